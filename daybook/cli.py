@@ -1,0 +1,51 @@
+"""The ``daybook`` command: a table of verbs; each verb lives beside the part that does its work.
+
+Verbs are imported when they are called, so that ``daybook answer`` loads no process manager and ``daybook up`` no pandas.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from daybook.errors import DaybookError
+
+COMMANDS: dict[str, str] = {
+    "up": "daybook.stack.commands:up",
+    "down": "daybook.stack.commands:down",
+    "env": "daybook.stack.commands:env",
+    "demo": "daybook.demo:demo",
+    "generate": "event_generator.command:generate",
+    "status": "daybook.reading:status",
+    "answer": "daybook.reading:answer",
+}
+"""Verb -> where its click command is, as ``module:name``."""
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        target = COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, _, name = target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """The daily record of what players do in a game."""
+
+
+def main() -> None:
+    """Run the command; an error meant for the reader is one line and its own exit status, never a traceback."""
+    try:
+        cli.main(standalone_mode=True)
+    except DaybookError as error:
+        click.echo(f"daybook: {error}", err=True)
+        sys.exit(error.exit_status)

@@ -1,0 +1,225 @@
+"""The event contract: the one place that says what an event is.
+
+The intake validates with it, the generator builds with it, Spark reads with the schema derived from it
+(:data:`SPARK_SCHEMA`), and the docs are generated from it. Adding an event type is one class here and one example.
+
+What a client may send is :data:`ClientEvent`; what stands in Kafka and in the lake is the same, completed by the intake
+with :func:`complete`: every field present, nulls written out, times in UTC with microseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID, uuid4
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+
+SCHEMA_VERSION: Literal[1] = 1
+"""Written into every event; raised when a field is added."""
+
+MAX_HOST_CHARACTERS = 253
+MAX_NAME_CHARACTERS = 128
+
+_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
+_IPV6 = re.compile(r"[0-9a-f:]*:[0-9a-f:.]*")
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+def _clean_text(text: str) -> str:
+    """Refuse what cannot be stored or shown: control characters (NUL first of all) and lone surrogates."""
+    for character in text:
+        category = unicodedata.category(character)
+        if category in {"Cc", "Cs"}:
+            raise ValueError(f"holds the character U+{ord(character):04X}, which is not allowed")
+    return text
+
+
+def clean_host(raw: str) -> str:
+    """A host name as the contract keeps it: lower case, ASCII (IDN as ``xn--``), no port, no trailing dot.
+
+    IP addresses are kept as they are written, IPv6 without brackets. An empty string stays empty: the host is missing.
+
+    Raises:
+        ValueError: the text is not a host name (spaces, markup, an empty label, over 253 characters).
+
+    >>> clean_host("User53.ATT.com:5000")
+    'user53.att.com'
+    >>> clean_host("[2001:db8::1]:80")
+    '2001:db8::1'
+    >>> clean_host("<script>")
+    Traceback (most recent call last):
+    ...
+    ValueError: is not a host name
+    """
+    host = raw
+    if host.startswith("["):
+        address, bracket, port = host[1:].partition("]")
+        if not bracket or not re.fullmatch(r"(?::\d{1,5})?", port):
+            raise ValueError("is not a host name")
+        host = address
+    elif host.count(":") == 1:
+        host, _, port = host.partition(":")
+        if not re.fullmatch(r"\d{0,5}", port):
+            raise ValueError("has a port that is not a number")
+    host = host.removesuffix(".")
+    if not host:
+        return ""
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError:
+            raise ValueError("is not a host name") from None
+    host = host.lower()
+    if len(host) > MAX_HOST_CHARACTERS:
+        raise ValueError(f"is longer than {MAX_HOST_CHARACTERS} characters")
+    if not _HOST.fullmatch(host) and not _IPV6.fullmatch(host):
+        raise ValueError("is not a host name")
+    return host
+
+
+def _moment_text(value: Any) -> Any:
+    """Times are RFC 3339 text; a bare number is refused rather than guessed to be seconds or milliseconds."""
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d[Tt ].*", value):
+        raise ValueError("is not an RFC 3339 time such as 2026-05-03T12:00:00Z")
+    return value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS, strict=True), AfterValidator(_clean_text)]
+Host = Annotated[str, Field(max_length=1024, strict=True, examples=["user53.att.com"]), AfterValidator(clean_host)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment_text), AfterValidator(_utc)]
+
+
+class _Event(BaseModel):
+    """What every event has, as a client may send it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    event_id: UUID = Field(
+        default_factory=uuid4,
+        description="the key for de-duplication: a retry carries the same one. Made by the intake if absent",
+    )
+    user_id: Name | None = Field(
+        default=None, description="the player; if absent, the first label of the host", examples=["user53"]
+    )
+    host: Host | None = Field(default=None, description="the client's host name; if absent, the request's Host header")
+    occurred_at: Moment | None = Field(
+        default=None,
+        description="when it happened, RFC 3339 with a time zone; decides the event's day. Absent: the time of receipt",
+        examples=["2026-05-03T18:21:07.25Z"],
+    )
+    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="version of this contract")
+
+
+class PurchaseItem(_Event):
+    """A player bought an item."""
+
+    event_type: Literal["purchase_item"]
+    item: Name = Field(description="what was bought; one of the catalogue", examples=["sword"])
+    guild: None = Field(default=None, description="null for this type")
+
+
+class JoinGuild(_Event):
+    """A player joined a guild."""
+
+    event_type: Literal["join_guild"]
+    item: None = Field(default=None, description="null for this type")
+    guild: Name | None = Field(default=None, description="the guild's name, if the game tells it", examples=["wolves"])
+
+
+ClientEvent = Annotated[PurchaseItem | JoinGuild, Field(discriminator="event_type")]
+"""Any event a client may send."""
+
+client_event: TypeAdapter[PurchaseItem | JoinGuild] = TypeAdapter(ClientEvent)
+"""Validates one decoded JSON object; raises :class:`pydantic.ValidationError` that names each wrong field."""
+
+EVENT_TYPES: tuple[str, ...] = ("purchase_item", "join_guild")
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "purchase_item": {
+        "event_id": "0b9f1d0e-6d53-4b53-9d0f-3f1f6d1c2a01",
+        "event_type": "purchase_item",
+        "item": "sword",
+        "user_id": "user53",
+        "host": "user53.att.com",
+        "occurred_at": "2026-05-03T18:21:07.25Z",
+    },
+    "join_guild": {
+        "event_id": "0b9f1d0e-6d53-4b53-9d0f-3f1f6d1c2a02",
+        "event_type": "join_guild",
+        "guild": "wolves",
+        "user_id": "user7",
+        "host": "user7.comcast.net",
+        "occurred_at": "2026-05-03T23:59:59.999Z",
+    },
+}
+"""One event of each type, as a client would send it."""
+
+RECORD_FIELDS: tuple[tuple[str, str], ...] = (
+    ("event_id", "string"),
+    ("event_type", "string"),
+    ("item", "string"),
+    ("guild", "string"),
+    ("user_id", "string"),
+    ("host", "string"),
+    ("occurred_at", "timestamp"),
+    ("received_at", "timestamp"),
+    ("user_agent", "string"),
+    ("schema_version", "int"),
+)
+"""The fields of a record in Kafka, in order, with their Spark SQL types. All times are UTC."""
+
+SPARK_SCHEMA = ", ".join(f"{name} {kind}" for name, kind in RECORD_FIELDS)
+"""Spark DDL of a record's JSON value."""
+
+
+def moment_text(moment: datetime) -> str:
+    """RFC 3339 in UTC with microseconds and ``Z``: sorts as text and reads the same in every engine.
+
+    >>> moment_text(datetime(2026, 5, 3, 18, 21, 7, 250000, tzinfo=UTC))
+    '2026-05-03T18:21:07.250000Z'
+    """
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def complete(
+    event: PurchaseItem | JoinGuild, *, received_at: datetime, request_host: str, user_agent: str | None
+) -> dict[str, Any]:
+    """The record of an accepted event: every field of :data:`RECORD_FIELDS`, defaults filled in.
+
+    Args:
+        event: a validated client event.
+        received_at: when the intake got it, with a time zone.
+        request_host: the request's Host header, already through :func:`clean_host`; used if the event names no host.
+        user_agent: the request's User-Agent, or none.
+
+    Returns:
+        A flat dictionary of JSON types. ``user_id`` falls back to the first label of the host, and to ``unknown`` when
+        there is no host either.
+    """
+    host = event.host if event.host is not None else request_host
+    return {
+        "event_id": str(event.event_id),
+        "event_type": event.event_type,
+        "item": event.item,
+        "guild": event.guild,
+        "user_id": event.user_id or host.partition(".")[0] or "unknown",
+        "host": host,
+        "occurred_at": moment_text(event.occurred_at or received_at),
+        "received_at": moment_text(received_at),
+        "user_agent": user_agent,
+        "schema_version": event.schema_version,
+    }
+
+
+def encode(record: dict[str, Any]) -> bytes:
+    """The bytes of a record's value in Kafka: compact JSON in UTF-8."""
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

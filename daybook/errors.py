@@ -1,0 +1,19 @@
+"""Errors that are meant to be read by the person who runs Daybook."""
+
+from __future__ import annotations
+
+
+class DaybookError(Exception):
+    """Something the reader can act on; its text is one line that says what, which day, what is safe and what to do.
+
+    The command line prints the text alone and exits with :attr:`exit_status`; a failing task raises it, so that its
+    text is the last line of the log.
+    """
+
+    exit_status = 1
+
+
+class BadInput(DaybookError):
+    """What was asked for cannot be: a wrong day, an unknown answer, a stack that is not up. Nothing was changed."""
+
+    exit_status = 2

@@ -1,0 +1,37 @@
+"""Names of the lake: catalog, namespace, tables and the snapshot properties that tie a commit to its run.
+
+Only names: readers without a JVM are in :mod:`daybook.lake`, writers in the ``daybook_spark`` package.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from daybook.settings import REPOSITORY
+
+CATALOG = "lake"
+NAMESPACE = "game"
+
+RAW_EVENTS = "raw_events"
+EVENTS = "events"
+REJECTED_EVENTS = "rejected_events"
+DAY_LEDGER = "day_ledger"
+
+SQL_DIR = REPOSITORY / "spark" / "sql"
+AREAS: tuple[str, ...] = ("user_behaviour", "host_providers")
+"""The two families of questions: folders of :data:`SQL_DIR`, and tasks of the DAG."""
+
+
+def answer_files(area: str | None = None, root: Path = SQL_DIR) -> dict[str, Path]:
+    """The answers, as table name -> ``.sql`` file, in alphabetical order; of one area, or of all of them."""
+    areas = (area,) if area else AREAS
+    return dict(sorted((path.stem, path) for name in areas for path in (root / name).glob("*.sql")))
+
+
+def spark_name(table: str) -> str:
+    """The table's full name in Spark SQL.
+
+    >>> spark_name("events")
+    'lake.game.events'
+    """
+    return f"{CATALOG}.{NAMESPACE}.{table}"

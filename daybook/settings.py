@@ -1,0 +1,129 @@
+"""Settings: environment in, one frozen object out, every problem listed at once.
+
+Each setting is an environment variable ``DAYBOOK_<NAME>``; ``.env.example`` lists them all with default and unit (a
+test keeps the two together). Nothing here reads a file, opens a connection or creates a folder.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError, computed_field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from daybook.errors import BadInput
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+"""The checkout this code runs from: where ``dags/``, ``plugins/``, ``spark/`` and ``jars/`` lie."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """What differs between one Daybook and another. Units stand in the names; times are UTC."""
+
+    model_config = SettingsConfigDict(env_prefix="DAYBOOK_", frozen=True, extra="ignore")
+
+    home: Path = Field(default=REPOSITORY / ".daybook", description="state folder: all that Daybook writes at run time")
+
+    api_port: Port = Field(default=5000, description="port of the intake on 127.0.0.1")
+    airflow_port: Port = Field(default=8080, description="port of Airflow's UI and API on 127.0.0.1")
+    kafka_port: Port = Field(default=9092, description="port of the embedded broker on 127.0.0.1")
+
+    api_url: str = Field(default="", description="where the generator sends events; empty = the intake on api_port")
+    api_workers: int = Field(default=2, ge=1, le=64, description="gunicorn worker processes of the intake")
+    api_threads: int = Field(default=16, ge=1, le=512, description="threads of each gunicorn worker")
+    ack_timeout_seconds: float = Field(default=5.0, gt=0, le=60, description="longest wait for the acknowledgement")
+    legacy_routes: bool = Field(default=True, description="serve the 2019 routes /purchase/<item> and /join_a_guild")
+    items: tuple[str, ...] = Field(
+        default=("sword", "shield", "helmet", "knife", "gauntlets"),
+        min_length=1,
+        description="catalogue of what can be bought, a JSON list",
+    )
+
+    kafka_bootstrap_servers: str = Field(default="", description="Kafka brokers; empty = the embedded one")
+    kafka_topic: str = Field(default="events", description="topic of the events")
+    kafka_partitions: int = Field(default=3, ge=1, le=1000, description="partitions the topic is created with")
+
+    lake_catalog_uri: str = Field(
+        default="", description="JDBC catalog as jdbc:sqlite:FILE or jdbc:postgresql://HOST/DB; empty = SQLite in home"
+    )
+    lake_warehouse: str = Field(default="", description="URI of the lake's data files; empty = under home")
+
+    spark_master: str = Field(default="local[2]", description="Spark master of the day's jobs")
+    spark_driver_memory: str = Field(
+        default="1g", pattern=r"^\d+[mg]$", description="a Spark driver's heap, 512m or 2g"
+    )
+
+    day_grace_minutes: int = Field(
+        default=15, ge=0, le=1440, description="wait after a day's end before live traffic's offsets are frozen"
+    )
+    generated_events: int = Field(
+        default=0, ge=0, description="events a run generates unless told otherwise; 0 = live traffic only"
+    )
+    generated_seed: int = Field(default=1, ge=0, description="seed of a generated day unless told otherwise")
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def bootstrap_servers(self) -> str:
+        """``host:port`` list of the Kafka brokers in use."""
+        return self.kafka_bootstrap_servers or f"127.0.0.1:{self.kafka_port}"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def intake_url(self) -> str:
+        """Root URL of the intake, without a trailing slash."""
+        return (self.api_url or f"http://127.0.0.1:{self.api_port}").rstrip("/")
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def airflow_url(self) -> str:
+        """Root URL of Airflow's UI and API, without a trailing slash."""
+        return f"http://127.0.0.1:{self.airflow_port}"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def catalog_uri(self) -> str:
+        """JDBC URI of the lake's catalog, as Spark takes it."""
+        return self.lake_catalog_uri or f"jdbc:sqlite:{self.home / 'lake' / 'catalog.db'}"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def warehouse(self) -> str:
+        """URI of the lake's root folder, without a trailing slash."""
+        return (self.lake_warehouse or (self.home / "lake" / "warehouse").as_uri()).rstrip("/")
+
+    @property
+    def manifests_dir(self) -> Path:
+        """Folder of the generator's manifests, one ``D.json`` for each generated day."""
+        return self.home / "manifests"
+
+    @property
+    def reports_dir(self) -> Path:
+        """Folder of the HTML pages, one ``D.html`` for each published day."""
+        return self.home / "reports"
+
+    @property
+    def logs_dir(self) -> Path:
+        """Folder of the embedded stack's logs, one file for each part."""
+        return self.home / "logs"
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read from the environment once.
+
+    Raises:
+        BadInput: a variable is wrong; the text names every wrong one.
+    """
+    try:
+        loaded = Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"DAYBOOK_{'_'.join(str(part) for part in problem['loc'][:1]).upper()}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise BadInput(f"settings: {problems}") from None
+    return loaded.model_copy(update={"home": loaded.home.expanduser().resolve()})
