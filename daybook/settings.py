@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     spark_driver_memory: str = Field(
         default="1g", pattern=r"^\d+[mg]$", description="a Spark driver's heap, 512m or 2g"
     )
+    spark_shuffle_partitions: int = Field(
+        default=2, ge=1, le=10_000, description="shuffle partitions of a job; 2 suit a laptop's day, 200 a cluster's"
+    )
 
     day_grace_minutes: int = Field(
         default=15, ge=0, le=1440, description="wait after a day's end before live traffic's offsets are frozen"

@@ -1,0 +1,169 @@
+"""The ledger: what must balance before a day is published, and the row that says it did.
+
+Pure arithmetic over counts; the counting is in ``daybook_spark``, the reading in :mod:`daybook.lake`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import date
+
+LEDGER_SCHEMA = """
+    event_date DATE COMMENT 'the day',
+    revision INT COMMENT '1 for the first page of the day, one more for each that replaced it',
+    published_at TIMESTAMP COMMENT 'when this row was written, UTC',
+    run_id STRING COMMENT 'the run that published it',
+    sent BIGINT COMMENT 'sent by the generator; null for a day of live traffic alone',
+    accepted BIGINT COMMENT 'acknowledged to the generator; null for a day of live traffic alone',
+    refused BIGINT COMMENT 'refused to the generator; null for a day of live traffic alone',
+    landed BIGINT COMMENT 'raw records of the day',
+    events BIGINT COMMENT 'rows of the table events',
+    duplicates BIGINT COMMENT 'raw records that repeat an event: same event_id, same body',
+    rejected BIGINT COMMENT 'rows of the table rejected_events',
+    late BIGINT COMMENT 'events that came after the first page of the day was built',
+    balanced BOOLEAN COMMENT 'every line of lines holds',
+    lines STRING COMMENT 'JSON list of the lines that were held against each other',
+    receipt STRING COMMENT 'one sentence: what this revision changed',
+    range_start STRING COMMENT 'JSON partition -> first Kafka offset that the run landed',
+    range_end STRING COMMENT 'JSON partition -> frozen end offset of the run',
+    range_records BIGINT COMMENT 'records that the run landed; 0 where an earlier run had landed the range',
+    built_to STRING COMMENT 'JSON partition -> end offset up to which raw records were seen when the page was built',
+    raw_snapshot_id BIGINT COMMENT 'snapshot of raw_events that the page was built from',
+    provider_map_version STRING COMMENT 'the rule that named the providers',
+    answers_version STRING COMMENT 'digest of the answers'' SQL',
+    snapshots MAP<STRING, BIGINT> COMMENT 'table -> snapshot that holds this page'
+"""
+"""Columns of the table ``day_ledger``: one row for each published revision of a day."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Two counts that must be equal."""
+
+    line: str
+    """What is held against what, in words."""
+    left: int
+    right: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether the line balances."""
+        return self.left == self.right
+
+
+@dataclass(frozen=True)
+class Play:
+    """What the generator says of its day."""
+
+    sent: int
+    accepted: int
+    refused: int
+    accepted_ids: int
+    """Ids that it holds an acknowledgement for."""
+    accepted_ids_landed: int
+    """Those of them that stand in ``raw_events``."""
+
+
+@dataclass(frozen=True)
+class PageCounts:
+    """The counts of one day's page, each counted for itself: none is worked out from another."""
+
+    day: date | None
+    """The day, or none for the records that name no day."""
+    landed: int
+    events: int
+    duplicates: int
+    rejected: int
+    late: int
+    answer_sums: dict[str, int] = field(default_factory=dict)
+    """Answer -> sum of its balancing column, for the answers that have one."""
+    play: Play | None = None
+
+
+@dataclass(frozen=True)
+class LandedRange:
+    """What a run landed of one partition."""
+
+    partition: int
+    start: int
+    end: int
+    records: int
+
+
+def balance(counts: PageCounts, landed: list[LandedRange]) -> list[Line]:
+    """The lines that must hold before the page is published.
+
+    Args:
+        counts: the page's counts.
+        landed: what the run landed of each partition; empty if an earlier run had landed it all.
+
+    Returns:
+        The lines in the order in which a record travels: sender, Kafka, raw, events, answers.
+    """
+    lines = []
+    play = counts.play
+    if play is not None:
+        lines.append(Line("sent by the generator = accepted + refused", play.sent, play.accepted + play.refused))
+        lines.append(Line("acknowledged ids of the generator = accepted", play.accepted_ids, play.accepted))
+        lines.append(Line("acknowledged ids found in raw_events", play.accepted_ids_landed, play.accepted_ids))
+    lines += [
+        Line(f"Kafka offsets {part.start} to {part.end} of partition {part.partition} = raw records landed",
+             part.end - part.start, part.records)
+        for part in landed
+    ]  # fmt: skip
+    lines.append(
+        Line(
+            "raw records of the day = events + duplicates + rejected",
+            counts.landed,
+            counts.events + counts.duplicates + counts.rejected,
+        )
+    )
+    lines += [
+        Line(f"events of the day = sum over {name}", counts.events, total)
+        for name, total in sorted(counts.answer_sums.items())
+    ]
+    return lines
+
+
+def lines_json(lines: list[Line]) -> str:
+    """The lines as the ledger keeps them: a JSON list of objects with line, left, right, ok."""
+    return json.dumps([{**asdict(line), "ok": line.ok} for line in lines], ensure_ascii=False)
+
+
+def unbalanced_text(day: date | None, lines: list[Line]) -> str:
+    """Says which lines of a day do not hold and by how much; empty when all hold."""
+    wrong = [f"{line.line}: {line.left} against {line.right} ({line.left - line.right:+d})" for line in lines if not line.ok]
+    return f"{day_name(day)} does not balance: {'; '.join(wrong)}" if wrong else ""
+
+
+def receipt(counts: PageCounts, revision: int, previous: dict[str, int] | None) -> str:
+    """One sentence on what a revision changed.
+
+    Args:
+        counts: the page's counts.
+        revision: number of the revision.
+        previous: events, duplicates, rejected and late of the revision before; none for the first.
+
+    >>> page = PageCounts(date(2026, 5, 3), landed=12, events=11, duplicates=1, rejected=0, late=0)
+    >>> receipt(page, 1, None)
+    '2026-05-03 r1: 11 events, 1 duplicates, 0 rejected'
+    >>> receipt(page, 2, {"events": 10, "duplicates": 1, "rejected": 0, "late": 0})
+    '2026-05-03 r2: +1 events'
+    >>> receipt(page, 3, {"events": 11, "duplicates": 1, "rejected": 0, "late": 0})
+    '2026-05-03 r3: the same counts'
+    """
+    head = f"{day_name(counts.day)} r{revision}"
+    if previous is None:
+        return f"{head}: {counts.events} events, {counts.duplicates} duplicates, {counts.rejected} rejected"
+    changes = [
+        f"{getattr(counts, name) - previous[name]:+d} {name}"
+        for name in ("events", "duplicates", "rejected", "late")
+        if getattr(counts, name) != previous[name]
+    ]
+    return f"{head}: {', '.join(changes) or 'the same counts'}"
+
+
+def day_name(day: date | None) -> str:
+    """The day for a reader; the records that name no day have a name too."""
+    return day.isoformat() if day else "records without a day"

@@ -1,0 +1,56 @@
+"""How Spark is started for Daybook's jobs and tests: jars and configuration. Imports no Spark.
+
+Each setting says what it cured.
+"""
+
+from __future__ import annotations
+
+from daybook.errors import DaybookError
+from daybook.lake_names import CATALOG
+from daybook.settings import REPOSITORY, Settings
+
+JARS_DIR = REPOSITORY / "jars" / "lib" / "spark"
+LOG4J2_FILE = REPOSITORY / "spark" / "log4j2.properties"
+
+
+def jars(settings: Settings) -> str:
+    """The jars a job needs, comma separated: Kafka source, Iceberg, JDBC drivers of the catalogs.
+
+    They are files that ``make setup`` fetched and checked: nothing is resolved at run time.
+
+    Raises:
+        DaybookError: the folder is empty.
+    """
+    found = sorted(JARS_DIR.glob("*.jar"))
+    if not found:
+        raise DaybookError(f"no Spark jars in {JARS_DIR}; run `make setup`, then repeat the step")
+    return ",".join(str(jar) for jar in found)
+
+
+def submit_conf(settings: Settings) -> dict[str, str]:
+    """Spark configuration of every job, as ``--conf`` takes it."""
+    catalog = f"spark.sql.catalog.{CATALOG}"
+    return {
+        "spark.driver.memory": settings.spark_driver_memory,
+        # one Spark line per log line of the task: only warnings and our own words are worth it
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOG4J2_FILE.as_uri()}",
+        # no web server and no port for a job of seconds; two jobs side by side would fight for 4040
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        # the driver listens on loopback alone when it runs in this machine's own JVM
+        **({"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"} if _is_local(settings) else {}),
+        "spark.sql.session.timeZone": "UTC",  # days are UTC days wherever the driver stands
+        "spark.sql.shuffle.partitions": str(settings.spark_shuffle_partitions),
+        "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+        catalog: "org.apache.iceberg.spark.SparkCatalog",
+        f"{catalog}.type": "jdbc",
+        f"{catalog}.uri": settings.catalog_uri,
+        f"{catalog}.jdbc.schema-version": "V1",  # the schema PyIceberg reads too
+        f"{catalog}.warehouse": settings.warehouse,
+        # another run may have published since: every look at a table is a fresh one
+        f"{catalog}.cache-enabled": "false",
+    }
+
+
+def _is_local(settings: Settings) -> bool:
+    return settings.spark_master.startswith("local")
