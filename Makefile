@@ -1,0 +1,37 @@
+# `make` alone lists what there is; every target can be repeated.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down status test lint format
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install everything below this folder: .venv from the lock, the jars (2 minutes, then 1 second)
+	@$(PYTHON) bootstrap.py
+
+demo: setup ## one generated day of 20,000 events through the whole line, on the running stack or a new one
+	@$(BIN)/daybook demo
+
+up: setup ## start Kafka, PostgreSQL, the intake and Airflow; returns when all are healthy
+	@$(BIN)/daybook up
+
+down: ## stop all of it
+	@$(BIN)/daybook down
+
+status: ## what runs, and the ledger of the days
+	@$(BIN)/daybook status
+
+lint: setup ## style, types and SQL
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy --no-error-summary .
+	@$(BIN)/sqlfluff lint --nofail-on-no-files --disable-progress-bar -q spark/sql
+
+format: setup ## write Python and SQL in the house style
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format --quiet .
+
+test: lint ## all checks and tests, on a stack of their own beside one that is up
+	@$(BIN)/pytest -q

@@ -1,0 +1,192 @@
+"""Set-up: from a checkout and Python 3.11 to a complete ``.venv`` and the jars, by ``make setup``.
+
+Runs on the standard library alone, before anything is installed. Each step can be repeated: a set-up that was
+interrupted is repaired by running it again, and one that is complete is recognised by its stamp and only checked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+LOCK = ROOT / "requirements.lock"
+STAMP = VENV / "daybook-setup.sha256"
+UNFINISHED = VENV / "daybook-setup.unfinished"
+LOG = VENV / "daybook-setup.log"
+OLDEST, NEWEST = (3, 11), (3, 13)
+"""The Pythons that the lock has wheels for."""
+
+
+class SetupError(Exception):
+    """The set-up cannot go on; the text is one line for the reader."""
+
+
+def say(line: str) -> None:
+    """One line on the terminal, shown at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def use_supported_python() -> None:
+    """Start over under a supported Python from the PATH if this one is too old or too new.
+
+    Raises:
+        SetupError: there is none.
+    """
+    if OLDEST <= sys.version_info[:2] <= NEWEST:
+        return
+    for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
+        found = shutil.which(f"python3.{minor}")
+        # a version manager's stub can be on the PATH without a Python behind it
+        if found and subprocess.call([found, "-c", "import venv"], stderr=subprocess.DEVNULL) == 0:
+            os.execv(found, [found, *sys.argv])
+    raise SetupError(
+        f"this is Python {sys.version_info[0]}.{sys.version_info[1]}; Daybook needs 3.{OLDEST[1]} to 3.{NEWEST[1]}. "
+        "Install one and name it: make setup PYTHON=python3.12"
+    )
+
+
+def wanted_state() -> str:
+    """Digest of all that decides what a set-up installs, and of where it lies: a moved venv does not work."""
+    digest = hashlib.sha256(f"{ROOT} {sys.version_info[:2]}".encode())
+    for path in (LOCK, ROOT / "pyproject.toml", ROOT / "bootstrap.py"):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def step(name: str, *commands: list[str]) -> None:
+    """Run the commands of one step; shows seconds and the step's last line of output, and keeps the output in the log.
+
+    Raises:
+        SetupError: a command failed.
+    """
+    started = time.monotonic()
+    on_terminal = sys.stdout.isatty()
+    last = [""]
+    done = threading.Event()
+
+    def show() -> None:
+        while not done.wait(1 if on_terminal else 15):
+            seconds = int(time.monotonic() - started)
+            if on_terminal:
+                width = shutil.get_terminal_size().columns - 1
+                sys.stdout.write("\r\x1b[2K" + f"{name:<9}{seconds:4d} s  {last[0]}"[:width])
+                sys.stdout.flush()
+            else:
+                say(f"{name:<9}{seconds:4d} s  ...")
+
+    ticker = threading.Thread(target=show, daemon=True)
+    ticker.start()
+    try:
+        with LOG.open("a", encoding="utf-8") as log:
+            for command in commands:
+                log.write(f"\n$ {' '.join(command)}\n")
+                # pip and uv are told where their venv is, not left to find another one that is active
+                environment = {**os.environ, "VIRTUAL_ENV": str(VENV), "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+                with subprocess.Popen(
+                    command,
+                    cwd=ROOT,
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                ) as process:
+                    for line in process.stdout or ():
+                        log.write(line)
+                        last[0] = line.strip() or last[0]
+                if process.returncode != 0:
+                    raise SetupError(f"{name} failed: {last[0]} (all of its output: {LOG})")
+    finally:
+        done.set()
+        ticker.join()
+        if on_terminal:
+            sys.stdout.write("\r\x1b[2K")
+    say(f"{name:<9}{time.monotonic() - started:4.0f} s")
+
+
+def uv_requirement() -> str:
+    """The lock's entry for uv, with its hashes: what pip itself has to install."""
+    entry: list[str] = []
+    for line in LOCK.read_text(encoding="utf-8").splitlines():
+        if line.startswith("uv=="):
+            entry = [line]
+        elif entry and line.startswith(" "):
+            entry.append(line)
+        elif entry:
+            break
+    if not entry:
+        raise SetupError(
+            "requirements.lock does not hold uv; take the committed file back: git checkout requirements.lock"
+        )
+    return "\n".join(entry) + "\n"
+
+
+def install() -> None:
+    """Make the venv what the lock says."""
+    if UNFINISHED.exists():
+        say("the last set-up was interrupted; starting with a new .venv")
+    if UNFINISHED.exists() or not (VENV / "bin" / "pip").exists():
+        shutil.rmtree(VENV, ignore_errors=True)
+        # venv and ensurepip come apart on Debian: the package that holds both is named there in venv's own message
+        made = subprocess.run(
+            [sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True, errors="replace", check=False
+        )
+        if made.returncode != 0:
+            shutil.rmtree(VENV, ignore_errors=True)
+            raise SetupError("python3 -m venv failed: " + " ".join((made.stdout + made.stderr).split()))
+    UNFINISHED.touch()
+    STAMP.unlink(missing_ok=True)
+    LOG.unlink(missing_ok=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=VENV) as uv_lock:
+        uv_lock.write(uv_requirement())
+        uv_lock.flush()
+        pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check"]
+        step("installer", [*pip, "--no-deps", "--require-hashes", "-r", uv_lock.name])
+    uv = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(PYTHON)]
+    step("packages", [*uv, "--require-hashes", "-r", str(LOCK)])
+    # hatchling is in the lock, so the project itself needs no network and no second resolution
+    step("project", [*uv, "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
+    STAMP.write_text(wanted_state(), encoding="ascii")
+    UNFINISHED.unlink()
+
+
+def main() -> int:
+    """Set up; returns the exit status."""
+    try:
+        use_supported_python()
+        with Path(__file__).open(encoding="utf-8") as this_file:
+            try:
+                fcntl.flock(this_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("another set-up is at work in this folder; waiting for it")
+                fcntl.flock(this_file, fcntl.LOCK_EX)
+            started = time.monotonic()
+            if UNFINISHED.exists() or not STAMP.exists() or STAMP.read_text(encoding="ascii") != wanted_state():
+                install()
+            # in the venv's own process: it knows which Java there is, and it checks the jars on every run
+            if subprocess.call([str(PYTHON), "-m", "daybook.jars"], cwd=ROOT) != 0:
+                return 1
+            say(f"ready in {time.monotonic() - started:.1f} s: .venv/bin/daybook --help")
+    except SetupError as error:
+        sys.stderr.write(f"setup: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\nsetup: interrupted; `make setup` again repairs it\n")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
