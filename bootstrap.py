@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOCK = ROOT / "requirements.lock"
-STAMP = VENV / "daybook-setup.sha256"
+STAMP = VENV / "daybook-setup.stamp"
 UNFINISHED = VENV / "daybook-setup.unfinished"
 LOG = VENV / "daybook-setup.log"
 OLDEST, NEWEST = (3, 11), (3, 13)
@@ -57,12 +57,12 @@ def use_supported_python() -> None:
     )
 
 
-def wanted_state() -> str:
-    """Digest of all that decides what a set-up installs, and of where it lies: a moved venv does not work."""
-    digest = hashlib.sha256(f"{ROOT} {sys.version_info[:2]}".encode())
+def wanted_stamp() -> list[str]:
+    """What a complete set-up says of itself: where and for which Python it was made, and from what, as a digest."""
+    sources = hashlib.sha256()
     for path in (LOCK, ROOT / "pyproject.toml", ROOT / "bootstrap.py"):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+        sources.update(path.read_bytes())
+    return [f"Python {sys.version_info[0]}.{sys.version_info[1]} in {ROOT}", sources.hexdigest()]
 
 
 def step(name: str, *commands: list[str]) -> None:
@@ -134,10 +134,16 @@ def uv_requirement() -> str:
 
 
 def install() -> None:
-    """Make the venv what the lock says."""
-    if UNFINISHED.exists():
-        say("the last set-up was interrupted; starting with a new .venv")
-    if UNFINISHED.exists() or not (VENV / "bin" / "pip").exists():
+    """Make the venv what the lock says; returns at once if it is."""
+    stamp = STAMP.read_text(encoding="utf-8").splitlines() if STAMP.exists() else []
+    wanted = wanted_stamp()
+    if stamp == wanted and not UNFINISHED.exists():
+        return
+    # a half-written package can look installed, and a venv does not survive being moved: both begin anew
+    anew = UNFINISHED.exists() or stamp[:1] not in ([], wanted[:1])
+    if anew:
+        say("the last set-up was interrupted, or the folder has moved; starting with a new .venv")
+    if anew or not (VENV / "bin" / "pip").exists():
         shutil.rmtree(VENV, ignore_errors=True)
         # venv and ensurepip come apart on Debian: the package that holds both is named there in venv's own message
         made = subprocess.run(
@@ -158,7 +164,7 @@ def install() -> None:
     step("packages", [*uv, "--require-hashes", "-r", str(LOCK)])
     # hatchling is in the lock, so the project itself needs no network and no second resolution
     step("project", [*uv, "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
-    STAMP.write_text(wanted_state(), encoding="ascii")
+    STAMP.write_text("\n".join(wanted) + "\n", encoding="utf-8")
     UNFINISHED.unlink()
 
 
@@ -173,8 +179,7 @@ def main() -> int:
                 say("another set-up is at work in this folder; waiting for it")
                 fcntl.flock(this_file, fcntl.LOCK_EX)
             started = time.monotonic()
-            if UNFINISHED.exists() or not STAMP.exists() or STAMP.read_text(encoding="ascii") != wanted_state():
-                install()
+            install()
             # in the venv's own process: it knows which Java there is, and it checks the jars on every run
             if subprocess.call([str(PYTHON), "-m", "daybook.jars"], cwd=ROOT) != 0:
                 return 1
