@@ -9,6 +9,7 @@ with :func:`complete`: every field present, nulls written out, times in UTC with
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 import unicodedata
@@ -22,14 +23,26 @@ SCHEMA_VERSION: Literal[1] = 1
 """Written into every event; raised when a field is added."""
 
 MAX_HOST_CHARACTERS = 253
+MAX_RAW_HOST_CHARACTERS = 1024
+"""Of a host as it was sent, before it is cleaned: port, brackets and letters outside ASCII included."""
 MAX_NAME_CHARACTERS = 128
+MAX_USER_AGENT_CHARACTERS = 256
+
+FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
+"""Nothing happened in the game before this; it keeps calendars of other engines out of the lake's oldest partitions."""
 
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
 _IPV6 = re.compile(r"[0-9a-f:]*:[0-9a-f:.]*")
 
 
 def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
+    try:
+        in_utc = moment.astimezone(UTC)
+    except OverflowError:  # 0001-01-01 in Tokyo is no date in UTC
+        raise ValueError("is not in the range of times kept") from None
+    if in_utc < FIRST_MOMENT:
+        raise ValueError(f"is before {FIRST_MOMENT.year}")
+    return in_utc
 
 
 def _clean_text(text: str) -> str:
@@ -58,6 +71,8 @@ def clean_host(raw: str) -> str:
     ...
     ValueError: is not a host name
     """
+    if len(raw) > MAX_RAW_HOST_CHARACTERS:  # the IDN codec is quadratic
+        raise ValueError(f"is longer than {MAX_RAW_HOST_CHARACTERS} characters")
     host = raw
     if host.startswith("["):
         address, bracket, port = host[1:].partition("]")
@@ -79,9 +94,31 @@ def clean_host(raw: str) -> str:
     host = host.lower()
     if len(host) > MAX_HOST_CHARACTERS:
         raise ValueError(f"is longer than {MAX_HOST_CHARACTERS} characters")
-    if not _HOST.fullmatch(host) and not _IPV6.fullmatch(host):
+    if not _HOST.fullmatch(host) and not (_IPV6.fullmatch(host) and _is_ip_address(host)):
         raise ValueError("is not a host name")
     return host
+
+
+def _is_ip_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def clean_user_agent(raw: str | None) -> str | None:
+    r"""A User-Agent as the contract keeps it: one line, what cannot be stored left out, cut to a bounded length.
+
+    It is anybody's text and no part of what the event says, so it is mended where other fields would be refused.
+
+    >>> clean_user_agent("ApacheBench/2.3\x00\r\n")
+    'ApacheBench/2.3'
+    """
+    if raw is None:
+        return None
+    kept = "".join(c for c in raw[: 4 * MAX_USER_AGENT_CHARACTERS] if unicodedata.category(c) not in {"Cc", "Cs"})
+    return kept.strip()[:MAX_USER_AGENT_CHARACTERS] or None
 
 
 def _moment_text(value: Any) -> Any:
@@ -94,8 +131,17 @@ def _moment_text(value: Any) -> Any:
 
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS, strict=True), AfterValidator(_clean_text)]
-Host = Annotated[str, Field(max_length=1024, strict=True, examples=["user53.att.com"]), AfterValidator(clean_host)]
+Host = Annotated[
+    str, Field(max_length=MAX_RAW_HOST_CHARACTERS, strict=True, examples=["user53.att.com"]), AfterValidator(clean_host)
+]
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment_text), AfterValidator(_utc)]
+
+
+def _whole_number(value: Any) -> Any:
+    """JSON's ``true`` and ``1.0`` are not the integer 1, though Python says they are equal."""
+    if type(value) is not int:
+        raise ValueError("is not a whole number")
+    return value
 
 
 class _Event(BaseModel):
@@ -116,7 +162,9 @@ class _Event(BaseModel):
         description="when it happened, RFC 3339 with a time zone; decides the event's day. Absent: the time of receipt",
         examples=["2026-05-03T18:21:07.25Z"],
     )
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="version of this contract")
+    schema_version: Annotated[Literal[1], BeforeValidator(_whole_number)] = Field(
+        default=SCHEMA_VERSION, description="version of this contract"
+    )
 
 
 class PurchaseItem(_Event):
@@ -187,7 +235,12 @@ def moment_text(moment: datetime) -> str:
     >>> moment_text(datetime(2026, 5, 3, 18, 21, 7, 250000, tzinfo=UTC))
     '2026-05-03T18:21:07.250000Z'
     """
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # not strftime: its %Y drops the leading zeros of early years on Linux
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def _player_of(host: str) -> str:
+    return host if _is_ip_address(host) else host.partition(".")[0]
 
 
 def complete(
@@ -199,11 +252,11 @@ def complete(
         event: a validated client event.
         received_at: when the intake got it, with a time zone.
         request_host: the request's Host header, already through :func:`clean_host`; used if the event names no host.
-        user_agent: the request's User-Agent, or none.
+        user_agent: the request's User-Agent as it came, or none; kept as :func:`clean_user_agent` leaves it.
 
     Returns:
-        A flat dictionary of JSON types. ``user_id`` falls back to the first label of the host, and to ``unknown`` when
-        there is no host either.
+        A flat dictionary of JSON types. ``user_id`` falls back to the first label of the host (to the whole host if it
+        is an IP address, which has no labels), and to ``unknown`` when there is no host either.
     """
     host = event.host if event.host is not None else request_host
     return {
@@ -211,11 +264,11 @@ def complete(
         "event_type": event.event_type,
         "item": event.item,
         "guild": event.guild,
-        "user_id": event.user_id or host.partition(".")[0] or "unknown",
+        "user_id": event.user_id or _player_of(host) or "unknown",
         "host": host,
         "occurred_at": moment_text(event.occurred_at or received_at),
         "received_at": moment_text(received_at),
-        "user_agent": user_agent,
+        "user_agent": clean_user_agent(user_agent),
         "schema_version": event.schema_version,
     }
 
