@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def fetch(into: Path) -> None:
         sys.stdout.write("\r\x1b[2K")
     if process.returncode != 0:
         # Ivy prints a summary of what it could not find at its end
-        reasons = [line for line in said if "not found" in line or "refused" in line or "timed out" in line]
+        reasons = [line for line in said if re.search("not found|refused|timed out|Exception|UnknownHost", line)]
         reason = reasons[-1] if reasons else (said or ["no output"])[-1]
         raise DaybookError(f"jars: Ivy fetched {done} of {total} and stopped: {reason}; `make setup` tries again")
     sys.stdout.write(f"{'jars':<9}{time.monotonic() - started:4.0f} s\n")
@@ -111,12 +112,13 @@ def install(lib: Path = LIB_DIR) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Install the jars; ``--write-sha256`` instead fetches what ``ivy.xml`` names now and writes the list anew."""
+    """Install the jars; with ``relist``, first fetch what ``ivy.xml`` names now and write the list of sums anew."""
     try:
-        if list(arguments) == ["--write-sha256"]:
+        if list(arguments) == ["relist"]:
             work = Path(sys.prefix) / "jars-fetched"
             fetch(work)
-            SHA256_FILE.write_text("".join(f"{digest}  {name}\n" for name, digest in sums_of(work / "lib").items()))
+            lines = (f"{digest}  {name}\n" for name, digest in sums_of(work / "lib").items())
+            SHA256_FILE.write_text("".join(lines), encoding="utf-8")
             shutil.rmtree(work)
         install()
     except DaybookError as error:
