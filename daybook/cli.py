@@ -1,6 +1,7 @@
 """The ``daybook`` command: a table of verbs; each verb lives beside the part that does its work.
 
-Verbs are imported when they are called, so that ``daybook answer`` loads no process manager and ``daybook up`` no pandas.
+Verbs are imported when they are called, so that ``daybook answer`` loads no process manager and ``daybook up`` no
+pandas.
 """
 
 from __future__ import annotations

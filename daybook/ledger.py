@@ -133,7 +133,9 @@ def lines_json(lines: list[Line]) -> str:
 
 def unbalanced_text(day: date | None, lines: list[Line]) -> str:
     """Says which lines of a day do not hold and by how much; empty when all hold."""
-    wrong = [f"{line.line}: {line.left} against {line.right} ({line.left - line.right:+d})" for line in lines if not line.ok]
+    wrong = [
+        f"{line.line}: {line.left} against {line.right} ({line.left - line.right:+d})" for line in lines if not line.ok
+    ]
     return f"{day_name(day)} does not balance: {'; '.join(wrong)}" if wrong else ""
 
 

@@ -1,9 +1,10 @@
 """Which internet host provider a host belongs to.
 
-The rule: an IP address, a bare name and a missing host are buckets of their own; of any other host the registrable domain
-is taken by the Public Suffix List (publicsuffix.org, private section left out, so that a domain under a hosting service
-counts as that service's) and looked up in ``provider_aliases.csv``. Never by substring: ``seattlefiber.com`` is not
-``att``. A domain the file does not know is ``(unmapped)``; its domain is kept, so that the answers can say what it was.
+The rule: an IP address, a bare name and a missing host are buckets of their own; of any other host the registrable
+domain is taken by the Public Suffix List (publicsuffix.org, private section left out, so that a domain under a
+hosting service counts as that service's) and looked up in ``provider_aliases.csv``. Never by substring:
+``seattlefiber.com`` is not ``att``. A domain the file does not know is ``(unmapped)``; its domain is kept, so that
+the answers can say what it was.
 """
 
 from __future__ import annotations

@@ -1,0 +1,63 @@
+"""Runs the questions on staged events and stages their rows, one table for each ``.sql`` file."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame, SparkSession
+
+from daybook.answers import Answer, answers
+from daybook.errors import DaybookError
+from daybook.lake_names import EVENTS, spark_name
+from daybook.settings import Settings
+from daybook_spark.pages import Stage
+from daybook_spark.staging import at_snapshot, create_table, on_dates, stage_dates
+
+Staged = dict[str, int | None]
+"""Answer -> id of the staged snapshot; none where there is no row to show and none to take away."""
+
+
+def ask(spark: SparkSession, answer: Answer, stage: Stage) -> DataFrame:
+    """The rows of an answer for the days of a stage.
+
+    The statement sees the view ``events``: the staged events of these days, as they will be once published.
+
+    Raises:
+        DaybookError: the statement cannot be run, or its rows name no day.
+    """
+    days = sorted(stage.base_revisions)
+    at_snapshot(spark, EVENTS, stage.events_snapshot_id).where(on_dates(list(days))).createOrReplaceTempView(EVENTS)
+    rows = spark.sql(answer.statement, args={"first_day": days[0], "last_day": days[-1]})
+    if "event_date" not in rows.columns:
+        raise DaybookError(f"{answer.area}/{answer.name}.sql: its rows need the column event_date, the day they are of")
+    return rows
+
+
+def stage_answers(spark: SparkSession, settings: Settings, area: str, stage: Stage) -> Staged:
+    """Stage every answer of an area for the days of a stage.
+
+    Args:
+        spark: the session.
+        settings: where the lake is.
+        area: ``user_behaviour`` or ``host_providers``.
+        stage: what :func:`daybook_spark.pages.stage_pages` staged.
+
+    Returns:
+        What was staged; empty if no day was due.
+    """
+    days = sorted(stage.base_revisions)
+    if not days:
+        return {}
+    result: Staged = {}
+    for name, answer in answers(area).items():
+        rows = ask(spark, answer, stage)
+        columns = ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in rows.schema)
+        create_table(spark, name, columns)
+        known = spark.table(spark_name(name)).columns
+        if sorted(known) != sorted(rows.columns):
+            raise DaybookError(
+                f"{area}/{name}.sql answers with the columns {', '.join(rows.columns)}; "
+                f"its table has {', '.join(known)}. Nothing was published. Give the new question a new file name, "
+                f"or drop {spark_name(name)} and run the days again"
+            )
+        # a day's answer is small: one file for each day, not one for each shuffle partition
+        result[name] = stage_dates(spark, settings, rows.select(*known).coalesce(1), name, stage.wap_id, list(days))
+    return result

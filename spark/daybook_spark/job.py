@@ -1,0 +1,56 @@
+"""The frame of a job: arguments in, one JSON summary out, an error meant for the reader as the last line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from daybook.days import parse_day
+from daybook.errors import DaybookError
+from daybook.settings import Settings, settings
+from daybook_spark.session import spark_session
+
+Work = Callable[[SparkSession, Settings, argparse.Namespace], dict[str, Any]]
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """A parser with what every job takes: ``--day``, ``--run-id``, ``--summary``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--day", required=True, type=parse_day, help="the run's day, YYYY-MM-DD, UTC")
+    parser.add_argument("--run-id", required=True, help="the run, kept with every commit")
+    parser.add_argument("--summary", required=True, type=Path, help="file for the JSON summary")
+    return parser
+
+
+def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
+    """Run a job: session, work, summary file.
+
+    On a :class:`DaybookError` the file holds ``{"error": ...}``, the text is the last line, and the job exits with 1.
+
+    Args:
+        name: the job's name, which is the task's.
+        parser: from :func:`arguments`.
+        work: what the job does; its result is the summary.
+    """
+    args = parser.parse_args()
+    chosen = settings()
+    if chosen.catalog_uri.startswith("jdbc:sqlite:"):
+        Path(chosen.catalog_uri.removeprefix("jdbc:sqlite:")).parent.mkdir(parents=True, exist_ok=True)
+    spark = spark_session(f"{name} {args.day}", chosen)
+    spark.sparkContext.setLogLevel("WARN")
+    try:
+        summary = work(spark, chosen, args)
+    except DaybookError as error:
+        args.summary.write_text(json.dumps({"error": str(error)}), encoding="utf-8")
+        print(f"{name} {args.day}: {error}", file=sys.stderr, flush=True)  # noqa: T201  a job's log is its output
+        sys.exit(1)
+    finally:
+        spark.stop()
+    args.summary.write_text(json.dumps(summary), encoding="utf-8")
+    print(f"{name} {args.day}: done", flush=True)  # noqa: T201  a job's log is its output

@@ -1,0 +1,195 @@
+"""Which days a run has to build, and building them: ``events`` and ``rejected_events``, staged.
+
+A day is due when its newest page does not account for all of the day's raw records, or was built by another provider
+map or other answers. A run builds its own day, and any day that has a page already and is due: late events restate
+their day. A day that has no page yet waits for the run that it belongs to: it may still be filling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from typing import Any
+from uuid import uuid4
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from daybook.answers import answers_version
+from daybook.kafka_offsets import Offsets, parse_offsets
+from daybook.lake import ledger
+from daybook.lake_names import DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS
+from daybook.ledger import LEDGER_SCHEMA, LandedRange
+from daybook.providers import map_version
+from daybook.settings import Settings
+from daybook_spark.events import (
+    EVENTS_SCHEMA,
+    RAW_SCHEMA,
+    REJECTED_SCHEMA,
+    events_of,
+    first_page_ends,
+    judged,
+    provider_map,
+    rejected_of,
+)
+from daybook_spark.landing import landed_offsets
+from daybook_spark.staging import (
+    at_snapshot,
+    create_namespace,
+    create_table,
+    load,
+    on_dates,
+    partition_counts,
+    stage_dates,
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a run has staged of ``events`` and ``rejected_events``; goes from task to task as JSON."""
+
+    run_id: str
+    wap_id: str
+    dates: list[date | None]
+    """The dates that were built; none among them stands for the records that name no day. Empty: nothing was due."""
+    base_revisions: dict[date, int]
+    """Each built day's newest revision when it was built; 0 where it had none."""
+    raw_snapshot_id: int | None
+    built_to: Offsets
+    """End offsets up to which raw records were seen."""
+    duplicates: dict[date | None, int]
+    events_snapshot_id: int | None
+    rejected_snapshot_id: int | None
+    landed: list[LandedRange] = field(default_factory=list)
+    """What the run landed of each partition."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types; :meth:`from_json` reads it back."""
+        return {
+            **asdict(self),
+            "dates": [_text(day) for day in self.dates],
+            "base_revisions": {day.isoformat(): revision for day, revision in self.base_revisions.items()},
+            "built_to": {str(at): end for at, end in self.built_to.items()},
+            "duplicates": [[_text(day), count] for day, count in self.duplicates.items()],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Stage:
+        """What :meth:`to_json` wrote."""
+        return cls(
+            **{
+                **data,
+                "dates": [_day(day) for day in data["dates"]],
+                "base_revisions": {date.fromisoformat(day): rev for day, rev in data["base_revisions"].items()},
+                "built_to": {int(at): end for at, end in data["built_to"].items()},
+                "duplicates": {_day(day): count for day, count in data["duplicates"]},
+                "landed": [LandedRange(**part) for part in data["landed"]],
+            }
+        )
+
+
+def _text(day: date | None) -> str | None:
+    return day.isoformat() if day else None
+
+
+def _day(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None
+
+
+def create_tables(spark: SparkSession) -> None:
+    """Make the lake's own tables where they are missing; the answers' tables are made with their first rows."""
+    create_namespace(spark)
+    for table, columns in (
+        (RAW_EVENTS, RAW_SCHEMA),
+        (EVENTS, EVENTS_SCHEMA),
+        (REJECTED_EVENTS, REJECTED_SCHEMA),
+        (DAY_LEDGER, LEDGER_SCHEMA),
+    ):
+        create_table(spark, table, columns)
+
+
+def dates_due(settings: Settings, day: date, *, force: bool) -> list[date | None]:
+    """The dates that the run of a day has to build, in order; the records without a day last.
+
+    Args:
+        settings: where the lake is.
+        day: the run's own day.
+        force: build the run's own day even if its page is up to date.
+    """
+    raw = partition_counts(load(settings, RAW_EVENTS))
+    pages = {row["event_date"]: row for row in latest_revisions(settings)}
+    versions = (map_version(), answers_version())
+
+    def is_due(one: date) -> bool:
+        page = pages.get(one)
+        if page is None:
+            return one == day
+        if page["landed"] != raw.get(one, 0):
+            return True
+        # a change of the map or of the answers restates other days by `daybook rebuild`, not by the next day's run
+        return one == day and (force or (page["provider_map_version"], page["answers_version"]) != versions)
+
+    due: list[date | None] = sorted(one for one in {day, *pages} if is_due(one))
+    if raw.get(None, 0) != partition_counts(load(settings, REJECTED_EVENTS)).get(None, 0):
+        due.append(None)
+    return due
+
+
+def latest_revisions(settings: Settings) -> list[dict[str, Any]]:
+    """The newest ledger row of each day."""
+    newest: dict[date, dict[str, Any]] = {}
+    for row in ledger(settings).to_dict("records"):
+        if row["event_date"] not in newest or row["revision"] > newest[row["event_date"]]["revision"]:
+            newest[row["event_date"]] = row
+    return list(newest.values())
+
+
+def _first_pages(settings: Settings) -> dict[date, Offsets]:
+    rows = ledger(settings).to_dict("records")
+    return {row["event_date"]: parse_offsets(row["built_to"]) for row in rows if row["revision"] == 1}
+
+
+def stage_pages(
+    spark: SparkSession, settings: Settings, dates: list[date | None], run_id: str, landed: list[LandedRange]
+) -> Stage:
+    """Build ``events`` and ``rejected_events`` of some dates out of ``raw_events`` and stage them.
+
+    Args:
+        spark: the session.
+        settings: where the lake is.
+        dates: from :func:`dates_due`; may be empty.
+        run_id: the run.
+        landed: what the run landed, passed through to the ledger.
+    """
+    wap_id = f"{run_id}:{uuid4().hex[:12]}"
+    revisions = {row["event_date"]: int(row["revision"]) for row in latest_revisions(settings)}
+    raw_table = load(settings, RAW_EVENTS)
+    raw_snapshot = raw_table.current_snapshot() if raw_table else None
+    # the page is built from this snapshot, whatever other runs land meanwhile
+    raw_snapshot_id = raw_snapshot.snapshot_id if raw_snapshot else None
+    built_to = landed_offsets(raw_table)
+    duplicates: dict[date | None, int] = {}
+    events_snapshot_id = rejected_snapshot_id = None
+    if dates:
+        raw = at_snapshot(spark, RAW_EVENTS, raw_snapshot_id).where(on_dates(dates))
+        records = judged(raw).persist()  # read three times below, parsed once
+        hosts = [row[0] for row in records.select(F.coalesce("host", F.lit(""))).distinct().collect()]
+        ends = {day: offsets for day, offsets in _first_pages(settings).items() if day in dates}
+        events = events_of(records, provider_map(spark, hosts), first_page_ends(spark, ends))
+        counted = records.where(F.col("verdict") == "duplicate").groupBy("event_date").count().collect()
+        duplicates = {row["event_date"]: row["count"] for row in counted}
+        events_snapshot_id = stage_dates(spark, settings, events, EVENTS, wap_id, dates)
+        rejected_snapshot_id = stage_dates(spark, settings, rejected_of(records), REJECTED_EVENTS, wap_id, dates)
+        records.unpersist()
+    return Stage(
+        run_id=run_id,
+        wap_id=wap_id,
+        dates=dates,
+        base_revisions={day: revisions.get(day, 0) for day in dates if day is not None},
+        raw_snapshot_id=raw_snapshot_id,
+        built_to=built_to,
+        duplicates=duplicates,
+        events_snapshot_id=events_snapshot_id,
+        rejected_snapshot_id=rejected_snapshot_id,
+        landed=landed,
+    )

@@ -1,0 +1,275 @@
+"""Proves that the staged pages balance, then publishes them.
+
+All tables first, then the ledger row that makes them a revision. Readers go by the ledger: a row names the snapshot of
+every table that belongs to its revision, so a page changes for them in one commit, even if the process dies between two
+tables. Every run publishes ``events`` first, so of two runs with the same day the second is refused there, before
+anything of its page is seen.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from daybook.answers import answers, answers_version
+from daybook.errors import DaybookError
+from daybook.kafka_offsets import offsets_text
+from daybook.lake_names import AREAS, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS
+from daybook.ledger import LEDGER_SCHEMA, PageCounts, Play, balance, day_name, lines_json, receipt, unbalanced_text
+from daybook.providers import map_version
+from daybook.settings import Settings
+from daybook_spark.answering import Staged, stage_answers
+from daybook_spark.events import struct
+from daybook_spark.pages import Stage, latest_revisions, stage_pages
+from daybook_spark.staging import (
+    PublishRefused,
+    at_snapshot,
+    is_published,
+    load,
+    on_dates,
+    publish,
+    stage_append,
+)
+
+ATTEMPTS = 3
+"""How often a page is staged anew because another run published the same day meanwhile, before the task fails."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What publishing did; goes to the report as JSON."""
+
+    published: list[dict[str, Any]]
+    """``day``, ``revision``, ``receipt`` of each page that was published."""
+    unchanged: list[str]
+    """Days whose page stands as it was: another run published the same, or nothing was due."""
+
+
+def publish_pages(
+    spark: SparkSession, settings: Settings, stage: Stage, staged_answers: Staged, day: date, manifest: Path | None
+) -> Published:
+    """Publish what a run staged, if it balances.
+
+    Args:
+        spark: the session.
+        settings: where the lake is.
+        stage: the staged ``events`` and ``rejected_events``.
+        staged_answers: the staged answers of all areas.
+        day: the run's own day.
+        manifest: the generator's manifest of that day, if it played it.
+
+    Raises:
+        DaybookError: a page does not balance, or other runs kept publishing the same days. Readers see what they saw.
+    """
+    done: list[dict[str, Any]] = []
+    unchanged = [] if day in stage.dates else [day.isoformat()]
+    for _ in range(ATTEMPTS):
+        pending = _pending(settings, stage)
+        unchanged += [day_name(one) for one in stage.dates if one is not None and one not in pending]
+        if not pending and None not in stage.dates:
+            return Published(done, unchanged)
+        events = load(settings, EVENTS)
+        half_published = stage.events_snapshot_id is not None and is_published(events, stage.events_snapshot_id)
+        if half_published or set(pending) == set(stage.base_revisions):
+            try:
+                done += _publish_once(spark, settings, stage, staged_answers, pending, day, manifest)
+            except PublishRefused as refusal:
+                print(f"staging again, another run was first: {refusal}", flush=True)  # noqa: T201  a job's log is stdout
+            else:
+                return Published(done, unchanged)
+        rest = [one for one in stage.dates if one is None or one in pending]
+        stage = stage_pages(spark, settings, rest, stage.run_id, stage.landed)
+        staged_answers = {}
+        for area in AREAS:
+            staged_answers |= stage_answers(spark, settings, area, stage)
+    raise DaybookError(
+        f"{day}: other runs published the same days {ATTEMPTS} times while this one was staging; nothing was lost and "
+        "readers see their pages. Clear publish_day when they are done"
+    )
+
+
+def _pending(settings: Settings, stage: Stage) -> list[date]:
+    """The staged days whose newest page does not yet show what was staged."""
+    pages = {row["event_date"]: row for row in latest_revisions(settings)}
+    raw = _raw_counts(settings, stage)
+    pending = []
+    for one, base in sorted(stage.base_revisions.items()):
+        page = pages.get(one)
+        if page is None or page["revision"] == base or page["landed"] < raw.get(one, 0):
+            pending.append(one)
+    return pending
+
+
+def _raw_counts(settings: Settings, stage: Stage) -> dict[date | None, int]:
+    """Raw records of each date at the snapshot that the stage was built from, out of the metadata alone."""
+    table = load(settings, RAW_EVENTS)
+    if table is None or stage.raw_snapshot_id is None:
+        return {}
+    rows = table.inspect.partitions(snapshot_id=stage.raw_snapshot_id).select(["partition", "record_count"]).to_pylist()
+    return {row["partition"]["event_date"]: row["record_count"] for row in rows}
+
+
+def _publish_once(
+    spark: SparkSession,
+    settings: Settings,
+    stage: Stage,
+    staged_answers: Staged,
+    pending: list[date],
+    day: date,
+    manifest: Path | None,
+) -> list[dict[str, Any]]:
+    pages = [*pending, *([None] if None in stage.dates else [])]
+    counts = {one.day: one for one in count_pages(spark, settings, stage, staged_answers, pages, day, manifest)}
+    lines = {one: balance(page, stage.landed) for one, page in counts.items()}
+    wrong = [text for one in pages if (text := unbalanced_text(one, lines[one]))]
+    if wrong:
+        raise DaybookError(
+            f"{'; '.join(wrong)}. Nothing was published, readers see the revision before; what was staged is kept "
+            f"under the wap id {stage.wap_id}"
+        )
+    snapshots = {EVENTS: stage.events_snapshot_id, REJECTED_EVENTS: stage.rejected_snapshot_id, **staged_answers}
+    for table, snapshot_id in snapshots.items():
+        if snapshot_id is not None:
+            publish(spark, settings, table, snapshot_id)
+    pinned = {}
+    for table in snapshots:
+        metadata = load(settings, table)
+        if metadata is not None and (current := metadata.current_snapshot()) is not None:
+            pinned[table] = current.snapshot_id
+    previous = {row["event_date"]: row for row in latest_revisions(settings)}
+    return [
+        _write_revision(spark, settings, stage, counts[one], lines_json(lines[one]), pinned, previous.get(one))
+        for one in pending
+    ]
+
+
+def count_pages(
+    spark: SparkSession,
+    settings: Settings,
+    stage: Stage,
+    staged_answers: Staged,
+    pages: list[date | None],
+    day: date,
+    manifest: Path | None,
+) -> list[PageCounts]:
+    """Count each page in the staged rows themselves, and the raw records they were built from.
+
+    Args:
+        spark: the session.
+        settings: where the lake is.
+        stage: the staged ``events`` and ``rejected_events``.
+        staged_answers: the staged answers.
+        pages: the dates to count; none for the records without a day.
+        day: the run's own day, which the manifest is about.
+        manifest: the generator's manifest of that day, if it played it.
+    """
+
+    def per_date(table: str, snapshot_id: int | None, *sums: Any) -> dict[date | None, Any]:
+        rows = at_snapshot(spark, table, snapshot_id).where(on_dates(pages)).groupBy("event_date").agg(*sums)
+        return {row["event_date"]: row for row in rows.collect()}
+
+    count = F.count(F.lit(1)).alias("rows")
+    late = F.count_if("is_late").alias("late")
+    raw = per_date(RAW_EVENTS, stage.raw_snapshot_id, count)
+    events = per_date(EVENTS, stage.events_snapshot_id, count, late)
+    rejected = per_date(REJECTED_EVENTS, stage.rejected_snapshot_id, count)
+    sums: dict[str, dict[date | None, Any]] = {}
+    for name, answer in answers().items():
+        if answer.balance and stage.base_revisions:
+            if name not in staged_answers:
+                raise DaybookError(f"{day}: the answer {name} was not computed by this run; clear {answer.area}")
+            sums[name] = per_date(name, staged_answers[name], F.sum(answer.balance).alias("rows"))
+
+    def of(rows: dict[date | None, Any], one: date | None, column: str = "rows") -> int:
+        return int(rows[one][column]) if one in rows else 0
+
+    return [
+        PageCounts(
+            day=one,
+            landed=of(raw, one),
+            events=of(events, one),
+            duplicates=stage.duplicates.get(one, 0),
+            rejected=of(rejected, one),
+            late=of(events, one, "late"),
+            answer_sums={name: of(rows, one) for name, rows in sums.items()} if one is not None else {},
+            play=_play(spark, stage, day, manifest) if one == day and manifest else None,
+        )
+        for one in pages
+    ]
+
+
+def _play(spark: SparkSession, stage: Stage, day: date, manifest: Path) -> Play:
+    """What the generator says of its day, its acknowledged ids looked up in the raw records of that day."""
+    told = json.loads(manifest.read_text(encoding="utf-8"))
+    accepted = spark.read.text((manifest.parent / told["accepted_ids"]).as_uri()).select(
+        F.col("value").alias("event_id")
+    )
+    landed = (
+        at_snapshot(spark, RAW_EVENTS, stage.raw_snapshot_id)
+        .where(F.col("event_date") == day)
+        .select(F.get_json_object(F.col("value").cast("string"), "$.event_id").alias("event_id"))
+    )
+    return Play(
+        sent=told["sent"],
+        accepted=told["accepted"],
+        refused=told["refused"],
+        accepted_ids=accepted.count(),
+        accepted_ids_landed=accepted.join(landed, on="event_id", how="left_semi").count(),
+    )
+
+
+def _write_revision(
+    spark: SparkSession,
+    settings: Settings,
+    stage: Stage,
+    counts: PageCounts,
+    lines: str,
+    snapshots: dict[str, int],
+    previous: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Add the row that makes a page the day's newest revision; its wap id lets only one run be that revision."""
+    day = counts.day
+    revision = int(previous["revision"]) + 1 if previous else 1
+    play = counts.play
+    row = {
+        "event_date": day,
+        "revision": revision,
+        "published_at": datetime.now(UTC),
+        "run_id": stage.run_id,
+        # a restated day keeps what its own run knew of the sender
+        "sent": play.sent if play else _kept(previous, "sent"),
+        "accepted": play.accepted if play else _kept(previous, "accepted"),
+        "refused": play.refused if play else _kept(previous, "refused"),
+        "landed": counts.landed,
+        "events": counts.events,
+        "duplicates": counts.duplicates,
+        "rejected": counts.rejected,
+        "late": counts.late,
+        "balanced": True,
+        "lines": lines,
+        "receipt": receipt(counts, revision, previous),
+        "range_start": offsets_text({part.partition: part.start for part in stage.landed}),
+        "range_end": offsets_text({part.partition: part.end for part in stage.landed}),
+        "range_records": sum(part.records for part in stage.landed),
+        "built_to": offsets_text(stage.built_to),
+        "raw_snapshot_id": stage.raw_snapshot_id,
+        "provider_map_version": map_version(),
+        "answers_version": answers_version(),
+        "snapshots": snapshots,
+    }
+    schema = struct(LEDGER_SCHEMA)
+    rows = spark.createDataFrame([tuple(row[name] for name in schema.fieldNames())], schema)
+    staged_row = stage_append(spark, settings, rows, DAY_LEDGER, f"{day}:r{revision}:{stage.wap_id}", {})
+    publish(spark, settings, DAY_LEDGER, staged_row.snapshot_id)
+    return {"day": day_name(day), "revision": revision, "receipt": row["receipt"]}
+
+
+def _kept(previous: dict[str, Any] | None, column: str) -> int | None:
+    value = previous.get(column) if previous else None
+    return None if value is None or value != value else int(value)

@@ -1,0 +1,215 @@
+"""Write, audit, publish: how rows get into the lake without a reader ever seeing half of them.
+
+A commit is staged under a wap id: it is in the table's metadata, and no reader sees it. It is read back by its
+snapshot id, checked, and published by a metadata swap, which Iceberg refuses if the id was published before or, for a
+day's overwrite, if somebody else has published that day since (Apache Iceberg, procedure ``cherrypick_snapshot``;
+``publish_changes`` is the same by wap id, but takes whichever snapshot it finds first when two runs staged under one
+id). Metadata is read through PyIceberg: no Spark job for a look at a snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
+
+from py4j.protocol import Py4JJavaError
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from daybook.lake import catalog
+from daybook.lake_names import CATALOG, NAMESPACE, spark_name
+from daybook.settings import Settings
+
+WAP_ID = "wap.id"
+SOURCE_SNAPSHOT_ID = "source-snapshot-id"
+
+TABLE_PROPERTIES = {
+    "format-version": "2",
+    "write.wap.enabled": "true",
+    "write.parquet.compression-codec": "zstd",
+    # a day's rows are few and come from few tasks: no shuffle before the write, and no sort by partition either
+    "write.distribution-mode": "none",
+    "write.spark.fanout.enabled": "true",
+}
+
+
+class PublishRefused(Exception):
+    """The lake has moved on since the rows were staged; they were not published, and what readers see is unchanged."""
+
+
+def create_table(spark: SparkSession, table: str, columns: str) -> None:
+    """Make the table if it is not there: the columns of a DDL text, partitioned by ``event_date``."""
+    properties = ", ".join(f"'{key}' = '{value}'" for key, value in TABLE_PROPERTIES.items())
+    spark.sql(
+        f"CREATE TABLE IF NOT EXISTS {spark_name(table)} ({columns}) USING iceberg "
+        f"PARTITIONED BY (event_date) TBLPROPERTIES ({properties})"
+    )
+
+
+def create_namespace(spark: SparkSession) -> None:
+    """Make the lake's namespace if it is not there."""
+    spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {CATALOG}.{NAMESPACE}")
+
+
+def load(settings: Settings, table: str) -> Table | None:
+    """The table's newest metadata; none if there is no such table."""
+    try:
+        return catalog(settings).load_table((NAMESPACE, table))
+    except NoSuchTableError:
+        return None
+
+
+def property_of(snapshot: Snapshot, key: str) -> str | None:
+    """A property of a snapshot's summary."""
+    return snapshot.summary.additional_properties.get(key) if snapshot.summary else None
+
+
+def staged(table: Table | None, wap_id: str) -> Snapshot | None:
+    """The snapshot staged under a wap id, published or not; none if there is none."""
+    if table is None:
+        return None
+    return next((one for one in table.metadata.snapshots if property_of(one, WAP_ID) == wap_id), None)
+
+
+def published(table: Table | None) -> Iterator[Snapshot]:
+    """The snapshots that readers' state is made of, newest first.
+
+    A snapshot that was published by copying (the table had moved on since it was staged) is followed by the staged one
+    it was copied from, which holds the properties it was staged with.
+    """
+    if table is None:
+        return
+    snapshot = table.current_snapshot()
+    while snapshot is not None:
+        yield snapshot
+        source = property_of(snapshot, SOURCE_SNAPSHOT_ID)
+        if source and (copied := table.snapshot_by_id(int(source))) is not None:
+            yield copied
+        snapshot = table.snapshot_by_id(snapshot.parent_snapshot_id) if snapshot.parent_snapshot_id else None
+
+
+def is_published(table: Table | None, snapshot_id: int) -> bool:
+    """Whether what was staged as this snapshot is part of what readers see."""
+    return any(one.snapshot_id == snapshot_id for one in published(table))
+
+
+def partition_counts(table: Table | None) -> dict[date | None, int]:
+    """Rows of each event date that readers see, out of the metadata alone."""
+    if table is None or table.current_snapshot() is None:
+        return {}
+    rows = table.inspect.partitions().select(["partition", "record_count"]).to_pylist()
+    return {row["partition"]["event_date"]: row["record_count"] for row in rows if row["record_count"]}
+
+
+def on_dates(dates: list[date | None]) -> Column:
+    """A filter for rows of these dates; none among them stands for the rows without a date."""
+    chosen = F.col("event_date").isin([day for day in dates if day is not None])
+    return (chosen | F.col("event_date").isNull()) if None in dates else chosen
+
+
+@contextmanager
+def _wap_id(spark: SparkSession, wap_id: str) -> Iterator[None]:
+    spark.conf.set("spark.wap.id", wap_id)
+    try:
+        yield
+    finally:
+        spark.conf.unset("spark.wap.id")
+
+
+def stage_append(
+    spark: SparkSession, settings: Settings, rows: DataFrame, table: str, wap_id: str, properties: Mapping[str, str]
+) -> Snapshot:
+    """Stage rows to be added to the table; returns the staged snapshot."""
+    with _wap_id(spark, wap_id):
+        writer = rows.writeTo(spark_name(table))
+        for key, value in properties.items():
+            writer = writer.option(f"snapshot-property.{key}", value)
+        writer.append()
+    snapshot = staged(load(settings, table), wap_id)
+    if snapshot is None:
+        raise RuntimeError(f"{table}: nothing was staged under {wap_id}")
+    return snapshot
+
+
+def stage_dates(
+    spark: SparkSession, settings: Settings, rows: DataFrame, table: str, wap_id: str, dates: list[date | None]
+) -> int | None:
+    """Stage rows as the whole content of some dates of the table.
+
+    Args:
+        spark: the session.
+        settings: where the lake is.
+        rows: the rows of these dates and of no others.
+        table: table name, without the namespace.
+        wap_id: names this staging; never used before in this table.
+        dates: the dates to replace; none for the rows without a date.
+
+    Returns:
+        Id of the staged snapshot; none if neither the rows nor what readers see of these dates has a row.
+    """
+    with _wap_id(spark, wap_id):
+        rows.writeTo(spark_name(table)).overwritePartitions()
+        current = load(settings, table)
+        snapshot = staged(current, wap_id)
+        # overwritePartitions leaves a date alone for which it has no row. If readers see rows of such a date, the dates
+        # are replaced by a filter instead; Iceberg publishes that only if the table has not moved on at all meanwhile
+        had = {day for day in dates if partition_counts(current).get(day)}
+        has = _dates_of(spark, table, snapshot, dates) if had else set()
+        if had - has:
+            spark.conf.set("spark.wap.id", f"{wap_id}:all")
+            rows.writeTo(spark_name(table)).overwrite(on_dates(dates))
+            snapshot = staged(load(settings, table), f"{wap_id}:all")
+    return snapshot.snapshot_id if snapshot else None
+
+
+def _dates_of(spark: SparkSession, table: str, snapshot: Snapshot | None, dates: list[date | None]) -> set[date | None]:
+    if snapshot is None:
+        return set()
+    rows = at_snapshot(spark, table, snapshot.snapshot_id).where(on_dates(dates)).select("event_date").distinct()
+    return {row.event_date for row in rows.collect()}
+
+
+def at_snapshot(spark: SparkSession, table: str, snapshot_id: int | None) -> DataFrame:
+    """The table as it is at a snapshot, staged or published; as readers see it if none is named."""
+    if snapshot_id is None:
+        return spark.table(spark_name(table))
+    return spark.read.option("versionAsOf", snapshot_id).table(spark_name(table))
+
+
+def publish(spark: SparkSession, settings: Settings, table: str, snapshot_id: int) -> None:
+    """Make a staged snapshot part of what readers see; nothing happens if it is part of it already.
+
+    Raises:
+        PublishRefused: somebody else has published the same dates, or the same wap id, since it was staged.
+    """
+    metadata = load(settings, table)
+    snapshot = metadata.snapshot_by_id(snapshot_id) if metadata else None
+    if snapshot is None:
+        raise PublishRefused(f"{table}: the staged snapshot {snapshot_id} is gone")
+    if is_published(metadata, snapshot_id):
+        return
+    try:
+        spark.sql(
+            f"CALL {CATALOG}.system.cherrypick_snapshot(table => :table, snapshot_id => :snapshot_id)",
+            args={"table": f"{NAMESPACE}.{table}", "snapshot_id": snapshot_id},
+        ).collect()
+    except (Py4JJavaError, PySparkException) as error:
+        if not any(sign in str(error) for sign in _REFUSALS):
+            raise
+        raise PublishRefused(f"{table}: {str(error).splitlines()[0]}") from error
+
+
+_REFUSALS = (
+    "DuplicateWAPCommitException",
+    "Duplicate request to cherry pick wap id",
+    "Cannot cherry-pick",
+    "CherrypickAncestorCommitException",
+    "ValidationException",
+    "CommitFailedException",
+)
+"""How Iceberg says that the table has moved on since the snapshot was staged."""

@@ -1,0 +1,27 @@
+"""Tasks ``user_behaviour`` and ``host_providers``: the ``.sql`` files of an area on the staged events, staged."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from daybook.lake_names import AREAS
+from daybook.settings import Settings
+from daybook_spark.answering import stage_answers
+from daybook_spark.job import arguments, run
+from daybook_spark.pages import Stage
+
+
+def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
+    """Answer; the summary is answer -> staged snapshot."""
+    return dict(stage_answers(spark, settings, args.area, Stage.from_json(args.stage)))
+
+
+if __name__ == "__main__":
+    parser = arguments("Run the questions of an area on the staged events.")
+    parser.add_argument("--area", required=True, choices=AREAS, help="folder of spark/sql")
+    parser.add_argument("--stage", required=True, type=json.loads, help="summary of land_events")
+    run("answer_questions", parser, work)

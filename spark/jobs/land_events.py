@@ -1,0 +1,29 @@
+"""Task ``land_events``: Kafka to ``raw_events``, then the due days' ``events`` and ``rejected_events``, staged."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from daybook.kafka_offsets import parse_offsets
+from daybook.settings import Settings
+from daybook_spark.job import arguments, run
+from daybook_spark.landing import land
+from daybook_spark.pages import create_tables, dates_due, stage_pages
+
+
+def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
+    """Land, then stage; the summary is the stage."""
+    create_tables(spark)
+    landed = land(spark, settings, args.until, args.day, args.run_id)
+    dates = dates_due(settings, args.day, force=args.force)
+    return stage_pages(spark, settings, dates, args.run_id, landed).to_json()
+
+
+if __name__ == "__main__":
+    parser = arguments("Land Kafka's records and stage the days they touch.")
+    parser.add_argument("--until", required=True, type=parse_offsets, help="JSON partition -> frozen end offset")
+    parser.add_argument("--force", action="store_true", help="build the day again though nothing changed")
+    run("land_events", parser, work)

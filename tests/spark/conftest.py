@@ -1,0 +1,45 @@
+"""One Spark session with a lake of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from pyspark.sql import SparkSession
+from topic_records import Topic
+
+from daybook.lake_names import CATALOG, NAMESPACE
+from daybook.settings import Settings
+from daybook_spark.pages import create_tables
+from daybook_spark.session import spark_session
+
+
+@pytest.fixture(scope="session")
+def lake_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    home = tmp_path_factory.mktemp("lake")
+    (home / "lake").mkdir()
+    return Settings(home=home, spark_driver_memory="1g")
+
+
+@pytest.fixture(scope="session")
+def spark(lake_settings: Settings) -> Iterator[SparkSession]:
+    session = spark_session("tests", lake_settings)
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def lake(spark: SparkSession, lake_settings: Settings) -> Settings:
+    """An empty lake with its tables; the settings that find it."""
+    create_tables(spark)
+    for row in spark.sql(f"SHOW TABLES IN {CATALOG}.{NAMESPACE}").collect():
+        if not row.isTemporary:
+            spark.sql(f"DROP TABLE {CATALOG}.{NAMESPACE}.{row.tableName} PURGE")
+    create_tables(spark)
+    return lake_settings
+
+
+@pytest.fixture
+def topic(spark: SparkSession) -> Topic:
+    return Topic(spark)

@@ -1,0 +1,131 @@
+"""From raw records to events: each case is a few records in, and their verdicts or rows out."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date, datetime
+
+import pytest
+from pyspark.sql import SparkSession
+from topic_records import Topic
+
+from daybook_spark.events import events_of, first_page_ends, judged, provider_map, rejected_of
+
+A = str(uuid.UUID(int=1, version=4))
+B = str(uuid.UUID(int=2, version=4))
+
+
+def verdicts(topic: Topic) -> list[tuple[str, str | None]]:
+    rows = judged(topic.raw()).orderBy("kafka_partition", "kafka_offset").collect()
+    return [(row.verdict, row.reason) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "null_value"),
+        (b"", "not_json"),
+        (b"\xff\xfe\x00", "not_utf8"),
+        (b"hello", "not_json"),
+        (b"[1, 2]", "not_json"),
+        (b'"text"', "not_json"),
+        (b"17", "not_json"),
+        (b"{", "not_json"),
+        (b"\x00", "not_json"),
+        (b"[" * 3000, "not_json"),
+        (b"{}", "no_event_id"),
+        (b'{"event_id": " "}', "no_event_id"),
+        (b'{"event_id": "a"}', "unknown_type"),
+        (b'{"event_id": "a", "event_type": "dance"}', "unknown_type"),
+        (b'{"event_id": "a", "event_type": "join_guild"}', "no_user"),
+        (b'{"event_id": "a", "event_type": "join_guild", "user_id": "u"}', "no_time"),
+        (b'{"event_id": "a", "event_type": "join_guild", "user_id": "u", "occurred_at": "soon"}', "no_time"),
+        (b'{"event_id": "a", "event_type": "join_guild", "user_id": "u", "occurred_at": 5}', "no_time"),
+        (b'{"event_id": "a", "event_type": "join_guild", "user_id": "u", "occurred_at": "2026-02-30T00:00:00Z"}', "no_time"),
+    ],
+)  # fmt: skip
+def test_a_record_that_is_no_event_is_rejected_with_its_reason_and_its_bytes(
+    topic: Topic, value: bytes | None, reason: str
+) -> None:
+    topic.send(value)
+    row = rejected_of(judged(topic.raw())).first()
+    assert row is not None
+    assert (row.reason, row.value, row.kafka_offset) == (reason, value, 0)
+    assert row.detail
+
+
+def test_of_equal_events_the_first_counts_and_the_others_are_duplicates(topic: Topic) -> None:
+    topic.event(event_id=A, partition=1)
+    topic.event(event_id=A, partition=0)
+    topic.event(event_id=A, partition=0)
+    topic.event(event_id=B, partition=0)
+    assert verdicts(topic) == [("event", None), ("duplicate", None), ("event", None), ("duplicate", None)]
+
+
+def test_the_same_id_with_another_body_is_a_conflict(topic: Topic) -> None:
+    topic.event(event_id=A, item="sword")
+    topic.event(event_id=A, item="knife")
+    assert verdicts(topic) == [("event", None), ("rejected", "conflict")]
+
+
+def test_a_retry_at_another_time_of_the_day_is_a_duplicate(topic: Topic) -> None:
+    topic.event(event_id=A, occurred_at="2026-05-03T01:00:00Z")
+    topic.event(event_id=A, occurred_at="2026-05-03T01:00:05Z")
+    assert verdicts(topic) == [("event", None), ("duplicate", None)]
+
+
+def test_a_broken_record_takes_no_part_in_the_contest_for_its_id(topic: Topic) -> None:
+    topic.send(f'{{"event_id": "{A}", "event_type": "dance", "occurred_at": "2026-05-03T01:00:00Z"}}'.encode())
+    topic.event(event_id=A, occurred_at="2026-05-03T01:00:00Z")
+    assert verdicts(topic) == [("rejected", "unknown_type"), ("event", None)]
+
+
+def test_the_day_is_the_utc_day_of_what_happened(topic: Topic) -> None:
+    for moment in (
+        "2026-05-03T23:59:59.999999Z",
+        "2026-05-04T00:00:00Z",
+        "2026-05-04T01:30:00+02:00",
+        "2028-02-29T12:00:00Z",
+    ):
+        topic.event(event_id=str(uuid.uuid4()), occurred_at=moment)
+    days = [row.event_date for row in topic.raw().orderBy("kafka_offset").collect()]
+    assert days == [date(2026, 5, 3), date(2026, 5, 4), date(2026, 5, 3), date(2028, 2, 29)]
+    assert verdicts(topic) == [("event", None)] * 4
+
+
+def test_an_event_row_has_every_field_and_its_provider(spark: SparkSession, topic: Topic) -> None:
+    topic.event(event_id=A, host="user53.att.com")
+    rows = events_of(judged(topic.raw()), provider_map(spark, ["user53.att.com"]), first_page_ends(spark, {}))
+    row = rows.first()
+    assert row is not None
+    assert row.asDict() == {
+        "event_id": A,
+        "event_type": "purchase_item",
+        "item": "sword",
+        "guild": None,
+        "user_id": "user53",
+        "host": "user53.att.com",
+        "occurred_at": datetime(2026, 5, 3, 18, 21, 7, 250000),  # noqa: DTZ001 the session's zone is UTC
+        "received_at": datetime(2026, 5, 4, 0, 0, 1),  # noqa: DTZ001 the session's zone is UTC
+        "user_agent": "test",
+        "schema_version": 1,
+        "provider": "att",
+        "provider_domain": "att.com",
+        "kafka_partition": 0,
+        "kafka_offset": 0,
+        "is_late": False,
+        "event_date": date(2026, 5, 3),
+    }
+
+
+def test_an_event_is_late_from_the_offset_on_that_its_days_first_page_was_built_to(
+    spark: SparkSession, topic: Topic
+) -> None:
+    for partition in (0, 0, 1):
+        topic.event(event_id=str(uuid.uuid4()), partition=partition)
+    topic.event(event_id=str(uuid.uuid4()), occurred_at="2026-05-04T12:00:00Z")
+    ends = first_page_ends(spark, {date(2026, 5, 3): {0: 1}})
+    rows = events_of(judged(topic.raw()), provider_map(spark, ["user53.att.com"]), ends)
+    found = {(row.kafka_partition, row.kafka_offset): row.is_late for row in rows.collect()}
+    # offset 1 came after; partition 1 was added since; the other day has no page yet
+    assert found == {(0, 0): False, (0, 1): True, (1, 0): True, (0, 2): False}

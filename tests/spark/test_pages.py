@@ -1,0 +1,365 @@
+"""Staging and publishing on a real lake: what readers see, and when; who wins; what a kill leaves."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from topic_records import Topic, manifest
+
+from daybook.answers import answers
+from daybook.errors import DaybookError
+from daybook.kafka_offsets import offsets_text
+from daybook.lake import ledger
+from daybook.lake_names import AREAS, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
+from daybook.settings import Settings
+from daybook_spark.answering import Staged, stage_answers
+from daybook_spark.landing import END, START, landed_offsets
+from daybook_spark.pages import Stage, dates_due, stage_pages
+from daybook_spark.publishing import Published, publish_pages
+from daybook_spark.staging import PublishRefused, load, publish, stage_append, stage_dates
+
+DAY = date(2026, 5, 3)
+NEXT_DAY = date(2026, 5, 4)
+
+
+def an_id(number: int) -> str:
+    return str(uuid.UUID(int=number, version=4))
+
+
+class Run:
+    """One run of the day's steps, each when the test says so."""
+
+    def __init__(self, spark: SparkSession, settings: Settings, run_id: str, day: date = DAY) -> None:
+        self.spark, self.settings, self.run_id, self.day = spark, settings, run_id, day
+        self.stage: Stage
+        self.answers: Staged
+
+    def land(self, topic: Topic) -> None:
+        """Land what the topic has beyond the last landed offset; the broker's part is played by the topic's rows."""
+        start = landed_offsets(load(self.settings, RAW_EVENTS))
+        end = dict(start)
+        for row in topic.rows:
+            end[row[2]] = max(end.get(row[2], 0), row[3] + 1)
+        new = [row for row in topic.rows if row[3] >= start.get(row[2], 0)]
+        if not new:
+            return
+        fresh = Topic(self.spark)
+        fresh.rows = new
+        properties = {START: offsets_text({at: start.get(at, 0) for at in end}), END: offsets_text(end)}
+        wap_id = f"raw:{offsets_text(start)}"
+        snapshot = stage_append(self.spark, self.settings, fresh.raw(), RAW_EVENTS, wap_id, properties)
+        publish(self.spark, self.settings, RAW_EVENTS, snapshot.snapshot_id)
+
+    def build(self, *, force: bool = False) -> Run:
+        dates = dates_due(self.settings, self.day, force=force)
+        self.stage = stage_pages(self.spark, self.settings, dates, self.run_id, [])
+        self.answers = {}
+        for area in AREAS:
+            self.answers |= stage_answers(self.spark, self.settings, area, self.stage)
+        return self
+
+    def publish(self, manifest_file: Path | None = None) -> Published:
+        return publish_pages(self.spark, self.settings, self.stage, self.answers, self.day, manifest_file)
+
+
+def rows(spark: SparkSession, table: str) -> list[dict[str, Any]]:
+    return [row.asDict() for row in spark.table(spark_name(table)).collect()]
+
+
+def page(settings: Settings, day: date = DAY) -> dict[str, Any]:
+    """The newest ledger row of a day."""
+    found = ledger(settings)
+    found = found[found["event_date"] == day].sort_values("revision")
+    newest: dict[str, Any] = found.iloc[-1].to_dict()
+    return newest
+
+
+@pytest.fixture
+def run(spark: SparkSession, lake: Settings) -> Any:
+    return lambda run_id, day=DAY: Run(spark, lake, run_id, day)
+
+
+def a_day_of_five(topic: Topic) -> None:
+    """Three swords of two players, a guild, a duplicate and a broken record."""
+    topic.event(event_id=an_id(1), item="sword", user_id="ann", host="ann.att.com")
+    topic.event(event_id=an_id(2), item="sword", user_id="ann", host="ann.att.com")
+    topic.event(event_id=an_id(3), item="sword", user_id="bob", host="bob.comcast.net")
+    topic.event(event_id=an_id(4), event_type="join_guild", user_id="bob", host="bob.comcast.net")
+    topic.event(event_id=an_id(4), event_type="join_guild", user_id="bob", host="bob.comcast.net")
+    topic.send(f'{{"event_id": "{an_id(5)}", "event_type": "dance", "occurred_at": "2026-05-03T00:00:00Z"}}'.encode())
+
+
+def test_a_day_is_staged_out_of_sight_then_published_and_balances(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any, tmp_path: Path
+) -> None:
+    a_day_of_five(topic)
+    first = run("run1")
+    first.land(topic)
+    first.build()
+    assert [rows(spark, table) for table in (EVENTS, REJECTED_EVENTS, "event_popularity")] == [[], [], []]
+    assert ledger(lake).empty
+
+    result = first.publish(manifest(tmp_path, [an_id(n) for n in range(1, 5)]))
+
+    assert [(one["day"], one["revision"]) for one in result.published] == [("2026-05-03", 1)]
+    assert len(rows(spark, EVENTS)) == 4
+    popular = sorted(rows(spark, "event_popularity"), key=lambda row: row["rank"])
+    assert [(row["event_type"], row["item"], row["events"], row["users"], row["rank"]) for row in popular] == [
+        ("purchase_item", "sword", 3, 2, 1),
+        ("join_guild", None, 1, 1, 2),
+    ]
+    assert {row["provider"]: (row["events"], row["users"], row["share"]) for row in rows(spark, "provider_usage")} == {
+        "att": (2, 1, 0.5),
+        "comcast": (2, 1, 0.5),
+    }
+    ledger_row = page(lake)
+    counts = {name: ledger_row[name] for name in ("landed", "events", "duplicates", "rejected", "late", "sent")}
+    assert counts == {"landed": 6, "events": 4, "duplicates": 1, "rejected": 1, "late": 0, "sent": 4}
+    assert ledger_row["balanced"]
+    lines = json.loads(ledger_row["lines"])
+    assert all(line["ok"] for line in lines)
+    assert len(lines) == 4 + sum(1 for answer in answers().values() if answer.balance)
+
+
+def test_a_second_run_of_a_published_day_changes_nothing(lake: Settings, topic: Topic, run: Any) -> None:
+    a_day_of_five(topic)
+    first = run("run1")
+    first.land(topic)
+    first.build().publish()
+    second = run("run2")
+    second.land(topic)
+    second.build()
+    assert second.stage.dates == []
+    result = second.publish()
+    assert (result.published, result.unchanged) == ([], ["2026-05-03"])
+    assert len(ledger(lake)) == 1
+
+
+def test_a_forced_run_builds_the_same_page_again(spark: SparkSession, lake: Settings, topic: Topic, run: Any) -> None:
+    a_day_of_five(topic)
+    first = run("run1")
+    first.land(topic)
+    first.build().publish()
+    before = rows(spark, "event_popularity")
+    run("run2").build(force=True).publish()
+    assert page(lake)["revision"] == 2
+    assert page(lake)["receipt"] == "2026-05-03 r2: the same counts"
+    assert sorted(map(str, rows(spark, "event_popularity"))) == sorted(map(str, before))
+
+
+def test_a_late_event_restates_its_day_and_leaves_other_days_files_alone(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+) -> None:
+    def files(day: date) -> set[str]:
+        names = spark.sql(f"SELECT partition.event_date AS day, file_path FROM {spark_name(EVENTS)}.files").collect()
+        return {row.file_path for row in names if row.day == day}
+
+    for number, moment in ((1, "2026-05-03T10:00:00Z"), (2, "2026-05-04T10:00:00Z")):
+        topic.event(event_id=an_id(number), occurred_at=moment)
+    first = run("run1")
+    first.land(topic)
+    first.build().publish()
+    run("run2", NEXT_DAY).build().publish()
+    untouched = files(NEXT_DAY)
+
+    topic.event(event_id=an_id(3), occurred_at="2026-05-03T11:00:00Z", item="knife")
+    third = run("run3", date(2026, 5, 5))
+    third.land(topic)
+    result = third.build().publish()
+
+    assert [(one["day"], one["revision"]) for one in result.published] == [("2026-05-03", 2), ("2026-05-05", 1)]
+    assert page(lake)["receipt"] == "2026-05-03 r2: +1 events, +1 late"
+    assert page(lake, NEXT_DAY)["revision"] == 1
+    assert files(NEXT_DAY) == untouched
+    popular = [row for row in rows(spark, "event_popularity") if row["event_date"] == DAY]
+    assert {row["item"]: row["events"] for row in popular} == {"sword": 1, "knife": 1}
+
+
+def test_a_day_without_a_page_waits_for_its_own_run(lake: Settings, topic: Topic, run: Any) -> None:
+    topic.event(event_id=an_id(1), occurred_at="2026-05-03T10:00:00Z")
+    topic.event(event_id=an_id(2), occurred_at="2026-05-04T00:00:10Z")
+    first = run("run1")
+    first.land(topic)
+    assert [one["day"] for one in first.build().publish().published] == ["2026-05-03"]
+
+
+def test_an_empty_day_is_a_page_of_zeros(lake: Settings, run: Any) -> None:
+    run("run1").build().publish()
+    ledger_row = page(lake)
+    assert [int(ledger_row[name]) for name in ("revision", "landed", "events", "rejected")] == [1, 0, 0, 0]
+
+
+def test_records_that_name_no_day_are_rejected_and_kept(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+) -> None:
+    topic.send(b"\xff")
+    first = run("run1")
+    first.land(topic)
+    first.build().publish()
+    kept = [(row["reason"], row["value"], row["event_date"]) for row in rows(spark, REJECTED_EVENTS)]
+    assert kept == [("not_utf8", bytearray(b"\xff"), None)]
+    again = run("run2").build()
+    assert again.stage.dates == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sent": 5}, "sent by the generator = accepted + refused: 5 against 4 (+1)"),
+        ({"accepted": 3, "sent": 3}, "acknowledged ids of the generator = accepted: 4 against 3 (+1)"),
+    ],
+)
+def test_a_manifest_that_does_not_add_up_is_not_published(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any, tmp_path: Path, changes: dict[str, int], said: str
+) -> None:
+    a_day_of_five(topic)
+    first = run("run1")
+    first.land(topic)
+    first.build()
+    with pytest.raises(DaybookError) as error:
+        first.publish(manifest(tmp_path, [an_id(n) for n in range(1, 5)], **changes))
+    assert said in str(error.value)
+    assert rows(spark, EVENTS) == []
+    assert ledger(lake).empty
+
+
+def test_an_acknowledged_event_that_did_not_land_stops_the_day(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any, tmp_path: Path
+) -> None:
+    a_day_of_five(topic)
+    first = run("run1")
+    first.land(topic)
+    first.build()
+    with pytest.raises(DaybookError, match=r"acknowledged ids found in raw_events: 4 against 5 \(-1\)"):
+        first.publish(manifest(tmp_path, [an_id(n) for n in (1, 2, 3, 4, 99)]))
+    assert rows(spark, EVENTS) == []
+
+
+def test_a_staged_page_that_lost_an_event_is_not_published(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+) -> None:
+    a_day_of_five(topic)
+    first = run("run1")
+    first.land(topic)
+    first.build()
+    short = (
+        spark.read.option("versionAsOf", first.stage.events_snapshot_id).table(spark_name(EVENTS)).where("item <> ''")
+    )
+    snapshot_id = stage_dates(spark, lake, short.limit(2), EVENTS, "broken", [DAY])
+    first.stage = Stage(**{**first.stage.__dict__, "events_snapshot_id": snapshot_id})
+    with pytest.raises(DaybookError, match=r"raw records of the day = events \+ duplicates \+ rejected: 6 against 4"):
+        first.publish()
+    assert rows(spark, EVENTS) == []
+
+
+def test_an_answer_that_lost_an_event_is_not_published(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+) -> None:
+    a_day_of_five(topic)
+    first = run("run1")
+    first.land(topic)
+    first.build()
+    staged = spark.read.option("versionAsOf", first.answers["event_popularity"]).table(spark_name("event_popularity"))
+    first.answers["event_popularity"] = stage_dates(
+        spark, lake, staged.where("event_type = 'purchase_item'"), "event_popularity", "broken", [DAY]
+    )
+    with pytest.raises(DaybookError, match=r"events of the day = sum over event_popularity: 4 against 3 \(\+1\)"):
+        first.publish()
+    assert rows(spark, EVENTS) == []
+
+
+def test_of_two_runs_of_one_day_the_second_stands_back(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+) -> None:
+    a_day_of_five(topic)
+    first, second = run("run1"), run("run2")
+    first.land(topic)
+    first.build()
+    second.build()
+    first.publish()
+    result = second.publish()
+    assert (result.published, result.unchanged) == ([], ["2026-05-03"])
+    assert len(rows(spark, EVENTS)) == 4
+    assert len(ledger(lake)) == 1
+
+
+def test_a_run_that_saw_more_stages_again_and_publishes(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+) -> None:
+    a_day_of_five(topic)
+    first, second = run("run1"), run("run2")
+    first.land(topic)
+    first.build()
+    topic.event(event_id=an_id(9), item="knife")
+    second.land(topic)
+    second.build()
+    first.publish()
+    result = second.publish()
+    assert [(one["day"], one["revision"]) for one in result.published] == [("2026-05-03", 2)]
+    assert sorted(row["event_id"] for row in rows(spark, EVENTS)) == sorted(an_id(n) for n in (1, 2, 3, 4, 9))
+
+
+def test_runs_of_different_days_both_publish_what_they_staged_side_by_side(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+) -> None:
+    topic.event(event_id=an_id(1), occurred_at="2026-05-03T10:00:00Z")
+    topic.event(event_id=an_id(2), occurred_at="2026-05-04T10:00:00Z")
+    first, second = run("run1"), run("run2", NEXT_DAY)
+    first.land(topic)
+    first.build()
+    second.build()
+    second.publish()
+    first.publish()
+    assert sorted(row["event_id"] for row in rows(spark, EVENTS)) == [an_id(1), an_id(2)]
+    assert sorted(ledger(lake)["event_date"]) == [DAY, NEXT_DAY]
+
+
+def test_a_publish_killed_between_two_tables_is_finished_by_its_retry(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+) -> None:
+    a_day_of_five(topic)
+    first = run("run1")
+    first.land(topic)
+    first.build()
+    assert first.stage.events_snapshot_id is not None
+    publish(spark, lake, EVENTS, first.stage.events_snapshot_id)  # then the driver dies
+    result = first.publish()
+    assert [(one["day"], one["revision"]) for one in result.published] == [("2026-05-03", 1)]
+    assert len(rows(spark, EVENTS)) == 4
+    again = first.publish()
+    assert (again.published, again.unchanged) == ([], ["2026-05-03"])
+
+
+def test_a_range_of_offsets_is_published_once(spark: SparkSession, lake: Settings, topic: Topic) -> None:
+    topic.event(event_id=an_id(1))
+    ends = {START: offsets_text({0: 0}), END: offsets_text({0: 1})}
+    one, two = (stage_append(spark, lake, topic.raw(), RAW_EVENTS, "raw:{}", ends) for _ in range(2))
+    staged_ids = {snapshot.snapshot_id for snapshot in load(lake, RAW_EVENTS).metadata.snapshots}  # type: ignore[union-attr]
+    assert len(staged_ids) == 2
+    publish(spark, lake, RAW_EVENTS, one.snapshot_id)
+    other = (staged_ids - {one.snapshot_id}).pop()
+    with pytest.raises(PublishRefused):
+        publish(spark, lake, RAW_EVENTS, other)
+    assert len(rows(spark, RAW_EVENTS)) == 1
+    assert landed_offsets(load(lake, RAW_EVENTS)) == {0: 1}
+
+
+def test_a_date_whose_rows_are_all_gone_is_emptied(spark: SparkSession, lake: Settings, topic: Topic, run: Any) -> None:
+    topic.event(event_id=an_id(1), occurred_at="2026-05-03T10:00:00Z")
+    topic.event(event_id=an_id(2), occurred_at="2026-05-04T10:00:00Z")
+    for run_id, day in (("run1", DAY), ("run2", NEXT_DAY)):
+        one = run(run_id, day)
+        one.land(topic)
+        one.build().publish()
+    nothing = spark.table(spark_name(EVENTS)).limit(0)
+    snapshot_id = stage_dates(spark, lake, nothing, EVENTS, "empty", [DAY])
+    assert snapshot_id is not None
+    assert len(rows(spark, EVENTS)) == 2
+    publish(spark, lake, EVENTS, snapshot_id)
+    assert [row["event_date"] for row in rows(spark, EVENTS)] == [NEXT_DAY]

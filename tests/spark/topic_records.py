@@ -1,0 +1,50 @@
+"""Records as Kafka gives them and what the generator says of them, without a broker: fast rows for the lake's tests."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from daybook.contract import EXAMPLES, client_event, complete, encode
+from daybook_spark.events import raw_records
+
+RECEIVED_AT = datetime(2026, 5, 4, 0, 0, 1, tzinfo=UTC)
+
+
+class Topic:
+    """Records as Kafka's source would give them: in order of sending, one partition unless told otherwise."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        self.spark = spark
+        self.rows: list[tuple[Any, ...]] = []
+
+    def send(self, value: bytes | None, *, partition: int = 0) -> int:
+        """Append a record; returns its offset."""
+        offset = sum(1 for row in self.rows if row[2] == partition)
+        self.rows.append((b"key", value, partition, offset, datetime(2026, 5, 4, 0, 0, 1)))  # noqa: DTZ001 the session's zone is UTC
+        return offset
+
+    def event(self, *, partition: int = 0, **fields: Any) -> int:
+        """Append an event made of the contract's example and these fields; returns its offset."""
+        kind = fields.get("event_type", "purchase_item")
+        event = client_event.validate_python({**EXAMPLES[kind], **fields})
+        record = complete(event, received_at=RECEIVED_AT, request_host="", user_agent="test")
+        return self.send(encode(record), partition=partition)
+
+    def raw(self, start: int = 0) -> DataFrame:
+        """The records from the n-th sent on, as rows of ``raw_events``."""
+        schema = "key BINARY, value BINARY, partition INT, offset BIGINT, timestamp TIMESTAMP"
+        return raw_records(self.spark.createDataFrame(self.rows[start:], schema))
+
+
+def manifest(folder: Path, ids: list[str], **changes: int) -> Path:
+    """A generator's manifest that acknowledges these ids, as the generator writes it."""
+    (folder / "2026-05-03.ids").write_text("".join(f"{one}\n" for one in ids), encoding="utf-8")
+    path = folder / "2026-05-03.json"
+    told = {"sent": len(ids), "accepted": len(ids), "refused": 0, "accepted_ids": "2026-05-03.ids", **changes}
+    path.write_text(json.dumps(told), encoding="utf-8")
+    return path
