@@ -1,0 +1,175 @@
+"""Reads the lake without a JVM, through PyIceberg.
+
+A reader sees a day as its newest ledger row has it: the row names the snapshot of every table that belongs to the
+page, so a page changes for readers in one commit. Nothing here writes, and nothing needs the stack to be up. pandas and
+PyIceberg are loaded by the first call: they take two seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daybook.answers import answers
+from daybook.days import parse_day
+from daybook.errors import BadInput
+from daybook.lake_names import CATALOG, DAY_LEDGER, NAMESPACE
+from daybook.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
+
+_SQLITE = "jdbc:sqlite:"
+_POSTGRESQL = "jdbc:postgresql:"
+
+
+def sqlalchemy_uri(jdbc_uri: str) -> str:
+    """The SQLAlchemy form of a JDBC catalog URI: the same catalog, as PyIceberg takes it.
+
+    Raises:
+        BadInput: neither SQLite nor PostgreSQL.
+
+    >>> sqlalchemy_uri("jdbc:sqlite:/data/catalog.db")
+    'sqlite:////data/catalog.db'
+    >>> sqlalchemy_uri("jdbc:postgresql://db:5432/lake?user=daybook")
+    'postgresql+psycopg2://db:5432/lake?user=daybook'
+    """
+    if jdbc_uri.startswith(_SQLITE):
+        return f"sqlite:///{jdbc_uri.removeprefix(_SQLITE)}"
+    if jdbc_uri.startswith(_POSTGRESQL):
+        return f"postgresql+psycopg2:{jdbc_uri.removeprefix(_POSTGRESQL)}"
+    raise BadInput(
+        f"DAYBOOK_LAKE_CATALOG_URI is {jdbc_uri!r}; write jdbc:sqlite:FILE or jdbc:postgresql://HOST/DATABASE"
+    )
+
+
+def catalog(settings: Settings) -> Catalog:
+    """The lake's catalog. Making it writes nothing: Spark makes the catalog's own tables with the first landing."""
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    return SqlCatalog(
+        CATALOG,
+        uri=sqlalchemy_uri(settings.catalog_uri),
+        warehouse=settings.warehouse,
+        init_catalog_tables="false",
+    )
+
+
+def load(settings: Settings, table: str) -> Table | None:
+    """The table with its newest metadata; none while it, or the whole catalog, has not been made yet."""
+    from pyiceberg.exceptions import NoSuchTableError
+    from sqlalchemy.exc import OperationalError, ProgrammingError
+
+    uri = settings.catalog_uri
+    # SQLite would make an empty file by looking
+    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).exists():
+        return None
+    try:
+        return catalog(settings).load_table((NAMESPACE, table))
+    except NoSuchTableError:
+        return None
+    except (OperationalError, ProgrammingError) as error:
+        # SQLite and PostgreSQL name the table that their catalog lacks; anything else is a catalog that is away
+        if "iceberg_tables" in str(error.orig):
+            return None
+        raise BadInput(
+            f"the lake's catalog does not answer ({str(error.orig).strip().splitlines()[0]}); nothing was changed."
+            " See that DAYBOOK_LAKE_CATALOG_URI is right and its database is up, then repeat"
+        ) from None
+
+
+def ledger(settings: Settings) -> pd.DataFrame:
+    """Every published revision of every day, by day and revision; no rows before the first page.
+
+    Columns are those of ``daybook.ledger.LEDGER_SCHEMA``: ``event_date`` as :class:`datetime.date`, ``published_at`` in
+    UTC, ``snapshots`` as dictionaries, counts as integers, None where they are null.
+    """
+    import pandas as pd
+
+    table = load(settings, DAY_LEDGER)
+    if table is None:
+        return pd.DataFrame(columns=["event_date", "revision"])
+    rows = _frame(table.scan().to_arrow())
+    return rows.sort_values(["event_date", "revision"], ignore_index=True)
+
+
+def latest_pages(settings: Settings) -> pd.DataFrame:
+    """The newest revision of each day, by day; columns as :func:`ledger`."""
+    rows = ledger(settings)  # sorted: the last of a day is its newest
+    return rows.drop_duplicates("event_date", keep="last", ignore_index=True)
+
+
+def page_of(settings: Settings, day: str) -> pd.Series:
+    """The ledger row of a day's newest revision.
+
+    Args:
+        settings: where the lake is.
+        day: ``YYYY-MM-DD``, UTC.
+
+    Raises:
+        BadInput: not a day, or the day has no page; names the days that have one.
+    """
+    wanted = parse_day(day)
+    pages = latest_pages(settings)
+    of_day = pages[pages["event_date"] == wanted]
+    if of_day.empty:
+        days = [one.isoformat() for one in pages["event_date"]]
+        shown = ", ".join(days[-5:]) if days else "none yet"
+        raise BadInput(
+            f"{day} is not published; published days: {'..., ' if len(days) > 5 else ''}{shown}. "
+            f"""Build it with `airflow dags trigger game_events_daily -c '{{"day": "{day}"}}'`"""
+        )
+    return of_day.iloc[0]
+
+
+def read_answer(settings: Settings, name: str, day: str) -> pd.DataFrame:
+    """A day's rows of an answer, as published: at the snapshot that the day's newest revision pins.
+
+    If that snapshot has been expired, the table's current state is read: a day's rows change only with a new revision,
+    which pins a new snapshot.
+
+    Args:
+        settings: where the lake is.
+        name: an answer, which is a file under ``spark/sql``.
+        day: ``YYYY-MM-DD``, UTC.
+
+    Returns:
+        The table's columns without ``event_date``, in the order that the answer's file states, nulls first.
+
+    Raises:
+        BadInput: no such answer, or the day is not published; names what there is.
+    """
+    import pandas as pd
+
+    known = answers()
+    if name not in known:
+        raise BadInput(f"there is no answer {name!r}; there are: {', '.join(known)}")
+    page = page_of(settings, day)
+    table = load(settings, name)
+    if table is None or name not in page["snapshots"]:
+        if page["events"] == 0:  # known to be empty, and no day before it has filled this answer
+            return pd.DataFrame(columns=[column for column, _ in known[name].order])
+        raise BadInput(
+            f"the page of {day} is older than the answer {name}; build it again with "
+            f"""`airflow dags trigger game_events_daily -c '{{"day": "{day}", "force": true}}'`"""
+        )
+    pinned = page["snapshots"][name]
+    snapshot_id = pinned if table.snapshot_by_id(pinned) is not None else None
+    found = table.scan(row_filter=f"event_date = '{day}'", snapshot_id=snapshot_id).to_arrow()
+    rows = _frame(found.drop_columns(["event_date"]))
+    order = known[name].order
+    return rows.sort_values(
+        [column for column, _ in order],
+        ascending=[not descending for _, descending in order],
+        na_position="first",
+        ignore_index=True,
+        kind="stable",
+    )
+
+
+def _frame(rows: pa.Table) -> pd.DataFrame:
+    """The rows in pandas: integers stay integers where some are null (None), maps become dictionaries."""
+    return rows.to_pandas(integer_object_nulls=True, maps_as_pydicts="strict")

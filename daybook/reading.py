@@ -1,0 +1,135 @@
+"""The reading verbs: ``daybook answer`` and ``daybook status``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daybook.settings import Settings, settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEDGER_COUNTS: tuple[str, ...] = (
+    "sent",
+    "accepted",
+    "landed",
+    "events",
+    "duplicates",
+    "rejected",
+    "late",
+)
+"""The ledger's counts that ``daybook status`` shows, in the order in which a record travels."""
+
+
+def json_value(value: Any) -> Any:
+    """A cell as a JSON type: missing values as None, NumPy numbers as Python's, moments in ISO 8601, UTC with ``Z``.
+
+    >>> json_value(float("nan")) is None, json_value(date(2026, 5, 3))
+    (True, '2026-05-03')
+    """
+    import pandas as pd
+
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return None
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    return value.item() if hasattr(value, "item") else value
+
+
+def json_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as JSON objects."""
+    return [{str(name): json_value(cell) for name, cell in row.items()} for row in frame.to_dict("records")]
+
+
+def answer_rows(settings: Settings, name: str, day: str) -> list[dict[str, Any]]:
+    """A day's rows of an answer, as published, in the answer's order.
+
+    Raises:
+        BadInput: no such answer, or the day is not published; names what there is.
+    """
+    from daybook.lake import read_answer
+
+    return json_rows(read_answer(settings, name, day))
+
+
+def ledger_rows(settings: Settings) -> list[dict[str, Any]]:
+    """Each day's newest revision, by day: ``day``, ``revision``, ``published_at``, the counts, ``balanced``.
+
+    ``sent`` and ``accepted`` are None for a day of live traffic alone.
+    """
+    from daybook.lake import latest_pages
+
+    columns = ["day", "revision", "published_at", *LEDGER_COUNTS, "balanced"]
+    pages = latest_pages(settings).rename(columns={"event_date": "day"})
+    return json_rows(pages.reindex(columns=columns))
+
+
+@click.command(short_help="Print a day's answer.")
+@click.argument("name")
+@click.option("--day", required=True, help="The day, YYYY-MM-DD, UTC.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list of row objects.")
+def answer(name: str, day: str, as_json: bool) -> None:
+    """Print the rows of answer NAME for a day, as published. The lake is read directly: nothing needs to be up."""
+    rows = answer_rows(settings(), name, day)
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+    else:
+        print_table(f"{name}, {day}", rows)
+
+
+@click.command(short_help="Show the stack's parts and the published days.")
+@click.option("--json", "as_json", is_flag=True, help="The days alone, as a JSON list.")
+def status(as_json: bool) -> None:
+    """Show which parts of the stack are up, and the newest page of every day with its counts."""
+    rows = ledger_rows(settings())
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    from daybook.stack.parts import stack_lines
+
+    for line in stack_lines(settings()):
+        click.echo(line)
+    click.echo()
+    if rows:
+        print_table("Published days", rows)
+    else:
+        click.echo("No day is published yet; `make demo` plays one.")
+
+
+def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Print rows as a table; plain text when the output is not a terminal, never cut off."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left")
+    names = list(rows[0]) if rows else ["no rows"]
+    for name in names:
+        table.add_column(name, justify="right" if _is_number(row[name] for row in rows) else "left", no_wrap=True)
+    for row in rows:
+        # Text, not str: a player's "[red]" is no markup
+        table.add_row(*(Text(_shown(row[name])) for name in names))
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no width to fit into
+        console.width = max(console.width, console.measure(table).maximum)
+    console.print(table)
+
+
+def _is_number(cells: Iterable[Any]) -> bool:
+    present = [cell for cell in cells if cell is not None]
+    return bool(present) and all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in present)
+
+
+def _shown(cell: Any) -> str:
+    if cell is None:
+        return "-"
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    return f"{cell:.4f}" if isinstance(cell, float) else str(cell)

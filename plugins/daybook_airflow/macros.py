@@ -1,0 +1,51 @@
+"""The day rule for templates: ``{{ daybook_day(dag_run, params) }}`` and what hangs on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+
+from daybook.contract import moment_text
+from daybook.days import day_bounds, run_day
+from daybook.settings import settings
+
+
+def daybook_day(dag_run: Any, params: Mapping[str, Any]) -> str:
+    """The day that a run is for, ``YYYY-MM-DD``, UTC.
+
+    Args:
+        dag_run: the run as Airflow's context has it: ``run_type``, ``logical_date``, ``run_after``.
+        params: the run's parameters; ``day`` is looked at.
+
+    Raises:
+        BadInput: the parameter is not a day.
+    """
+    day = run_day(
+        # an enum whose members are strings: text in a template would be the member's name
+        run_type=getattr(dag_run.run_type, "value", dag_run.run_type),
+        logical_date=dag_run.logical_date,
+        run_after=dag_run.run_after,
+        day_param=params.get("day"),
+    )
+    return day.isoformat()
+
+
+def daybook_closed_at(dag_run: Any, params: Mapping[str, Any]) -> str:
+    """When the run's day of live traffic is complete: its end and ``DAYBOOK_DAY_GRACE_MINUTES``, RFC 3339 in UTC."""
+    _, end = day_bounds(date.fromisoformat(daybook_day(dag_run, params)))
+    return moment_text(end + timedelta(minutes=settings().day_grace_minutes))
+
+
+def daybook_manifest(dag_run: Any, params: Mapping[str, Any]) -> str:
+    """Path of the generator's manifest of the run's day; empty for a day that nobody generated."""
+    manifest = settings().manifests_dir / f"{daybook_day(dag_run, params)}.json"
+    return str(manifest) if manifest.exists() else ""
+
+
+MACROS = {
+    "daybook_day": daybook_day,
+    "daybook_closed_at": daybook_closed_at,
+    "daybook_manifest": daybook_manifest,
+}
+"""For a DAG's ``user_defined_macros``."""

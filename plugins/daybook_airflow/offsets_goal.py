@@ -1,0 +1,80 @@
+"""The decision of the wait: sensor and trigger ask the same question with the same words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from daybook_airflow.offsets_hook import BrokerAway, KafkaOffsetsHook, TopicMissing
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at the broker found: exactly one of the three is set."""
+
+    offsets: dict[str, int] | None = None
+    """Reached: the end offset of every partition at this moment."""
+    lacks: str | None = None
+    """Not reached: what is still missing, for the log."""
+    failure: str | None = None
+    """Never to be reached by waiting: a line for the reader."""
+
+
+@dataclass(frozen=True)
+class OffsetsGoal:
+    """What a run waits for; of JSON types, so that it travels in a trigger's arguments."""
+
+    topic: str
+    day: str
+    """The run's day, ``YYYY-MM-DD``, for the reader."""
+    targets: dict[str, int] | None
+    """Partition -> highest acknowledged offset, which must have become visible; none for live traffic."""
+    not_before: str | None
+    """Moment before which the offsets are not frozen, ISO 8601 with a time zone; none = any time."""
+    kafka_config_id: str
+
+    def as_kwargs(self) -> dict[str, Any]:
+        """The fields as keyword arguments."""
+        return dict(self.__dict__)
+
+    def opens_at(self) -> datetime | None:
+        """:attr:`not_before` as a moment in UTC."""
+        return datetime.fromisoformat(self.not_before).astimezone(UTC) if self.not_before else None
+
+    def look(self, hook: KafkaOffsetsHook) -> Look:
+        """Ask the broker once. Blocks for up to the hook's time-out.
+
+        The clock is read before the broker is: offsets that count as a closed day's were read after it closed.
+        """
+        now = datetime.now(UTC)
+        try:
+            ends = hook.end_offsets(self.topic)
+        except TopicMissing:
+            return Look(
+                failure=f"{self.day}: Kafka has no topic {self.topic!r}, so there is nothing to land; the lake is "
+                "unchanged. Create the topic (`daybook up` does), then clear wait_for_offsets"
+            )
+        except BrokerAway as error:
+            return Look(lacks=f"Kafka does not answer ({error})")
+        targets = {int(partition): offset for partition, offset in (self.targets or {}).items()}
+        if unknown := sorted(set(targets) - set(ends)):
+            return Look(
+                failure=f"{self.day}: events were acknowledged in partition {unknown[0]} of topic {self.topic!r}, "
+                f"which has {len(ends)} partitions now: it was made anew. The lake is unchanged; trigger the day again"
+            )
+        behind = [at for at, target in sorted(targets.items()) if ends[at] <= target]
+        if behind:
+            at = behind[0]
+            return Look(lacks=f"partition {at} ends at {ends[at]}, offset {targets[at]} was acknowledged")
+        opens_at = self.opens_at()
+        if opens_at is not None and now < opens_at:
+            return Look(lacks=f"the day stays open until {opens_at:%Y-%m-%d %H:%M} UTC")
+        return Look(offsets={str(partition): ends[partition] for partition in sorted(ends)})
+
+    def timed_out(self, lacks: str) -> str:
+        """The line for a wait that took too long."""
+        return (
+            f"{self.day}: waited too long for topic {self.topic!r}: {lacks}; nothing was frozen and the lake is "
+            "unchanged. See `daybook status`, then clear wait_for_offsets"
+        )

@@ -1,0 +1,80 @@
+"""The deferred half of the wait: runs in the triggerer, holds no worker slot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from daybook_airflow.offsets_goal import OffsetsGoal
+from daybook_airflow.offsets_hook import KafkaOffsetsHook
+
+
+class KafkaOffsetsTrigger(BaseTrigger):
+    """Looks at a topic's end offsets at a steady beat until they are reached; fires one event.
+
+    The event's payload is ``{"offsets": {"0": 123}}``, or ``{"error": "..."}`` when waiting cannot help, or
+    ``{"timeout": "..."}`` when the deadline has passed.
+
+    :param topic: the topic
+    :param day: the run's day, for messages
+    :param targets: partition -> highest acknowledged offset, or None
+    :param not_before: moment before which nothing is frozen, ISO 8601, or None
+    :param kafka_config_id: the Airflow connection
+    :param deadline: moment of giving up, ISO 8601; a moment, not a duration, so that a restart of the triggerer
+        does not begin the wait anew
+    :param poll_seconds: time from one look to the next
+    """
+
+    def __init__(
+        self,
+        *,
+        topic: str,
+        day: str,
+        targets: dict[str, int] | None,
+        not_before: str | None,
+        kafka_config_id: str,
+        deadline: str,
+        poll_seconds: float,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's
+        self.goal = OffsetsGoal(
+            topic=topic, day=day, targets=targets, not_before=not_before, kafka_config_id=kafka_config_id
+        )
+        self.deadline = deadline
+        self.poll_seconds = poll_seconds
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and JSON-able arguments."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {**self.goal.as_kwargs(), "deadline": self.deadline, "poll_seconds": self.poll_seconds},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, then yield the one event."""
+        yield TriggerEvent(await self._wait())  # type: ignore[no-untyped-call]  # Airflow's
+
+    async def _wait(self) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        hook = KafkaOffsetsHook(self.goal.kafka_config_id)
+        deadline = datetime.fromisoformat(self.deadline)
+        next_look_at = loop.time()
+        said = None
+        while True:
+            # the connection look-up and the client's calls block: a thread keeps the triggerer's other waits running
+            look = await asyncio.to_thread(self.goal.look, hook)
+            if look.offsets is not None:
+                return {"offsets": look.offsets}
+            if look.lacks is None:
+                return {"error": look.failure}
+            if datetime.now(UTC) >= deadline:
+                return {"timeout": self.goal.timed_out(look.lacks)}
+            if look.lacks != said:  # once for each change, not once for each look
+                self.log.info("waiting: %s", look.lacks)
+                said = look.lacks
+            next_look_at = max(next_look_at + self.poll_seconds, loop.time())
+            await asyncio.sleep(next_look_at - loop.time())

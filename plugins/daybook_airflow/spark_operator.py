@@ -1,0 +1,77 @@
+"""One step of the day on Spark."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowException
+
+from daybook.settings import REPOSITORY, settings
+from daybook.spark_conf import jars, submit_conf
+
+JOBS_DIR = REPOSITORY / "spark" / "jobs"
+
+
+class DaybookSparkOperator(SparkSubmitOperator):
+    """Runs one of ``spark/jobs`` for a day and returns the summary that the job leaves.
+
+    The job is called with ``--summary FILE``: it writes a JSON object there, ``{"error": "..."}`` if it fails with
+    something to say; that text then is the task's error and its last log line. Jars and configuration come from
+    :mod:`daybook.spark_conf` when the step starts, the master from the connection ``spark_default``.
+
+    :param job: file name in ``spark/jobs``, without ``.py``
+    :param day: the run's day, for the application's name and for messages (templated)
+    :param application_args: the job's arguments without ``--summary`` (templated); one that renders to an empty text is
+        left out, so that a template can be a flag
+    :return: the job's summary
+    """
+
+    template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "day")
+
+    def __init__(self, *, job: str, day: str, **kwargs: Any) -> None:
+        super().__init__(application=str(JOBS_DIR / f"{job}.py"), name=f"{job} {day}", **kwargs)
+        self.job = job
+        self.day = day
+
+    def execute(self, context: Context) -> dict[str, Any]:  # type: ignore[override]  # Spark's returns nothing
+        """Submit, wait, and read the summary.
+
+        Raises:
+            AirflowException: the job failed; the text is the job's own if it left one.
+        """
+        self.conf = {**submit_conf(settings()), **(self.conf or {})}
+        self.jars = self.jars or jars(settings())
+        with tempfile.TemporaryDirectory(prefix="daybook-") as folder:
+            summary_file = Path(folder) / "summary.json"
+            self.application_args = [*filter(None, self.application_args or []), "--summary", str(summary_file)]
+            try:
+                super().execute(context)
+            except AirflowException:
+                error = (_read(summary_file) or {}).get("error")
+                if error is None:
+                    raise
+                self.log.error("%s", error)
+                # the provider's text is the command line and Spark's tail, both in the log above already
+                raise AirflowException(error) from None
+            summary = _read(summary_file)
+        if summary is None:
+            raise AirflowException(
+                f"{self.day}: {self.job} ended well but left no summary; readers see what they saw before."
+                f" Clear {self.task_id} to run it again"
+            )
+        return summary
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """What the job wrote; none if it wrote nothing whole."""
+    try:
+        summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return summary
