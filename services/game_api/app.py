@@ -1,0 +1,34 @@
+"""The intake's Flask application: reads as its architecture, each part has its own module."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from daybook.settings import Settings
+from daybook.settings import settings as settings_of_this_process
+from game_api import logs, problems, routes
+from game_api.producer import EventProducer
+
+PRODUCER = "daybook_producer"
+"""Key of the worker's :class:`~game_api.producer.EventProducer` in ``app.extensions``."""
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The intake as a WSGI application.
+
+    Nothing is opened here: the connection to Kafka is made by the first request, in the worker that serves it, because
+    librdkafka's threads do not survive a fork.
+
+    Args:
+        settings: what to run with; the environment's unless given.
+
+    Raises:
+        daybook.errors.BadInput: a setting in the environment is wrong.
+    """
+    settings = settings or settings_of_this_process()
+    app = Flask("game_api", static_folder=None)
+    producer = app.extensions[PRODUCER] = EventProducer(settings)
+    logs.init_app(app)
+    problems.init_app(app)
+    routes.init_app(app, settings, producer)
+    return app

@@ -1,0 +1,104 @@
+"""Logs: one JSON line per record on standard error, ours, librdkafka's and gunicorn's alike.
+
+No player data is logged: no host, no user, no address, no body; events are named by their ids.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from flask import Flask, Response, g
+from structlog.typing import Processor
+
+REQUEST_ID_HEADER = "X-Request-Id"
+
+_SHARED: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+
+
+class HidePeer(logging.Filter):
+    """Leaves address and content of a malformed request out of gunicorn's warning about it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the record in place; always keep it."""
+        if str(record.msg).startswith("Invalid request from ip="):
+            record.msg, record.args = "malformed request refused", ()
+        return True
+
+
+class Seldom(logging.Filter):
+    """Lets a logger speak once in a while: librdkafka writes forty lines a second while a broker is away."""
+
+    PAUSE_SECONDS = 10.0
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(name)
+        self._silent_until = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the first record after each pause."""
+        if record.created < self._silent_until:
+            return False
+        self._silent_until = record.created + self.PAUSE_SECONDS
+        return True
+
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"hide_peer": {"()": HidePeer}, "seldom": {"()": Seldom}},
+    "formatters": {
+        "json": {
+            "()": structlog.stdlib.ProcessorFormatter,
+            "foreign_pre_chain": _SHARED,
+            "processors": [
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
+        }
+    },
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "json",
+            "filters": ["hide_peer"],
+            "stream": "ext://sys.stderr",
+        }
+    },
+    "root": {"level": "INFO", "handlers": ["stderr"]},
+    "loggers": {
+        "gunicorn.error": {"level": "INFO", "handlers": ["stderr"], "propagate": False},
+        "librdkafka": {"level": "WARNING", "filters": ["seldom"]},
+        "gunicorn.access": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
+    },
+}
+"""For :func:`logging.config.dictConfig`: gunicorn's configuration hands it over, so that the first line is JSON too."""
+
+
+def init_app(app: Flask) -> None:
+    """Send our records through :data:`LOGGING`'s handlers, and give each request an id that its answer carries."""
+    structlog.configure(
+        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+    @app.before_request
+    def name_request() -> None:
+        g.request_id = str(uuid4())
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+    @app.after_request
+    def tell_request_id(response: Response) -> Response:
+        response.headers[REQUEST_ID_HEADER] = g.request_id
+        return response

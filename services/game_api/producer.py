@@ -1,0 +1,250 @@
+"""Events into Kafka: accepted means acknowledged by the broker, and a broker that is away is told within a second.
+
+Knows Kafka and no Flask. The circuit has two states. *Closed*: events are sent, and each request waits for its delivery
+reports. *Open*: the broker is known to be away, and a request is told so at once instead of occupying a thread until
+its time is up. Whatever casts doubt on the broker (a lost connection, a delivery that failed or takes long)
+wakes the watcher, a thread that asks the broker for the topic's metadata: no answer opens the circuit, an answer closes
+it again. So no request is spent on finding out, and recovery needs neither traffic nor a restart.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from daybook.settings import Settings
+
+LINGER_MS: Final = 5
+"""How long librdkafka gathers events into one request: a batch goes out whole, a single event waits 5 ms."""
+PROBE_TIMEOUT_SECONDS: Final = 0.8
+"""Longest wait for metadata; a broker on the same network answers in milliseconds."""
+PROBE_PAUSE_SECONDS: Final = 0.4
+"""Between two looks at a broker that is away."""
+DOUBT_AFTER_SECONDS: Final = 0.4
+"""A delivery that takes longer casts doubt on the broker: a hung one is found out without a lost connection."""
+DISTRUST_SECONDS: Final = 1.0
+"""Longest wait for a delivery while the last one failed: threads do not pile up behind a broker that answers
+metadata but takes no events."""
+READY_CACHE_SECONDS: Final = 1.0
+"""How long an answer of :meth:`EventProducer.is_ready` holds, so that health checks cost the broker nothing."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Where the broker has put an event."""
+
+    partition: int
+    offset: int
+
+
+class EventProducer:
+    """One per worker process; all its methods may be called from any thread.
+
+    Nothing is opened before the first call: librdkafka's threads do not survive a fork.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topic = settings.kafka_topic
+        self._lock = threading.Lock()
+        self._probe_lock = threading.Lock()
+        self._client: Producer | None = None
+        self._waiting: set[_Batch] = set()
+        self._away = False
+        self._last_delivery_failed = False
+        self._doubt = threading.Event()
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._probed_at = float("-inf")
+        self._probe_answer = False
+
+    def send(self, records: Sequence[tuple[bytes, bytes]]) -> list[Receipt | None]:
+        """Send records and wait until the broker has acknowledged them, with one deadline for all.
+
+        Args:
+            records: key and value of each.
+
+        Returns:
+            For each record its receipt, or none if no acknowledgement came in time. Such a record may still have
+            reached the topic: sending it again with the same event id is harmless.
+        """
+        batch = _Batch(len(records))
+        with self._lock:
+            if self._away or self._stopping.is_set():
+                return batch.receipts()
+            client = self._open()
+            self._waiting.add(batch)
+            wait_seconds = self._settings.ack_timeout_seconds
+            if self._last_delivery_failed:
+                wait_seconds = min(DISTRUST_SECONDS, wait_seconds)
+        try:
+            for index, (key, value) in enumerate(records):
+                try:
+                    # no timestamp: the broker's clock says when; a backdated record could be deleted by retention
+                    client.produce(self._topic, value, key, on_delivery=partial(self._on_delivery, batch, index))
+                except (BufferError, KafkaException) as error:  # queue full, or the client is beyond repair
+                    self._delivery_failed(error.__class__.__name__)
+                    batch.settle(index, None)
+            if not batch.done.wait(min(DOUBT_AFTER_SECONDS, wait_seconds)):
+                self._doubt.set()
+                batch.done.wait(wait_seconds - DOUBT_AFTER_SECONDS)
+        finally:
+            with self._lock:
+                self._waiting.discard(batch)
+        receipts = batch.receipts()
+        if any(receipt is None for receipt in receipts):
+            self._delivery_failed("no acknowledgement in time")
+        return receipts
+
+    def is_ready(self) -> bool:
+        """Whether broker and topic answered within the last second; asks them, for at most a second, if unknown."""
+        with self._lock:
+            if self._away or self._stopping.is_set():
+                return False
+            client = self._open()
+        ready = self._probe(client, max_age_seconds=READY_CACHE_SECONDS)
+        if not ready:
+            self._doubt.set()
+        return ready
+
+    def close(self, timeout_seconds: float = 5.0) -> None:
+        """Hand what is under way to the broker and stop; later calls are answered as if the broker were away."""
+        self._stopping.set()
+        self._doubt.set()
+        for thread in self._threads:
+            thread.join(timeout_seconds)
+        if self._client is not None:
+            left = self._client.flush(timeout_seconds)
+            _log.info("producer closed", undelivered=left)
+
+    def _open(self) -> Producer:
+        """The client of this process, made at the first call. The caller holds the lock."""
+        if self._client is None:
+            self._client = self._new_client()
+            for target in (self._serve_reports, self._watch):
+                thread = threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        return self._client
+
+    def _new_client(self) -> Producer:
+        return Producer(
+            {
+                "bootstrap.servers": self._settings.bootstrap_servers,
+                "client.id": "daybook-game-api",
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": LINGER_MS,
+                # nothing is delivered long after its request was told that it was not
+                "message.timeout.ms": int(self._settings.ack_timeout_seconds * 1000),
+                # the default backs off to 10 s, which would be the time to recover
+                "reconnect.backoff.ms": 50,
+                "reconnect.backoff.max.ms": 500,
+                # the same partition for a key as Kafka's Java clients choose
+                "partitioner": "murmur2_random",
+                "error_cb": self._on_error,
+            },
+            logger=logging.getLogger("librdkafka"),
+        )
+
+    def _on_delivery(self, batch: _Batch, index: int, error: KafkaError | None, message: Message) -> None:
+        partition, offset = message.partition(), message.offset()
+        if error is None and partition is not None and offset is not None:
+            self._last_delivery_failed = False
+            batch.settle(index, Receipt(partition, offset))
+        else:
+            self._delivery_failed(error.name() if error else "no offset")
+            batch.settle(index, None)
+
+    def _on_error(self, error: KafkaError) -> None:
+        """Librdkafka's own findings: a fatal one needs a new client, the others are looked into by the watcher."""
+        if error.fatal():
+            with self._lock:
+                _log.error("producer replaced after a fatal error", error=error.name())
+                self._client = self._new_client()
+        self._doubt.set()
+
+    def _delivery_failed(self, reason: str) -> None:
+        if not self._last_delivery_failed:
+            _log.warning("delivery failed", reason=reason)
+        self._last_delivery_failed = True
+        self._doubt.set()
+
+    def _serve_reports(self) -> None:
+        """Run the delivery callbacks; also those of a client that was replaced, until its last one is in."""
+        served: list[Producer] = []
+        while not self._stopping.is_set() or self._waiting:
+            with self._lock:
+                if self._client is not None and self._client not in served:
+                    served.append(self._client)
+                served = [client for client in served if client is self._client or len(client)]
+            for client in served:
+                client.poll(0.1 if client is self._client else 0)
+
+    def _watch(self) -> None:
+        """Open and close the circuit: looks at the broker while there is doubt, sleeps while there is none."""
+        while not self._stopping.is_set():
+            self._doubt.wait()
+            self._doubt.clear()
+            with self._lock:
+                client = self._open()
+            if self._probe(client):
+                self._set_away(False)
+            else:
+                self._set_away(True)
+                self._doubt.set()
+                self._stopping.wait(PROBE_PAUSE_SECONDS)
+
+    def _set_away(self, away: bool) -> None:
+        with self._lock:
+            if away != self._away:
+                _log.warning("broker away: circuit open" if away else "broker back: circuit closed")
+            self._away = away
+            given_up = list(self._waiting) if away else []
+        for batch in given_up:
+            batch.done.set()
+
+    def _probe(self, client: Producer, max_age_seconds: float = 0.0) -> bool:
+        """Whether the broker knows the topic and every partition has a leader; one question at a time."""
+        with self._probe_lock:
+            if time.monotonic() - self._probed_at < max_age_seconds:
+                return self._probe_answer
+            try:
+                topic = client.list_topics(self._topic, timeout=PROBE_TIMEOUT_SECONDS).topics[self._topic]
+                self._probe_answer = topic.error is None and all(p.leader >= 0 for p in topic.partitions.values())
+            except KafkaException:
+                self._probe_answer = False
+            self._probed_at = time.monotonic()
+            return self._probe_answer
+
+
+class _Batch:
+    """The records of one request, and what has become of each."""
+
+    def __init__(self, size: int) -> None:
+        self._receipts: list[Receipt | None] = [None] * size
+        self._open = size
+        self._lock = threading.Lock()
+        self.done = threading.Event()
+        """Set once every record is settled, or the wait is given up."""
+
+    def settle(self, index: int, receipt: Receipt | None) -> None:
+        with self._lock:
+            self._receipts[index] = receipt
+            self._open -= 1
+            if self._open == 0:
+                self.done.set()
+
+    def receipts(self) -> list[Receipt | None]:
+        with self._lock:
+            return list(self._receipts)

@@ -1,0 +1,176 @@
+"""From bytes to events, or to reasons why not. Knows the contract and no Flask.
+
+Whatever is sent ends in one of the two errors below, never in another exception.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any, NoReturn, TypedDict
+from uuid import UUID
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from daybook.contract import EVENT_TYPES, JoinGuild, PurchaseItem, clean_host, client_event
+
+MAX_BODY_BYTES = 1024 * 1024
+MAX_EVENTS_PER_REQUEST = 1000
+MAX_ERRORS_PER_EVENT = 20
+MAX_ERROR_CHARACTERS = 200
+
+
+class FieldError(TypedDict):
+    """One thing that is wrong with an event."""
+
+    field: str
+    message: str
+
+
+class BadBody(Exception):
+    """The body as a whole cannot be read; no event of it was looked at."""
+
+    def __init__(self, detail: str, *, field: str = "body", status: int = 400) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+        self.status = status
+
+
+class Refused(Exception):
+    """One value is not an event: why, and the id it came with, if that at least can be read."""
+
+    def __init__(self, errors: list[FieldError], event_id: str | None = None) -> None:
+        super().__init__(errors)
+        self.errors = errors
+        self.event_id = event_id
+
+
+def parse_body(raw: bytes) -> list[Any]:
+    """The JSON values of a body: of the array's elements, or of the one object.
+
+    Args:
+        raw: the body, at most :data:`MAX_BODY_BYTES`.
+
+    Raises:
+        BadBody: it is not JSON in UTF-8, holds NaN, an infinity or a name twice in one object, or has no events or
+            more than :data:`MAX_EVENTS_PER_REQUEST`.
+    """
+    try:
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_number)
+    except UnicodeDecodeError as error:
+        raise BadBody(f"is not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise BadBody(f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise BadBody("is nested too deeply; an event is a flat object") from None
+    except ValueError:  # an integer of thousands of digits, refused by Python before it costs time
+        raise BadBody("holds a number that is too long") from None
+    events = value if isinstance(value, list) else [value]
+    if not events:
+        raise BadBody("is an empty array; send at least one event")
+    if len(events) > MAX_EVENTS_PER_REQUEST:
+        raise BadBody(f"holds {len(events)} events; send at most {MAX_EVENTS_PER_REQUEST}", status=413)
+    return events
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise BadBody("is there twice in one object", field=_shown(name))
+            seen.add(name)
+    return fields
+
+
+def _no_number(name: str) -> NoReturn:
+    raise BadBody(f"holds {name}, which is not JSON")
+
+
+def check_event(value: Any, *, items: Collection[str], request_host: str) -> PurchaseItem | JoinGuild:
+    """A client's event as the contract has it.
+
+    Args:
+        value: one decoded JSON value.
+        items: the catalogue of what can be bought.
+        request_host: the request's Host header as it came, used by an event that names no host.
+
+    Raises:
+        Refused: names each wrong field.
+    """
+    if not isinstance(value, dict):
+        raise Refused([FieldError(field="event", message="is not a JSON object")])
+    try:
+        event = client_event.validate_python(value)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)[:MAX_ERRORS_PER_EVENT]
+        raise Refused([_field_error(detail, value) for detail in details], _readable_id(value)) from None
+    errors = []
+    if event.item is not None and event.item not in items:
+        errors.append(FieldError(field="item", message=f"is not in the catalogue: {', '.join(items)}"))
+    if event.host is None:
+        try:
+            clean_host(request_host)
+        except ValueError as error:
+            errors.append(FieldError(field="host", message=f"is absent, and the Host header {error}"))
+    if errors:
+        raise Refused(errors, str(event.event_id) if "event_id" in value else None)
+    return event
+
+
+def check_key(raw: str) -> str:
+    """An Idempotency-Key as an event id.
+
+    Raises:
+        BadBody: it is not a UUID, which is what event ids are.
+    """
+    try:
+        return str(UUID(raw.strip().strip('"')))
+    except ValueError:
+        raise BadBody("is not a UUID", field="Idempotency-Key") from None
+
+
+def _field_error(detail: ErrorDetails, value: dict[str, Any]) -> FieldError:
+    """Pydantic's finding in our words: the field's own name, no word of the union behind it, nothing of the input."""
+    # a union's findings are about the tag itself, or start with the chosen tag's name
+    path = detail["loc"][1:] if detail["loc"] else ("event_type",)
+    kind = detail["type"]
+    if kind == "union_tag_not_found":
+        message = "is required"
+    elif kind == "union_tag_invalid":
+        message = f"is not one of {', '.join(EVENT_TYPES)}"
+    elif kind == "value_error":
+        message = str(detail["ctx"]["error"])
+    else:
+        message = detail["msg"]
+    field = ".".join(str(part) for part in path) or _unreadable_name(value)
+    return FieldError(field=_shown(field), message=_shown(message, MAX_ERROR_CHARACTERS))
+
+
+def _unreadable_name(value: dict[str, Any]) -> str:
+    """The field that pydantic could not even name, because its name holds a lone surrogate."""
+    return next((name for name in value if not _is_text(name)), "event")
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _readable_id(value: dict[str, Any]) -> str | None:
+    try:
+        return str(UUID(value["event_id"]))
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _shown(text: str, limit: int = 64) -> str:
+    """Text of a client as it may stand in an answer: printable ASCII escapes, bounded."""
+    kept = text if len(text) <= limit else text[: limit - 1] + "…"
+    return kept.encode("utf-8", "backslashreplace").decode("utf-8")
