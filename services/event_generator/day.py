@@ -1,0 +1,179 @@
+"""A day of players: which events happen, when, by whom and from where. Pure: no clock, no network, no files.
+
+The same day, seed and number of events give the same events to the byte; another day or seed gives other ids. A player
+keeps the home provider from day to day under one seed, so that days resemble each other as real ones do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MICROSECONDS_PER_HOUR = 3_600_000_000
+
+HOUR_WEIGHTS = np.array([4, 3, 2, 1.5, 1, 1, 1.5, 2, 3, 4, 4.5, 5, 6, 6, 5.5, 5.5, 6, 7, 9, 11, 12, 11, 9, 6.5])
+"""How busy each hour of the day (UTC) is: quiet before dawn, the most in the evening."""
+
+PURCHASE_SHARE = 0.85
+GUILDS = ("wolves", "ravens", "bears", "foxes")
+
+PROVIDER_WEIGHTS = {"comcast": 34.0, "att": 24.0, "google": 9.0, "frontier": 7.0, "cox": 16.0, "earthlink": 10.0}
+"""Providers by their share of players; a player's host is ``user53.att.com``."""
+SWITCH_SHARE = 0.02
+"""Share of events sent through another provider than the player's own: at a friend's, on the road."""
+
+IP_ADDRESS, BARE_NAME, MISSING, UNMAPPED = "(ip address)", "(bare name)", "(missing)", "(unmapped)"
+NO_PROVIDER_SHARES = {IP_ADDRESS: 0.012, UNMAPPED: 0.01, BARE_NAME: 0.006, MISSING: 0.008}
+"""Shares of events whose host names no known provider."""
+
+LABELS: tuple[str, ...] = (*PROVIDER_WEIGHTS, *NO_PROVIDER_SHARES)
+"""Where a host belongs, as the provider answers name it; :attr:`Day.label` counts into it."""
+
+DOCUMENTATION_NETWORKS = ("192.0.2", "198.51.100", "203.0.113")
+"""RFC 5737: addresses that are nobody's."""
+
+EVENTS_PER_PLAYER = 12
+
+JOIN_GUILD = -1
+"""Stands in :attr:`Day.item` for an event that is no purchase."""
+
+
+@dataclass(frozen=True)
+class Day:
+    """The events of a day as columns, ordered by time; :meth:`events` gives them as the intake takes them."""
+
+    day: date
+    items: tuple[str, ...]
+    ids: NDArray[np.str_]
+    """Event ids, as UUID text."""
+    item: NDArray[np.int64]
+    """What was bought, an index into :attr:`items`, or :data:`JOIN_GUILD`."""
+    guild: NDArray[np.int64]
+    """Which guild was joined, an index into :data:`GUILDS`; without meaning for a purchase."""
+    user: NDArray[np.int64]
+    """The player's number: 53 is ``user53``."""
+    label: NDArray[np.int64]
+    """Where the host belongs, an index into :data:`LABELS`."""
+    host: list[str]
+    microsecond: NDArray[np.int64]
+    """When, in microseconds after midnight UTC."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def events(self, start: int, stop: int) -> list[dict[str, Any]]:
+        """Events ``start`` up to ``stop`` as client events of the contract."""
+        part = slice(start, stop)
+        moments = np.datetime64(self.day, "us") + self.microsecond[part].astype("timedelta64[us]")
+        columns = zip(
+            self.ids[part].tolist(),
+            self.item[part].tolist(),
+            self.guild[part].tolist(),
+            self.user[part].tolist(),
+            self.host[part],
+            np.datetime_as_string(moments, unit="us").tolist(),
+            strict=True,
+        )
+        return [
+            {
+                "event_id": event_id,
+                **(
+                    {"event_type": "join_guild", "guild": GUILDS[guild]}
+                    if item == JOIN_GUILD
+                    else {"event_type": "purchase_item", "item": self.items[item]}
+                ),
+                "user_id": f"user{user}",
+                "host": host,
+                "occurred_at": f"{moment}Z",
+            }
+            for event_id, item, guild, user, host, moment in columns
+        ]
+
+
+def build_day(day: date, events: int, seed: int, items: Sequence[str]) -> Day:
+    """The events of a day.
+
+    Args:
+        day: the UTC day they all happen in.
+        events: how many, at least one.
+        seed: together with the day it decides everything.
+        items: the catalogue, the most popular item first.
+    """
+    random = np.random.default_rng([seed, day.toordinal()])
+    players = max(1, events // EVENTS_PER_PLAYER)
+    activity = np.random.default_rng([seed, 0]).lognormal(0.0, 1.0, players)
+    home = np.random.default_rng([seed, 1]).choice(
+        len(PROVIDER_WEIGHTS), size=players, p=_shares(list(PROVIDER_WEIGHTS.values()))
+    )
+    user = random.choice(players, size=events, p=_shares(activity))
+    label = _labels(random, home[user])
+    return Day(
+        day=day,
+        items=tuple(items),
+        ids=_uuids(random, events),
+        item=np.where(random.random(events) < PURCHASE_SHARE, _items(random, events, len(items)), JOIN_GUILD),
+        guild=random.choice(len(GUILDS), size=events, p=_shares([4, 3, 2, 1])),
+        user=user + 1,
+        label=label,
+        host=_hosts(random, user + 1, label),
+        microsecond=_microseconds(random, events),
+    )
+
+
+def _shares(weights: Sequence[float] | NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    values = np.asarray(weights, dtype=np.float64)
+    shares: NDArray[np.float64] = values / values.sum()
+    return shares
+
+
+def _items(random: np.random.Generator, events: int, items: int) -> NDArray[np.int64]:
+    """Each item of the catalogue is less popular than the one before it."""
+    return random.choice(items, size=events, p=_shares(1.0 / np.arange(1, items + 1) ** 0.7))
+
+
+def _labels(random: np.random.Generator, home: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The player's own provider, now and then another one, and rarely none that has a name."""
+    events, providers = len(home), len(PROVIDER_WEIGHTS)
+    elsewhere = (home + random.integers(1, providers, size=events)) % providers
+    named = np.where(random.random(events) < SWITCH_SHARE, elsewhere, home)
+    shares = list(NO_PROVIDER_SHARES.values())
+    draw = random.choice(len(shares) + 1, size=events, p=[1.0 - sum(shares), *shares])
+    return np.where(draw == 0, named, providers - 1 + draw)
+
+
+def _hosts(random: np.random.Generator, user: NDArray[np.int64], label: NDArray[np.int64]) -> list[str]:
+    network = random.integers(0, len(DOCUMENTATION_NETWORKS), size=len(user)).tolist()
+    station = random.integers(1, 255, size=len(user)).tolist()
+    domains = [f".{provider}.com" for provider in PROVIDER_WEIGHTS]
+    others: dict[int, Callable[[int, int], str]] = {
+        LABELS.index(IP_ADDRESS): lambda at, _: f"{DOCUMENTATION_NETWORKS[network[at]]}.{station[at]}",
+        LABELS.index(UNMAPPED): lambda _, number: f"user{number}.example-isp.net",
+        LABELS.index(BARE_NAME): lambda _, number: f"user{number}",
+        LABELS.index(MISSING): lambda _at, _number: "",
+    }
+    return [
+        f"user{number}{domains[where]}" if where < len(domains) else others[where](at, number)
+        for at, (number, where) in enumerate(zip(user.tolist(), label.tolist(), strict=True))
+    ]
+
+
+def _microseconds(random: np.random.Generator, events: int) -> NDArray[np.int64]:
+    hour = random.choice(24, size=events, p=_shares(HOUR_WEIGHTS))
+    return np.sort(hour * MICROSECONDS_PER_HOUR + random.integers(0, MICROSECONDS_PER_HOUR, size=events))
+
+
+def _uuids(random: np.random.Generator, events: int) -> NDArray[np.str_]:
+    """Random UUIDs of version 4, as text."""
+    raw = random.integers(0, 256, size=(events, 16), dtype=np.uint8)
+    raw[:, 6] = raw[:, 6] & 0x0F | 0x40  # version 4
+    raw[:, 8] = raw[:, 8] & 0x3F | 0x80  # the variant of RFC 9562
+    digits = np.frombuffer(raw.tobytes().hex().encode(), dtype=np.uint8).reshape(events, 32)
+    text = np.full((events, 36), ord("-"), dtype=np.uint8)
+    for start, stop, at in ((0, 8, 0), (8, 12, 9), (12, 16, 14), (16, 20, 19), (20, 32, 24)):
+        text[:, at : at + stop - start] = digits[:, start:stop]
+    return text.view("S36").reshape(events).astype("U36")
