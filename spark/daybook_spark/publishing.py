@@ -33,6 +33,7 @@ from daybook_spark.staging import (
     is_published,
     load,
     on_dates,
+    partition_counts,
     publish,
     stage_append,
 )
@@ -97,22 +98,13 @@ def publish_pages(
 def _pending(settings: Settings, stage: Stage) -> list[date]:
     """The staged days whose newest page does not yet show what was staged."""
     pages = {row["event_date"]: row for row in latest_revisions(settings)}
-    raw = _raw_counts(settings, stage)
+    raw = partition_counts(load(settings, RAW_EVENTS), stage.raw_snapshot_id) if stage.raw_snapshot_id else {}
     pending = []
     for one, base in sorted(stage.base_revisions.items()):
         page = pages.get(one)
         if page is None or page["revision"] == base or page["landed"] < raw.get(one, 0):
             pending.append(one)
     return pending
-
-
-def _raw_counts(settings: Settings, stage: Stage) -> dict[date | None, int]:
-    """Raw records of each date at the snapshot that the stage was built from, out of the metadata alone."""
-    table = load(settings, RAW_EVENTS)
-    if table is None or stage.raw_snapshot_id is None:
-        return {}
-    rows = table.inspect.partitions(snapshot_id=stage.raw_snapshot_id).select(["partition", "record_count"]).to_pylist()
-    return {row["partition"]["event_date"]: row["record_count"] for row in rows}
 
 
 def _publish_once(

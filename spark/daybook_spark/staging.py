@@ -98,11 +98,11 @@ def is_published(table: Table | None, snapshot_id: int) -> bool:
     return any(one.snapshot_id == snapshot_id for one in published(table))
 
 
-def partition_counts(table: Table | None) -> dict[date | None, int]:
-    """Rows of each event date that readers see, out of the metadata alone."""
-    if table is None or table.current_snapshot() is None:
+def partition_counts(table: Table | None, snapshot_id: int | None = None) -> dict[date | None, int]:
+    """Rows of each event date at a snapshot, or as readers see it, out of the metadata alone. No date has zero rows."""
+    if table is None or (snapshot_id is None and table.current_snapshot() is None):
         return {}
-    rows = table.inspect.partitions().select(["partition", "record_count"]).to_pylist()
+    rows = table.inspect.partitions(snapshot_id).select(["partition", "record_count"]).to_pylist()
     return {row["partition"]["event_date"]: row["record_count"] for row in rows if row["record_count"]}
 
 
@@ -159,19 +159,12 @@ def stage_dates(
         # overwritePartitions leaves a date alone for which it has no row. If readers see rows of such a date, the dates
         # are replaced by a filter instead; Iceberg publishes that only if the table has not moved on at all meanwhile
         had = {day for day in dates if partition_counts(current).get(day)}
-        has = _dates_of(spark, table, snapshot, dates) if had else set()
-        if had - has:
+        has = partition_counts(current, snapshot.snapshot_id) if snapshot else {}
+        if had - has.keys():
             spark.conf.set("spark.wap.id", f"{wap_id}:all")
             rows.writeTo(spark_name(table)).overwrite(on_dates(dates))
             snapshot = staged(load(settings, table), f"{wap_id}:all")
     return snapshot.snapshot_id if snapshot else None
-
-
-def _dates_of(spark: SparkSession, table: str, snapshot: Snapshot | None, dates: list[date | None]) -> set[date | None]:
-    if snapshot is None:
-        return set()
-    rows = at_snapshot(spark, table, snapshot.snapshot_id).where(on_dates(dates)).select("event_date").distinct()
-    return {row.event_date for row in rows.collect()}
 
 
 def at_snapshot(spark: SparkSession, table: str, snapshot_id: int | None) -> DataFrame:

@@ -41,7 +41,7 @@ def verdicts(topic: Topic) -> list[tuple[str, str | None]]:
         (b'{"event_id": "a", "event_type": "join_guild", "user_id": "u"}', "no_time"),
         (b'{"event_id": "a", "event_type": "join_guild", "user_id": "u", "occurred_at": "soon"}', "no_time"),
         (b'{"event_id": "a", "event_type": "join_guild", "user_id": "u", "occurred_at": 5}', "no_time"),
-        (b'{"event_id": "a", "event_type": "join_guild", "user_id": "u", "occurred_at": "2026-02-30T00:00:00Z"}', "no_time"),
+        (b'{"event_id": "a", "event_type": "join_guild", "user_id": "u", "occurred_at": "2026-02-30"}', "no_time"),
     ],
 )  # fmt: skip
 def test_a_record_that_is_no_event_is_rejected_with_its_reason_and_its_bytes(

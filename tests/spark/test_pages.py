@@ -339,7 +339,8 @@ def test_a_publish_killed_between_two_tables_is_finished_by_its_retry(
 def test_a_range_of_offsets_is_published_once(spark: SparkSession, lake: Settings, topic: Topic) -> None:
     topic.event(event_id=an_id(1))
     ends = {START: offsets_text({0: 0}), END: offsets_text({0: 1})}
-    one, two = (stage_append(spark, lake, topic.raw(), RAW_EVENTS, "raw:{}", ends) for _ in range(2))
+    one = stage_append(spark, lake, topic.raw(), RAW_EVENTS, "raw:{}", ends)
+    stage_append(spark, lake, topic.raw(), RAW_EVENTS, "raw:{}", ends)
     staged_ids = {snapshot.snapshot_id for snapshot in load(lake, RAW_EVENTS).metadata.snapshots}  # type: ignore[union-attr]
     assert len(staged_ids) == 2
     publish(spark, lake, RAW_EVENTS, one.snapshot_id)
