@@ -1,0 +1,113 @@
+"""A small lake made by PyIceberg: the tables that readers see, with a few rows, and no Spark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import Table
+
+from daybook.lake import sqlalchemy_uri
+from daybook.lake_names import CATALOG, DAY_LEDGER, NAMESPACE
+from daybook.ledger import LandedRange, PageCounts, balance, lines_json
+from daybook.settings import Settings
+
+_LONGS = ("sent", "accepted", "refused", "landed", "events", "duplicates", "rejected", "late")
+_TEXTS = ("lines", "receipt", "range_start", "range_end")
+LEDGER = pa.schema(
+    [
+        ("event_date", pa.date32()),
+        ("revision", pa.int32()),
+        ("published_at", pa.timestamp("us", tz="UTC")),
+        ("run_id", pa.string()),
+        *((name, pa.int64()) for name in _LONGS),
+        ("balanced", pa.bool_()),
+        *((name, pa.string()) for name in _TEXTS),
+        ("range_records", pa.int64()),
+        ("built_to", pa.string()),
+        ("raw_snapshot_id", pa.int64()),
+        ("provider_map_version", pa.string()),
+        ("answers_version", pa.string()),
+        ("snapshots", pa.map_(pa.string(), pa.int64())),
+    ]
+)
+POPULARITY = pa.schema(
+    [
+        ("event_date", pa.date32()),
+        ("event_type", pa.string()),
+        ("item", pa.string()),
+        ("events", pa.int64()),
+        ("users", pa.int64()),
+        ("share", pa.float64()),
+        ("rank", pa.int32()),
+    ]
+)
+PROVIDERS = pa.schema(
+    [
+        ("event_date", pa.date32()),
+        ("provider", pa.string()),
+        ("events", pa.int64()),
+        ("users", pa.int64()),
+        ("share", pa.float64()),
+        ("coverage", pa.float64()),
+    ]
+)
+SCHEMAS = {DAY_LEDGER: LEDGER, "event_popularity": POPULARITY, "provider_usage": PROVIDERS}
+
+
+class SmallLake:
+    """Writes what a day's publishing leaves behind."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        Path(settings.catalog_uri.removeprefix("jdbc:sqlite:")).parent.mkdir(parents=True)
+        self.catalog = SqlCatalog(CATALOG, uri=sqlalchemy_uri(settings.catalog_uri), warehouse=settings.warehouse)
+        self.catalog.create_namespace(NAMESPACE)
+
+    def table(self, name: str) -> Table:
+        """The table, made if it is not there."""
+        return self.catalog.create_table_if_not_exists((NAMESPACE, name), schema=SCHEMAS[name])
+
+    def put(self, name: str, day: date, *rows: Sequence[Any]) -> int:
+        """Make these rows (without their date) the day's content; returns the snapshot."""
+        table = self.table(name)
+        columns = zip(*((day, *row) for row in rows), strict=True)
+        arrays = dict(zip(SCHEMAS[name].names, columns, strict=True))
+        table.overwrite(pa.table(arrays, schema=SCHEMAS[name]), overwrite_filter=f"event_date = '{day}'")
+        snapshot = table.current_snapshot()
+        assert snapshot is not None
+        return snapshot.snapshot_id
+
+    def publish(self, day: date, snapshots: dict[str, int], *, revision: int = 1, **columns: Any) -> None:
+        """Add the ledger row of a revision: ten events, one duplicate, one rejected, unless told otherwise."""
+        counts = PageCounts(day=day, landed=12, events=10, duplicates=1, rejected=1, late=0)
+        row = {
+            **dict.fromkeys(LEDGER.names),
+            "event_date": day,
+            "revision": revision,
+            "published_at": datetime(2026, 5, 4, 0, 16, 1, 250000, tzinfo=UTC),
+            "run_id": "scheduled__2026-05-03",
+            "landed": counts.landed,
+            "events": counts.events,
+            "duplicates": counts.duplicates,
+            "rejected": counts.rejected,
+            "late": counts.late,
+            "balanced": True,
+            "lines": lines_json(balance(counts, [LandedRange(0, 100, 112, 12)])),
+            "receipt": f"{day} r{revision}: 10 events",
+            "range_start": json.dumps({"0": 100}),
+            "range_end": json.dumps({"0": 112}),
+            "range_records": 12,
+            "built_to": json.dumps({"0": 112}),
+            "raw_snapshot_id": 9_007_199_254_740_993,  # more than a float holds
+            "provider_map_version": "aliases 1",
+            "answers_version": "2",
+            "snapshots": list(snapshots.items()),
+            **columns,
+        }
+        self.table(DAY_LEDGER).append(pa.Table.from_pylist([row], schema=LEDGER))

@@ -1,0 +1,180 @@
+"""Readers see a day as its newest ledger row pins it."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from small_lake import SmallLake
+
+from daybook.cli import cli
+from daybook.errors import BadInput
+from daybook.lake import latest_pages, ledger, page_of, read_answer, sqlalchemy_uri
+from daybook.reading import answer_rows, ledger_rows
+from daybook.settings import Settings
+
+DAY = date(2026, 5, 3)
+SWORD = ("purchase_item", "sword", 6, 3, 0.6, 1)
+GUILD = ("join_guild", None, 2, 2, 0.2, 2)
+KNIFE = ("purchase_item", "knife", 2, 1, 0.2, 2)
+
+
+@pytest.fixture
+def lake(own_settings: Settings) -> SmallLake:
+    return SmallLake(own_settings)
+
+
+def test_without_a_lake_there_is_no_page_and_looking_makes_no_file(own_settings: Settings) -> None:
+    assert ledger(own_settings).empty
+    assert ledger_rows(own_settings) == []
+    assert not own_settings.home.exists()
+
+
+def test_a_catalog_that_spark_has_not_filled_yet_has_no_page(own_settings: Settings) -> None:
+    file = Path(own_settings.catalog_uri.removeprefix("jdbc:sqlite:"))
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert ledger_rows(own_settings) == []
+    assert file.stat().st_size == 0, "reading wrote into the catalog"
+
+
+def test_an_answer_is_read_at_the_snapshot_that_the_page_pins(lake: SmallLake) -> None:
+    pinned = lake.put("event_popularity", DAY, SWORD)
+    lake.publish(DAY, {"event_popularity": pinned})
+    lake.put("event_popularity", DAY, KNIFE)  # published by the next revision, whose ledger row is not there yet
+    assert [row["item"] for row in answer_rows(lake.settings, "event_popularity", "2026-05-03")] == ["sword"]
+
+
+def test_of_an_expired_snapshot_the_current_state_is_read(lake: SmallLake) -> None:
+    pinned = lake.put("event_popularity", DAY, SWORD)
+    lake.publish(DAY, {"event_popularity": pinned})
+    lake.put("event_popularity", date(2026, 5, 4), KNIFE)
+    lake.table("event_popularity").maintenance.expire_snapshots().by_id(pinned).commit()
+    assert [row["item"] for row in answer_rows(lake.settings, "event_popularity", "2026-05-03")] == ["sword"]
+
+
+def test_the_newest_revision_counts(lake: SmallLake) -> None:
+    first = lake.put("event_popularity", DAY, SWORD)
+    second = lake.put("event_popularity", DAY, SWORD, KNIFE)
+    lake.publish(DAY, {"event_popularity": second}, revision=2, events=11, late=1)
+    lake.publish(DAY, {"event_popularity": first}, revision=1)
+    assert len(ledger(lake.settings)) == 2
+    assert latest_pages(lake.settings)[["revision", "late"]].to_numpy().tolist() == [[2, 1]]
+    assert len(answer_rows(lake.settings, "event_popularity", "2026-05-03")) == 2
+
+
+def test_rows_of_other_days_are_left_out_and_the_date_is_no_column(lake: SmallLake) -> None:
+    lake.put("event_popularity", date(2026, 5, 2), KNIFE)
+    lake.publish(DAY, {"event_popularity": lake.put("event_popularity", DAY, SWORD)})
+    assert answer_rows(lake.settings, "event_popularity", "2026-05-03") == [
+        {"event_type": "purchase_item", "item": "sword", "events": 6, "users": 3, "share": 0.6, "rank": 1}
+    ]
+
+
+def test_rows_stand_in_the_order_of_the_answers_file_nulls_first(lake: SmallLake) -> None:
+    guild = ("purchase_item", None, 2, 2, 0.2, 2)
+    lake.publish(DAY, {"event_popularity": lake.put("event_popularity", DAY, KNIFE, GUILD, guild, SWORD)})
+    rows = answer_rows(lake.settings, "event_popularity", "2026-05-03")
+    assert [(row["rank"], row["event_type"], row["item"]) for row in rows] == [
+        (1, "purchase_item", "sword"),
+        (2, "join_guild", None),
+        (2, "purchase_item", None),
+        (2, "purchase_item", "knife"),
+    ]
+
+
+def test_an_order_may_descend(lake: SmallLake) -> None:
+    rows = [("comcast", 2, 1, 0.2, 1.0), ("att", 6, 3, 0.6, 1.0), ("aol", 2, 1, 0.2, 1.0)]
+    lake.publish(DAY, {"provider_usage": lake.put("provider_usage", DAY, *rows)})
+    found = answer_rows(lake.settings, "provider_usage", "2026-05-03")
+    assert [row["provider"] for row in found] == ["att", "aol", "comcast"]
+
+
+def test_integers_stay_integers_beside_nulls(lake: SmallLake) -> None:
+    lake.publish(DAY, {})
+    lake.publish(date(2026, 5, 4), {}, sent=2**53 + 1, accepted=12, refused=0)
+    rows = ledger_rows(lake.settings)
+    assert [(row["sent"], row["accepted"]) for row in rows] == [(None, None), (2**53 + 1, 12)]
+    assert isinstance(rows[1]["sent"], int)
+    assert page_of(lake.settings, "2026-05-03")["raw_snapshot_id"] == 9_007_199_254_740_993
+
+
+def test_a_day_known_to_be_empty_has_no_rows(lake: SmallLake) -> None:
+    lake.publish(DAY, {}, events=0, landed=0, duplicates=0, rejected=0)
+    assert read_answer(lake.settings, "event_popularity", "2026-05-03").empty
+
+
+def test_a_page_older_than_an_answer_says_so(lake: SmallLake) -> None:
+    lake.publish(DAY, {})
+    with pytest.raises(BadInput, match="older than the answer event_popularity; build it again with"):
+        read_answer(lake.settings, "event_popularity", "2026-05-03")
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("jdbc:mysql://db/lake", "write jdbc:sqlite:FILE or jdbc:postgresql://HOST/DATABASE"),
+        ("jdbc:postgresql://127.0.0.1:1/lake", "the lake's catalog does not answer"),
+    ],
+)
+def test_a_catalog_that_is_not_there_is_one_line(own_settings: Settings, uri: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said) as caught:
+        ledger(own_settings.model_copy(update={"lake_catalog_uri": uri}))
+    assert "\n" not in str(caught.value)
+
+
+def test_jdbc_uris_become_sqlalchemys() -> None:
+    assert sqlalchemy_uri("jdbc:sqlite:/a b/catalog.db") == "sqlite:////a b/catalog.db"
+    assert sqlalchemy_uri("jdbc:postgresql://db/lake?user=u") == "postgresql+psycopg2://db/lake?user=u"
+
+
+def _daybook(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments)
+
+
+def test_answer_prints_json_or_a_table_that_is_never_cut_off(lake: SmallLake) -> None:
+    lake.publish(DAY, {"event_popularity": lake.put("event_popularity", DAY, ("purchase_item", "[red]", 6, 3, 0.6, 1))})
+    printed = _daybook("answer", "event_popularity", "--day", "2026-05-03", "--json")
+    assert json.loads(printed.stdout) == answer_rows(lake.settings, "event_popularity", "2026-05-03")
+    table = _daybook("answer", "event_popularity", "--day", "2026-05-03").stdout
+    assert "purchase_item" in table
+    assert "[red]" in table
+
+
+def test_status_prints_each_days_newest_page_by_day(lake: SmallLake) -> None:
+    lake.publish(date(2026, 5, 4), {}, sent=12, accepted=12, refused=0)
+    lake.publish(DAY, {})
+    printed = json.loads(_daybook("status", "--json").stdout)
+    live = {
+        "day": "2026-05-03",
+        "revision": 1,
+        "published_at": "2026-05-04T00:16:01.250000Z",
+        "sent": None,
+        "accepted": None,
+        "landed": 12,
+        "events": 10,
+        "duplicates": 1,
+        "rejected": 1,
+        "late": 0,
+        "balanced": True,
+    }
+    assert printed == [live, {**live, "day": "2026-05-04", "sent": 12, "accepted": 12}]
+
+
+@pytest.mark.parametrize(
+    ("name", "day", "said"),
+    [
+        ("event_popularity", "2026-05-04", "2026-05-04 is not published; published days: 2026-05-03. Build it with"),
+        ("event_popularity", "2026-13-01", "'2026-13-01' is not a day"),
+        ("popularity", "2026-05-03", "there is no answer 'popularity'; there are: daily_activity, event_popularity"),
+    ],
+)
+def test_bad_input_names_what_there_is(lake: SmallLake, name: str, day: str, said: str) -> None:
+    lake.publish(DAY, {"event_popularity": lake.put("event_popularity", DAY, SWORD)})
+    error = _daybook("answer", name, "--day", day).exception
+    assert isinstance(error, BadInput)
+    assert str(error).startswith(said)
+    assert error.exit_status == 2

@@ -1,0 +1,87 @@
+"""What the sensor hands to the triggerer survives the way there, and gives up in words; no broker is asked here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
+from airflow.sdk.module_loading import import_string
+from airflow.triggers.base import TriggerEvent
+
+from daybook_airflow import offsets_hook
+from daybook_airflow.offsets_sensor import KafkaOffsetsSensor
+from daybook_airflow.offsets_trigger import KafkaOffsetsTrigger
+
+KWARGS: dict[str, Any] = {
+    "topic": "events",
+    "day": "2026-05-03",
+    "targets": {"0": 12, "2": 0},
+    "not_before": "2026-05-04T00:15:00.000000Z",
+    "kafka_config_id": "kafka_default",
+    "deadline": "2026-05-04T02:15:00+00:00",
+    "poll_seconds": 5,
+}
+
+
+@pytest.mark.parametrize("changes", [{}, {"targets": None, "not_before": None}])
+def test_a_trigger_survives_the_way_to_the_triggerer(changes: dict[str, Any]) -> None:
+    path, kwargs = KafkaOffsetsTrigger(**(KWARGS | changes)).serialize()
+    again = import_string(path)(**json.loads(json.dumps(kwargs)))
+    assert type(again) is KafkaOffsetsTrigger
+    assert again.serialize() == (path, KWARGS | changes)
+
+
+@pytest.mark.parametrize(
+    ("targets", "not_before", "goal_targets", "goal_not_before"),
+    [
+        ('{"0": 12}', "", {"0": 12}, None),
+        ("null", "2026-05-04T00:15:00Z", None, "2026-05-04T00:15:00Z"),
+        ("", None, None, None),
+        ("{}", None, {}, None),
+        ({"0": 12}, None, {"0": 12}, None),
+        (None, None, None, None),
+    ],
+)
+def test_rendered_arguments_are_read(
+    targets: Any, not_before: str | None, goal_targets: dict[str, int] | None, goal_not_before: str | None
+) -> None:
+    goal = KafkaOffsetsSensor(
+        task_id="wait", topic="events", day="2026-05-03", targets=targets, not_before=not_before
+    ).goal()
+    assert (goal.targets, goal.not_before) == (goal_targets, goal_not_before)
+
+
+def test_an_event_ends_the_wait_as_it_says() -> None:
+    sensor = KafkaOffsetsSensor(task_id="wait", topic="events", day="2026-05-03")
+    assert sensor.resume({}, {"offsets": {"0": 13}}) == {"0": 13}
+    with pytest.raises(AirflowFailException, match=r"^no topic$"):
+        sensor.resume({}, {"error": "no topic"})
+    with pytest.raises(AirflowSensorTimeout, match=r"^too long$"):
+        sensor.resume({}, {"timeout": "too long"})
+
+
+def test_a_broker_that_is_away_is_waited_for_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", _connection("127.0.0.1:1"))
+    monkeypatch.setattr(offsets_hook, "REQUEST_TIMEOUT_SECONDS", 0.3)
+    began = datetime.now(UTC)
+    deadline = began + timedelta(seconds=1)
+    trigger = KafkaOffsetsTrigger(
+        **(KWARGS | {"not_before": None, "deadline": deadline.isoformat(), "poll_seconds": 0.1})
+    )
+    payload = asyncio.run(_first_event(trigger)).payload
+    assert datetime.now(UTC) >= deadline, "it gave up before the deadline"
+    assert payload.keys() == {"timeout"}
+    assert payload["timeout"].startswith("2026-05-03: waited too long for topic 'events': Kafka does not answer (")
+    assert "then clear wait_for_offsets" in payload["timeout"]
+
+
+async def _first_event(trigger: KafkaOffsetsTrigger) -> TriggerEvent:
+    return await anext(aiter(trigger.run()))
+
+
+def _connection(bootstrap_servers: str) -> str:
+    return json.dumps({"conn_type": "kafka", "extra": {"bootstrap.servers": bootstrap_servers}})
