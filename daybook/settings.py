@@ -31,6 +31,10 @@ class Settings(BaseSettings):
     api_port: Port = Field(default=5000, description="port of the intake on 127.0.0.1")
     airflow_port: Port = Field(default=8080, description="port of Airflow's UI and API on 127.0.0.1")
     kafka_port: Port = Field(default=9092, description="port of the embedded broker on 127.0.0.1")
+    kafka_controller_port: int = Field(
+        default=0, ge=0, le=65535, description="port of the broker's controller; 0 = the first free one after kafka_port"
+    )
+    up_timeout_seconds: int = Field(default=240, ge=1, description="longest wait until the stack is healthy")
 
     api_url: str = Field(default="", description="where the generator sends events; empty = the intake on api_port")
     api_workers: int = Field(default=2, ge=1, le=64, description="gunicorn worker processes of the intake")

@@ -1,0 +1,215 @@
+"""The embedded Airflow: its configuration, its secrets, its database and the pool that Spark's tasks share."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import subprocess
+from datetime import datetime
+from pathlib import Path
+
+from daybook.errors import DaybookError
+from daybook.settings import REPOSITORY, Settings
+from daybook.stack import postgres
+from daybook.stack.airflow_api import USER, AirflowApi, AirflowRefused
+from daybook.stack.environment import process_environment, venv_bin
+from daybook.stack.folders import last_lines, write_private
+
+SPARK_POOL = "spark"
+SPARK_POOL_SLOTS = 1
+"""A Spark driver takes a gigabyte and both cores of a laptop: one at a time."""
+
+DAGS_DIR = REPOSITORY / "dags"
+
+
+def home(settings: Settings) -> Path:
+    """``AIRFLOW_HOME``."""
+    return settings.home / "airflow"
+
+
+def password_file(settings: Settings) -> Path:
+    """Where the password of the UI's user ``admin`` is, as JSON; only the user may read it."""
+    return home(settings) / "passwords.json"
+
+
+def password(settings: Settings) -> str:
+    """The password of the UI's user."""
+    return str(json.loads(password_file(settings).read_text(encoding="utf-8"))[USER])
+
+
+def api(settings: Settings, timeout_seconds: float = 20) -> AirflowApi:
+    """A client of this stack's Airflow."""
+    return AirflowApi(settings, password(settings), timeout_seconds)
+
+
+def _secrets(settings: Settings) -> dict[str, str]:
+    """Keys that Airflow signs and encrypts with: made once, kept as long as the state folder."""
+    file = home(settings) / "secrets.json"
+    if not file.exists():
+        made = {
+            "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "jwt_secret": secrets.token_urlsafe(48),
+            "secret_key": secrets.token_urlsafe(48),
+        }
+        write_private(file, json.dumps(made))
+    loaded: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    return loaded
+
+
+def write_config(settings: Settings) -> None:
+    """Write ``airflow.cfg`` and, the first time, the secrets and the login; the same settings give the same file."""
+    # written here, since Airflow itself would make a file that everybody can read and print the password to a log
+    if not password_file(settings).exists():
+        write_private(password_file(settings), json.dumps({USER: secrets.token_urlsafe(12)}))
+    made = _secrets(settings)
+    logs = settings.logs_dir
+    sections: dict[str, dict[str, object]] = {
+        "core": {
+            "dags_folder": DAGS_DIR,
+            "plugins_folder": REPOSITORY / "plugins",
+            "executor": "LocalExecutor",
+            "parallelism": 4,
+            "max_active_tasks_per_dag": 4,
+            "load_examples": False,
+            "default_timezone": "utc",
+            "fernet_key": made["fernet_key"],
+            "simple_auth_manager_users": f"{USER}:admin",
+            "simple_auth_manager_passwords_file": password_file(settings),
+            "execution_api_server_url": f"{settings.airflow_url}/execution/",
+            # the default asks DNS for the machine's full name, which takes seconds where it has none
+            "hostname_callable": "socket.gethostname",
+        },
+        "database": {
+            "sql_alchemy_conn": postgres.uri(settings, "psycopg2"),
+            "sql_alchemy_conn_async": postgres.uri(settings, "asyncpg"),
+        },
+        "api": {
+            "host": "127.0.0.1",
+            "port": settings.airflow_port,
+            "base_url": settings.airflow_url,
+            "workers": 1,
+            "secret_key": made["secret_key"],
+        },
+        "api_auth": {"jwt_secret": made["jwt_secret"]},
+        "scheduler": {
+            # a task of a killed scheduler is noticed after a minute, not five
+            "task_instance_heartbeat_timeout": 60,
+            "orphaned_tasks_check_interval": 60,
+        },
+        "triggerer": {"capacity": 100},
+        "dag_processor": {
+            "refresh_interval": 30,
+            "parsing_processes": 1,
+            "dag_bundle_storage_path": home(settings) / "bundles",
+        },
+        "logging": {
+            "base_log_folder": logs / "airflow",
+            "dag_processor_child_process_log_directory": logs / "airflow-dag-files",
+            "colored_console_log": False,
+            # the log servers are off (all components share this disk, and they would listen on every address); what
+            # Airflow asks of one all the same goes to this stack's own API and gets 404, never to another stack
+            "worker_log_server_port": settings.airflow_port,
+            "trigger_log_server_port": settings.airflow_port,
+        },
+    }
+    lines: list[str] = []
+    for section, options in sections.items():
+        lines.append(f"[{section}]")
+        # the file is read with interpolation: a percent sign in a path is written twice
+        lines += [f"{name} = {str(value).replace('%', '%%')}" for name, value in options.items()]
+        lines.append("")
+    write_private(home(settings) / "airflow.cfg", "\n".join(lines))
+
+
+def migrate(settings: Settings) -> None:
+    """Bring Airflow's database to the installed version; skipped when this state folder has seen that done.
+
+    Raises:
+        DaybookError: the migration failed.
+    """
+    from importlib.metadata import version
+
+    installed = version("apache-airflow-core")
+    stamp = home(settings) / "database-version.txt"
+    (found,) = postgres.query(settings, "SELECT to_regclass('alembic_version') IS NOT NULL")
+    if found[0] and stamp.exists() and stamp.read_text(encoding="utf-8") == installed:
+        return
+    log = settings.logs_dir / "airflow-migrate.log"
+    with log.open("w", encoding="utf-8") as output:
+        done = subprocess.run(
+            [venv_bin() / "airflow", "db", "migrate"],
+            env=process_environment(settings),
+            stdout=output,
+            stderr=output,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise DaybookError(f"Airflow's database could not be migrated: {last_lines(log, 1)}; log: {log}")
+    stamp.write_text(installed, encoding="utf-8")
+
+
+def ensure_pool(settings: Settings) -> None:
+    """See that the pool of Spark's tasks is there; an operator's other number of slots is left alone."""
+    client = api(settings)
+    try:
+        client.call("GET", f"/pools/{SPARK_POOL}")
+    except AirflowRefused as refused:
+        if refused.status != 404:
+            raise
+        pool = {
+            "name": SPARK_POOL,
+            "slots": SPARK_POOL_SLOTS,
+            "description": "one Spark driver at a time",
+            "include_deferred": False,
+        }
+        client.call("POST", "/pools", pool)
+
+
+def component_trouble(settings: Settings, component: str, since: float) -> str | None:
+    """Why a component is not healthy yet, or none.
+
+    Args:
+        settings: the stack's.
+        component: as the health page names it: ``scheduler``, ``dag_processor`` or ``triggerer``.
+        since: when the component's process was started, seconds since 1970; an older heartbeat is its predecessor's.
+    """
+    try:
+        state = api(settings, 5).health()[component]
+    except DaybookError as error:
+        return str(error)
+    beat = state[f"latest_{component}_heartbeat"]
+    if state["status"] != "healthy":
+        return f"its last heartbeat: {beat or 'none yet'}"
+    if datetime.fromisoformat(beat).timestamp() < since:
+        return "no heartbeat since its start"
+    return None
+
+
+def api_trouble(settings: Settings) -> str | None:
+    """Why Airflow's API cannot be used yet, or none if it can."""
+    try:
+        database = api(settings, 5).health()["metadatabase"]["status"]
+    except DaybookError as error:
+        return str(error)
+    return None if database == "healthy" else f"its database is {database}"
+
+
+def dags_trouble(settings: Settings) -> str | None:
+    """Why the DAG files are not known to Airflow yet, or none if they are; a file that cannot be imported is named."""
+    files = {path.stem for path in DAGS_DIR.glob("*.py") if not path.name.startswith("_")}
+    client = api(settings, 5)
+    try:
+        errors = client.call("GET", "/importErrors")["import_errors"]
+        known = {Path(dag["relative_fileloc"]).stem for dag in client.call("GET", "/dags?limit=100")["dags"]}
+    except DaybookError as error:
+        return str(error)
+    if errors:
+        return f"{errors[0]['filename']}: {errors[0]['stack_trace'].strip().splitlines()[-1]}"
+    missing = sorted(files - known)
+    return f"not read yet: {', '.join(missing)}" if missing else None
+
+
+def secret_files(settings: Settings) -> list[Path]:
+    """The files that nobody but the user may read."""
+    return [home(settings) / name for name in ("airflow.cfg", "secrets.json", "passwords.json")]

@@ -1,0 +1,64 @@
+"""A small client of the running Airflow's REST API, logged in as the stack's own user."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+from daybook.errors import DaybookError
+from daybook.settings import Settings
+
+USER = "admin"
+
+
+class AirflowApi:
+    """Reads and writes Airflow's REST API; logs in at the first call that needs it."""
+
+    def __init__(self, settings: Settings, password: str, timeout_seconds: float = 20) -> None:
+        self._url = settings.airflow_url
+        self._password = password
+        self._timeout_seconds = timeout_seconds
+        self._token: str | None = None
+        # never through a proxy: it is this machine
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def _send(self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self._url + path, data=data, method=method, headers={"Content-Type": "application/json", **headers}
+        )
+        try:
+            with self._opener.open(request, timeout=self._timeout_seconds) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            detail = " ".join(error.read().decode(errors="replace").split())[:300]
+            raise AirflowRefused(f"Airflow answers {error.code} to {method} {path}: {detail}", error.code) from None
+        except (OSError, ValueError) as error:
+            raise DaybookError(f"Airflow does not answer at {self._url}: {error}") from None
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """State of each component, with the time of its last heartbeat; needs no login."""
+        answer: dict[str, dict[str, Any]] = self._send("GET", "/api/v2/monitor/health", None, {})
+        return answer
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The decoded answer of one call, with ``path`` below ``/api/v2``.
+
+        Raises:
+            AirflowRefused: it answered with an error status.
+            DaybookError: it did not answer.
+        """
+        if self._token is None:
+            login = {"username": USER, "password": self._password}
+            self._token = self._send("POST", "/auth/token", login, {})["access_token"]
+        return self._send(method, f"/api/v2{path}", body, {"Authorization": f"Bearer {self._token}"})
+
+
+class AirflowRefused(DaybookError):
+    """Airflow answered with an error status."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status

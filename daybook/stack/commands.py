@@ -1,0 +1,192 @@
+"""``daybook up``, ``daybook down`` and ``daybook env``."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shlex
+import time
+from collections.abc import Iterator
+
+import click
+from rich.console import Console
+
+from daybook.errors import BadInput, DaybookError
+from daybook.settings import Settings, settings
+from daybook.stack import airflow, kafka, postgres, supervisor
+from daybook.stack.airflow_api import USER
+from daybook.stack.environment import stack_environment
+from daybook.stack.folders import last_lines, run_dir, write_private
+from daybook.stack.parts import Part, log_of, parts, ports
+
+_LOOK_EVERY_SECONDS = 0.4
+
+
+@contextlib.contextmanager
+def _alone(loaded: Settings) -> Iterator[None]:
+    """Wait until no other ``up`` or ``down`` of this stack is at work."""
+    with (run_dir(loaded) / "lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _refuse_taken_ports(loaded: Settings) -> None:
+    seen: dict[int, str] = {}
+    problems: list[str] = []
+    for part, port, setting in ports(loaded):
+        if port in seen:
+            problems.append(f"{setting} and {seen[port]} are both {port}")
+        elif not kafka.port_is_free(port):
+            problems.append(f"port {port} ({part}) is taken; {setting} moves it")
+        seen[port] = setting
+    if problems:
+        raise BadInput(f"{'; '.join(problems)}. Nothing was started")
+
+
+def _wait(loaded: Settings, waiting: list[Part], console: Console, deadline: float) -> None:
+    """Wait until these parts are healthy; says of each when it is.
+
+    Raises:
+        DaybookError: one gave up, or is late. The last lines of its log are printed.
+    """
+    began = time.monotonic()
+    reasons: dict[str, str] = {part.name: "not started yet" for part in waiting}
+    with console.status("") if console.is_terminal else contextlib.nullcontext() as spinner:
+        while waiting:
+            states = supervisor.states(loaded)
+            if states is None:
+                raise DaybookError(f"supervisord went away; log: {log_of(loaded, 'supervisord')}")
+            for part in list(waiting):
+                state = states[part.name]
+                reason = part.trouble(loaded, state.started) if state.name == "running" else f"it is {state.name}"
+                if reason is None:
+                    waiting.remove(part)
+                    console.print(f"{part.name:<22} healthy after {time.monotonic() - began:3.0f} s", highlight=False)
+                    continue
+                reasons[part.name] = reason
+                if state.name == "fatal" or time.monotonic() > deadline:
+                    log = log_of(loaded, part.name)
+                    for line in last_lines(loaded.logs_dir / f"{part.name}.log"):
+                        click.echo(f"  | {line}", err=True)
+                    late = "does not start" if state.name == "fatal" else f"is late ({reason})"
+                    raise DaybookError(
+                        f"{part.name} {late}; its log: {log}. The others are left as they are; `daybook down` stops all"
+                    )
+            if spinner is not None:
+                names = ", ".join(part.name for part in waiting)
+                spinner.update(f"waiting for {names}  {time.monotonic() - began:.0f} s")
+            if waiting:
+                time.sleep(_LOOK_EVERY_SECONDS)
+
+
+def bring_up(loaded: Settings, console: Console) -> bool:
+    """Start what does not run, and wait until all is healthy; returns whether anything had to be started.
+
+    Raises:
+        BadInput: a port is taken, or the stack runs with other settings. Nothing was changed.
+        DaybookError: a part does not become healthy in time.
+    """
+    with _alone(loaded):
+        environment = json.dumps(stack_environment(loaded), indent=1, sort_keys=True)
+        noted = run_dir(loaded) / "environment.json"
+        states = supervisor.states(loaded)
+        table = parts(loaded)
+        if states is None:
+            if ended := supervisor.end_processes(loaded):
+                console.print(f"ended {ended} processes that an earlier stack had left behind", highlight=False)
+            _refuse_taken_ports(loaded)
+            loaded.logs_dir.mkdir(parents=True, exist_ok=True)
+            if not loaded.kafka_bootstrap_servers:
+                kafka.prepare(loaded)
+            postgres.prepare(loaded)
+            airflow.write_config(loaded)
+            supervisor.launch(loaded, table)
+            write_private(noted, environment)
+        elif _shell_independent(noted.read_text(encoding="utf-8")) != _shell_independent(environment):
+            raise BadInput("the stack is up with other settings than these; `daybook down` first, then `daybook up`")
+        elif all(state.name == "running" for state in states.values()) and not any(
+            part.trouble(loaded, states[part.name].started) for part in table
+        ):
+            return False
+        deadline = time.monotonic() + loaded.up_timeout_seconds
+        base = [part for part in table if part.is_base]
+        for part in base:
+            supervisor.start(loaded, part)
+        # the migration takes some seconds, in which the broker comes up
+        _wait(loaded, [part for part in base if part.name == "postgres"], console, deadline)
+        airflow.migrate(loaded)
+        _wait(loaded, [part for part in base if part.name != "postgres"], console, deadline)
+        others = [part for part in table if not part.is_base]
+        for part in others:
+            supervisor.start(loaded, part)
+        _wait(loaded, others, console, deadline)
+        airflow.ensure_pool(loaded)
+        return True
+
+
+def _shell_independent(environment: str) -> dict[str, str]:
+    """The settings in a noted environment, without what differs from shell to shell."""
+    noted: dict[str, str] = json.loads(environment)
+    return {name: value for name, value in noted.items() if name.startswith(("DAYBOOK_", "AIRFLOW_", "PYICEBERG_"))}
+
+
+def take_down(loaded: Settings) -> int:
+    """Stop the stack and everything it started; returns how many of its processes were running.
+
+    Raises:
+        DaybookError: a process cannot be ended.
+    """
+    if not loaded.home.exists():
+        return 0
+    with _alone(loaded):
+        count = len(supervisor.processes(loaded))
+        if supervisor.states(loaded) is not None:
+            table = parts(loaded)
+            supervisor.stop(loaded, [part for part in table if not part.is_base])
+            supervisor.stop(loaded, [part for part in table if part.is_base])
+            supervisor.shut_down(loaded)
+        supervisor.end_processes(loaded)
+        supervisor.remove_sockets(loaded)
+        return count
+
+
+def where(loaded: Settings) -> list[str]:
+    """Where to find what is up: lines for the reader."""
+    return [
+        f"intake      {loaded.intake_url}",
+        f"Airflow     {loaded.airflow_url}  user {USER}, password in {airflow.password_file(loaded)}",
+        f"logs        {loaded.logs_dir}",
+    ]
+
+
+@click.command()
+def up() -> None:
+    """Start the embedded stack; returns when every part is healthy."""
+    loaded = settings()
+    console = Console(soft_wrap=True)
+    began = time.monotonic()
+    if bring_up(loaded, console):
+        console.print(f"up in {time.monotonic() - began:.0f} s", highlight=False)
+    else:
+        console.print("already up", highlight=False)
+    for line in where(loaded):
+        console.print(line, highlight=False, markup=False)
+
+
+@click.command()
+def down() -> None:
+    """Stop the embedded stack; no process of it is left."""
+    began = time.monotonic()
+    count = take_down(settings())
+    click.echo(f"stopped {count} processes in {time.monotonic() - began:.0f} s" if count else "nothing was up")
+
+
+@click.command()
+def env() -> None:
+    """Print what a shell needs for Airflow and for readers of the lake: eval "$(daybook env)"."""
+    loaded = settings()
+    # without its configuration Airflow would make itself another, with SQLite
+    airflow.write_config(loaded)
+    for name, value in sorted(stack_environment(loaded).items()):
+        click.echo(f"export {name}={shlex.quote(value)}")

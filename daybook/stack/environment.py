@@ -1,0 +1,97 @@
+"""The environment that every part of the stack runs in, and that a user's shell gets from ``daybook env``."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from daybook.java import java_home
+from daybook.lake_names import CATALOG
+from daybook.settings import Settings
+
+MARKER = "DAYBOOK_STACK_OF"
+"""Carried by the processes of a stack and all they start, never by a user's shell: how ``down`` finds orphans."""
+
+_NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "SPARK_CONF_DIR", "SPARK_DIST_CLASSPATH", "__PYVENV_LAUNCHER__")
+"""What would give the parts other code or another Spark configuration than the checkout's."""
+
+
+def venv_bin() -> Path:
+    """Folder of the virtual environment's programs."""
+    return Path(sys.prefix) / "bin"
+
+
+def package_dir(name: str) -> Path:
+    """Folder of an installed package, found without running its code."""
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"{name} is not installed; `make setup` installs it")
+    return Path(found.origin).parent
+
+
+def _text(value: Any) -> str:
+    """A setting as an environment variable holds it."""
+    if isinstance(value, tuple):
+        return json.dumps(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def stack_environment(settings: Settings) -> dict[str, str]:
+    """What the parts, Airflow's command line and readers of the lake need to be told; holds no secret.
+
+    The day's settings are passed on as they were set, so that a task sees the same ones as the shell that started the
+    stack. Airflow's own settings, secrets among them, are in ``airflow.cfg`` below ``AIRFLOW_HOME``.
+    """
+    from daybook.lake import sqlalchemy_uri
+
+    python = venv_bin() / "python"
+    direct = [name for name in os.environ.get("NO_PROXY", os.environ.get("no_proxy", "")).split(",") if name]
+    direct += [name for name in ("127.0.0.1", "localhost") if name not in direct]
+    # first: spark-submit looks for itself and for Python on the PATH
+    path = [str(venv_bin())]
+    path += [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder not in path]
+    environment = {
+        "AIRFLOW_HOME": str(settings.home / "airflow"),
+        # JSON form: a URI would have to escape local[2] and the colon of an address
+        "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": settings.spark_master}),
+        "AIRFLOW_CONN_KAFKA_DEFAULT": json.dumps(
+            {
+                "conn_type": "kafka",
+                # a broker that is away is an error after seconds, not librdkafka's minute
+                "extra": {"bootstrap.servers": settings.bootstrap_servers, "socket.timeout.ms": 10_000},
+            }
+        ),
+        "JAVA_HOME": str(java_home()),
+        "SPARK_HOME": str(package_dir("pyspark")),
+        "PYSPARK_PYTHON": str(python),
+        "PYSPARK_DRIVER_PYTHON": str(python),
+        "PATH": os.pathsep.join(path),
+        # a proxy in the user's environment would be asked for 127.0.0.1 too
+        "NO_PROXY": ",".join(direct),
+        "no_proxy": ",".join(direct),
+        f"PYICEBERG_CATALOG__{CATALOG.upper()}__TYPE": "sql",
+        f"PYICEBERG_CATALOG__{CATALOG.upper()}__URI": sqlalchemy_uri(settings.catalog_uri),
+        f"PYICEBERG_CATALOG__{CATALOG.upper()}__WAREHOUSE": settings.warehouse,
+    }
+    environment |= {
+        f"DAYBOOK_{name.upper()}": _text(getattr(settings, name)) for name in sorted(settings.model_fields_set)
+    }
+    return environment | {"DAYBOOK_HOME": str(settings.home)}
+
+
+def process_environment(settings: Settings) -> dict[str, str]:
+    """The whole environment of the stack's processes: the user's, :func:`stack_environment`, and the marker."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    return {
+        **inherited,
+        **stack_environment(settings),
+        MARKER: str(settings.home),
+        # logs are written as they happen
+        "PYTHONUNBUFFERED": "1",
+        # setproctitle (gunicorn, Airflow) would write the title over the environment that the marker is read from
+        "SPT_NOENV": "1",
+    }

@@ -1,0 +1,71 @@
+"""Where the stack keeps what it needs while it runs, below the state folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from daybook.errors import DaybookError
+from daybook.settings import Settings
+
+_LONGEST_SOCKET_FOLDER_BYTES = 80
+"""A socket's path holds 103 bytes on macOS and 107 on Linux, and supervisord appends its process id to the name."""
+
+
+def run_dir(settings: Settings) -> Path:
+    """Folder of the configuration that the parts run with; only the user may look into it."""
+    path = settings.home / "run"
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
+
+
+def short_dir(settings: Settings) -> Path:
+    """Folder for sockets when the state folder's own path is too long for one; the same at every call.
+
+    It lies in ``/tmp`` by name, not where ``TMPDIR`` points: ``up`` in one shell and ``down`` in another must agree.
+    """
+    digest = hashlib.sha256(os.fsencode(settings.home)).hexdigest()[:12]
+    return Path(f"/tmp/daybook-{os.geteuid()}-{digest}")
+
+
+def sockets_dir(settings: Settings) -> Path:
+    """Folder that holds the stack's sockets, made if need be; nobody else may enter it.
+
+    Raises:
+        DaybookError: somebody else made a folder of that name.
+    """
+    inside = settings.home / "run" / "s"
+    if len(os.fsencode(inside)) <= _LONGEST_SOCKET_FOLDER_BYTES:
+        run_dir(settings)
+        inside.mkdir(exist_ok=True, mode=0o700)
+        return inside
+    path = short_dir(settings)
+    path.mkdir(exist_ok=True, mode=0o700)
+    found = path.lstat()
+    # /tmp is everybody's: a folder put there in advance would let its maker answer in the database's place
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise DaybookError(f"{path} is not a folder of this user alone; remove it, or move the state: DAYBOOK_HOME")
+    return path
+
+
+def write_private(path: Path, text: str) -> Path:
+    """Write a file that only the user may read, from its first moment on; a reader sees the old text or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    beside.replace(path)
+    return path
+
+
+def last_lines(log: Path, count: int = 12) -> list[str]:
+    """The last lines of a log, without blank ones; none if there is no log yet."""
+    if not log.exists():
+        return []
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 64 * 1024))
+        text = file.read().decode("utf-8", errors="replace")
+    return [line for line in text.splitlines() if line.strip()][-count:]

@@ -1,0 +1,142 @@
+"""The embedded broker: one Kafka node in KRaft mode, broker and controller in one process, on 127.0.0.1."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import subprocess
+import uuid
+from pathlib import Path
+
+from daybook.errors import DaybookError
+from daybook.jars import KAFKA_LIB_DIR
+from daybook.java import java
+from daybook.settings import Settings
+from daybook.stack.folders import last_lines, run_dir
+
+TOPIC_RETENTION_DAYS = 30
+"""As long as the lake takes late events: every record can be landed again until then."""
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on this port of 127.0.0.1 now."""
+    with socket.socket() as probe:
+        # as the servers themselves do: connections of a server that has just stopped do not count
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _controller_port(settings: Settings) -> int:
+    """The controller's port. Only the broker itself talks to it, so any free one will do unless the setting says.
+
+    It is taken from behind the broker's port, not by the system's choice: those are handed to clients' connections as
+    well, and a restarted broker might find its port in use.
+    """
+    if settings.kafka_controller_port:
+        return settings.kafka_controller_port
+    taken = {settings.api_port, settings.airflow_port}
+    for port in range(settings.kafka_port + 1, min(settings.kafka_port + 200, 65536)):
+        if port not in taken and port_is_free(port):
+            return port
+    raise DaybookError("no port is free for the broker's controller; name one: DAYBOOK_KAFKA_CONTROLLER_PORT")
+
+
+def _properties_file(settings: Settings) -> Path:
+    return run_dir(settings) / "server.properties"
+
+
+def prepare(settings: Settings) -> None:
+    """Write ``server.properties`` and format the broker's folder the first time.
+
+    Raises:
+        DaybookError: the folder could not be formatted.
+    """
+    data = settings.home / "kafka"
+    controller_port = _controller_port(settings)
+    properties = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://127.0.0.1:{settings.kafka_port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{settings.kafka_port}",
+        "log.dirs": data,
+        # a mistyped topic name is an error, not a new topic
+        "auto.create.topics.enable": "false",
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 1,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 1,
+        # sized for a laptop: the cleaner alone would take 128 MB of the heap
+        "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
+        "num.network.threads": 2,
+        "num.io.threads": 4,
+    }
+    file = _properties_file(settings)
+    file.write_text("".join(f"{name}={value}\n" for name, value in properties.items()), encoding="utf-8")
+    if (data / "meta.properties").exists():
+        return
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # "=": an id may begin with a dash; a folder that was formatted half is formatted again
+    storage_tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--ignore-formatted"]
+    log = settings.logs_dir / "kafka.log"
+    with log.open("a", encoding="utf-8") as output:
+        status = subprocess.run([*_java(64), *storage_tool, "-c", file], stdout=output, stderr=output, check=False)
+    if status.returncode != 0:
+        raise DaybookError(f"kafka: its folder {data} could not be formatted: {last_lines(log, 1)}; log: {log}")
+
+
+def _java(heap_megabytes: int) -> list[str]:
+    """The command line up to the main class. The class path's ``*`` is Java's own and must not meet a shell."""
+    logger = "-Dorg.slf4j.simpleLogger"
+    return [
+        str(java()),
+        f"-Xmx{heap_megabytes}m",
+        "-Xms64m",
+        # a heap this small is collected in milliseconds; G1's own tables would take 40 MB beside it
+        "-XX:+UseSerialGC",
+        "-Djava.awt.headless=true",
+        f"{logger}.defaultLogLevel=warn",
+        f"{logger}.log.kafka.server=info",
+        f"{logger}.showDateTime=true",
+        f"{logger}.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+        "-cp",
+        str(KAFKA_LIB_DIR / "*"),
+    ]
+
+
+def command(settings: Settings) -> list[str]:
+    """The command that runs the broker in the foreground."""
+    return [*_java(512), "kafka.Kafka", str(_properties_file(settings))]
+
+
+def trouble(settings: Settings) -> str | None:
+    """Why the broker cannot be used yet, or none if it answers and has the topic; the topic is made when missing."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.cimpl import NewTopic
+
+    try:
+        # librdkafka writes to the terminal about a broker that is not there yet
+        socket.create_connection(("127.0.0.1", settings.kafka_port), timeout=2).close()
+    except OSError as error:
+        return f"nothing answers on port {settings.kafka_port} ({error.strerror or error})"
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "socket.timeout.ms": 5000, "log_level": 0})
+    try:
+        if settings.kafka_topic in admin.list_topics(timeout=5).topics:
+            return None
+        topic = NewTopic(
+            settings.kafka_topic,
+            num_partitions=settings.kafka_partitions,
+            replication_factor=1,
+            config={"retention.ms": str(TOPIC_RETENTION_DAYS * 24 * 3600 * 1000), "cleanup.policy": "delete"},
+        )
+        admin.create_topics([topic], operation_timeout=5)[settings.kafka_topic].result(timeout=10)
+    except KafkaException as error:
+        return str(error.args[0].str())
+    return f"the topic {settings.kafka_topic} was made just now"

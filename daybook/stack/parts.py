@@ -1,0 +1,114 @@
+"""The table of the stack's parts: what runs each, what it needs first, and how to see that it is healthy."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from daybook.settings import REPOSITORY, Settings
+from daybook.stack import airflow, kafka, postgres
+from daybook.stack.environment import venv_bin
+
+
+@dataclass(frozen=True)
+class Part:
+    """One program of the stack."""
+
+    name: str
+    command: Callable[[Settings], list[str]]
+    trouble: Callable[[Settings, float], str | None]
+    """Why it cannot be used yet, or none if it is healthy. The number is when its process started, in Unix seconds."""
+    stop_signal: str = "TERM"
+    is_base: bool = False
+    """Whether other parts need it: started before them, stopped after them."""
+
+
+def _api_trouble(settings: Settings, _since: float) -> str | None:
+    # the intake of this stack, also when DAYBOOK_API_URL sends the generator elsewhere
+    url = f"http://127.0.0.1:{settings.api_port}/health/ready"
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5):
+            return None
+    except urllib.error.HTTPError as error:
+        return f"{url} answers {error.code}"
+    except OSError as error:
+        return f"{url}: {error}"
+
+
+def _gunicorn(_settings: Settings) -> list[str]:
+    configuration = REPOSITORY / "services" / "game_api" / "gunicorn_conf.py"
+    return [str(venv_bin() / "gunicorn"), "-c", str(configuration), "game_api.app:create_app()"]
+
+
+def _airflow(*arguments: str) -> Callable[[Settings], list[str]]:
+    return lambda _settings: [str(venv_bin() / "airflow"), *arguments]
+
+
+def _component(name: str) -> Callable[[Settings, float], str | None]:
+    return lambda settings, since: airflow.component_trouble(settings, name, since)
+
+
+def _dag_processor_trouble(settings: Settings, since: float) -> str | None:
+    # "up" means that a DAG can be triggered: the files are not only watched but read
+    return airflow.component_trouble(settings, "dag_processor", since) or airflow.dags_trouble(settings)
+
+
+_KAFKA = Part("kafka", kafka.command, lambda settings, _since: kafka.trouble(settings), is_base=True)
+
+_ALWAYS = (
+    # INT: close the connections and stop; TERM would wait for Airflow to hang up first
+    Part("postgres", postgres.command, lambda settings, _since: postgres.trouble(settings), "INT", is_base=True),
+    Part("api", _gunicorn, _api_trouble),
+    Part("airflow-api-server", _airflow("api-server"), lambda settings, _since: airflow.api_trouble(settings)),
+    Part("airflow-scheduler", _airflow("scheduler", "--skip-serve-logs"), _component("scheduler")),
+    Part("airflow-dag-processor", _airflow("dag-processor"), _dag_processor_trouble),
+    Part("airflow-triggerer", _airflow("triggerer", "--skip-serve-logs"), _component("triggerer")),
+)
+
+
+def parts(settings: Settings) -> list[Part]:
+    """The parts in the order they start; without a broker of its own if brokers are named by a setting."""
+    return list(_ALWAYS) if settings.kafka_bootstrap_servers else [_KAFKA, *_ALWAYS]
+
+
+def ports(settings: Settings) -> list[tuple[str, int, str]]:
+    """What the stack listens on: part, port, and the setting that moves it."""
+    listed = [
+        ("api", settings.api_port, "DAYBOOK_API_PORT"),
+        ("airflow-api-server", settings.airflow_port, "DAYBOOK_AIRFLOW_PORT"),
+    ]
+    if not settings.kafka_bootstrap_servers:
+        listed.append(("kafka", settings.kafka_port, "DAYBOOK_KAFKA_PORT"))
+        if settings.kafka_controller_port:
+            controller = ("kafka's controller", settings.kafka_controller_port, "DAYBOOK_KAFKA_CONTROLLER_PORT")
+            listed.append(controller)
+    return listed
+
+
+def log_of(settings: Settings, part: str) -> str:
+    """Where a part writes its log."""
+    return str(settings.logs_dir / f"{part}.log")
+
+
+def stack_lines(settings: Settings) -> list[tuple[str, str, str]]:
+    """Every part's name, state and a detail for the reader; empty when the stack is not up.
+
+    The state is ``healthy``, ``late`` (it runs and does not answer yet) or supervisor's own word, such as ``backoff``.
+    """
+    from daybook.stack import supervisor
+
+    states = supervisor.states(settings)
+    if states is None:
+        return []
+    lines: list[tuple[str, str, str]] = []
+    for part in parts(settings):
+        state = states.get(part.name)
+        if state is None or state.name != "running":
+            lines.append((part.name, state.name if state else "unknown", f"log: {log_of(settings, part.name)}"))
+        elif reason := part.trouble(settings, state.started):
+            lines.append((part.name, "late", f"{reason}; log: {log_of(settings, part.name)}"))
+        else:
+            lines.append((part.name, "healthy", f"pid {state.pid}"))
+    return lines
