@@ -94,8 +94,11 @@ def status(as_json: bool) -> None:
         return
     from daybook.stack.parts import stack_lines
 
-    for line in stack_lines(settings()):
-        click.echo(line)
+    parts = [{"part": name, "state": state, "": detail} for name, state, detail in stack_lines(settings())]
+    if parts:
+        print_table("Stack", parts)
+    else:
+        click.echo("The stack is not up; `daybook up` starts it.")
     click.echo()
     if rows:
         print_table("Published days", rows)

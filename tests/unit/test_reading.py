@@ -164,6 +164,16 @@ def test_status_prints_each_days_newest_page_by_day(lake: SmallLake) -> None:
     assert printed == [live, {**live, "day": "2026-05-04", "sent": 12, "accepted": 12}]
 
 
+def test_status_says_what_is_not_there_and_how_to_get_it(own_settings: Settings) -> None:
+    printed = _daybook("status")
+    assert printed.exit_code == 0
+    assert printed.stdout.splitlines() == [
+        "The stack is not up; `daybook up` starts it.",
+        "",
+        "No day is published yet; `make demo` plays one.",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "day", "said"),
     [

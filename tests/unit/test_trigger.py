@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
-from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import TriggerEvent
 
 from daybook_airflow import offsets_hook
@@ -30,7 +30,8 @@ KWARGS: dict[str, Any] = {
 @pytest.mark.parametrize("changes", [{}, {"targets": None, "not_before": None}])
 def test_a_trigger_survives_the_way_to_the_triggerer(changes: dict[str, Any]) -> None:
     path, kwargs = KafkaOffsetsTrigger(**(KWARGS | changes)).serialize()
-    again = import_string(path)(**json.loads(json.dumps(kwargs)))
+    module, _, name = path.rpartition(".")
+    again = getattr(importlib.import_module(module), name)(**json.loads(json.dumps(kwargs)))
     assert type(again) is KafkaOffsetsTrigger
     assert again.serialize() == (path, KWARGS | changes)
 
