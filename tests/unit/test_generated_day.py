@@ -1,0 +1,206 @@
+"""The generated day: the same seed plays the same day, and the manifest's answers agree with a plain recount."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from daybook.contract import client_event
+from daybook.errors import BadInput, DaybookError
+from daybook.providers import resolve
+from daybook.settings import Settings
+from event_generator.command import generate
+from event_generator.day import Day, build_day
+from event_generator.manifest import expected_answers, manifest_path, read_manifest, write_manifest
+from event_generator.play import play_day
+
+DAY = date(2026, 5, 3)
+ITEMS = ("sword", "shield", "helmet", "knife", "gauntlets")
+
+
+def build(day: date = DAY, events: int = 5000, seed: int = 1) -> Day:
+    return build_day(day, events, seed, ITEMS)
+
+
+def body(plan: Day) -> bytes:
+    return json.dumps(plan.events(0, len(plan))).encode()
+
+
+def everything(plan: Day) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    return np.ones(len(plan), dtype=np.bool_)
+
+
+def test_the_same_seed_plays_the_same_day_to_the_byte() -> None:
+    assert body(build()) == body(build())
+
+
+@pytest.mark.parametrize("other", [{"seed": 2}, {"day": date(2026, 5, 4)}], ids=["seed", "day"])
+def test_another_seed_or_day_has_other_ids(other: dict[str, Any]) -> None:
+    assert not set(build().ids.tolist()) & set(build(**other).ids.tolist())
+
+
+def test_every_event_is_one_of_the_contract_in_its_day_with_an_id_of_its_own() -> None:
+    plan = build()
+    values = plan.events(0, len(plan))
+    events = [client_event.validate_python(value) for value in values]
+    assert {event.occurred_at.date() for event in events if event.occurred_at} == {DAY}
+    assert all({"event_id", "user_id", "host", "occurred_at"} <= value.keys() for value in values)
+    assert len({event.event_id for event in events}) == len(plan)
+    assert all(UUID(str(event.event_id)).version == 4 for event in events)
+    assert [value["occurred_at"] for value in values] == sorted(value["occurred_at"] for value in values)
+
+
+def test_a_slice_of_the_day_is_the_same_as_the_slice_of_its_events() -> None:
+    plan = build(events=450)
+    assert plan.events(200, 400) == plan.events(0, 450)[200:400]
+
+
+def test_a_day_has_its_shape() -> None:
+    plan = build(events=50_000)
+    items = Counter(plan.item.tolist())
+    assert items[0] > items[1] > items[2] > items[3] > items[4] > 0
+    hours = Counter((plan.microsecond // 3_600_000_000).tolist())
+    assert max(hours, key=hours.__getitem__) in {19, 20, 21}
+    assert len(hours) == 24
+    assert set(plan.label.tolist()) == set(range(10))
+    comcast = [
+        row for row in expected_answers(plan, everything(plan))["provider_usage"] if row["provider"] == "comcast"
+    ]
+    assert 0.25 < comcast[0]["share"] < 0.4
+
+
+def test_players_keep_their_home_provider_from_day_to_day() -> None:
+    homes = [most_used_providers(build(day=day, events=20_000)) for day in (DAY, date(2026, 5, 4))]
+    both = homes[0].keys() & homes[1].keys()
+    assert len(both) > 100
+    assert all(homes[0][user] == homes[1][user] for user in both)
+
+
+def most_used_providers(plan: Day) -> dict[int, int]:
+    counts: dict[int, Counter[int]] = defaultdict(Counter)
+    for user, label in zip(plan.user.tolist(), plan.label.tolist(), strict=True):
+        counts[user][label] += 1
+    return {user: labels.most_common(1)[0][0] for user, labels in counts.items() if labels.total() > 20}
+
+
+def test_hosts_belong_where_the_generator_says_by_the_lakes_own_rule_too() -> None:
+    plan = build()
+    usage = expected_answers(plan, everything(plan))["provider_usage"]
+    recount = Counter(resolve(value["host"]).provider for value in plan.events(0, len(plan)))
+    assert {row["provider"]: row["events"] for row in usage} == dict(recount)
+    assert set(recount) >= {"(ip address)", "(bare name)", "(missing)", "(unmapped)", "earthlink"}
+
+
+def test_one_event_is_a_day() -> None:
+    plan = build(events=1)
+    [row] = expected_answers(plan, everything(plan))["event_popularity"]
+    assert (row["events"], row["users"], row["share"], row["rank"]) == (1, 1, 1.0, 1)
+
+
+def hand_made(*rows: tuple[int, int, int, int]) -> Day:
+    """A day from (item, user, label, hour) rows."""
+    item, user, label, hour = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
+    return Day(
+        day=DAY,
+        items=ITEMS,
+        ids=np.array([f"id{n}" for n in range(len(rows))]),
+        item=item,
+        guild=np.zeros(len(rows), dtype=np.int64),
+        user=user,
+        label=label,
+        host=[""] * len(rows),
+        microsecond=hour * 3_600_000_000,
+    )
+
+
+def test_the_answers_of_a_small_day_are_these() -> None:
+    plan = hand_made(
+        (0, 1, 0, 5),  # user 1 buys a sword on comcast at 5
+        (0, 1, 1, 5),  # and another on att
+        (-1, 2, 0, 7),  # user 2 joins a guild
+        (-1, 3, 8, 7),
+        (4, 3, 8, 9),  # (bare name): no provider
+        (2, 3, 0, 9),  # not accepted, so in no answer
+    )
+    answers = expected_answers(plan, np.array([True] * 5 + [False]))
+    assert answers == {
+        "event_popularity": [
+            {"event_type": "join_guild", "item": None, "events": 2, "users": 2, "share": 0.4, "rank": 1},
+            {"event_type": "purchase_item", "item": "sword", "events": 2, "users": 1, "share": 0.4, "rank": 1},
+            {"event_type": "purchase_item", "item": "gauntlets", "events": 1, "users": 1, "share": 0.2, "rank": 3},
+        ],
+        "daily_activity": [
+            {
+                "events": 5,
+                "users": 3,
+                "events_per_user": 5 / 3,
+                "purchases": 3,
+                "guild_joins": 2,
+                "busiest_hour": 5,
+            }
+        ],
+        "hourly_activity": [
+            {"hour": 5, "events": 2, "users": 1},
+            {"hour": 7, "events": 2, "users": 2},
+            {"hour": 9, "events": 1, "users": 1},
+        ],
+        "provider_usage": [
+            {"provider": "(bare name)", "events": 2, "users": 1, "share": 0.4, "coverage": 0.6},
+            {"provider": "comcast", "events": 2, "users": 2, "share": 0.4, "coverage": 0.6},
+            {"provider": "att", "events": 1, "users": 1, "share": 0.2, "coverage": 0.6},
+        ],
+        "provider_event_popularity": [
+            dict(zip(("provider", "event_type", "item", "events", "users", "rank"), row, strict=True))
+            for row in (
+                ("(bare name)", "join_guild", None, 1, 1, 1),
+                ("(bare name)", "purchase_item", "gauntlets", 1, 1, 1),
+                ("att", "purchase_item", "sword", 1, 1, 1),
+                ("comcast", "join_guild", None, 1, 1, 1),
+                ("comcast", "purchase_item", "sword", 1, 1, 1),
+            )
+        ],
+    }
+    assert [*answers["event_popularity"][0]] == ["event_type", "item", "events", "users", "share", "rank"]
+
+
+def test_a_day_of_which_nothing_was_accepted_has_empty_answers() -> None:
+    assert set(map(len, expected_answers(build(events=9), np.zeros(9, dtype=np.bool_)).values())) == {0}
+
+
+def test_a_manifest_that_cannot_be_read_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    write_manifest(settings, DAY, {}, [])
+    manifest_path(settings, DAY).write_text("{")
+    with pytest.raises(DaybookError, match=r"2026-05-03: .* remove it and generate the day again"):
+        read_manifest(settings, DAY)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"day": date(2999, 1, 1)}, "in the future"),
+        ({"day": date(1969, 1, 1)}, "before 1970-01-01"),
+        ({"events": 0}, "at least 1"),
+        ({"seed": -1}, "negative"),
+    ],
+)
+def test_a_day_that_cannot_be_is_bad_input_and_leaves_nothing(
+    changed: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    request = {"day": DAY, "events": 5, "seed": 1, **changed}
+    with pytest.raises(BadInput, match=message):
+        play_day(**request, settings=Settings(home=tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [["--day", "3 May"], ["--events", "many"], ["--seed", "1.5"], ["--events", "0"]])
+def test_bad_arguments_are_bad_input(arguments: list[str]) -> None:
+    assert isinstance(CliRunner().invoke(generate, arguments).exception, BadInput)

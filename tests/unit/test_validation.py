@@ -1,0 +1,131 @@
+"""The intake's reading of a body: anything ends in events or in a named reason, never in another exception."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from game_api.validation import MAX_ERRORS_PER_EVENT, BadBody, Refused, check_event, parse_body
+
+ITEMS = ("sword", "knife")
+
+
+def refusal(value: Any, request_host: str = "user1.att.com") -> Refused:
+    with pytest.raises(Refused) as refused:
+        check_event(value, items=ITEMS, request_host=request_host)
+    json.dumps(refused.value.errors).encode()  # can be answered
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "status"),
+    [
+        (b"", "body", 400),
+        (b"{", "body", 400),
+        (b"[]", "body", 400),
+        (b"\xff\xfe{}", "body", 400),
+        (b"\xef\xbb\xbf{}", "body", 400),
+        (b'{"a": NaN}', "body", 400),
+        (b"[-Infinity]", "body", 400),
+        (b"[" * 100_000, "body", 400),
+        (b'{"a":' * 100_000, "body", 400),
+        (b"1" * 10_000, "body", 400),
+        (b'{"item": "sword", "item": "knife"}', "item", 400),
+        (b'[{"a": {"b": 1, "b": 1}}]', "b", 400),
+        (b'{"\\ud800": 1, "\\ud800": 2}', "\\ud800", 400),
+        (json.dumps([{}] * 1001).encode(), "body", 413),
+    ],
+    ids=range(14),
+)
+def test_a_body_that_cannot_be_read_is_refused_as_a_whole(raw: bytes, field: str, status: int) -> None:
+    with pytest.raises(BadBody) as refused:
+        parse_body(raw)
+    assert (refused.value.field, refused.value.status) == (field, status)
+
+
+def test_a_single_event_and_an_array_read_alike() -> None:
+    assert parse_body(b'{"a": 1}') == parse_body(b'[{"a": 1}]') == [{"a": 1}]
+    assert len(parse_body(json.dumps([{}] * 1000).encode())) == 1000
+
+
+@pytest.mark.parametrize(
+    ("value", "fields"),
+    [
+        (5, ["event"]),
+        (None, ["event"]),
+        ({}, ["event_type"]),
+        ({"event_type": "\ud800"}, ["event_type"]),
+        ({"event_type": "purchase_item"}, ["item"]),
+        ({"event_type": "purchase_item", "item": "spoon"}, ["item"]),
+        ({"event_type": "purchase_item", "item": [["sword"]], "host": "a b"}, ["host", "item"]),
+        ({"event_type": "join_guild", "\ud800": 1}, ["\\ud800"]),
+        ({"event_type": "join_guild", "x" * 1000: 1}, ["x" * 63 + "…"]),
+    ],
+    ids=range(9),
+)
+def test_a_refusal_names_each_wrong_field(value: Any, fields: list[str]) -> None:
+    assert sorted(error["field"] for error in refusal(value).errors) == fields
+
+
+def test_a_refusal_is_bounded_however_much_is_wrong() -> None:
+    assert len(refusal({"event_type": "join_guild"} | {f"f{n}": n for n in range(50_000)}).errors) == (
+        MAX_ERRORS_PER_EVENT
+    )
+
+
+def test_a_refusal_carries_the_event_id_if_there_is_one() -> None:
+    event_id = "0b9f1d0e-6d53-4b53-9d0f-3f1f6d1c2a01"
+    assert refusal({"event_type": "purchase_item", "item": "spoon", "event_id": event_id}).event_id == event_id
+    assert refusal({"event_type": "what", "event_id": event_id.upper()}).event_id == event_id
+    assert refusal({"event_type": "purchase_item", "item": "spoon"}).event_id is None
+    assert refusal({"event_type": "what", "event_id": [5]}).event_id is None
+
+
+def test_the_host_header_matters_only_to_an_event_that_names_no_host() -> None:
+    assert [error["field"] for error in refusal({"event_type": "join_guild"}, request_host="<x>").errors] == ["host"]
+    event = check_event({"event_type": "join_guild", "host": "user1.att.com"}, items=ITEMS, request_host="<x>")
+    assert event.host == "user1.att.com"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec=None)), inner, max_size=4),
+    max_leaves=8,
+)
+field_names = st.sampled_from(
+    ["event_type", "item", "guild", "event_id", "user_id", "host", "occurred_at", "schema_version"]
+)
+
+
+@given(
+    st.dictionaries(
+        field_names, json_values | st.sampled_from(["purchase_item", "join_guild", "sword", "user1.att.com"])
+    ),
+    st.text(),
+)
+def test_any_json_value_is_an_event_or_a_refusal_that_names_fields(value: dict[str, Any], request_host: str) -> None:
+    outcome = outcome_of(lambda: check_event(value, items=ITEMS, request_host=request_host))
+    if isinstance(outcome, Refused):
+        assert outcome.errors
+        assert all(error["field"] and error["message"] for error in outcome.errors)
+        json.dumps(outcome.errors, ensure_ascii=False).encode()
+    else:
+        assert outcome.event_type == value["event_type"]
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_values_or_a_bad_body(raw: bytes) -> None:
+    outcome = outcome_of(lambda: parse_body(raw))
+    assert outcome if isinstance(outcome, list) else (outcome.status == 400 and outcome.detail)
+
+
+def outcome_of(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except (Refused, BadBody) as refused:
+        return refused
