@@ -5,32 +5,28 @@ The shared ``stack`` fixture must stay healthy for everyone; these are for the t
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
 import urllib3
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from daybook.settings import REPOSITORY, Settings
-
-JARS = REPOSITORY / "jars" / "lib" / "kafka"
-CLUSTER_ID = "ZGF5Ym9vay10ZXN0cy0wMA"
-SMALL_JVM = ["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+from daybook.stack import kafka
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, below those that the system hands to clients' connections."""
+    start = 15_100 + os.getpid() % 80 * 10
+    return list(islice((port for port in range(start, 32_000) if kafka.port_is_free(port)), count))
 
 
 def until(condition: Callable[[], bool], what: str, timeout_seconds: float = 60.0) -> None:
@@ -71,55 +67,28 @@ class _Process:
 
 
 class OwnBroker(_Process):
-    """One KRaft broker with the topic of the settings."""
+    """The embedded broker, as the product starts it, with the topic of the settings."""
 
     def __init__(self, settings: Settings) -> None:
-        settings.home.mkdir(parents=True, exist_ok=True)
-        super().__init__(settings.home / "own-broker.log")
+        for folder in (settings.home, settings.logs_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(settings.logs_dir / "kafka.log")
         self.settings = settings
-        self._properties = settings.home / "server.properties"
-        controller = free_port()
-        self._properties.write_text(
-            "\n".join(
-                [
-                    "process.roles=broker,controller",
-                    "node.id=1",
-                    f"controller.quorum.voters=1@127.0.0.1:{controller}",
-                    f"listeners=PLAINTEXT://127.0.0.1:{settings.kafka_port},CONTROLLER://127.0.0.1:{controller}",
-                    "controller.listener.names=CONTROLLER",
-                    f"log.dirs={settings.home / 'kafka'}",
-                    "offsets.topic.replication.factor=1",
-                    "auto.create.topics.enable=false",
-                ]
-            )
-        )
-        self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._properties))
-
-    def _command(self, main: str, *arguments: str) -> list[str]:
-        return ["java", *SMALL_JVM, "-cp", f"{JARS}/*", main, *arguments]
-
-    def _java(self, main: str, *arguments: str) -> None:
-        with self.log.open("ab") as log:
-            subprocess.run(self._command(main, *arguments), stdout=log, stderr=log, check=True, timeout=60)
+        kafka.prepare(settings)
 
     def __enter__(self) -> OwnBroker:
         self.start()
-        admin = AdminClient({"bootstrap.servers": self.settings.bootstrap_servers})
-        topic = NewTopic(self.settings.kafka_topic, self.settings.kafka_partitions, 1)
-        for created in admin.create_topics([topic]).values():
-            created.result(30)
         return self
 
     def start(self) -> None:
         """Start it on the data it has and wait until it serves."""
-        self._spawn(self._command("kafka.Kafka", str(self._properties)))
-        until(self._serves, "broker up")
+        self._spawn(kafka.command(self.settings))
+        until(self._serves, f"broker up; see {self.log}")
 
     def _serves(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"the broker ended; see {self.log}"
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.settings.kafka_port)) == 0
+        return kafka.trouble(self.settings) is None
 
 
 class OwnIntake(_Process):
@@ -162,4 +131,36 @@ class OwnIntake(_Process):
 
 def own_settings(home: Path) -> Settings:
     """Settings of a broker and intake beside everything else."""
-    return Settings(home=home, api_port=free_port(), kafka_port=free_port())
+    api_port, kafka_port, controller_port = free_ports(3)
+    return Settings(home=home, api_port=api_port, kafka_port=kafka_port, kafka_controller_port=controller_port)
+
+
+def records(settings: Settings) -> dict[tuple[int, int], Message]:
+    """Every record of the topic by partition and offset, up to the present end."""
+    consumer = Consumer(
+        {"bootstrap.servers": settings.bootstrap_servers, "group.id": "nobody", "log_level": 0, "fetch.wait.max.ms": 20}
+    )
+    try:
+        ends = {
+            partition: consumer.get_watermark_offsets(TopicPartition(settings.kafka_topic, partition), timeout=20)[1]
+            for partition in range(settings.kafka_partitions)
+        }
+        consumer.assign([TopicPartition(settings.kafka_topic, partition, 0) for partition in ends])
+        found: dict[tuple[int, int], Message] = {}
+        deadline = time.monotonic() + 30
+        while len(found) < sum(ends.values()):
+            assert time.monotonic() < deadline, f"read {len(found)} of {ends}"
+            for message in consumer.consume(sum(ends.values()) - len(found), timeout=1):
+                assert message.error() is None, message.error()
+                partition, offset = message.partition(), message.offset()
+                assert partition is not None
+                assert offset is not None
+                found[partition, offset] = message
+        return found
+    finally:
+        consumer.close()
+
+
+def record_ids(settings: Settings) -> list[str]:
+    """The event id of every record of the topic."""
+    return [json.loads(message.value() or b"")["event_id"] for message in records(settings).values()]

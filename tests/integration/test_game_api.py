@@ -1,0 +1,425 @@
+"""The intake under gunicorn on a real broker: what is accepted is in the topic, what is refused is nowhere."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import urllib3
+from confluent_kafka import KafkaError, Message
+from own_broker import OwnBroker, OwnIntake, own_settings, record_ids, records, until
+
+from daybook.settings import Settings
+from game_api.producer import EventProducer
+
+pytestmark = pytest.mark.integration
+
+SWORD: dict[str, Any] = {"event_type": "purchase_item", "item": "sword", "user_id": "user1", "host": "user1.att.com"}
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return own_settings(tmp_path_factory.mktemp("intake"))
+
+
+@pytest.fixture(scope="module")
+def broker(settings: Settings) -> Iterator[OwnBroker]:
+    with OwnBroker(settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def intake(settings: Settings, broker: OwnBroker) -> Iterator[OwnIntake]:
+    with OwnIntake(settings) as running:
+        until(lambda: running.status("/health/ready") == 200, "intake ready")
+        yield running
+        assert running.stop() == 0
+        assert not (settings.home / "user").exists(), "gunicorn wrote into the user's home folder"
+
+
+def post(settings: Settings, body: Any, **headers: str) -> urllib3.BaseHTTPResponse:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return urllib3.request(
+        "POST", f"{settings.intake_url}/events", body=raw, headers={**JSON, **headers}, retries=False, timeout=20
+    )
+
+
+def raw_request(settings: Settings, request: bytes) -> tuple[int, str]:
+    """Send bytes as they are; status and body of the answer."""
+    with socket.create_connection(("127.0.0.1", settings.api_port), timeout=20) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), body.decode()
+
+
+def record_at(settings: Settings, row: dict[str, Any]) -> Message:
+    return records(settings)[row["partition"], row["offset"]]
+
+
+def decoded(message: Message) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(message.value() or b"")
+    return value
+
+
+@pytest.fixture
+def added(settings: Settings, intake: OwnIntake) -> Callable[[], list[dict[str, Any]]]:
+    """Gives the records that came into the topic since the test began."""
+    before = records(settings).keys()
+    return lambda: [decoded(message) for at, message in records(settings).items() if at not in before]
+
+
+class TestPostEvents:
+    def test_an_accepted_event_stands_where_the_answer_says(self, settings: Settings, intake: OwnIntake) -> None:
+        sent = {**SWORD, "event_id": str(uuid4()), "occurred_at": "2026-05-03T23:59:59.5+02:00"}
+        answer = post(settings, sent, **{"User-Agent": "game/1.0"})
+        assert answer.status == 201
+        [row] = answer.json()["events"]
+        assert answer.json() == {
+            "accepted": 1,
+            "refused": 0,
+            "events": [
+                {
+                    "index": 0,
+                    "event_id": sent["event_id"],
+                    "status": "accepted",
+                    "partition": row["partition"],
+                    "offset": row["offset"],
+                }
+            ],
+        }
+        message = record_at(settings, row)
+        assert message.key() == b"user1"
+        record = decoded(message)
+        received_at = datetime.fromisoformat(record.pop("received_at"))
+        assert abs(datetime.now(UTC) - received_at) < timedelta(seconds=30)
+        assert record == {
+            "event_id": sent["event_id"],
+            "event_type": "purchase_item",
+            "item": "sword",
+            "guild": None,
+            "user_id": "user1",
+            "host": "user1.att.com",
+            "occurred_at": "2026-05-03T21:59:59.500000Z",
+            "user_agent": "game/1.0",
+            "schema_version": 1,
+        }
+        # the record's own time is now, whatever the event says: retention would delete a backdated record
+        assert abs(time.time() * 1000 - message.timestamp()[1]) < 30_000
+
+    def test_a_batch_tells_the_fate_of_each_event(
+        self, settings: Settings, added: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        ids = [str(uuid4()) for _ in range(3)]
+        answer = post(
+            settings,
+            [
+                {**SWORD, "event_id": ids[0]},
+                {**SWORD, "event_id": ids[1], "item": "spoon"},
+                "not an event",
+                {"event_type": "join_guild", "guild": "wolves", "event_id": ids[2]},
+            ],
+        )
+        assert answer.status == 207
+        body = answer.json()
+        assert (body["accepted"], body["refused"]) == (2, 2)
+        assert [(row["index"], row["status"], row.get("event_id")) for row in body["events"]] == [
+            (0, "accepted", ids[0]),
+            (1, "refused", ids[1]),
+            (2, "refused", None),
+            (3, "accepted", ids[2]),
+        ]
+        assert [error["field"] for row in body["events"] for error in row.get("errors", [])] == ["item", "event"]
+        assert {record["event_id"] for record in added()} == {ids[0], ids[2]}
+
+    def test_a_thousand_events_are_taken_at_once(
+        self, settings: Settings, added: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        answer = post(settings, [{**SWORD, "user_id": f"user{n}"} for n in range(1000)])
+        assert (answer.status, answer.json()["accepted"]) == (201, 1000)
+        assert {record["event_id"] for record in added()} == {row["event_id"] for row in answer.json()["events"]}
+
+    def test_the_idempotency_key_is_the_id_of_a_single_event(self, settings: Settings, intake: OwnIntake) -> None:
+        key = str(uuid4())
+        assert post(settings, SWORD, **{"Idempotency-Key": key}).json()["events"][0]["event_id"] == key
+        for body, header in (
+            ([SWORD, SWORD], key),
+            ({**SWORD, "event_id": str(uuid4())}, key),
+            (SWORD, "not-a-uuid"),
+        ):
+            answer = post(settings, body, **{"Idempotency-Key": header})
+            assert (answer.status, answer.json()["errors"][0]["field"]) == (400, "Idempotency-Key")
+
+    @pytest.mark.parametrize(
+        ("body", "status", "field"),
+        [
+            (b"", 400, "body"),
+            (b"{", 400, "body"),
+            (b"[]", 400, "body"),
+            (b"\xff", 400, "body"),
+            (b"[" * 200_000, 400, "body"),
+            (b"9" * 100_000, 400, "body"),
+            (b'{"event_type": "join_guild", "schema_version": NaN}', 400, "body"),
+            (b'{"event_type": "join_guild", "guild": "a", "guild": "b"}', 400, "guild"),
+            (json.dumps([SWORD] * 1001).encode(), 413, "body"),
+            (b'"' + b"a" * 1024 * 1024 + b'"', 413, "body"),
+            (b'{"event_type": "join_guild", "guild": "\\ud800"}', 400, "guild"),
+            (b'{"event_type": "join_guild", "guild": "a\\u0000"}', 400, "guild"),
+            (b'{"event_type": "join_guild", "schema_version": 9223372036854775808}', 400, "schema_version"),
+            (b'{"event_type": "join_guild", "schema_version": 1e999}', 400, "schema_version"),
+            (b'{"event_type": "join_guild", "occurred_at": "0001-01-01T00:00:00+14:00"}', 400, "occurred_at"),
+            (b'{"event_type": ["join_guild"]}', 400, "event_type"),
+            (b'{"event_type": "join_guild", "\\udfff": 1}', 400, "\\udfff"),
+        ],
+        ids=range(17),
+    )
+    def test_a_bad_body_names_the_field_and_produces_nothing(
+        self, settings: Settings, added: Callable[[], list[dict[str, Any]]], body: bytes, status: int, field: str
+    ) -> None:
+        answer = post(settings, body)
+        assert answer.status == status
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        problem = answer.json()
+        errors = problem["errors"] if "errors" in problem else problem["events"][0]["errors"]
+        assert errors[0]["field"] == field
+        assert added() == []
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"Content-Type": "text/plain"},
+            {"Content-Type": "application/json; charset=utf-16"},
+            {"Content-Encoding": "gzip"},
+        ],
+        ids=str,
+    )
+    def test_what_is_not_plain_json_is_refused_unread(
+        self, settings: Settings, intake: OwnIntake, headers: dict[str, str]
+    ) -> None:
+        answer = post(settings, gzip.compress(json.dumps(SWORD).encode()), **headers)
+        assert (answer.status, answer.json()["errors"][0]["field"]) == (415, next(iter(headers)))
+
+    def test_a_body_without_a_length_is_bounded_too(self, settings: Settings, intake: OwnIntake) -> None:
+        chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+        head = (
+            b"POST /events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        status, _ = raw_request(settings, head + chunk * 17 + b"0\r\n\r\n")
+        assert status == 413
+
+    def test_other_paths_and_methods_are_problems(self, settings: Settings, intake: OwnIntake) -> None:
+        for method, path, status in (("GET", "/events", 405), ("GET", "/nowhere", 404), ("PUT", "/health/live", 405)):
+            answer = urllib3.request(method, settings.intake_url + path, retries=False)
+            assert (answer.status, answer.json()["status"]) == (status, status)
+
+    def test_a_player_agent_of_any_bytes_is_no_reason_to_refuse(
+        self, settings: Settings, added: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        body = json.dumps(SWORD).encode()
+        status, _ = raw_request(
+            settings,
+            b"POST /events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            b"User-Agent: \xff\xc3\xbc" + b"x" * 4000 + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body,
+        )
+        assert status == 201
+        [record] = added()
+        assert record["user_agent"] == "\N{REPLACEMENT CHARACTER}ü" + "x" * 254
+
+
+class TestRoutesOf2019:
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    @pytest.mark.parametrize(
+        ("path", "event_type", "item"),
+        [("/purchase/sword", "purchase_item", "sword"), ("/join_a_guild", "join_guild", None)],
+    )
+    def test_the_host_header_says_who_and_from_where(
+        self,
+        settings: Settings,
+        added: Callable[[], list[dict[str, Any]]],
+        method: str,
+        path: str,
+        event_type: str,
+        item: str | None,
+    ) -> None:
+        # as ApacheBench asks
+        status, body = raw_request(
+            settings, f"{method} {path} HTTP/1.0\r\nHost: User53.ATT.com\r\nUser-Agent: ab/2.3\r\n\r\n".encode()
+        )
+        assert (status, body.count("\n")) == (200, 1)
+        [record] = added()
+        assert (record["event_type"], record["item"]) == (event_type, item)
+        assert (record["user_id"], record["host"], record["user_agent"]) == ("user53", "user53.att.com", "ab/2.3")
+        assert record["occurred_at"] == record["received_at"]
+
+    def test_without_a_host_header_the_player_is_unknown(
+        self, settings: Settings, added: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        assert raw_request(settings, b"GET /join_a_guild HTTP/1.0\r\n\r\n")[0] == 200
+        assert [(record["user_id"], record["host"]) for record in added()] == [("unknown", "")]
+
+    @pytest.mark.parametrize(
+        "request_text",
+        [
+            "GET /purchase/spoon HTTP/1.0\r\nHost: user1.att.com\r\n\r\n",
+            "GET /purchase/%00%ff HTTP/1.0\r\nHost: user1.att.com\r\n\r\n",
+            "GET /purchase/sword HTTP/1.0\r\nHost: <script>\r\n\r\n",
+            "GET /purchase/sword HTTP/1.0\r\nHost: a..b\r\n\r\n",
+            "GET /purchase/sword HTTP/1.0\r\nHost: \xff\xfe\r\n\r\n",
+            f"GET /purchase/sword HTTP/1.0\r\nHost: {'a.' * 3000}com\r\n\r\n",
+            "GET /purchase/sword HTTP/1.0\r\nHost: user1.att.com\r\nHost: user2.cox.com\r\n\r\n",
+            "GET /purchase/sword HTTP/1.0\r\nHost: user1.att.com\r\nIdempotency-Key: 5\r\n\r\n",
+            "HEAD /purchase/sword HTTP/1.0\r\nHost: user1.att.com\r\n\r\n",
+            "DELETE /purchase/sword HTTP/1.0\r\nHost: user1.att.com\r\n\r\n",
+        ],
+        ids=range(10),
+    )
+    def test_what_is_wrong_is_refused_and_produces_nothing(
+        self, settings: Settings, added: Callable[[], list[dict[str, Any]]], request_text: str
+    ) -> None:
+        status, _ = raw_request(settings, request_text.encode("latin-1"))
+        assert 400 <= status < 500
+        assert added() == []
+
+    def test_headers_of_a_proxy_that_is_not_there_are_not_obeyed(self, settings: Settings, intake: OwnIntake) -> None:
+        request = (
+            b"GET /join_a_guild HTTP/1.0\r\nHost: user1.att.com\r\nScript-Name: /x\r\nSCRIPT_NAME: /x\r\n"
+            b"X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: off\r\n\r\n"
+        )
+        assert raw_request(settings, request)[0] == 200
+
+    def test_a_setting_turns_them_off(self, broker: OwnBroker, settings: Settings) -> None:
+        apart = settings.model_copy(
+            update={"home": settings.home / "no-legacy", "api_port": own_settings(settings.home).api_port}
+        )
+        with OwnIntake(apart, DAYBOOK_LEGACY_ROUTES="false") as intake:
+            assert intake.status("/purchase/sword") == 404
+            assert intake.status("/join_a_guild") == 404
+            assert post(apart, SWORD).status == 201
+
+
+def test_logs_are_json_and_hold_no_player(settings: Settings, intake: OwnIntake) -> None:
+    post(settings, {**SWORD, "item": "spoon", "user_id": "very-secret", "host": "very-secret.att.com"})
+    raw_request(settings, b"GET /x HTTP/1.0\r\nHost: very-secret.att.com\r\nHost: very-secret.att.com\r\n\r\n")
+    lines = intake.log.read_text().splitlines()
+    assert [json.loads(line)["event"] for line in lines].count("malformed request refused") >= 1
+    assert any(json.loads(line).get("request_id") for line in lines)
+    assert not [line for line in lines if "very-secret" in line or "127.0.0.1'" in line]
+
+
+class TestBrokerAway:
+    """Each test leaves the broker up."""
+
+    @pytest.mark.parametrize("loss", ["killed", "frozen"])
+    def test_it_is_told_at_once_and_recovers_by_itself(
+        self, settings: Settings, broker: OwnBroker, intake: OwnIntake, loss: str
+    ) -> None:
+        until(lambda: post(settings, SWORD).status == 201, "healthy before")
+        broker.kill() if loss == "killed" else broker.signal(signal.SIGSTOP)
+        try:
+            # more requests at once than the intake has threads: they must not queue behind one another's time-outs
+            with ThreadPoolExecutor(64) as threads:
+                start = time.monotonic()
+                answers = list(threads.map(lambda _: post(settings, SWORD), range(64)))
+                assert time.monotonic() - start < 4
+            assert {answer.status for answer in answers} == {503}
+            assert all(int(answer.headers["Retry-After"]) >= 1 for answer in answers)
+            assert answers[0].json()["events"][0]["status"] == "unavailable"
+            start = time.monotonic()
+            assert post(settings, SWORD).status == 503
+            assert intake.status("/purchase/sword") == 503
+            assert intake.status("/health/ready") == 503
+            assert intake.status("/health/live") == 200
+            assert time.monotonic() - start < 1
+        finally:
+            broker.start() if loss == "killed" else broker.signal(signal.SIGCONT)
+        until(lambda: intake.status("/health/ready") == 200, "ready again", 20)
+        until(lambda: post(settings, SWORD).status == 201, "taking events again", 10)
+
+    def test_what_was_acknowledged_survives_the_loss_and_retries_are_told_apart_by_id(
+        self, settings: Settings, broker: OwnBroker, intake: OwnIntake
+    ) -> None:
+        acknowledged: list[str] = []
+        over = threading.Event()
+
+        def play() -> None:
+            while not over.is_set():
+                event_id = str(uuid4())
+                while post(settings, {**SWORD, "event_id": event_id}).status != 201:
+                    time.sleep(0.1)  # as Retry-After asks, on the tests' clock
+                acknowledged.append(event_id)
+
+        with ThreadPoolExecutor(4) as threads:
+            players = [threads.submit(play) for _ in range(4)]
+            until(lambda: len(acknowledged) > 50, "playing")
+            broker.kill()
+            broker.start()
+            after = len(acknowledged)
+            until(lambda: len(acknowledged) > after + 50, "playing again")
+            over.set()
+            for player in players:
+                player.result(30)
+        assert set(acknowledged) <= set(record_ids(settings))
+
+    def test_a_stop_answers_the_requests_under_way(self, settings: Settings, broker: OwnBroker) -> None:
+        apart = settings.model_copy(
+            update={"home": settings.home / "stopped", "api_port": own_settings(settings.home).api_port}
+        )
+        acknowledged: list[str] = []
+        pool = urllib3.PoolManager(maxsize=4, retries=False)
+
+        def play() -> None:
+            while True:
+                event_id = str(uuid4())
+                body = json.dumps({**SWORD, "event_id": event_id})
+                try:
+                    answer = pool.request("POST", f"{apart.intake_url}/events", body=body, headers=JSON, timeout=20)
+                except urllib3.exceptions.HTTPError:
+                    return
+                assert answer.status == 201
+                acknowledged.append(event_id)
+
+        with OwnIntake(apart) as intake, ThreadPoolExecutor(4) as threads:
+            players = [threads.submit(play) for _ in range(4)]
+            until(lambda: len(acknowledged) > 50, "playing")
+            assert intake.stop() == 0
+            for player in players:
+                player.result(30)
+        assert set(acknowledged) <= set(record_ids(settings))
+        assert json.loads(intake.log.read_text().splitlines()[-2])["undelivered"] == 0
+
+    def test_a_topic_that_is_missing_is_not_ready(self, settings: Settings, broker: OwnBroker) -> None:
+        apart = settings.model_copy(
+            update={"home": settings.home / "topicless", "api_port": own_settings(settings.home).api_port}
+        )
+        with OwnIntake(apart, DAYBOOK_KAFKA_TOPIC="missing") as intake:
+            assert intake.status("/health/ready") == 503
+            assert post(apart, SWORD).status == 503
+
+    def test_a_producer_beyond_repair_is_replaced(self, settings: Settings, broker: OwnBroker) -> None:
+        producer = EventProducer(settings)
+        try:
+            [first] = producer.send([(b"user1", b"{}")])
+            broken = producer._client
+            # librdkafka raises fatal errors of its own accord only, so the call that it would make is made here
+            producer._on_error(KafkaError(KafkaError._FATAL, "out of order sequence", True))
+            assert producer._client is not broken
+            [second] = producer.send([(b"user1", b"{}")])
+        finally:
+            producer.close()
+        assert first is not None
+        assert second is not None
+        assert second.offset == first.offset + 1
