@@ -1,0 +1,278 @@
+"""The DAGs as Airflow loads them: rules that hold for every task, and the very command lines that Spark gets.
+
+After a meant change of a command line: ``DAYBOOK_GOLDEN=1 pytest tests/unit/test_dags.py`` writes ``golden/`` anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException, ParamValidationError
+
+from daybook.lake_names import AREAS
+from daybook.settings import Settings, settings
+from daybook_airflow.spark_operator import DaybookSparkOperator
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+GOLDEN = Path(__file__).with_name("golden")
+WRITE_GOLDEN = bool(os.environ.get("DAYBOOK_GOLDEN"))
+DAG_IDS = {"game_events_daily"}
+SPARK_TASKS = ("land_events", *AREAS, "publish_day")
+UPSTREAM: dict[str, set[str]] = {
+    "generate_events": set(),
+    "wait_for_offsets": {"generate_events"},
+    "land_events": {"wait_for_offsets"},
+    "user_behaviour": {"land_events"},
+    "host_providers": {"land_events"},
+    "publish_day": {"user_behaviour", "host_providers"},
+    "write_report": {"publish_day"},
+}
+# records the command line, and leaves the summary and the exit status that the test asks for
+SPARK_SUBMIT = """#!{python}
+import json, os, sys
+json.dump(sys.argv[1:], open({argv!r}, "w"))
+if (summary := os.environ.get("SUMMARY")) is not None:
+    open(sys.argv[sys.argv.index("--summary") + 1], "w").write(summary)
+sys.exit(int(os.environ.get("EXIT_STATUS", "0")))
+"""
+
+
+def load() -> DagBag:
+    folder = REPOSITORY / "dags"
+    assert folder.is_dir(), "of a missing folder Airflow loads no DAG and reports no error"
+    return DagBag(folder, bundle_path=folder)
+
+
+@pytest.fixture(scope="module")
+def bag() -> Iterator[DagBag]:
+    settings.cache_clear()
+    yield load()
+    settings.cache_clear()
+
+
+@pytest.fixture
+def dag(own_settings: Settings) -> DAG:
+    """The DAG, loaded under the settings of the test."""
+    return load().dags["game_events_daily"]
+
+
+def test_exactly_these_dags_load(bag: DagBag) -> None:
+    assert bag.import_errors == {}
+    assert set(bag.dag_ids) == DAG_IDS, "name a new DAG here, in DAG_IDS"
+
+
+def test_every_task_can_be_run_and_read_by_another(bag: DagBag) -> None:
+    for dag in bag.dags.values():
+        assert dag.doc_md, f"{dag.dag_id}: write a module docstring, it is the DAG's page"
+        assert dag.tags, f"{dag.dag_id}: tag it"
+        assert dag.catchup is False, f"{dag.dag_id}: state catchup=False, days gone by are asked for by a backfill"
+        for task in dag.tasks:
+            where = f"{dag.dag_id}.{task.task_id}"
+            assert task.doc_md, f"{where}: write doc_md, or a docstring for a @task"
+            assert task.owner == "data-engineering", f"{where}: name its owner"
+            assert (task.retries or 0) >= 1, f"{where}: give it a retry; every task may run twice"
+            assert task.execution_timeout, f"{where}: give it an execution_timeout"
+
+
+def test_every_spark_task_takes_the_one_slot_of_its_pool(bag: DagBag) -> None:
+    tasks = [task for dag in bag.dags.values() for task in dag.tasks if isinstance(task, DaybookSparkOperator)]
+    assert {task.task_id for task in tasks} == set(SPARK_TASKS)
+    assert {(task.pool, task.pool_slots) for task in tasks} == {("spark", 1)}
+
+
+def test_the_steps_of_the_day_are_in_order(bag: DagBag) -> None:
+    dag = bag.dags["game_events_daily"]
+    assert {task.task_id: set(task.upstream_task_ids) for task in dag.tasks} == UPSTREAM
+
+
+def test_the_schedule_is_a_day_from_midnight_to_midnight_utc(bag: DagBag) -> None:
+    timetable = bag.dags["game_events_daily"].timetable
+    assert isinstance(timetable, CronDataIntervalTimetable)
+    assert (timetable.expression, str(timetable.timezone)) == ("0 0 * * *", "UTC")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"day": "2026-5-3"}, {"day": 20260503}, {"events": -1}, {"events": "many"}, {"seed": -1}, {"force": "yes"}],
+)
+def test_parameters_that_cannot_be_are_refused_at_the_trigger(dag: DAG, params: dict[str, Any]) -> None:
+    with pytest.raises(ParamValidationError):
+        _validated(dag, params)
+
+
+def test_generated_days_follow_the_settings(monkeypatch: pytest.MonkeyPatch, own_settings: Settings) -> None:
+    assert _validated(load().dags["game_events_daily"], {}) == {"day": None, "events": 0, "seed": 1, "force": False}
+    monkeypatch.setenv("DAYBOOK_GENERATED_EVENTS", "20000")
+    settings.cache_clear()
+    assert _validated(load().dags["game_events_daily"], {"day": "2026-05-03"})["events"] == 20_000
+
+
+def test_loading_a_dag_loads_no_heavy_library() -> None:
+    code = (
+        "import sys, runpy; runpy.run_path(sys.argv[1]);"
+        "print(*sorted({'pandas', 'pyspark', 'pyiceberg', 'numpy', 'event_generator'} & set(sys.modules)))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code, str(REPOSITORY / "dags" / "game_events_daily.py")],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert loaded.stdout.strip() == ""
+
+
+def _validated(dag: DAG, params: dict[str, Any]) -> dict[str, Any]:
+    dag.params.update(params)
+    return dict(dag.params.dump())
+
+
+class Run:
+    """A run of the DAG without a server: rendering and executing its tasks with given results of earlier ones."""
+
+    def __init__(self, dag: DAG, xcoms: dict[str, Any], **params: Any) -> None:
+        self.dag = dag
+        self.context: dict[str, Any] = {
+            "dag": dag,
+            "run_id": "manual__2026-05-04T09:30:00+00:00",
+            "params": _validated(dag, {"day": "2026-05-03", **params}),
+            "dag_run": SimpleNamespace(
+                run_type="manual", logical_date=None, run_after=datetime(2026, 5, 4, 9, 30, tzinfo=UTC)
+            ),
+            "ti": SimpleNamespace(xcom_pull=lambda task_ids: _pull(xcoms, task_ids)),
+        }
+
+    def task(self, task_id: str) -> Any:
+        """The task with its templates rendered, as a worker has it."""
+        task = self.dag.get_task(task_id).prepare_for_execution()
+        assert isinstance(task, BaseOperator)
+        task.render_template_fields(self.context)  # type: ignore[arg-type]  # the part of the context it uses
+        return task
+
+
+def _pull(xcoms: dict[str, Any], task_ids: str | list[str]) -> Any:
+    return xcoms.get(task_ids) if isinstance(task_ids, str) else [xcoms.get(one) for one in task_ids]
+
+
+STAGE = {"run_id": "r", "dates": ["2026-05-03", None], "built_to": {"0": 13}, "note": """it's "quoted" & <odd> $HOME"""}
+XCOMS = {
+    "wait_for_offsets": {"0": 13, "1": 7},
+    "land_events": STAGE,
+    "user_behaviour": {"event_popularity": 9_007_199_254_740_993},
+    "host_providers": {"provider_usage": 8, "empty_answer": None},
+}
+
+
+@pytest.fixture
+def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ``spark-submit`` on the PATH that writes down how it was called."""
+    argv = tmp_path / "argv.json"
+    binary = tmp_path / "bin" / "spark-submit"
+    binary.parent.mkdir()
+    binary.write_text(SPARK_SUBMIT.format(python=sys.executable, argv=str(argv)))
+    binary.chmod(0o755)
+    monkeypatch.setenv("PATH", str(binary.parent), prepend=os.pathsep)
+    monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", json.dumps({"conn_type": "spark", "host": "local[2]"}))
+    monkeypatch.setenv("SUMMARY", "{}")
+    return argv
+
+
+@pytest.mark.parametrize("task_id", SPARK_TASKS)
+def test_the_command_line_of_a_spark_task(dag: DAG, own_settings: Settings, submitted: Path, task_id: str) -> None:
+    own_settings.manifests_dir.mkdir(parents=True)
+    (own_settings.manifests_dir / "2026-05-03.json").touch()
+    run = Run(dag, XCOMS)
+    assert run.task(task_id).execute(run.context) == {}
+    lines = [_without_places(argument, own_settings) for argument in json.loads(submitted.read_text())]
+    golden = GOLDEN / f"{task_id}.txt"
+    if WRITE_GOLDEN:
+        golden.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert lines == golden.read_text(encoding="utf-8").splitlines(), "if meant, write it anew with DAYBOOK_GOLDEN=1"
+
+
+def _without_places(argument: str, own: Settings) -> str:
+    """An argument without what differs from machine to machine and from call to call."""
+    if argument.endswith(".jar"):
+        return "<jars>"
+    argument = argument.replace(str(own.home), "<home>").replace(str(REPOSITORY), "<repository>")
+    return re.sub(r"^.*/daybook-[^/]+/summary\.json$", "<summary>", argument)
+
+
+def test_what_a_step_hands_on_arrives_unchanged(dag: DAG, submitted: Path) -> None:
+    run = Run(dag, XCOMS, force=True)
+    run.task("land_events").execute(run.context)
+    land = json.loads(submitted.read_text())
+    assert json.loads(land[land.index("--until") + 1]) == XCOMS["wait_for_offsets"]
+    assert "--force" in land
+    assert "" not in land
+    run.task("publish_day").execute(run.context)
+    publish = json.loads(submitted.read_text())
+    assert json.loads(publish[publish.index("--stage") + 1]) == STAGE
+    assert json.loads(publish[publish.index("--answers") + 1]) == [XCOMS["user_behaviour"], XCOMS["host_providers"]]
+    assert "--manifest=" in publish, "nobody generated this day"
+
+
+def test_a_job_that_says_why_it_failed_is_quoted_and_nothing_else(
+    dag: DAG, submitted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUMMARY", '{"error": "2026-05-03 does not balance: events 12 against 10 (+2)"}')
+    monkeypatch.setenv("EXIT_STATUS", "1")
+    run = Run(dag, XCOMS)
+    with pytest.raises(AirflowException) as caught:
+        run.task("publish_day").execute(run.context)
+    assert str(caught.value) == "2026-05-03 does not balance: events 12 against 10 (+2)"
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("summary", [None, "", '{"half'])
+def test_a_job_that_dies_without_a_word_fails_with_sparks_own(
+    dag: DAG, submitted: Path, monkeypatch: pytest.MonkeyPatch, summary: str | None
+) -> None:
+    monkeypatch.delenv("SUMMARY") if summary is None else monkeypatch.setenv("SUMMARY", summary)
+    monkeypatch.setenv("EXIT_STATUS", "137")
+    run = Run(dag, XCOMS)
+    with pytest.raises(AirflowException, match="Error code is: 137"):
+        run.task("land_events").execute(run.context)
+
+
+def test_a_job_without_a_summary_did_not_succeed(dag: DAG, submitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUMMARY")
+    run = Run(dag, XCOMS)
+    with pytest.raises(AirflowException, match="2026-05-03: land_events ended well but left no summary"):
+        run.task("land_events").execute(run.context)
+
+
+def test_of_a_generated_day_its_acknowledged_offsets_are_waited_for(dag: DAG) -> None:
+    goal = (
+        Run(dag, {"generate_events": {"accepted": 12, "offsets": {"0": 11}}}, events=12).task("wait_for_offsets").goal()
+    )
+    assert (goal.topic, goal.day, goal.targets, goal.not_before) == ("events", "2026-05-03", {"0": 11}, None)
+
+
+def test_a_generated_day_of_which_nothing_was_accepted_is_not_live_traffic(dag: DAG) -> None:
+    manifest = {"accepted": 0, "offsets": {}}
+    goal = Run(dag, {"generate_events": manifest}, events=12).task("wait_for_offsets").goal()
+    assert (goal.targets, goal.not_before) == ({}, None)
+
+
+def test_live_traffic_is_waited_for_until_the_day_is_closed(dag: DAG) -> None:
+    goal = Run(dag, {}).task("wait_for_offsets").goal()
+    assert (goal.targets, goal.not_before) == (None, "2026-05-04T00:15:00.000000Z")
+
+
+def test_live_traffic_is_not_generated(dag: DAG) -> None:
+    run = Run(dag, {}, events=0)
+    generate = run.task("generate_events")
+    with pytest.raises(AirflowSkipException):
+        generate.python_callable(dag_run=run.context["dag_run"], params=run.context["params"])
