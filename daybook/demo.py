@@ -1,0 +1,175 @@
+"""``daybook demo``: one generated day through the whole line, shown as it happens."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import click
+from rich.console import Console
+
+from daybook.days import parse_day
+from daybook.errors import BadInput, DaybookError
+from daybook.lake_names import answer_files
+from daybook.settings import Settings, settings
+from daybook.stack import airflow
+from daybook.stack.airflow_api import USER, AirflowApi
+from daybook.stack.commands import bring_up
+from daybook.stack.environment import process_environment, venv_bin
+
+DAG = "game_events_daily"
+_FIRST_ROWS = 5
+_LONGEST_RUN_MINUTES = 30
+_LOOK_EVERY_SECONDS = 0.5
+
+
+def _trigger(loaded: Settings, client: AirflowApi, day: date, events: int, seed: int) -> str:
+    """Trigger the DAG for the day with Airflow's own command; returns the run's id.
+
+    Raises:
+        DaybookError: Airflow refuses.
+    """
+    run_id = f"demo__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
+    conf = json.dumps({"day": day.isoformat(), "events": events, "seed": seed})
+    command = [str(venv_bin() / "airflow"), "dags", "trigger", DAG, "--run-id", run_id, "--conf", conf]
+    if client.call("GET", f"/dags/{DAG}")["is_paused"]:
+        # Unpausing starts the newest scheduled day, unless a run stands for it already: this one does, the first time.
+        # Two runs of one day are safe, but the second would only take time here.
+        yesterday = datetime.now(UTC).date() - timedelta(days=1)
+        command += ["--logical-date", f"{yesterday}T00:00:00+00:00"]
+    done = subprocess.run(
+        command, env=process_environment(loaded), capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode != 0:
+        reason = (done.stderr or done.stdout).strip().splitlines()
+        raise DaybookError(f"demo: airflow dags trigger failed: {reason[-1] if reason else 'it says nothing'}")
+    client.call("PATCH", f"/dags/{DAG}?update_mask=is_paused", {"is_paused": False})
+    return run_id
+
+
+def _seconds(step: dict[str, Any]) -> float:
+    """How long a step has been running, or ran; a deferred wait counts."""
+    if not step["start_date"]:
+        return 0.0
+    end = datetime.fromisoformat(step["end_date"]) if step["end_date"] else datetime.now(UTC)
+    return (end - datetime.fromisoformat(step["start_date"])).total_seconds()
+
+
+def _follow(client: AirflowApi, run_id: str, console: Console) -> list[dict[str, Any]]:
+    """Show the run's steps until it ends; returns the steps as Airflow tells them, in the order they started.
+
+    Raises:
+        DaybookError: it takes longer than half an hour.
+    """
+    shown: dict[str, str] = {}
+    deadline = time.monotonic() + _LONGEST_RUN_MINUTES * 60
+    with console.status("") as spinner:
+        while True:
+            # asked first: a run that has ended has no step that could still change
+            state = client.call("GET", f"/dags/{DAG}/dagRuns/{run_id}")["state"]
+            told = client.call("GET", f"/dags/{DAG}/dagRuns/{run_id}/taskInstances")["task_instances"]
+            # in the order they started; what has not started comes last
+            steps = sorted(told, key=lambda step: step["start_date"] or "9")
+            for step in steps:
+                name, now = step["task_id"], str(step["state"])
+                if shown.get(name) == now:
+                    continue
+                shown[name] = now
+                if now in {"success", "failed", "upstream_failed", "skipped", "up_for_retry"}:
+                    console.print(f"{name:<18} {now:<15} {_seconds(step):5.1f} s", highlight=False)
+                elif now == "running" and not console.is_terminal:
+                    console.print(f"{name:<18} ...", highlight=False)
+            under_way = [step for step in steps if step["state"] in {"running", "deferred"}]
+            spinner.update(
+                ", ".join(f"{step['task_id']} {_seconds(step):.0f} s" for step in under_way) or "waiting for Airflow"
+            )
+            if state in {"success", "failed"}:
+                return steps
+            if time.monotonic() > deadline:
+                raise DaybookError(f"demo: run {run_id} still goes on after {_LONGEST_RUN_MINUTES} minutes; look at it")
+            time.sleep(_LOOK_EVERY_SECONDS)
+
+
+def _log_lines(client: AirflowApi, run_id: str, step: dict[str, Any], count: int = 15) -> list[str]:
+    """The last lines that a step wrote."""
+    address = f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/{step['task_id']}/logs/{step['try_number']}"
+    lines: list[str] = []
+    for entry in client.call("GET", address)["content"]:
+        text = entry if isinstance(entry, str) else str(entry.get("event", ""))
+        errors = entry.get("error_detail") if isinstance(entry, dict) else None
+        lines += text.splitlines()
+        lines += [f"{error['exc_type']}: {error['exc_value']}" for error in errors or ()]
+    return [line for line in lines if line.strip()][-count:]
+
+
+def _print_results(loaded: Settings, day: str, console: Console) -> None:
+    """Print the day's ledger and the first rows of every answer.
+
+    Raises:
+        DaybookError: the day is not published, or does not balance.
+    """
+    from daybook.reading import answer_rows, ledger_rows, print_table
+
+    page = next((row for row in ledger_rows(loaded) if row["day"] == day), None)
+    if page is None or not page["balanced"]:
+        raise DaybookError(f"demo: {day} is {'not published' if page is None else 'published and does not balance'}")
+    answers = {name: answer_rows(loaded, name, day) for name in answer_files()}
+    for name, rows in answers.items():
+        console.print()
+        shown = "" if len(rows) <= _FIRST_ROWS else f", the first {_FIRST_ROWS} of {len(rows)} rows"
+        print_table(f"{name}, {day}{shown}", rows[:_FIRST_ROWS])
+    popular = sum(row["events"] for row in answers["event_popularity"])
+    lines = [
+        f"sent     {page['sent']:>9,} = accepted {page['accepted']:,} + refused {page['sent'] - page['accepted']:,}",
+        f"landed   {page['landed']:>9,} = events {page['events']:,} + duplicates {page['duplicates']:,}"
+        f" + rejected {page['rejected']:,}",
+        f"events   {page['events']:>9,} = sum of event_popularity {popular:,}",
+    ]
+    console.print(f"\nLedger of {day}, revision {page['revision']}: it balances", highlight=False)
+    for line in lines:
+        console.print(f"  {line}", highlight=False)
+
+
+@click.command(short_help="Play one generated day through the whole line.")
+@click.option("--day", default=None, help="The day, YYYY-MM-DD, UTC; yesterday unless given.")
+@click.option("--events", type=click.IntRange(min=1), default=20_000, show_default=True, help="Events to generate.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed: same seed, same events.")
+def demo(day: str | None, events: int, seed: int) -> None:
+    """Start the stack if it is not up, run one generated day through the DAG, and show its ledger and answers."""
+    loaded = settings()
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    asked = parse_day(day) if day else yesterday
+    if asked > yesterday:
+        raise BadInput(f"{asked} has not ended yet (UTC); the newest day there can be is {yesterday}")
+    console = Console(soft_wrap=True)
+    if not bring_up(loaded, console):
+        console.print("the stack is up", highlight=False)
+    client = airflow.api(loaded)
+    console.print(f"\n{asked}: {events:,} events, seed {seed}", highlight=False)
+    began = time.monotonic()
+    run_id = _trigger(loaded, client, asked, events, seed)
+    steps = _follow(client, run_id, console)
+    failed = [step for step in steps if step["state"] == "failed"]
+    if failed:
+        for line in _log_lines(client, run_id, failed[0]):
+            click.echo(f"  | {line}", err=True)
+    if any(step["state"] not in {"success", "skipped"} for step in steps):
+        name = failed[0]["task_id"] if failed else "a step"
+        raise DaybookError(
+            f"demo: {asked} was not published: {name} failed; readers see what they saw before. "
+            f"{loaded.airflow_url}/dags/{DAG}/runs/{run_id} shows the run"
+        )
+    _print_results(loaded, asked.isoformat(), console)
+    console.print()
+    for line in (
+        f"{asked} took {time.monotonic() - began:.0f} s: "
+        + ", ".join(f"{step['task_id']} {_seconds(step):.0f}" for step in steps),
+        f"report   {loaded.reports_dir / f'{asked}.html'}",
+        f"Airflow  {loaded.airflow_url}  user {USER}, password {airflow.password(loaded)}",
+        f"intake   {loaded.intake_url}",
+        "`make down` stops the stack; `make demo` again uses it as it is.",
+    ):
+        console.print(line, highlight=False, markup=False)
