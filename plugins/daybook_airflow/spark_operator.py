@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from daybook.settings import REPOSITORY, settings
 from daybook.spark_conf import jars, submit_conf
@@ -23,7 +23,8 @@ class DaybookSparkOperator(SparkSubmitOperator):
 
     The job is called with ``--summary FILE``: it writes a JSON object there, ``{"error": "..."}`` if it fails with
     something to say; that text then is the task's error and its last log line. Jars and configuration come from
-    :mod:`daybook.spark_conf` when the step starts, the master from the connection ``spark_default``.
+    :mod:`daybook.spark_conf` when the step starts, the master from the connection ``spark_default``. A summary
+    ``{"skip": "..."}`` means that there is nothing to do for this step and those after it.
 
     :param job: file name in ``spark/jobs``, without ``.py``
     :param day: the run's day, for the application's name and for messages (templated)
@@ -44,6 +45,7 @@ class DaybookSparkOperator(SparkSubmitOperator):
 
         Raises:
             AirflowException: the job failed; the text is the job's own if it left one.
+            AirflowSkipException: the job found nothing to do; the text says why.
         """
         self.conf = {**submit_conf(settings()), **(self.conf or {})}
         self.jars = self.jars or jars(settings())
@@ -65,6 +67,9 @@ class DaybookSparkOperator(SparkSubmitOperator):
                 f"{self.day}: {self.job} ended well but left no summary; readers see what they saw before."
                 f" Clear {self.task_id} to run it again"
             )
+        if "skip" in summary:
+            self.log.info("%s", summary["skip"])
+            raise AirflowSkipException(summary["skip"])
         return summary
 
 

@@ -2,13 +2,15 @@
 
 A day is due when its newest page does not account for all of the day's raw records, or was built by another provider
 map or other answers. A run builds its own day, and any day that has a page already and is due: late events restate
-their day. A day that has no page yet waits for the run that it belongs to: it may still be filling.
+their day. A day that has no page yet waits for the run that it belongs to: it may still be filling. A day without a
+record is only known to be empty if something had been recorded before it ended; of a day before the record began
+nothing is known, and it gets no page of zeros.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -16,9 +18,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from daybook.answers import answers_version
+from daybook.days import day_bounds
 from daybook.kafka_offsets import Offsets, parse_offsets
 from daybook.lake import ledger
-from daybook.lake_names import DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS
+from daybook.lake_names import DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.ledger import LEDGER_SCHEMA, LandedRange
 from daybook.providers import map_version
 from daybook.settings import Settings
@@ -108,10 +111,11 @@ def create_tables(spark: SparkSession) -> None:
         create_table(spark, table, columns)
 
 
-def dates_due(settings: Settings, day: date, *, force: bool) -> list[date | None]:
+def dates_due(spark: SparkSession, settings: Settings, day: date, *, force: bool) -> list[date | None]:
     """The dates that the run of a day has to build, in order; the records without a day last.
 
     Args:
+        spark: the session.
         settings: where the lake is.
         day: the run's own day.
         force: build the run's own day even if its page is up to date.
@@ -123,7 +127,7 @@ def dates_due(settings: Settings, day: date, *, force: bool) -> list[date | None
     def is_due(one: date) -> bool:
         page = pages.get(one)
         if page is None:
-            return one == day
+            return one == day and (one in raw or _record_began(spark) < day_bounds(one)[1])
         if page["landed"] != raw.get(one, 0):
             return True
         # a change of the map or of the answers restates other days by `daybook rebuild`, not by the next day's run
@@ -133,6 +137,20 @@ def dates_due(settings: Settings, day: date, *, force: bool) -> list[date | None
     if raw.get(None, 0) != partition_counts(load(settings, REJECTED_EVENTS)).get(None, 0):
         due.append(None)
     return due
+
+
+def nothing_due(settings: Settings, day: date) -> str:
+    """Why a run has nothing to build, for the reader."""
+    for page in latest_revisions(settings):
+        if page["event_date"] == day:
+            return f"{day} stands as revision {page['revision']}: no new record of it has come, nothing to publish"
+    return f"nothing is known of {day}: no record of it has come, and none at all before its end; it gets no page"
+
+
+def _record_began(spark: SparkSession) -> datetime:
+    """When Kafka took the first record that was ever landed; the end of time before any was. Read from the metadata."""
+    row = spark.table(spark_name(RAW_EVENTS)).agg(F.unix_seconds(F.min("kafka_timestamp"))).first()
+    return datetime.max.replace(tzinfo=UTC) if row is None or row[0] is None else datetime.fromtimestamp(row[0], UTC)
 
 
 def latest_revisions(settings: Settings) -> list[dict[str, Any]]:

@@ -11,14 +11,16 @@ from daybook.kafka_offsets import parse_offsets
 from daybook.settings import Settings
 from daybook_spark.job import arguments, run
 from daybook_spark.landing import land
-from daybook_spark.pages import create_tables, dates_due, stage_pages
+from daybook_spark.pages import create_tables, dates_due, nothing_due, stage_pages
 
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
-    """Land, then stage; the summary is the stage."""
+    """Land, then stage; the summary is the stage, or why the rest of the run can be skipped."""
     create_tables(spark)
     landed = land(spark, settings, args.until, args.day, args.run_id)
-    dates = dates_due(settings, args.day, force=args.force)
+    dates = dates_due(spark, settings, args.day, force=args.force)
+    if not dates:
+        return {"skip": nothing_due(settings, args.day)}
     return stage_pages(spark, settings, dates, args.run_id, landed).to_json()
 
 

@@ -20,7 +20,7 @@ from daybook.lake_names import AREAS, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark
 from daybook.settings import Settings
 from daybook_spark.answering import Staged, stage_answers
 from daybook_spark.landing import END, START, landed_offsets
-from daybook_spark.pages import Stage, dates_due, stage_pages
+from daybook_spark.pages import Stage, dates_due, nothing_due, stage_pages
 from daybook_spark.publishing import Published, publish_pages
 from daybook_spark.staging import PublishRefused, load, publish, stage_append, stage_dates
 
@@ -57,7 +57,7 @@ class Run:
         publish(self.spark, self.settings, RAW_EVENTS, snapshot.snapshot_id)
 
     def build(self, *, force: bool = False) -> Run:
-        dates = dates_due(self.settings, self.day, force=force)
+        dates = dates_due(self.spark, self.settings, self.day, force=force)
         self.stage = stage_pages(self.spark, self.settings, dates, self.run_id, [])
         self.answers = {}
         for area in AREAS:
@@ -189,10 +189,24 @@ def test_a_day_without_a_page_waits_for_its_own_run(lake: Settings, topic: Topic
     assert [one["day"] for one in first.build().publish().published] == ["2026-05-03"]
 
 
-def test_an_empty_day_is_a_page_of_zeros(lake: Settings, run: Any) -> None:
-    run("run1").build().publish()
-    ledger_row = page(lake)
+def test_an_empty_day_is_a_page_of_zeros_once_the_record_has_begun(lake: Settings, topic: Topic, run: Any) -> None:
+    topic.event(event_id=an_id(1), occurred_at="2026-05-03T10:00:00Z")  # Kafka took it on 2026-05-04
+    empty = run("run1", NEXT_DAY)
+    empty.land(topic)
+    empty.build().publish()
+    ledger_row = page(lake, NEXT_DAY)
     assert [int(ledger_row[name]) for name in ("revision", "landed", "events", "rejected")] == [1, 0, 0, 0]
+
+
+def test_of_a_day_before_the_record_began_nothing_is_known_and_nothing_published(
+    lake: Settings, topic: Topic, run: Any
+) -> None:
+    before_any_record = run("run1")
+    assert before_any_record.build().stage.dates == []
+    topic.event(event_id=an_id(1), occurred_at="2026-05-04T00:00:00Z")  # Kafka took it on 2026-05-04
+    before_any_record.land(topic)
+    assert before_any_record.build().stage.dates == []
+    assert "nothing is known of 2026-05-03" in nothing_due(lake, DAY)
 
 
 def test_records_that_name_no_day_are_rejected_and_kept(
