@@ -221,6 +221,22 @@ class TestPostEvents:
         status, _ = raw_request(settings, head + chunk * 17 + b"0\r\n\r\n")
         assert status == 413
 
+    @pytest.mark.parametrize("host", ["<script>", "a..b", "x y", "\xff", "\xc3\xbc.example"])
+    def test_the_host_header_matters_only_to_an_event_that_names_no_host(
+        self, settings: Settings, intake: OwnIntake, host: str
+    ) -> None:
+        def status(event: dict[str, Any]) -> tuple[int, str]:
+            body = json.dumps(event).encode()
+            head = f"POST /events HTTP/1.0\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+            return raw_request(settings, head.encode("latin-1") + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+        assert status(SWORD)[0] == 201
+        code, answer = status({"event_type": "join_guild"})
+        if host == "\xc3\xbc.example":  # UTF-8 on the wire: ü.example, a name
+            assert code == 201
+        else:
+            assert (code, json.loads(answer)["events"][0]["errors"][0]["field"]) == (400, "host")
+
     def test_other_paths_and_methods_are_problems(self, settings: Settings, intake: OwnIntake) -> None:
         for method, path, status in (("GET", "/events", 405), ("GET", "/nowhere", 404), ("PUT", "/health/live", 405)):
             answer = urllib3.request(method, settings.intake_url + path, retries=False)

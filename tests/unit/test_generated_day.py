@@ -171,6 +171,16 @@ def test_the_answers_of_a_small_day_are_these() -> None:
     assert [*answers["event_popularity"][0]] == ["event_type", "item", "events", "users", "share", "rank"]
 
 
+def test_an_event_is_ranked_among_those_of_its_provider() -> None:
+    plan = hand_made((0, 1, 0, 1), (0, 2, 0, 1), (1, 2, 0, 1), (2, 3, 1, 1))
+    rows = expected_answers(plan, everything(plan))["provider_event_popularity"]
+    assert [(row["provider"], row["item"], row["events"], row["rank"]) for row in rows] == [
+        ("att", "helmet", 1, 1),
+        ("comcast", "sword", 2, 1),
+        ("comcast", "shield", 1, 2),
+    ]
+
+
 def test_a_day_of_which_nothing_was_accepted_has_empty_answers() -> None:
     assert set(map(len, expected_answers(build(events=9), np.zeros(9, dtype=np.bool_)).values())) == {0}
 
