@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     airflow_port: Port = Field(default=8080, description="port of Airflow's UI and API on 127.0.0.1")
     kafka_port: Port = Field(default=9092, description="port of the embedded broker on 127.0.0.1")
     kafka_controller_port: int = Field(
-        default=0, ge=0, le=65535, description="port of the broker's controller; 0 = the first free one after kafka_port"
+        default=0, ge=0, le=65535, description="port of the broker's controller; 0 = a free one after kafka_port"
     )
     up_timeout_seconds: int = Field(default=240, ge=1, description="longest wait until the stack is healthy")
 

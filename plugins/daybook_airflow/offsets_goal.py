@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from daybook_airflow.offsets_hook import BrokerAway, KafkaOffsetsHook, TopicMissing
+from daybook.kafka_offsets import BrokerAway, TopicMissing
+from daybook_airflow.offsets_hook import KafkaOffsetsHook
 
 
 @dataclass(frozen=True)

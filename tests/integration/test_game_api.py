@@ -17,10 +17,10 @@ from uuid import uuid4
 import pytest
 import urllib3
 from confluent_kafka import KafkaError, Message
-from own_broker import OwnBroker, OwnIntake, own_settings, record_ids, records, until
 
 from daybook.settings import Settings
 from game_api.producer import EventProducer
+from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, record_ids, records, until
 
 pytestmark = pytest.mark.integration
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from own_broker import OwnBroker, OwnIntake, own_settings, record_ids, records, until
 
 from daybook.errors import BadInput
 from daybook.settings import Settings
 from event_generator.day import build_day
 from event_generator.manifest import read_manifest
 from event_generator.play import play_day
+from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, record_ids, records, until
 
 pytestmark = pytest.mark.integration
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 from pyspark.sql import SparkSession
-from topic_records import Topic
 
 from daybook.lake_names import CATALOG, NAMESPACE
 from daybook.settings import Settings
 from daybook_spark.pages import create_tables
 from daybook_spark.session import spark_session
+from tests.spark.topic_records import Topic
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ from datetime import date, datetime
 
 import pytest
 from pyspark.sql import SparkSession
-from topic_records import Topic
 
 from daybook_spark.events import events_of, first_page_ends, judged, provider_map, rejected_of
+from tests.spark.topic_records import Topic
 
 A = str(uuid.UUID(int=1, version=4))
 B = str(uuid.UUID(int=2, version=4))

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
-from topic_records import Topic, manifest
 
 from daybook.answers import answers
 from daybook.errors import DaybookError
@@ -23,6 +22,7 @@ from daybook_spark.landing import END, START, landed_offsets
 from daybook_spark.pages import Stage, dates_due, nothing_due, stage_pages
 from daybook_spark.publishing import Published, publish_pages
 from daybook_spark.staging import PublishRefused, load, publish, stage_append, stage_dates
+from tests.spark.topic_records import Topic, manifest
 
 DAY = date(2026, 5, 3)
 NEXT_DAY = date(2026, 5, 4)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from small_lake import SmallLake
 
 from daybook.cli import cli
 from daybook.errors import BadInput
 from daybook.lake import latest_pages, ledger, page_of, read_answer, sqlalchemy_uri
 from daybook.reading import answer_rows, ledger_rows
 from daybook.settings import Settings
+from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)
 SWORD = ("purchase_item", "sword", 6, 3, 0.6, 1)

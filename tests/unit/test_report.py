@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from small_lake import SmallLake
 
 from daybook.errors import BadInput
 from daybook.report import write_report
 from daybook.settings import Settings
+from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)
 HOSTILE = '<script>alert("x")</script><img src=https://evil.example/a.png onerror=alert(1)>&amp;{{ 7*7 }}'

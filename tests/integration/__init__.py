@@ -1,0 +1,1 @@
+"""Needs the real parts: Kafka, gunicorn, Airflow and PostgreSQL, Spark."""

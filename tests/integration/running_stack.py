@@ -1,0 +1,80 @@
+"""A running stack, and the verbs that a user has for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from daybook.settings import Settings
+from daybook.stack import airflow
+from daybook.stack.airflow_api import AirflowApi
+
+DAG_ID = "game_events_daily"
+RUN_TIMEOUT_SECONDS = 600
+
+
+@dataclass
+class Stack:
+    """A stack that is up, and the verbs that a user has for it."""
+
+    settings: Settings
+    env: dict[str, str]
+    """Environment for programs that work with this stack, as a user's shell has it after ``daybook env``."""
+
+    def daybook(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the ``daybook`` command; fails the test if it exits with another status than 0, unless told not to."""
+        return self._run("daybook", arguments, check)
+
+    def airflow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the ``airflow`` command."""
+        return self._run("airflow", arguments, check=True)
+
+    def _run(self, program: str, arguments: tuple[str, ...], check: bool) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name(program)), *arguments]
+        done = subprocess.run(
+            command, env=self.env, cwd=self.settings.home, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        """What ``daybook ... --json`` prints."""
+        return json.loads(self.daybook(*arguments, "--json").stdout)
+
+    def api(self) -> AirflowApi:
+        """The running Airflow's REST API."""
+        return airflow.api(self.settings)
+
+    def trigger(self, run_id: str, **conf: Any) -> dict[str, str]:
+        """Trigger a run by Airflow's own command and wait until it has ended; returns task -> state."""
+        self.airflow("dags", "unpause", DAG_ID, "-y")
+        self.airflow("dags", "trigger", DAG_ID, "--run-id", run_id, "--conf", json.dumps(conf))
+        api, deadline = self.api(), time.monotonic() + RUN_TIMEOUT_SECONDS
+        while api.call("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}")["state"] not in ("success", "failed"):
+            assert time.monotonic() < deadline, f"{run_id} has not ended within {RUN_TIMEOUT_SECONDS} s"
+            time.sleep(1)  # between two looks at the condition above
+        tasks = api.call("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        return {task["task_id"]: task["state"] for task in tasks}
+
+    def task_log(self, run_id: str, task_id: str) -> str:
+        """The text of a task's log of its last try."""
+        path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}"
+        tries = self.api().call("GET", path)["try_number"]
+        content = self.api().call("GET", f"{path}/logs/{tries}")["content"]
+        return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in content)
+
+    def manifest(self, day: date) -> dict[str, Any]:
+        """The generator's manifest of a day."""
+        told: dict[str, Any] = json.loads((self.settings.manifests_dir / f"{day}.json").read_text(encoding="utf-8"))
+        return told
+
+    def page(self, day: date) -> dict[str, Any]:
+        """What ``daybook status --json`` says of a day."""
+        pages: list[dict[str, Any]] = self.json("status")
+        return next(page for page in pages if page["day"] == day.isoformat())

@@ -1,0 +1,190 @@
+"""The day end to end, as a user runs it: Airflow's own command triggers it, the readers' commands read it."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import Producer
+
+from tests.integration.running_stack import Stack
+
+pytestmark = pytest.mark.integration
+
+DAY = datetime.now(UTC).date() - timedelta(days=20)
+"""A day of its own for this module, far enough from the days of other tests and of the schedule."""
+EVENTS = 3_000
+
+STEPS = (
+    "generate_events",
+    "wait_for_offsets",
+    "land_events",
+    "user_behaviour",
+    "host_providers",
+    "publish_day",
+    "write_report",
+)
+
+
+@pytest.fixture(scope="module")
+def published(stack: Stack) -> dict[str, str]:
+    """The day, published by a real run; its tasks' states."""
+    return stack.trigger("first", day=DAY.isoformat(), events=EVENTS, seed=7)
+
+
+def send(stack: Stack, *events: dict[str, object]) -> None:
+    """Send events as a game does; fails if one is not accepted."""
+    request = urllib.request.Request(
+        f"{stack.settings.intake_url}/events",
+        data=json.dumps(events).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert answer.status == 201
+
+
+def an_event(day: date, **fields: object) -> dict[str, object]:
+    return {
+        "event_id": str(uuid4()),
+        "event_type": "purchase_item",
+        "item": "knife",
+        "user_id": "late-player",
+        "host": "late-player.cox.com",
+        "occurred_at": f"{day}T12:00:00Z",
+        **fields,
+    }
+
+
+def everything(stack: Stack, day: date) -> dict[str, object]:
+    """Every answer of a day, as its readers get it."""
+    return {name: stack.json("answer", name, "--day", day.isoformat()) for name in stack.manifest(day)["expected"]}
+
+
+def test_a_triggered_day_runs_through_every_step(published: dict[str, str]) -> None:
+    assert published == dict.fromkeys(STEPS, "success")
+
+
+def test_its_ledger_balances(stack: Stack, published: dict[str, str]) -> None:
+    page, told = stack.page(DAY), stack.manifest(DAY)
+    assert (told["sent"], told["accepted"], told["refused"]) == (EVENTS, EVENTS, 0)
+    assert {name: page[name] for name in page if name != "published_at"} == {
+        "day": DAY.isoformat(),
+        "revision": 1,
+        "sent": EVENTS,
+        "accepted": EVENTS,
+        "landed": EVENTS,
+        "events": EVENTS,
+        "duplicates": 0,
+        "rejected": 0,
+        "late": 0,
+        "balanced": True,
+    }
+
+
+def test_every_answer_is_what_the_generator_expects(stack: Stack, published: dict[str, str]) -> None:
+    expected = stack.manifest(DAY)["expected"]
+    assert len(expected) >= 4
+    assert sum(row["events"] for row in expected["event_popularity"]) == EVENTS
+    assert everything(stack, DAY) == expected
+
+
+def test_its_report_is_written(stack: Stack, published: dict[str, str]) -> None:
+    page = (stack.settings.reports_dir / f"{DAY}.html").read_text(encoding="utf-8")
+    assert DAY.isoformat() in page
+    assert f"{EVENTS:,}" in page
+
+
+def test_a_second_trigger_of_the_day_changes_nothing(stack: Stack, published: dict[str, str]) -> None:
+    before, page = everything(stack, DAY), stack.page(DAY)
+    states = stack.trigger("second", day=DAY.isoformat(), events=EVENTS, seed=7)
+    assert states["land_events"] == "skipped"
+    assert "stands as revision 1" in stack.task_log("second", "land_events")
+    assert everything(stack, DAY) == before
+    assert stack.page(DAY) == page
+
+
+def test_late_and_repeated_events_and_records_that_are_none_restate_the_day(
+    stack: Stack, published: dict[str, str]
+) -> None:
+    """The run is another day's: it lands everything there is, and restates what has a page."""
+    late = an_event(DAY)
+    send(stack, late, late)
+    producer = Producer({"bootstrap.servers": stack.settings.bootstrap_servers})
+    broken = json.dumps({**an_event(DAY), "event_type": "dance"})
+    producer.produce(stack.settings.kafka_topic, broken.encode(), partition=0)
+    producer.produce(stack.settings.kafka_topic, b"\x00\xff not an event", partition=0)
+    assert producer.flush(30) == 0
+
+    other = DAY + timedelta(days=1)
+    states = stack.trigger("other", day=other.isoformat(), events=500, seed=7)
+
+    assert set(states.values()) == {"success"}
+    assert everything(stack, other) == stack.manifest(other)["expected"]
+    page = stack.page(DAY)
+    assert (page["revision"], page["landed"]) == (2, EVENTS + 3)
+    assert (page["events"], page["duplicates"], page["rejected"], page["late"]) == (EVENTS + 1, 1, 1, 1)
+    knives = {
+        row["provider"]: row["events"]
+        for row in stack.json("answer", "provider_event_popularity", "--day", DAY.isoformat())
+        if row["item"] == "knife"
+    }
+    expected = {
+        row["provider"]: row["events"]
+        for row in stack.manifest(DAY)["expected"]["provider_event_popularity"]
+        if row["item"] == "knife"
+    }
+    assert knives == {**expected, "cox": expected["cox"] + 1}
+
+
+def test_a_day_that_does_not_balance_fails_saying_so_and_is_not_published(stack: Stack) -> None:
+    """The generator's ledger holds an id that never reached Kafka: as if an accepted event were lost."""
+    day = DAY + timedelta(days=2)
+    stack.daybook("generate", "--day", day.isoformat(), "--events", "200", "--seed", "3")
+    ids = stack.settings.manifests_dir / f"{day}.ids"
+    lost = [*ids.read_text(encoding="utf-8").splitlines()[1:], str(uuid4())]
+    ids.write_text("".join(f"{one}\n" for one in sorted(lost)), encoding="utf-8")
+
+    run_id = "unbalanced"
+    states = stack.trigger(run_id, day=day.isoformat(), events=0)
+
+    assert (states["publish_day"], states["write_report"]) == ("failed", "upstream_failed")
+    assert "acknowledged ids found in raw_events: 199 against 200 (-1)" in stack.task_log(run_id, "publish_day")
+    assert day.isoformat() not in {page["day"] for page in stack.json("status")}
+    refused = stack.daybook("answer", "event_popularity", "--day", day.isoformat(), "--json", check=False)
+    assert refused.returncode == 2
+
+
+def test_the_lake_is_read_by_others_with_what_env_prints(stack: Stack, published: dict[str, str]) -> None:
+    from pyiceberg.catalog import load_catalog
+
+    printed = dict(line.removeprefix("export ").split("=", 1) for line in stack.daybook("env").stdout.splitlines())
+    prefix = "PYICEBERG_CATALOG__LAKE__"
+    properties = {
+        name.removeprefix(prefix).lower(): value.strip("'")
+        for name, value in printed.items()
+        if name.startswith(prefix)
+    }
+    table = load_catalog("lake", **properties).load_table("game.event_popularity")
+    rows = table.scan(row_filter=f"event_date = '{DAY}'").to_arrow()
+    assert sum(rows["events"].to_pylist()) == stack.page(DAY)["events"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("answer", "no_such_answer", "--day", "2026-05-03"), "no_such_answer"),
+        (("answer", "event_popularity", "--day", "yesterday"), "'yesterday' is not a day"),
+        (("generate", "--day", "2026-02-30", "--events", "5"), "'2026-02-30' is not a day"),
+        (("generate", "--day", "2026-05-03", "--events", "0"), "events"),
+        (("generate", "--day", "2999-01-01", "--events", "5"), "2999-01-01"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_status_2(stack: Stack, arguments: tuple[str, ...], said: str) -> None:
+    done = stack.daybook(*arguments, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
