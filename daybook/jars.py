@@ -87,7 +87,7 @@ def fetch(into: Path) -> None:
     sys.stdout.write(f"{'jars':<9}{time.monotonic() - started:4.0f} s\n")
 
 
-def install(lib: Path = LIB_DIR) -> None:
+def install(lib: Path) -> None:
     """See that the jars are there and right; fetch them anew if not.
 
     Raises:
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str]) -> int:
             lines = (f"{digest}  {name}\n" for name, digest in sums_of(work / "lib").items())
             SHA256_FILE.write_text("".join(lines), encoding="utf-8")
             shutil.rmtree(work)
-        install()
+        install(LIB_DIR)
     except DaybookError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_status

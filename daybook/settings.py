@@ -6,12 +6,13 @@ test keeps the two together). Nothing here reads a file, opens a connection or c
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, computed_field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError, computed_field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from daybook.errors import BadInput
 
@@ -19,6 +20,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 """The checkout this code runs from: where ``dags/``, ``plugins/``, ``spark/`` and ``jars/`` lie."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _json_list(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError('is not a JSON list, such as ["sword", "shield"]') from None
 
 
 class Settings(BaseSettings):
@@ -41,7 +51,8 @@ class Settings(BaseSettings):
     api_threads: int = Field(default=16, ge=1, le=512, description="threads of each gunicorn worker")
     ack_timeout_seconds: float = Field(default=5.0, gt=0, le=60, description="longest wait for the acknowledgement")
     legacy_routes: bool = Field(default=True, description="serve the 2019 routes /purchase/<item> and /join_a_guild")
-    items: tuple[str, ...] = Field(
+    # decoded here, not by the source, which would stop at the first text that is no JSON and name nothing else
+    items: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
         default=("sword", "shield", "helmet", "knife", "gauntlets"),
         min_length=1,
         description="catalogue of what can be bought, a JSON list",

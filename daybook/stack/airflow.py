@@ -122,11 +122,11 @@ def write_config(settings: Settings) -> None:
     write_private(home(settings) / "airflow.cfg", "\n".join(lines))
 
 
-def migrate(settings: Settings) -> None:
+def migrate(settings: Settings, timeout_seconds: float) -> None:
     """Bring Airflow's database to the installed version; skipped when this state folder has seen that done.
 
     Raises:
-        DaybookError: the migration failed.
+        DaybookError: the migration failed, or took longer. It can be repeated.
     """
     from importlib.metadata import version
 
@@ -136,16 +136,21 @@ def migrate(settings: Settings) -> None:
     if found[0] and stamp.exists() and stamp.read_text(encoding="utf-8") == installed:
         return
     log = settings.logs_dir / "airflow-migrate.log"
-    with log.open("w", encoding="utf-8") as output:
-        done = subprocess.run(
-            [venv_bin() / "airflow", "db", "migrate"],
-            env=process_environment(settings),
-            stdout=output,
-            stderr=output,
-            check=False,
-        )
+    try:
+        with log.open("w", encoding="utf-8") as output:
+            done = subprocess.run(
+                [venv_bin() / "airflow", "db", "migrate"],
+                env=process_environment(settings),
+                stdout=output,
+                stderr=output,
+                timeout=max(timeout_seconds, 0.1),
+                check=False,
+            )
+    except subprocess.TimeoutExpired:
+        raise DaybookError(f"the migration of Airflow's database is late; its log: {log}") from None
     if done.returncode != 0:
-        raise DaybookError(f"Airflow's database could not be migrated: {last_lines(log, 1)}; log: {log}")
+        reason = " ".join(last_lines(log, 1))
+        raise DaybookError(f"Airflow's database could not be migrated: {reason}; its log: {log}")
     stamp.write_text(installed, encoding="utf-8")
 
 

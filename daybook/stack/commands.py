@@ -115,7 +115,7 @@ def bring_up(loaded: Settings, console: Console) -> bool:
             supervisor.start(loaded, part)
         # the migration takes some seconds, in which the broker comes up
         _wait(loaded, [part for part in base if part.name == "postgres"], console, deadline)
-        airflow.migrate(loaded)
+        airflow.migrate(loaded, deadline - time.monotonic())
         _wait(loaded, [part for part in base if part.name != "postgres"], console, deadline)
         others = [part for part in table if not part.is_base]
         for part in others:

@@ -88,7 +88,9 @@ def prepare(settings: Settings) -> None:
     with log.open("a", encoding="utf-8") as output:
         status = subprocess.run([*_java(64), *storage_tool, "-c", file], stdout=output, stderr=output, check=False)
     if status.returncode != 0:
-        raise DaybookError(f"kafka: its folder {data} could not be formatted: {last_lines(log, 1)}; log: {log}")
+        raise DaybookError(
+            f"kafka: its folder {data} could not be formatted: {' '.join(last_lines(log, 1))}; log: {log}"
+        )
 
 
 def _java(heap_megabytes: int) -> list[str]:

@@ -1,0 +1,66 @@
+"""Settings: every one documented, every problem named at once."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from daybook.errors import BadInput
+from daybook.settings import REPOSITORY, Settings, settings
+
+EXAMPLE = REPOSITORY / ".env.example"
+
+
+def documented() -> dict[str, str]:
+    """The settings of ``.env.example`` with the values that a shell would read."""
+    lines = re.findall(r"^#(DAYBOOK_\w+)=(.*)$", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {name: "".join(shlex.split(value)) for name, value in lines}
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    assert list(documented()) == [f"DAYBOOK_{name.upper()}" for name in Settings.model_fields]
+
+
+def test_each_is_documented_with_its_description() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    for name, setting in Settings.model_fields.items():
+        assert f"# {setting.description}\n#DAYBOOK_{name.upper()}=" in text
+
+
+def test_the_documented_values_are_the_defaults(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DAYBOOK_HOME")
+    settings.cache_clear()
+    defaults = settings()
+    for name, value in documented().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(REPOSITORY)  # the state folder is documented relative to the checkout
+    settings.cache_clear()
+    assert settings() == defaults
+
+
+def test_all_problems_are_named_at_once(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {"DAYBOOK_API_PORT": "70000", "DAYBOOK_KAFKA_PARTITIONS": "none", "DAYBOOK_SPARK_DRIVER_MEMORY": "lots"}
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    with pytest.raises(BadInput) as refused:
+        settings()
+    assert [name for name in wrong if name in str(refused.value)] == list(wrong)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "80.5", ""])
+def test_a_bad_port_is_refused(own_settings: Settings, monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    monkeypatch.setenv("DAYBOOK_AIRFLOW_PORT", port)
+    settings.cache_clear()
+    with pytest.raises(BadInput, match="DAYBOOK_AIRFLOW_PORT"):
+        settings()
+
+
+def test_a_list_that_is_not_json_is_refused(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAYBOOK_ITEMS", "sword,shield")
+    settings.cache_clear()
+    with pytest.raises(BadInput, match="DAYBOOK_ITEMS"):
+        settings()
