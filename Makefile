@@ -27,7 +27,7 @@ lint: setup ## style, types and SQL
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary .
-	@$(BIN)/sqlfluff lint --nofail-on-no-files --disable-progress-bar -q spark/sql
+	@$(BIN)/sqlfluff lint --disable-progress-bar spark/sql
 
 format: setup ## write Python and SQL in the house style
 	@$(BIN)/ruff check --fix --quiet .
