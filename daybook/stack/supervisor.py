@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import time
 import xmlrpc.client
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def write_config(settings: Settings, parts: Iterable[Part]) -> Path:
         "logfile_maxbytes": "5MB",
         "logfile_backups": 1,
         "pidfile": _pid_file(settings),
-        "directory": run_dir(settings),
+        "directory": settings.home,
         # supervisor's default of 1024 is below what the system allows, and a broker needs more
         "minfds": 1024,
     }
@@ -85,7 +86,8 @@ def write_config(settings: Settings, parts: Iterable[Part]) -> Path:
             "stopasgroup": "true" if part.name.startswith("airflow") else "false",
             "killasgroup": "true",
             "redirect_stderr": "true",
-            "stdout_logfile": log_of(settings, part.name),
+            # relative to the state folder: supervisor expands this value twice, so no path with a % would survive
+            "stdout_logfile": Path(log_of(settings, part.name)).relative_to(settings.home),
             "stdout_logfile_maxbytes": "10MB",
             "stdout_logfile_backups": 2,
         }
@@ -96,11 +98,16 @@ def write_config(settings: Settings, parts: Iterable[Part]) -> Path:
     return write_private(run_dir(settings) / "supervisord.conf", "\n".join(lines))
 
 
-def _rpc(settings: Settings) -> Any:
+@contextlib.contextmanager
+def _manager(settings: Settings) -> Iterator[Any]:
+    """The interface of the running supervisord; its calls raise OSError when there is none."""
     from supervisor.xmlrpc import SupervisorTransport
 
     transport = SupervisorTransport(None, None, serverurl=f"unix://{_socket(settings)}")
-    return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+    try:
+        yield xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+    finally:
+        transport.close()
 
 
 def states(settings: Settings) -> dict[str, State] | None:
@@ -108,7 +115,8 @@ def states(settings: Settings) -> dict[str, State] | None:
     if not (settings.home / "run").exists():
         return None
     try:
-        found = _rpc(settings).getAllProcessInfo()
+        with _manager(settings) as manager:
+            found = manager.getAllProcessInfo()
     except (OSError, xmlrpc.client.ProtocolError):
         return None
     return {info["name"]: State(info["statename"].lower(), info["pid"], float(info["start"])) for info in found}
@@ -126,6 +134,7 @@ def launch(settings: Settings, parts: Iterable[Part]) -> None:
         started = subprocess.run(
             [venv_bin() / "supervisord", "-c", configuration],
             env=process_environment(settings),
+            cwd=settings.home,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -142,7 +151,8 @@ def launch(settings: Settings, parts: Iterable[Part]) -> None:
 def start(settings: Settings, part: Part) -> None:
     """Start a part; returns at once, and does nothing if it runs."""
     try:
-        _rpc(settings).startProcess(part.name, False)
+        with _manager(settings) as manager:
+            manager.startProcess(part.name, False)
     except xmlrpc.client.Fault as fault:
         if "ALREADY_STARTED" not in fault.faultString:
             raise DaybookError(f"{part.name} cannot be started: {fault.faultString}") from None
@@ -150,14 +160,14 @@ def start(settings: Settings, part: Part) -> None:
 
 def stop(settings: Settings, parts: Iterable[Part]) -> None:
     """Stop the parts side by side, and wait until the last has gone."""
-    rpc = _rpc(settings)
     names = [part.name for part in parts]
-    for name in names:
-        try:
-            rpc.stopProcess(name, False)
-        except xmlrpc.client.Fault as fault:
-            if "NOT_RUNNING" not in fault.faultString and "BAD_NAME" not in fault.faultString:
-                raise
+    with _manager(settings) as manager:
+        for name in names:
+            try:
+                manager.stopProcess(name, False)
+            except xmlrpc.client.Fault as fault:
+                if "NOT_RUNNING" not in fault.faultString and "BAD_NAME" not in fault.faultString:
+                    raise
     deadline = time.monotonic() + _STOP_SECONDS + 10
     while time.monotonic() < deadline:
         known = states(settings) or {}
@@ -168,8 +178,9 @@ def stop(settings: Settings, parts: Iterable[Part]) -> None:
 
 def shut_down(settings: Settings) -> None:
     """Stop supervisord itself, and wait until its process is gone."""
-    pid = _rpc(settings).getPID()
-    _rpc(settings).shutdown()
+    with _manager(settings) as manager:
+        pid = manager.getPID()
+        manager.shutdown()
     try:
         psutil.Process(pid).wait(timeout=_STOP_SECONDS)
     except psutil.NoSuchProcess:
