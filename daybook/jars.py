@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from daybook.errors import DaybookError
-from daybook.java import java
+from daybook.java import is_from_wheel, java
 from daybook.settings import REPOSITORY
 
 JARS_DIR = REPOSITORY / "jars"
@@ -50,6 +51,27 @@ def problems(lib: Path, listed: dict[str, str]) -> list[str]:
     return sorted(wrong)
 
 
+def _trust_of_this_machine(into: Path) -> list[str]:
+    """Options that make Java trust the certificate authorities that Python does; none if Python knows none.
+
+    The Java in the wheel brings its own list. A company's authority, which this machine was told of, is not in it.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
+    from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
+
+    known = [x509.load_der_x509_certificate(der) for der in ssl.create_default_context().get_ca_certs(binary_form=True)]
+    if not known:
+        return []
+    # Java reads no store without a password; there is nothing secret in this one
+    password = "public"
+    store = into / "authorities.p12"
+    entries = [PKCS12Certificate(authority, f"authority {number}".encode()) for number, authority in enumerate(known)]
+    store.parent.mkdir(parents=True, exist_ok=True)
+    store.write_bytes(serialize_java_truststore(entries, BestAvailableEncryption(password.encode())))
+    return [f"-Djavax.net.ssl.trustStore={store}", f"-Djavax.net.ssl.trustStorePassword={password}"]
+
+
 def fetch(into: Path) -> None:
     """Fetch what ``jars/ivy.xml`` names through the Ivy that ships in pyspark, as ``<conf>/<name>-<version>.jar``.
 
@@ -62,7 +84,9 @@ def fetch(into: Path) -> None:
 
     (ivy,) = (Path(pyspark.__file__).parent / "jars").glob("ivy-*.jar")
     started = time.monotonic()
-    command = [str(java()), f"-Divy.default.ivy.user.dir={into / 'ivy'}", "-jar", str(ivy)]
+    command = [str(java()), f"-Divy.default.ivy.user.dir={into / 'ivy'}"]
+    command += _trust_of_this_machine(into) if is_from_wheel() else []
+    command += ["-jar", str(ivy)]
     command += ["-settings", str(JARS_DIR / "ivysettings.xml"), "-ivy", str(JARS_DIR / "ivy.xml")]
     command += ["-retrieve", str(into / "lib" / "[conf]" / "[artifact]-[revision].[ext]"), "-types", "jar", "bundle"]
     on_terminal = sys.stdout.isatty()

