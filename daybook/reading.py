@@ -101,27 +101,30 @@ def status(as_json: bool) -> None:
         click.echo("The stack is not up; `daybook up` starts it.")
     click.echo()
     if rows:
-        print_table("Published days", rows)
+        # a reader wants the second, scripts have the microseconds in --json
+        print_table("Published days", [{**row, "published_at": row["published_at"][:19] + "Z"} for row in rows])
     else:
         click.echo("No day is published yet; `make demo` plays one.")
 
 
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Print rows as a table; plain text when the output is not a terminal, never cut off."""
+    """Print rows as a table. A narrow terminal folds cells onto more lines; nothing is cut off."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
     names = list(rows[0]) if rows else ["no rows"]
     for name in names:
-        table.add_column(name, justify="right" if _is_number(row[name] for row in rows) else "left", no_wrap=True)
+        table.add_column(name, justify="right" if _is_number(row[name] for row in rows) else "left", overflow="fold")
     for row in rows:
         # Text, not str: a player's "[red]" is no markup
         table.add_row(*(Text(_shown(row[name])) for name in names))
     console = Console()
     if not console.is_terminal:  # a file or a pipe has no width to fit into
-        console.width = max(console.width, console.measure(table).maximum)
+        unlimited = console.options.update(max_width=10_000)
+        console.width = max(console.width, console.measure(table, options=unlimited).maximum)
     console.print(table)
 
 

@@ -60,8 +60,10 @@ def _day_content(settings: Settings, day: str) -> dict[str, Any]:
     return {
         "page": page,
         "counts": LEDGER_COUNTS,
-        # an answer added since the page was built is not part of it
-        "answers": [_table(settings, known[name], day) for name in names if name in page["snapshots"]],
+        # an answer added since the page was built is not part of it; of a day without events none has rows
+        "answers": [
+            _table(settings, known[name], day) for name in names if name in page["snapshots"] or page["events"] == 0
+        ],
         "lines": json.loads(page["lines"]),
         "offsets": [{"partition": int(at), "start": starts[at], "end": ends[at]} for at in sorted(ends, key=int)],
     }

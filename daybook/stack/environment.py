@@ -85,7 +85,12 @@ def stack_environment(settings: Settings) -> dict[str, str]:
 
 def process_environment(settings: Settings) -> dict[str, str]:
     """The whole environment of the stack's processes: the user's, :func:`stack_environment`, and the marker."""
-    inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    # a database or folder that the user's shell names for another Airflow would win over this stack's airflow.cfg
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _NOT_INHERITED and not name.startswith("AIRFLOW")
+    }
     return {
         **inherited,
         **stack_environment(settings),

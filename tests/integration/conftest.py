@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from daybook.settings import Settings
-from daybook.stack.environment import MARKER, process_environment
+from daybook.stack.environment import stack_environment
 from tests.integration.own_broker import free_ports
 from tests.integration.running_stack import Stack
 
@@ -30,9 +30,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         kafka_partitions=3,
     )
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DAYBOOK_", "AIRFLOW"))}
-    env = {**inherited, **process_environment(settings)}
-    env.pop(MARKER)
-    up = Stack(settings, env)
+    up = Stack(settings, {**inherited, **stack_environment(settings)})
     up.daybook("up")
     yield up
     up.daybook("down")

@@ -253,6 +253,15 @@ def test_a_job_without_a_summary_did_not_succeed(dag: DAG, submitted: Path, monk
         run.task("land_events").execute(run.context)
 
 
+def test_a_job_that_finds_nothing_to_do_skips_its_step(
+    dag: DAG, submitted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUMMARY", '{"skip": "before the record began"}')
+    run = Run(dag, XCOMS)
+    with pytest.raises(AirflowSkipException, match=r"^before the record began$"):
+        run.task("land_events").execute(run.context)
+
+
 def test_of_a_generated_day_its_acknowledged_offsets_are_waited_for(dag: DAG) -> None:
     goal = (
         Run(dag, {"generate_events": {"accepted": 12, "offsets": {"0": 11}}}, events=12).task("wait_for_offsets").goal()

@@ -135,13 +135,25 @@ def _daybook(*arguments: str) -> Result:
     return CliRunner().invoke(cli, arguments)
 
 
-def test_answer_prints_json_or_a_table_that_is_never_cut_off(lake: SmallLake) -> None:
+def test_answer_prints_json_or_a_table(lake: SmallLake) -> None:
     lake.publish(DAY, {"event_popularity": lake.put("event_popularity", DAY, ("purchase_item", "[red]", 6, 3, 0.6, 1))})
     printed = _daybook("answer", "event_popularity", "--day", "2026-05-03", "--json")
     assert json.loads(printed.stdout) == answer_rows(lake.settings, "event_popularity", "2026-05-03")
     table = _daybook("answer", "event_popularity", "--day", "2026-05-03").stdout
     assert "purchase_item" in table
     assert "[red]" in table
+
+
+def test_a_table_is_never_cut_off_however_narrow_the_terminal(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.publish(DAY, {}, sent=1_234_567_890_123, accepted=9_876_543_210_123, landed=5_555_555_555_555)
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = _daybook("status").stdout.splitlines()
+    header = next(line.split() for line in lines if "published_at" in line)
+    row = next(line.split() for line in lines if "2026-05-03" in line)
+    shown = dict(zip(header, row, strict=True))
+    assert shown["published_at"] == "2026-05-04T00:16:01Z"
+    assert (shown["sent"], shown["accepted"], shown["landed"]) == ("1234567890123", "9876543210123", "5555555555555")
+    assert shown["balanced"] == "yes"
 
 
 def test_status_prints_each_days_newest_page_by_day(lake: SmallLake) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from daybook.answers import answers
 from daybook.errors import BadInput
 from daybook.report import write_report
 from daybook.settings import Settings
@@ -102,6 +103,13 @@ def test_tables_can_be_read_by_a_screen_reader(lake: SmallLake) -> None:
     assert ("html", {"lang": "en"}) in page.tags
     ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
     assert {attrs["aria-labelledby"] for _, attrs in page.tags if "aria-labelledby" in attrs} <= ids
+
+
+def test_a_day_without_events_answers_every_question_with_nothing(lake: SmallLake) -> None:
+    day = date(2026, 5, 4)
+    lake.publish(day, {}, landed=0, events=0, duplicates=0, rejected=0)
+    page = Page(write_report(lake.settings, day.isoformat())[0])
+    assert page.texts["p"].count("No rows: nothing of the kind happened on this day.") == len(answers())
 
 
 def test_a_day_that_does_not_balance_says_so(lake: SmallLake) -> None:
