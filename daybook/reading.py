@@ -108,7 +108,7 @@ def status(as_json: bool) -> None:
 
 
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Print rows as a table. A narrow terminal folds cells onto more lines; nothing is cut off."""
+    """Print rows as a table at its own width: a narrow terminal wraps the lines, nothing is cut off."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -117,14 +117,13 @@ def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
     table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
     names = list(rows[0]) if rows else ["no rows"]
     for name in names:
-        table.add_column(name, justify="right" if _is_number(row[name] for row in rows) else "left", overflow="fold")
+        table.add_column(name, justify="right" if _is_number(row[name] for row in rows) else "left", no_wrap=True)
     for row in rows:
         # Text, not str: a player's "[red]" is no markup
         table.add_row(*(Text(_shown(row[name])) for name in names))
     console = Console()
-    if not console.is_terminal:  # a file or a pipe has no width to fit into
-        unlimited = console.options.update(max_width=10_000)
-        console.width = max(console.width, console.measure(table, options=unlimited).maximum)
+    unlimited = console.options.update(max_width=10_000)
+    console.width = max(console.width, console.measure(table, options=unlimited).maximum)
     console.print(table)
 
 
