@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,7 +61,10 @@ def _trust_of_this_machine(into: Path) -> list[str]:
     from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
     from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
 
-    known = [x509.load_der_x509_certificate(der) for der in ssl.create_default_context().get_ca_certs(binary_form=True)]
+    with warnings.catch_warnings():
+        # authorities of long ago have serial numbers that the library frowns upon; nothing to tell the reader
+        warnings.simplefilter("ignore")
+        known = [x509.load_der_x509_certificate(der) for der in ssl.create_default_context().get_ca_certs(True)]
     if not known:
         return []
     # Java reads no store without a password; there is nothing secret in this one
