@@ -102,7 +102,8 @@ def _log_lines(client: AirflowApi, run_id: str, step: dict[str, Any], count: int
         errors = entry.get("error_detail") if isinstance(entry, dict) else None
         lines += text.splitlines()
         lines += [f"{error['exc_type']}: {error['exc_value']}" for error in errors or ()]
-    return [line for line in lines if line.strip()][-count:]
+    # "::group::" and its like fold the log in Airflow's UI
+    return [line for line in lines if line.strip() and not line.startswith("::")][-count:]
 
 
 def _print_results(loaded: Settings, day: str, console: Console) -> None:
