@@ -13,8 +13,10 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its documented home
 
+from daybook.kafka_offsets import BrokerAway, TopicMissing, topic_offsets
 from daybook_airflow.offsets_sensor import KafkaOffsetsSensor
 from daybook_airflow.offsets_trigger import KafkaOffsetsTrigger
+from tests.integration.own_broker import until
 
 pytestmark = pytest.mark.integration
 
@@ -29,6 +31,14 @@ class Topic:
         self.admin = AdminClient({"bootstrap.servers": bootstrap_servers})
         self.producer = Producer({"bootstrap.servers": bootstrap_servers, "acks": "all"})
         self.admin.create_topics([NewTopic(self.name, 2, 1)])[self.name].result(30)
+        # the controller has made it; the broker tells of it, and leads it, some moments later
+        until(self._is_served, f"topic {self.name} served")
+
+    def _is_served(self) -> bool:
+        try:
+            return len(topic_offsets(self.admin, self.name)) == 2
+        except (TopicMissing, BrokerAway):
+            return False
 
     def produce(self, partition: int, records: int = 1) -> None:
         """Add records, and return when they are acknowledged."""

@@ -95,6 +95,8 @@ def test_every_spark_task_takes_the_one_slot_of_its_pool(bag: DagBag) -> None:
 def test_the_steps_of_the_day_are_in_order(bag: DagBag) -> None:
     dag = bag.dags["game_events_daily"]
     assert {task.task_id: set(task.upstream_task_ids) for task in dag.tasks} == UPSTREAM
+    rules = {task.task_id: task.trigger_rule for task in dag.tasks if task.trigger_rule != "all_success"}
+    assert rules == {"wait_for_offsets": "none_failed"}, "live traffic skips generate_events, and nothing else may be"
 
 
 def test_the_schedule_is_a_day_from_midnight_to_midnight_utc(bag: DagBag) -> None:
