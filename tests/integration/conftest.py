@@ -31,6 +31,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     )
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DAYBOOK_", "AIRFLOW"))}
     up = Stack(settings, {**inherited, **stack_environment(settings)})
-    up.daybook("up")
-    yield up
-    up.daybook("down")
+    try:
+        up.daybook("up")
+        yield up
+    finally:
+        up.daybook("down")
