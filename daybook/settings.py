@@ -34,7 +34,7 @@ def _json_list(value: Any) -> Any:
 class Settings(BaseSettings):
     """What differs between one Daybook and another. Units stand in the names; times are UTC."""
 
-    model_config = SettingsConfigDict(env_prefix="DAYBOOK_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="DAYBOOK_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     home: Path = Field(default=REPOSITORY / ".daybook", description="state folder: all that Daybook writes at run time")
 

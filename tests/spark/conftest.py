@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from pyspark.sql import SparkSession
 
+from daybook.java import java_home
 from daybook.lake_names import CATALOG, NAMESPACE
 from daybook.settings import Settings
 from daybook_spark.pages import create_tables
@@ -23,6 +25,7 @@ def lake_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="session")
 def spark(lake_settings: Settings) -> Iterator[SparkSession]:
+    os.environ["JAVA_HOME"] = str(java_home())  # as the stack sets it for the jobs
     session = spark_session("tests", lake_settings)
     session.sparkContext.setLogLevel("ERROR")
     yield session
