@@ -51,7 +51,15 @@ def test_all_problems_are_named_at_once(own_settings: Settings, monkeypatch: pyt
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "80.5", ""])
+def test_an_empty_variable_is_a_setting_not_made(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAYBOOK_HOME", "")
+    monkeypatch.setenv("DAYBOOK_API_PORT", "")
+    settings.cache_clear()
+    assert settings().home == REPOSITORY / ".daybook"
+    assert settings().api_port == 5000
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "80.5", " "])
 def test_a_bad_port_is_refused(own_settings: Settings, monkeypatch: pytest.MonkeyPatch, port: str) -> None:
     monkeypatch.setenv("DAYBOOK_AIRFLOW_PORT", port)
     settings.cache_clear()
