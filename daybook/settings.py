@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, computed_field
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, computed_field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from daybook.errors import BadInput
@@ -38,7 +38,10 @@ class Settings(BaseSettings):
 
     home: Path = Field(default=REPOSITORY / ".daybook", description="state folder: all that Daybook writes at run time")
 
-    api_port: Port = Field(default=5000, description="port of the intake on 127.0.0.1")
+    api_host: str = Field(
+        default="127.0.0.1", description="address the intake listens on; without an API key it is loopback all the same"
+    )
+    api_port: Port = Field(default=5000, description="port of the intake")
     airflow_port: Port = Field(default=8080, description="port of Airflow's UI and API on 127.0.0.1")
     kafka_port: Port = Field(default=9092, description="port of the embedded broker on 127.0.0.1")
     kafka_controller_port: int = Field(
@@ -50,7 +53,20 @@ class Settings(BaseSettings):
     api_workers: int = Field(default=2, ge=1, le=64, description="gunicorn worker processes of the intake")
     api_threads: int = Field(default=16, ge=1, le=512, description="threads of each gunicorn worker")
     ack_timeout_seconds: float = Field(default=5.0, gt=0, le=60, description="longest wait for the acknowledgement")
-    legacy_routes: bool = Field(default=True, description="serve the 2019 routes /purchase/<item> and /join_a_guild")
+    api_keys_file: str = Field(
+        default="", description="file of the games' API keys, read again when it changes; empty = no key is asked for"
+    )
+    api_key: SecretStr = Field(default=SecretStr(""), description="API key the generator sends; empty = none")
+    api_events_per_second: int = Field(
+        default=0, ge=0, description="events per second that each API key may send; 0 = as many as it likes"
+    )
+    api_trusted_proxies: str = Field(
+        default="", description="addresses or networks whose X-Forwarded-Host is obeyed, comma-separated; empty = none"
+    )
+    legacy_routes: bool | None = Field(
+        default=None,
+        description="serve the 2019 routes, which take no key; empty = only while no API key is asked for",
+    )
     # decoded here, not by the source, which would stop at the first text that is no JSON and name nothing else
     items: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
         default=("sword", "shield", "helmet", "knife", "gauntlets"),
@@ -94,6 +110,11 @@ class Settings(BaseSettings):
     def intake_url(self) -> str:
         """Root URL of the intake, without a trailing slash."""
         return (self.api_url or f"http://127.0.0.1:{self.api_port}").rstrip("/")
+
+    @property
+    def serves_legacy_routes(self) -> bool:
+        """Whether the 2019 routes are served: as set; unset, they are, unless API keys guard the others."""
+        return not self.api_keys_file if self.legacy_routes is None else self.legacy_routes
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from daybook.java import java_home
 from daybook.lake_names import CATALOG
 from daybook.settings import Settings
@@ -35,6 +37,8 @@ def package_dir(name: str) -> Path:
 
 def _text(value: Any) -> str:
     """A setting as an environment variable holds it."""
+    if value is None:
+        return ""
     if isinstance(value, tuple):
         return json.dumps(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -78,7 +82,10 @@ def stack_environment(settings: Settings) -> dict[str, str]:
         f"PYICEBERG_CATALOG__{CATALOG.upper()}__WAREHOUSE": settings.warehouse,
     }
     environment |= {
-        f"DAYBOOK_{name.upper()}": _text(getattr(settings, name)) for name in sorted(settings.model_fields_set)
+        f"DAYBOOK_{name.upper()}": _text(value)
+        for name in sorted(settings.model_fields_set)
+        # a secret stays in the environment it came from, which the parts inherit; `daybook env` prints this one
+        if not isinstance(value := getattr(settings, name), SecretStr)
     }
     return environment | {"DAYBOOK_HOME": str(settings.home)}
 

@@ -50,7 +50,7 @@ def init_app(app: Flask, settings: Settings, producer: EventProducer) -> None:
     app.wsgi_app = HostIsData(app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented place for middleware
     app.register_blueprint(_health(producer))
     app.register_blueprint(_events(settings, producer))
-    if settings.legacy_routes:
+    if settings.serves_legacy_routes:
         app.register_blueprint(_routes_of_2019(settings, producer))
 
 
