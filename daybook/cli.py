@@ -19,6 +19,8 @@ COMMANDS: dict[str, str] = {
     "env": "daybook.stack.commands:env",
     "demo": "daybook.demo:demo",
     "generate": "event_generator.command:generate",
+    "api-key": "game_api.access:api_key",
+    "contracts": "game_api.contracts:contracts",
     "status": "daybook.reading:status",
     "answer": "daybook.reading:answer",
 }

@@ -13,11 +13,21 @@ import ipaddress
 import json
 import re
 import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    WithJsonSchema,
+)
 
 SCHEMA_VERSION: Literal[1] = 1
 """Written into every event; raised when a field is added."""
@@ -130,11 +140,32 @@ def _moment_text(value: Any) -> Any:
     return value
 
 
-Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS, strict=True), AfterValidator(_clean_text)]
-Host = Annotated[
-    str, Field(max_length=MAX_RAW_HOST_CHARACTERS, strict=True, examples=["user53.att.com"]), AfterValidator(clean_host)
+# the patterns are for the exported schema, as near as a pattern comes; the validators decide and name what is wrong
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_NAME_CHARACTERS, strict=True),
+    AfterValidator(_clean_text),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_NAME_CHARACTERS,
+            "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$",
+        }
+    ),
 ]
-Moment = Annotated[AwareDatetime, BeforeValidator(_moment_text), AfterValidator(_utc)]
+Host = Annotated[
+    str,
+    Field(max_length=MAX_RAW_HOST_CHARACTERS, strict=True),
+    AfterValidator(clean_host),
+    WithJsonSchema({"type": "string", "maxLength": MAX_RAW_HOST_CHARACTERS, "format": "host-or-address"}),
+]
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_moment_text),
+    AfterValidator(_utc),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": r"^(19[7-9]\d|[2-9]\d{3})-"}),
+]
 
 
 def _whole_number(value: Any) -> Any:
@@ -156,7 +187,11 @@ class _Event(BaseModel):
     user_id: Name | None = Field(
         default=None, description="the player; if absent, the first label of the host", examples=["user53"]
     )
-    host: Host | None = Field(default=None, description="the client's host name; if absent, the request's Host header")
+    host: Host | None = Field(
+        default=None,
+        description="the client's host name or address, IDN and port allowed; if absent, the request's Host header",
+        examples=["user53.att.com"],
+    )
     occurred_at: Moment | None = Field(
         default=None,
         description="when it happened, RFC 3339 with a time zone; decides the event's day. Absent: the time of receipt",
@@ -211,6 +246,41 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 }
 """One event of each type, as a client would send it."""
 
+
+def event_schema(items: Sequence[str], ref_template: str = "#/$defs/{model}") -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of an event as a client sends it.
+
+    Args:
+        items: the catalogue of what can be bought.
+        ref_template: how a definition is referred to.
+    """
+    schema = client_event.json_schema(ref_template=ref_template)
+    schema["$defs"]["PurchaseItem"]["properties"]["item"]["enum"] = list(items)
+    return schema
+
+
+def record_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a record's value in Kafka, derived from :data:`RECORD_FIELDS`."""
+    kinds: dict[str, dict[str, Any]] = {
+        "string": {"type": "string"},
+        "int": {"type": "integer"},
+        "timestamp": {"type": "string", "format": "date-time", "description": "UTC, with microseconds and Z"},
+    }
+    properties = {
+        name: {**kinds[kind], "type": [kinds[kind]["type"], "null"]} if name in NULLABLE_FIELDS else kinds[kind]
+        for name, kind in RECORD_FIELDS
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Record",
+        "description": "The value of a record in Kafka: every field is there, nulls written out.",
+        "type": "object",
+        "properties": properties,
+        "required": [name for name, _ in RECORD_FIELDS],
+        "additionalProperties": False,
+    }
+
+
 RECORD_FIELDS: tuple[tuple[str, str], ...] = (
     ("event_id", "string"),
     ("event_type", "string"),
@@ -224,6 +294,9 @@ RECORD_FIELDS: tuple[tuple[str, str], ...] = (
     ("schema_version", "int"),
 )
 """The fields of a record in Kafka, in order, with their Spark SQL types. All times are UTC."""
+
+NULLABLE_FIELDS = frozenset({"item", "guild", "user_agent"})
+"""Those of them that can be null."""
 
 SPARK_SCHEMA = ", ".join(f"{name} {kind}" for name, kind in RECORD_FIELDS)
 """Spark DDL of a record's JSON value."""

@@ -145,6 +145,11 @@ class Settings(BaseSettings):
         return self.home / "reports"
 
     @property
+    def api_state_dir(self) -> Path:
+        """Folder of what the intake's workers share while they run: metrics and limits."""
+        return self.home / f"api-{self.api_port}"
+
+    @property
     def logs_dir(self) -> Path:
         """Folder of the embedded stack's logs, one file for each part."""
         return self.home / "logs"

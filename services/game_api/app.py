@@ -6,7 +6,8 @@ from flask import Flask
 
 from daybook.settings import Settings
 from daybook.settings import settings as settings_of_this_process
-from game_api import logs, problems, routes
+from game_api import access, hosts, logs, metrics, openapi, problems, routes
+from game_api.limits import EventLimit
 from game_api.producer import EventProducer
 
 PRODUCER = "daybook_producer"
@@ -28,7 +29,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or settings_of_this_process()
     app = Flask("game_api", static_folder=None)
     producer = app.extensions[PRODUCER] = EventProducer(settings)
+    limit = EventLimit(settings.api_state_dir / "limits", settings.api_events_per_second)
+    hosts.init_app(app, settings)
     logs.init_app(app)
     problems.init_app(app)
-    routes.init_app(app, settings, producer)
+    metrics.init_app(app, producer.queue_depth)
+    access.init_app(app, settings)
+    routes.init_app(app, settings, producer, limit)
+    openapi.init_app(app, settings)
     return app

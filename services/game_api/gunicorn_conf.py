@@ -5,18 +5,30 @@ All that differs between installations comes from the settings. Gunicorn writes 
 
 from __future__ import annotations
 
+import logging
+import os
+import shutil
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from daybook.settings import settings
-from game_api.app import PRODUCER
 from game_api.logs import LOGGING
 
 _settings = settings()
 
-bind = f"127.0.0.1:{_settings.api_port}"
+# what workers share lies in files; those of the intake that ran here before are nobody's
+shutil.rmtree(_settings.api_state_dir, ignore_errors=True)
+_metrics_dir = _settings.api_state_dir / "metrics"
+_metrics_dir.mkdir(parents=True)
+# prometheus_client looks at this when it is imported, so it is set before anything imports it
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics_dir)
+
+# without a key anybody could write into the game's record: then it is reached from this machine alone
+_host = _settings.api_host if _settings.api_keys_file else "127.0.0.1"
+bind = f"[{_host}]:{_settings.api_port}" if ":" in _host else f"{_host}:{_settings.api_port}"
 workers = _settings.api_workers
-worker_class = "gthread"
+worker_class = "game_api.worker.DeadlineWorker"
 threads = _settings.api_threads
 # above the longest wait for an acknowledgement: a stop lets every request under way be answered
 graceful_timeout = int(_settings.ack_timeout_seconds) + 5
@@ -35,8 +47,40 @@ forwarded_allow_ips = ""
 forwarder_headers = ""
 
 
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give the worker the lowest free place; a worker that takes a dead one's place goes on with its counts."""
+    taken = {other.place for other in server.WORKERS.values()}
+    worker.place = next(place for place in count(1) if place not in taken)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Keep the worker's metrics under its place, not its pid: as many files as workers, however many were killed."""
+    from prometheus_client import values
+
+    values.ValueClass = values.MultiProcessValue(lambda: worker.place)  # type: ignore[no-untyped-call]
+
+
+def on_starting(server: Any) -> None:
+    """Say who may reach the intake."""
+    log = logging.getLogger("game_api")
+    if not _settings.api_keys_file:
+        log.warning(
+            "no API key is asked for (DAYBOOK_API_KEYS_FILE is not set): listening on loopback alone, port %s",
+            _settings.api_port,
+        )
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Drop a dead worker's gauges from the metrics; its counts stay."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.place)  # type: ignore[no-untyped-call]
+
+
 def worker_exit(server: Any, worker: Any) -> None:
     """Flush the worker's producer; ``worker.wsgi`` is missing when the application could not be loaded."""
+    from game_api.app import PRODUCER
+
     application = getattr(worker, "wsgi", None)
     if application is not None:
         application.extensions[PRODUCER].close()

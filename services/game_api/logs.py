@@ -6,14 +6,21 @@ No player data is logged: no host, no user, no address, no body; events are name
 from __future__ import annotations
 
 import logging
+import re
+import time
+from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
 import structlog
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 from structlog.typing import Processor
 
 REQUEST_ID_HEADER = "X-Request-Id"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_log = structlog.get_logger(__name__)
 
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -94,11 +101,24 @@ def init_app(app: Flask) -> None:
 
     @app.before_request
     def name_request() -> None:
-        g.request_id = str(uuid4())
+        # a caller's own id is kept if it can stand in a log and a header as it is
+        given = request.headers.get(REQUEST_ID_HEADER, "")
+        g.request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid4())
+        g.started_at = time.perf_counter()
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
     @app.after_request
-    def tell_request_id(response: Response) -> Response:
+    def tell_request(response: Response) -> Response:
         response.headers[REQUEST_ID_HEADER] = g.request_id
+        # what went well is counted by the metrics; a line for each would be most of the log and say nothing
+        if response.status_code >= HTTPStatus.BAD_REQUEST or "refused" in g.get("verdicts", {}):
+            _log.info(
+                "request refused",
+                status=response.status_code,
+                route=request.url_rule.rule if request.url_rule is not None else None,
+                duration_ms=round((time.perf_counter() - g.started_at) * 1000, 1),
+                game=g.get("game"),
+                **g.get("verdicts", {}),
+            )
         return response

@@ -6,8 +6,10 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from flask import Flask, Response, json
+from flask import Flask, Response, g, json
 from werkzeug.exceptions import HTTPException
+
+from game_api.answers import Problem
 
 RETRY_AFTER_SECONDS = 1
 """Told with every 503: the circuit looks for the broker about twice a second."""
@@ -23,7 +25,14 @@ def problem(status: int, detail: str, **members: Any) -> Response:
         detail: one sentence for the developer who reads it.
         members: further members of the JSON object, for example ``errors``.
     """
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
+    body = Problem(
+        type="about:blank",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        request_id=g.request_id,
+        **members,  # type: ignore[typeddict-item]  # its callers give members of the type
+    )
     response = Response(json.dumps(body) + "\n", status=status, mimetype="application/problem+json")
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
@@ -37,7 +46,7 @@ def init_app(app: Flask) -> None:
     def from_werkzeug(error: HTTPException) -> Response:
         response = problem(error.code or 500, error.description or "")
         for name, value in error.get_headers():
-            if name == "Allow":
+            if name in {"Allow", "Retry-After"}:
                 response.headers[name] = value
         return response
 

@@ -21,9 +21,12 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from daybook.settings import Settings
+from game_api import metrics
 
 LINGER_MS: Final = 5
 """How long librdkafka gathers events into one request: a batch goes out whole, a single event waits 5 ms."""
+QUEUE_MAX_MESSAGES: Final = 50_000
+QUEUE_MAX_KBYTES: Final = 64 * 1024
 PROBE_TIMEOUT_SECONDS: Final = 0.8
 """Longest wait for metadata; a broker on the same network answers in milliseconds."""
 PROBE_PAUSE_SECONDS: Final = 0.4
@@ -79,6 +82,7 @@ class EventProducer:
             reached the topic: sending it again with the same event id is harmless.
         """
         batch = _Batch(len(records))
+        started_at = time.perf_counter()
         with self._lock:
             if self._away or self._stopping.is_set():
                 return batch.receipts()
@@ -103,8 +107,15 @@ class EventProducer:
                 self._waiting.discard(batch)
         receipts = batch.receipts()
         if any(receipt is None for receipt in receipts):
-            self._delivery_failed("no acknowledgement in time")
+            self._delivery_failed("NO_ACKNOWLEDGEMENT_IN_TIME")
+        else:
+            metrics.ACKNOWLEDGEMENT.observe(time.perf_counter() - started_at)
         return receipts
+
+    def queue_depth(self) -> int:
+        """How many events are on their way to the broker."""
+        client = self._client
+        return 0 if client is None else len(client)
 
     def is_ready(self) -> bool:
         """Whether broker and topic answered within the last second; asks them, for at most a second, if unknown."""
@@ -145,6 +156,9 @@ class EventProducer:
                 "acks": "all",
                 "enable.idempotence": True,
                 "linger.ms": LINGER_MS,
+                # what waits for a slow broker is bounded; beyond it events are refused at once, as unavailable
+                "queue.buffering.max.messages": QUEUE_MAX_MESSAGES,
+                "queue.buffering.max.kbytes": QUEUE_MAX_KBYTES,
                 # nothing is delivered long after its request was told that it was not
                 "message.timeout.ms": int(self._settings.ack_timeout_seconds * 1000),
                 # the default backs off to 10 s, which would be the time to recover
@@ -168,6 +182,7 @@ class EventProducer:
 
     def _on_error(self, error: KafkaError) -> None:
         """Librdkafka's own findings: a fatal one needs a new client, the others are looked into by the watcher."""
+        metrics.BROKER_ERRORS.labels(error.name()).inc()
         if error.fatal():
             with self._lock:
                 _log.error("producer replaced after a fatal error", error=error.name())
@@ -175,6 +190,7 @@ class EventProducer:
         self._doubt.set()
 
     def _delivery_failed(self, reason: str) -> None:
+        metrics.BROKER_ERRORS.labels(reason).inc()
         if not self._last_delivery_failed:
             _log.warning("delivery failed", reason=reason)
         self._last_delivery_failed = True
@@ -210,6 +226,7 @@ class EventProducer:
             if away != self._away:
                 _log.warning("broker away: circuit open" if away else "broker back: circuit closed")
             self._away = away
+            metrics.CIRCUIT_OPEN.set(away)
             given_up = list(self._waiting) if away else []
         for batch in given_up:
             batch.done.set()

@@ -2,56 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import structlog
-from flask import Blueprint, Flask, Response, json, request
-from werkzeug.exceptions import MethodNotAllowed, RequestEntityTooLarge
+from flask import Blueprint, Flask, Response, g, json, request
+from werkzeug.exceptions import ClientDisconnected, MethodNotAllowed, RequestEntityTooLarge
 
 from daybook.contract import JoinGuild, PurchaseItem, clean_host, complete, encode
 from daybook.settings import Settings
+from game_api import hosts, metrics
+from game_api.answers import EventVerdict, FieldError, Verdicts
+from game_api.limits import EventLimit, sender
 from game_api.problems import RETRY_AFTER_SECONDS, problem
 from game_api.producer import EventProducer, Receipt
-from game_api.validation import MAX_BODY_BYTES, BadBody, FieldError, Refused, check_event, check_key, parse_body
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-RAW_HOST = "daybook.raw_host"
-"""WSGI key of the Host header as it came."""
-
-_log = structlog.get_logger(__name__)
-
-
-class HostIsData:
-    """Takes the Host header out of Flask's sight: here it names the player's provider, it does not route.
-
-    Flask answers 404 to a Host that cannot be a server's name; whether it is a player's host is the contract's say.
-    """
-
-    def __init__(self, application: WSGIApplication) -> None:
-        self._application = application
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Serve one request."""
-        environ[RAW_HOST] = environ.get("HTTP_HOST", "")
-        environ["HTTP_HOST"] = "localhost"
-        return self._application(environ, start_response)
+from game_api.validation import (
+    MAX_BODY_BYTES,
+    BadBody,
+    Refused,
+    check_event,
+    check_host,
+    check_key,
+    parse_body,
+    parse_lines,
+    unpack,
+)
 
 
-def init_app(app: Flask, settings: Settings, producer: EventProducer) -> None:
+def init_app(app: Flask, settings: Settings, producer: EventProducer, limit: EventLimit) -> None:
     """Register the routes that the settings ask for."""
     # one more than is taken: of a body without a length Flask silently cuts off what is over its limit
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
     app.json.sort_keys = False  # type: ignore[attr-defined]  # answers read in the order they are written
-    app.wsgi_app = HostIsData(app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented place for middleware
     app.register_blueprint(_health(producer))
-    app.register_blueprint(_events(settings, producer))
+    app.register_blueprint(_events(settings, producer, limit))
     if settings.serves_legacy_routes:
-        app.register_blueprint(_routes_of_2019(settings, producer))
+        app.register_blueprint(_routes_of_2019(settings, producer, limit))
 
 
 def _health(producer: EventProducer) -> Blueprint:
@@ -70,46 +57,54 @@ def _health(producer: EventProducer) -> Blueprint:
     return health
 
 
-def _events(settings: Settings, producer: EventProducer) -> Blueprint:
+def _events(settings: Settings, producer: EventProducer, limit: EventLimit) -> Blueprint:
     events = Blueprint("events", __name__)
 
     @events.post("/events")
     def post_events() -> Response:
         try:
-            values = _with_key(parse_body(_json_body()))
+            values = _with_key(_values())
         except BadBody as bad:
             errors = [FieldError(field=bad.field, message=bad.detail)]
             return problem(bad.status, f"{bad.field} {bad.detail}", errors=errors)
-        checked: list[PurchaseItem | JoinGuild | Refused] = []
-        for value in values:
-            try:
-                checked.append(check_event(value, items=settings.items, request_host=_raw_host()))
-            except Refused as refused:
-                checked.append(refused)
+        limit.spend(sender(), len(values))
+        checked = [_checked(value, settings) for value in values]
         receipts = iter(_produce(producer, [event for event in checked if not isinstance(event, Refused)]))
-        return _answer([(event, None if isinstance(event, Refused) else next(receipts)) for event in checked])
+        outcomes = [(event, None if isinstance(event, Refused) else next(receipts)) for event in checked]
+        verdicts = [_verdict(index, *outcome) for index, outcome in enumerate(outcomes)]
+        for value, verdict in zip(values, verdicts, strict=True):
+            metrics.count_event(value.get("event_type") if isinstance(value, dict) else None, verdict["status"])
+        return _answer(verdicts)
 
     return events
 
 
-def _answer(outcomes: list[tuple[PurchaseItem | JoinGuild | Refused, Receipt | None]]) -> Response:
+def _checked(value: Any, settings: Settings) -> PurchaseItem | JoinGuild | Refused:
+    if isinstance(value, Refused):
+        return value
+    try:
+        return check_event(value, items=settings.items)
+    except Refused as refused:
+        return refused
+
+
+def _verdict(index: int, event: PurchaseItem | JoinGuild | Refused, receipt: Receipt | None) -> EventVerdict:
+    if isinstance(event, Refused):
+        refused = EventVerdict(index=index, status="refused", errors=event.errors)
+        return refused if event.event_id is None else {"event_id": event.event_id, **refused}
+    event_id = str(event.event_id)
+    if receipt is None:
+        return EventVerdict(index=index, event_id=event_id, status="unavailable")
+    return EventVerdict(
+        index=index, event_id=event_id, status="accepted", partition=receipt.partition, offset=receipt.offset
+    )
+
+
+def _answer(verdicts: list[EventVerdict]) -> Response:
     """Tell the fate of each event, and of the request as a whole by its status."""
-    rows: list[dict[str, Any]] = []
-    for index, (event, receipt) in enumerate(outcomes):
-        row: dict[str, Any] = {"index": index}
-        if not isinstance(event, Refused) or event.event_id is not None:
-            row["event_id"] = str(event.event_id)
-        if isinstance(event, Refused):
-            row |= {"status": "refused", "errors": event.errors}
-        elif receipt is None:
-            row |= {"status": "unavailable"}
-        else:
-            row |= {"status": "accepted", "partition": receipt.partition, "offset": receipt.offset}
-        rows.append(row)
-    count = {status: sum(row["status"] == status for row in rows) for status in ("accepted", "refused", "unavailable")}
-    body = {"accepted": count["accepted"], "refused": count["refused"], "events": rows}
-    if count["refused"]:  # what the broker did not take is told by the producer, once and not for every request
-        _log.info("events refused", **count)
+    count = Counter(verdict["status"] for verdict in verdicts)
+    body = Verdicts(accepted=count["accepted"], refused=count["refused"], events=verdicts)
+    g.verdicts = dict(count)
     if count["unavailable"]:
         return problem(
             503, "not every event was acknowledged by the broker; send them again with the same event_id", **body
@@ -123,7 +118,7 @@ def _answer(outcomes: list[tuple[PurchaseItem | JoinGuild | Refused, Receipt | N
     )
 
 
-def _routes_of_2019(settings: Settings, producer: EventProducer) -> Blueprint:
+def _routes_of_2019(settings: Settings, producer: EventProducer, limit: EventLimit) -> Blueprint:
     """The course project's routes, as ApacheBench drives them: no body, the player in the Host header, a line back."""
     routes = Blueprint("routes_of_2019", __name__)
 
@@ -141,13 +136,16 @@ def _routes_of_2019(settings: Settings, producer: EventProducer) -> Blueprint:
         if request.method == "HEAD":  # Flask adds it to every GET, and looking must not buy
             raise MethodNotAllowed(["GET", "POST"])
         try:
+            check_host(hosts.raw_host())
             [value] = _with_key([value])
-            event = check_event(value, items=settings.items, request_host=_raw_host())
+            event = check_event(value, items=settings.items)
         except BadBody as bad:
             return _line(f"{bad.field} {bad.detail}.", bad.status)
         except Refused as refused:
             return _line("; ".join(f"{error['field']} {error['message']}" for error in refused.errors) + ".", 400)
+        limit.spend(sender(), 1)
         [receipt] = _produce(producer, [event])
+        metrics.count_event(event.event_type, "unavailable" if receipt is None else "accepted")
         if receipt is None:
             return _line("Not taken: the broker does not answer. Try again.", 503)
         return _line(done, 200)
@@ -167,9 +165,8 @@ def _produce(producer: EventProducer, events: list[PurchaseItem | JoinGuild]) ->
     if not events:
         return []
     received_at = datetime.now(UTC)
-    # a Host that is not one was refused by check_event for every event that needs it
-    request_host = clean_host(_raw_host()) if any(event.host is None for event in events) else ""
-    user_agent = _as_utf8(request.environ.get("HTTP_USER_AGENT"), errors="replace")
+    request_host = clean_host(hosts.raw_host())
+    user_agent = hosts.as_utf8(request.environ.get("HTTP_USER_AGENT"), errors="replace")
     records = []
     for event in events:
         record = complete(event, received_at=received_at, request_host=request_host, user_agent=user_agent)
@@ -177,24 +174,42 @@ def _produce(producer: EventProducer, events: list[PurchaseItem | JoinGuild]) ->
     return producer.send(records)
 
 
-def _json_body() -> bytes:
-    """The request's body, bounded.
+def _values() -> list[Any]:
+    """The request's events as decoded JSON; an unreadable line of many is :class:`Refused`.
 
     Raises:
-        BadBody: not declared as plain JSON, or too large.
+        BadBody: nothing of the request can be taken.
     """
+    check_host(hosts.raw_host())
+    is_lines = request.mimetype == "application/x-ndjson"
     charset = request.mimetype_params.get("charset", "utf-8").lower()
-    if request.mimetype != "application/json" or charset not in {"utf-8", "utf8"}:
-        raise BadBody("must be application/json in UTF-8", field="Content-Type", status=415)
-    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise BadBody("must be absent: a compressed body is not taken", field="Content-Encoding", status=415)
+    if not (is_lines or request.mimetype == "application/json") or charset not in {"utf-8", "utf8"}:
+        raise BadBody("must be application/json or application/x-ndjson in UTF-8", field="Content-Type", status=415)
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in {"identity", "gzip"}:
+        raise BadBody("must be gzip or absent", field="Content-Encoding", status=415)
+    raw = unpack(_body()) if encoding == "gzip" else _body()
+    return parse_lines(raw) if is_lines else parse_body(raw)
+
+
+def _body() -> bytes:
+    """The request's body as it came.
+
+    Raises:
+        BadBody: it is too large, or the client stopped sending before its end.
+    """
+    late = BadBody("did not arrive whole in time; nothing was taken", status=408)
     too_large = BadBody(f"is over {MAX_BODY_BYTES} bytes; send fewer events at once", status=413)
     try:
         raw = request.get_data(cache=False)
     except RequestEntityTooLarge:
         raise too_large from None
+    except (ClientDisconnected, OSError):
+        raise late from None
     if len(raw) > MAX_BODY_BYTES:
         raise too_large
+    if request.content_length is not None and len(raw) < request.content_length:
+        raise late  # the worker has stopped listening to this client
     return raw
 
 
@@ -214,12 +229,3 @@ def _with_key(values: list[Any]) -> list[Any]:
     if isinstance(value, dict) and str(value.setdefault("event_id", key)).lower() != key:
         raise BadBody("is not the event's event_id", field="Idempotency-Key")
     return [value]
-
-
-def _raw_host() -> str:
-    return _as_utf8(request.environ[RAW_HOST]) or ""
-
-
-def _as_utf8(header: str | None, errors: str = "backslashreplace") -> str | None:
-    """A header's text: WSGI hands bytes over as Latin-1."""
-    return None if header is None else header.encode("latin-1").decode("utf-8", errors)

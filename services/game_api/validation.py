@@ -6,26 +6,21 @@ Whatever is sent ends in one of the two errors below, never in another exception
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Collection
-from typing import Any, NoReturn, TypedDict
+from typing import Any, NoReturn
 from uuid import UUID
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from daybook.contract import EVENT_TYPES, JoinGuild, PurchaseItem, clean_host, client_event
+from game_api.answers import FieldError
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_EVENTS_PER_REQUEST = 1000
 MAX_ERRORS_PER_EVENT = 20
 MAX_ERROR_CHARACTERS = 200
-
-
-class FieldError(TypedDict):
-    """One thing that is wrong with an event."""
-
-    field: str
-    message: str
 
 
 class BadBody(Exception):
@@ -47,6 +42,47 @@ class Refused(Exception):
         self.event_id = event_id
 
 
+def unpack(raw: bytes) -> bytes:
+    """A gzip body unpacked; never more than :data:`MAX_BODY_BYTES` is held.
+
+    Raises:
+        BadBody: it is not one whole gzip member, or holds more than that.
+    """
+    member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        body = member.decompress(raw, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        raise BadBody("is gzip, and the body is not", field="Content-Encoding") from None
+    if len(body) > MAX_BODY_BYTES:
+        raise BadBody(f"unpacks to more than {MAX_BODY_BYTES} bytes; send fewer events at once", status=413)
+    if not member.eof:
+        raise BadBody("is gzip, and the body ends early", field="Content-Encoding")
+    if member.unused_data:
+        raise BadBody("is gzip, and the body goes on after its end", field="Content-Encoding")
+    return body
+
+
+def parse_lines(raw: bytes) -> list[Any]:
+    """The JSON values of a body with one object a line; blank lines are left out.
+
+    A line that cannot be read is :class:`Refused` by itself: it does not take the others with it.
+
+    Raises:
+        BadBody: there is no event, or more than :data:`MAX_EVENTS_PER_REQUEST`.
+    """
+    lines = [line for line in raw.split(b"\n") if line.strip()]
+    _check_number(len(lines))
+    return [_line_value(line) for line in lines]
+
+
+def _line_value(line: bytes) -> Any:
+    try:
+        return _decoded(line)
+    except BadBody as bad:
+        field = "event" if bad.field == "body" else bad.field
+        return Refused([FieldError(field=field, message=bad.detail)])
+
+
 def parse_body(raw: bytes) -> list[Any]:
     """The JSON values of a body: of the array's elements, or of the one object.
 
@@ -57,8 +93,22 @@ def parse_body(raw: bytes) -> list[Any]:
         BadBody: it is not JSON in UTF-8, holds NaN, an infinity or a name twice in one object, or has no events or
             more than :data:`MAX_EVENTS_PER_REQUEST`.
     """
+    value = _decoded(raw)
+    events = value if isinstance(value, list) else [value]
+    _check_number(len(events))
+    return events
+
+
+def _check_number(events: int) -> None:
+    if not events:
+        raise BadBody("holds no event; send at least one")
+    if events > MAX_EVENTS_PER_REQUEST:
+        raise BadBody(f"holds {events} events; send at most {MAX_EVENTS_PER_REQUEST}", status=413)
+
+
+def _decoded(raw: bytes) -> Any:
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_number)
+        return json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_number)
     except UnicodeDecodeError as error:
         raise BadBody(f"is not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
@@ -67,12 +117,6 @@ def parse_body(raw: bytes) -> list[Any]:
         raise BadBody("is nested too deeply; an event is a flat object") from None
     except ValueError:  # an integer of thousands of digits, refused by Python before it costs time
         raise BadBody("holds a number that is too long") from None
-    events = value if isinstance(value, list) else [value]
-    if not events:
-        raise BadBody("is an empty array; send at least one event")
-    if len(events) > MAX_EVENTS_PER_REQUEST:
-        raise BadBody(f"holds {len(events)} events; send at most {MAX_EVENTS_PER_REQUEST}", status=413)
-    return events
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -90,13 +134,24 @@ def _no_number(name: str) -> NoReturn:
     raise BadBody(f"holds {name}, which is not JSON")
 
 
-def check_event(value: Any, *, items: Collection[str], request_host: str) -> PurchaseItem | JoinGuild:
+def check_host(raw: str) -> None:
+    """See that the host a request names is one, whether or not an event will need it.
+
+    Raises:
+        BadBody: it is not a host name, an address, or empty.
+    """
+    try:
+        clean_host(raw)
+    except ValueError as error:
+        raise BadBody(str(error), field="Host") from None
+
+
+def check_event(value: Any, *, items: Collection[str]) -> PurchaseItem | JoinGuild:
     """A client's event as the contract has it.
 
     Args:
         value: one decoded JSON value.
         items: the catalogue of what can be bought.
-        request_host: the request's Host header as it came, used by an event that names no host.
 
     Raises:
         Refused: names each wrong field.
@@ -108,16 +163,9 @@ def check_event(value: Any, *, items: Collection[str], request_host: str) -> Pur
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)[:MAX_ERRORS_PER_EVENT]
         raise Refused([_field_error(detail, value) for detail in details], _readable_id(value)) from None
-    errors = []
     if event.item is not None and event.item not in items:
-        errors.append(FieldError(field="item", message=f"is not in the catalogue: {', '.join(items)}"))
-    if event.host is None:
-        try:
-            clean_host(request_host)
-        except ValueError as error:
-            errors.append(FieldError(field="host", message=f"is absent, and the Host header {error}"))
-    if errors:
-        raise Refused(errors, str(event.event_id) if "event_id" in value else None)
+        unknown = FieldError(field="item", message=f"is not in the catalogue: {', '.join(items)}")
+        raise Refused([unknown], str(event.event_id) if "event_id" in value else None)
     return event
 
 

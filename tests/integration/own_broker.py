@@ -94,10 +94,11 @@ class OwnBroker(_Process):
 class OwnIntake(_Process):
     """The intake under gunicorn, as the product starts it."""
 
-    def __init__(self, settings: Settings, **environment: str) -> None:
+    def __init__(self, settings: Settings, *, timeout_seconds: float = 30, **environment: str) -> None:
         settings.home.mkdir(parents=True, exist_ok=True)
         super().__init__(settings.home / "own-intake.log")
         self.settings = settings
+        self._timeout_seconds = timeout_seconds
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("DAYBOOK_")},
             "DAYBOOK_HOME": str(settings.home),
@@ -112,7 +113,11 @@ class OwnIntake(_Process):
         configuration = REPOSITORY / "services" / "game_api" / "gunicorn_conf.py"
         gunicorn = str(Path(sys.executable).with_name("gunicorn"))
         self._spawn([gunicorn, "-c", str(configuration), "game_api.app:create_app()"], self._environment)
-        until(lambda: self.status("/health/live") == 200, f"intake up; see {self.log}", 30)
+        try:
+            until(lambda: self.status("/health/live") == 200, f"intake up; see {self.log}", self._timeout_seconds)
+        except AssertionError:
+            self.kill()
+            raise
         return self
 
     def status(self, path: str) -> int:

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from daybook.contract import (
@@ -23,9 +24,12 @@ from daybook.contract import (
     client_event,
     complete,
     encode,
+    event_schema,
     moment_text,
+    record_schema,
 )
 
+ITEMS = ("sword", "knife")
 NOW = datetime(2026, 5, 3, 18, 21, 8, tzinfo=UTC)
 SWORD: dict[str, Any] = {"event_type": "purchase_item", "item": "sword"}
 
@@ -217,6 +221,19 @@ def test_moments_sort_as_text(moment: datetime) -> None:
     assert (moment_text(moment) < moment_text(NOW)) == (moment < NOW)
 
 
-def test_the_contract_can_be_told_as_json_schema() -> None:
-    schema = client_event.json_schema()
-    assert {name for name in schema["discriminator"]["mapping"]} == set(EVENT_TYPES)
+def test_every_example_is_an_event_by_the_exported_schema() -> None:
+    schema = Draft202012Validator(event_schema(ITEMS))
+    for value in EXAMPLES.values():
+        schema.validate(value)
+    assert set(event_schema(ITEMS)["discriminator"]["mapping"]) == set(EVENT_TYPES)
+    assert not schema.is_valid({**EXAMPLES["purchase_item"], "item": "spoon"})
+    assert not schema.is_valid({**EXAMPLES["purchase_item"], "guild": "wolves"})
+
+
+@given(purchases | guild_joins, st.text(max_size=400) | st.none())
+def test_every_record_is_one_by_the_exported_schema(value: dict[str, Any], user_agent: str | None) -> None:
+    event = client_event.validate_python(value)
+    record = complete(event, received_at=NOW, request_host="", user_agent=user_agent)
+    Draft202012Validator(record_schema()).validate(json.loads(encode(record)))
+    for name in RECORD_FIELDS:
+        assert not Draft202012Validator(record_schema()).is_valid({k: v for k, v in record.items() if k != name[0]})

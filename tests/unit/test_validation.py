@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from game_api.validation import MAX_ERRORS_PER_EVENT, BadBody, Refused, check_event, parse_body
+from game_api.validation import (
+    MAX_BODY_BYTES,
+    MAX_ERRORS_PER_EVENT,
+    BadBody,
+    Refused,
+    check_event,
+    check_host,
+    parse_body,
+    parse_lines,
+    unpack,
+)
 
 ITEMS = ("sword", "knife")
 
 
-def refusal(value: Any, request_host: str = "user1.att.com") -> Refused:
+def refusal(value: Any) -> Refused:
     with pytest.raises(Refused) as refused:
-        check_event(value, items=ITEMS, request_host=request_host)
+        check_event(value, items=ITEMS)
     json.dumps(refused.value.errors).encode()  # can be answered
     return refused.value
 
@@ -86,10 +97,60 @@ def test_a_refusal_carries_the_event_id_if_there_is_one() -> None:
     assert refusal({"event_type": "what", "event_id": [5]}).event_id is None
 
 
-def test_the_host_header_matters_only_to_an_event_that_names_no_host() -> None:
-    assert [error["field"] for error in refusal({"event_type": "join_guild"}, request_host="<x>").errors] == ["host"]
-    event = check_event({"event_type": "join_guild", "host": "user1.att.com"}, items=ITEMS, request_host="<x>")
-    assert event.host == "user1.att.com"
+@pytest.mark.parametrize("host", ["<x>", "a b", "a..b", "a,b", "-a", "a" * 2000, "\x00", "user1.att.com, b"])
+def test_a_request_whose_host_is_none_is_refused_as_a_whole(host: str) -> None:
+    with pytest.raises(BadBody) as refused:
+        check_host(host)
+    assert (refused.value.field, refused.value.status) == ("Host", 400)
+
+
+@pytest.mark.parametrize("host", ["", "user1", "User1.ATT.com:5000", "203.0.113.9", "[2001:db8::1]:80", "ü.example"])
+def test_names_addresses_and_no_host_at_all_are_taken(host: str) -> None:
+    check_host(host)
+
+
+class TestLines:
+    def test_a_line_is_an_event_and_blank_lines_are_none(self) -> None:
+        assert parse_lines(b'{"a": 1}\r\n\n  \n{"b": 2}') == [{"a": 1}, {"b": 2}]
+
+    @pytest.mark.parametrize("broken", [b"{", b"\xff", b"NaN", b"[" * 100_000, b'{"a": 1, "a": 2}'], ids=range(5))
+    def test_a_line_that_cannot_be_read_is_refused_by_itself(self, broken: bytes) -> None:
+        first, second = parse_lines(broken + b'\n{"b": 2}\n')
+        assert isinstance(first, Refused)
+        assert first.errors
+        assert second == {"b": 2}
+
+    @pytest.mark.parametrize(("raw", "status"), [(b"", 400), (b"\n \n", 400), (b"{}\n" * 1001, 413)], ids=range(3))
+    def test_none_and_too_many_are_refused_as_a_whole(self, raw: bytes, status: int) -> None:
+        with pytest.raises(BadBody) as refused:
+            parse_lines(raw)
+        assert refused.value.status == status
+
+
+class TestUnpack:
+    @pytest.mark.parametrize("size", [0, 1, MAX_BODY_BYTES])
+    def test_what_was_packed_comes_out(self, size: int) -> None:
+        assert unpack(gzip.compress(b"x" * size)) == b"x" * size
+
+    @pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 200 * MAX_BODY_BYTES])
+    def test_a_bomb_is_too_large(self, size: int) -> None:
+        with pytest.raises(BadBody) as refused:
+            unpack(gzip.compress(b"\0" * size))
+        assert refused.value.status == 413
+
+    @pytest.mark.parametrize(
+        "raw",
+        [b"", b"{}", gzip.compress(b"{}")[:-1], gzip.compress(b"{}") + b"x", gzip.compress(b"{}") * 2, b"\x1f\x8b" * 9],
+        ids=range(6),
+    )
+    def test_what_is_not_one_whole_member_is_refused(self, raw: bytes) -> None:
+        with pytest.raises(BadBody) as refused:
+            unpack(raw)
+        assert (refused.value.field, refused.value.status) == ("Content-Encoding", 400)
+
+    @given(st.binary(max_size=200))
+    def test_any_bytes_are_unpacked_or_refused(self, raw: bytes) -> None:
+        outcome_of(lambda: unpack(raw))
 
 
 json_values = st.recursive(
@@ -106,10 +167,9 @@ field_names = st.sampled_from(
     st.dictionaries(
         field_names, json_values | st.sampled_from(["purchase_item", "join_guild", "sword", "user1.att.com"])
     ),
-    st.text(),
 )
-def test_any_json_value_is_an_event_or_a_refusal_that_names_fields(value: dict[str, Any], request_host: str) -> None:
-    outcome = outcome_of(lambda: check_event(value, items=ITEMS, request_host=request_host))
+def test_any_json_value_is_an_event_or_a_refusal_that_names_fields(value: dict[str, Any]) -> None:
+    outcome = outcome_of(lambda: check_event(value, items=ITEMS))
     if isinstance(outcome, Refused):
         assert outcome.errors
         assert all(error["field"] and error["message"] for error in outcome.errors)

@@ -1,0 +1,56 @@
+"""Gunicorn's threaded worker, with an end to waiting for a client.
+
+A thread that reads a request from a client that stalls, or sends a byte now and then, is lost to everybody else.
+Gunicorn bounds the wait for the first byte and for the next request, not the time that a request takes to arrive.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Any, Final
+
+from gunicorn.workers.gthread import _DEFER, ThreadWorker
+
+ARRIVAL_SECONDS: Final = 5.0
+"""Longest time from a request's first byte to its last: a full megabyte needs 1.7 Mbit/s, a single event nothing."""
+FIRST_BYTE_SECONDS: Final = 0.05
+"""How long a new connection may keep a thread without sending anything; then the worker's poller waits for it, which
+costs nothing."""
+
+
+class DeadlineWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
+    """Stops listening to a client whose request is not there in time; what arrived by then is answered.
+
+    Only the receiving side is shut: a request that is complete and waits for the broker still gets its answer.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._arriving: dict[int, tuple[float, socket.socket]] = {}
+        self._arriving_lock = threading.Lock()
+
+    def handle(self, conn: Any) -> Any:
+        """Serve one request of a connection; runs in a thread of the pool."""
+        if not conn.initialized and not conn.data_ready and not conn.wait_for_data(FIRST_BYTE_SECONDS):
+            return _DEFER
+        with self._arriving_lock:
+            self._arriving[id(conn)] = time.monotonic() + ARRIVAL_SECONDS, conn.sock
+        try:
+            return super().handle(conn)
+        finally:
+            with self._arriving_lock:
+                self._arriving.pop(id(conn), None)
+
+    def murder_pending(self) -> None:
+        """Called by the worker's loop once a second."""
+        super().murder_pending()
+        now = time.monotonic()
+        with self._arriving_lock:
+            overdue = [sock for deadline, sock in self._arriving.values() if deadline < now]
+        for sock in overdue:
+            try:
+                sock.shutdown(socket.SHUT_RD)
+            except OSError:
+                continue  # it has closed the connection meanwhile

@@ -1,0 +1,323 @@
+"""The intake as it is operated: who may send, how much, what it tells its operator, and what no client can do to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+import pytest
+import urllib3
+from click.testing import CliRunner
+
+from daybook.settings import Settings
+from game_api.access import api_key, read_keys
+from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, records, until
+
+pytestmark = pytest.mark.integration
+
+SWORD: dict[str, Any] = {"event_type": "purchase_item", "item": "sword", "user_id": "user1", "host": "user1.att.com"}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return own_settings(tmp_path_factory.mktemp("operation"))
+
+
+@pytest.fixture(scope="module")
+def broker(settings: Settings) -> Iterator[OwnBroker]:
+    with OwnBroker(settings) as running:
+        yield running
+
+
+def beside(settings: Settings, name: str) -> Settings:
+    """Settings of another intake on the same broker."""
+    home = settings.home / name
+    return settings.model_copy(update={"home": home, "api_port": own_settings(home).api_port})
+
+
+def ask(
+    settings: Settings, path: str, body: Any = None, host: str = "127.0.0.1", **headers: str
+) -> urllib3.BaseHTTPResponse:
+    return urllib3.request(
+        "GET" if body is None else "POST",
+        f"http://{host}:{settings.api_port}{path}",
+        body=None if body is None else json.dumps(body),
+        headers={"Content-Type": "application/json", **headers},
+        retries=False,
+        timeout=20,
+    )
+
+
+def is_served(settings: Settings) -> bool:
+    try:
+        return ask(settings, "/events", SWORD).status == 201
+    except urllib3.exceptions.HTTPError:
+        return False
+
+
+def metric(settings: Settings, name: str, **headers: str) -> float:
+    """The value of a sample of ``/metrics``; 0 if it is not there."""
+    text = ask(settings, "/metrics", **headers).data.decode()
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def workers(intake: OwnIntake) -> list[int]:
+    assert intake.process is not None
+    return [child.pid for child in psutil.Process(intake.process.pid).children()]
+
+
+def kill_workers(intake: OwnIntake) -> None:
+    """Kill every worker and wait until others serve in their place."""
+    before = set(workers(intake))
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not before & set(workers(intake)) and intake.status("/health/ready") == 200, "new workers")
+
+
+def new_key(game: str) -> tuple[str, str]:
+    """What ``daybook api-key`` prints: the key, and its line for the file."""
+    printed = CliRunner().invoke(api_key, [game]).output.splitlines()
+    return printed[0].split()[-1], printed[1].partition(":")[2].strip()
+
+
+Guarded = tuple[Settings, OwnIntake, Path, str]
+"""An intake that asks for keys: its settings, itself, the file of keys and one key."""
+
+
+@pytest.fixture(scope="module")
+def guarded(settings: Settings, broker: OwnBroker) -> Iterator[Guarded]:
+    own = beside(settings, "guarded")
+    own.home.mkdir(parents=True)
+    key, line = new_key("chess")
+    file = own.home / "keys"
+    file.write_text(f"# the games\n{line}  # since May\n")
+    with OwnIntake(own, DAYBOOK_API_KEYS_FILE=str(file), DAYBOOK_API_HOST="0.0.0.0", DAYBOOK_API_WORKERS="2") as intake:
+        until(lambda: intake.status("/health/ready") == 200, "intake ready")
+        yield own, intake, file, key
+
+
+class TestKeys:
+    def test_only_a_known_key_may_send(self, guarded: Guarded) -> None:
+        own, _, _, key = guarded
+        without = ask(own, "/events", SWORD)
+        assert (without.status, without.headers["WWW-Authenticate"]) == (401, "Bearer")
+        for header in ("Bearer", "Bearer ", "Basic " + key, key, "Bearer " + key + "x", "Bearer \xff"):
+            wrong = ask(own, "/events", SWORD, Authorization=header)
+            assert wrong.status == 401, header
+            assert key not in wrong.data.decode()
+        assert ask(own, "/events", SWORD, Authorization=f"Bearer {key}").status == 201
+        assert ask(own, "/events", SWORD, Authorization=f"bearer  {key}").status == 201
+
+    def test_what_is_open_and_what_is_not(self, guarded: Guarded) -> None:
+        own, _, _, key = guarded
+        found = {path: ask(own, path).status for path in ("/health/live", "/openapi.json", "/docs/", "/metrics", "/no")}
+        assert found == {"/health/live": 200, "/openapi.json": 200, "/docs/": 200, "/metrics": 401, "/no": 404}
+        assert ask(own, "/metrics", Authorization=f"Bearer {key}").status == 200
+        # they take no key, so with keys they are there only if asked for
+        assert ask(own, "/purchase/sword").status == 404
+        assert "key" in ask(own, "/openapi.json").json()["components"]["securitySchemes"]
+
+    def test_keys_are_rotated_without_a_restart(self, guarded: Guarded) -> None:
+        own, intake, file, old = guarded
+        before = workers(intake)
+        new, line = new_key("chess")
+        first = file.read_text()
+
+        def works(key: str) -> bool:
+            # several times: both workers must know
+            return all(ask(own, "/events", SWORD, Authorization=f"Bearer {key}").status == 201 for _ in range(12))
+
+        file.write_text(first + line + "\n")
+        until(lambda: works(new), "the new key works")
+        assert works(old)
+        file.write_text(line + "\n")
+        until(lambda: ask(own, "/events", SWORD, Authorization=f"Bearer {old}").status == 401, "the old one is refused")
+        file.write_text("chess not-a-digest\n")
+        until(lambda: works(new) and "API keys not changed" in intake.log.read_text(), "the slip is told")
+        file.write_text(first)
+        until(lambda: works(old), "the old key is back")
+        assert workers(intake) == before
+
+    def test_no_key_is_in_the_log(self, guarded: Guarded) -> None:
+        own, intake, file, key = guarded
+        ask(own, "/events", SWORD, Authorization=f"Bearer {key}x")
+        ask(own, "/events", {**SWORD, "item": "spoon"}, Authorization=f"Bearer {key}")
+        log = intake.log.read_text()
+        assert '"game": "chess"' in log
+        assert key not in log
+        assert not any(digest in log for digest in read_keys(file))
+        assert hashlib.sha256(key.encode()).hexdigest() not in log
+
+    @pytest.mark.parametrize("content", [None, "", "# nothing\n", "chess\n", "chess abc\n", "\xff"], ids=range(6))
+    def test_a_file_without_a_key_stops_the_start(
+        self, settings: Settings, tmp_path: Path, content: str | None
+    ) -> None:
+        own = beside(settings, "no-key")
+        file = tmp_path / "keys"
+        if content is not None:
+            file.write_bytes(content.encode("latin-1"))
+        with pytest.raises(AssertionError), OwnIntake(own, timeout_seconds=4, DAYBOOK_API_KEYS_FILE=str(file)):
+            pass
+        assert "DAYBOOK_API_KEYS_FILE" in (own.home / "own-intake.log").read_text()
+
+
+def test_without_a_key_it_listens_on_loopback_alone_and_says_so(settings: Settings, broker: OwnBroker) -> None:
+    own = beside(settings, "open")
+    with OwnIntake(own, DAYBOOK_API_HOST="0.0.0.0") as intake:
+        assert intake.process is not None
+        listening = [
+            one.laddr.ip for one in psutil.Process(intake.process.pid).net_connections() if one.status == "LISTEN"
+        ]
+        assert listening == ["127.0.0.1"]
+        assert "listening on loopback alone" in intake.log.read_text()
+
+
+class TestLimit:
+    def test_it_is_one_for_all_workers_and_outlives_a_killed_one(self, settings: Settings, broker: OwnBroker) -> None:
+        own = beside(settings, "limited")
+        # a burst of one full request, then one event in 100 seconds: whatever passes beyond is a leak
+        with OwnIntake(own, DAYBOOK_API_EVENTS_PER_SECOND="1", DAYBOOK_API_WORKERS="2") as intake:
+            until(lambda: intake.status("/health/ready") == 200, "intake ready")
+            assert ask(own, "/events", [SWORD] * 990).status == 201
+            answers = [ask(own, "/events", [SWORD] * 5) for _ in range(12)]
+            taken = sum(answer.status == 201 for answer in answers)
+            assert 2 <= taken <= 8
+            refused = answers[-1]
+            assert refused.status == 429
+            assert refused.json()["detail"].startswith("over 1 events per second; nothing was taken")
+            assert 1 <= int(refused.headers["Retry-After"]) <= 5
+            kill_workers(intake)
+            assert ask(own, "/events", [SWORD] * 900).status == 429
+
+
+class TestMetrics:
+    def test_they_add_up_over_workers_also_over_killed_ones(self, settings: Settings, broker: OwnBroker) -> None:
+        own = beside(settings, "metered")
+        with OwnIntake(own, DAYBOOK_API_WORKERS="2") as intake:
+            until(lambda: intake.status("/health/ready") == 200, "intake ready")
+            accepted = 'daybook_events_total{event_type="purchase_item",verdict="accepted"}'
+            sent = 0
+            for _ in range(3):
+                for _ in range(10):
+                    assert ask(own, "/events", [SWORD, SWORD]).status == 201
+                    sent += 2
+                kill_workers(intake)
+                assert metric(own, accepted) == sent
+            ask(own, "/events", [{"event_type": "dance"}, {"event_type": "join_guild", "item": 5}, 7])
+            assert metric(own, 'daybook_events_total{event_type="unknown",verdict="refused"}') == 2
+            assert metric(own, 'daybook_events_total{event_type="join_guild",verdict="refused"}') == 1
+            assert metric(own, "daybook_acknowledgement_seconds_count") == sent / 2
+            # as many files as workers, however many were killed
+            files = list((own.api_state_dir / "metrics").glob("counter_*.db"))
+            assert len(files) == 2
+
+    def test_a_broker_that_is_away_shows(self, settings: Settings, broker: OwnBroker) -> None:
+        own = beside(settings, "topicless")
+        with OwnIntake(own, DAYBOOK_KAFKA_TOPIC="missing"):
+            assert ask(own, "/events", SWORD).status == 503
+            until(lambda: metric(own, "daybook_broker_away_workers") == 1, "the circuit is open")
+            assert metric(own, 'daybook_events_total{event_type="purchase_item",verdict="unavailable"}') == 1
+
+
+@pytest.fixture(scope="module")
+def named(settings: Settings, broker: OwnBroker) -> Iterator[tuple[Settings, OwnIntake]]:
+    own = beside(settings, "named")
+    with OwnIntake(own) as running:
+        yield own, running
+
+
+class TestRequestIds:
+    def test_an_id_of_the_caller_is_kept_in_answer_and_log(self, named: tuple[Settings, OwnIntake]) -> None:
+        own, running = named
+        answer = ask(own, "/events", {}, **{"X-Request-Id": "match-17.a"})
+        assert (answer.headers["X-Request-Id"], answer.json()["request_id"]) == ("match-17.a", "match-17.a")
+        lines = [json.loads(line) for line in running.log.read_text().splitlines()]
+        [line] = [line for line in lines if line.get("request_id") == "match-17.a"]
+        assert (line["status"], line["route"], line["refused"]) == (400, "/events", 1)
+
+    @pytest.mark.parametrize("given", ["", "a b", "<script>", "a" * 65, '"', "\xff"])
+    def test_one_that_cannot_stand_in_a_log_is_replaced(self, named: tuple[Settings, OwnIntake], given: str) -> None:
+        own, _ = named
+        answer = ask(own, "/events", {}, **{"X-Request-Id": given})
+        assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["X-Request-Id"])
+
+
+class TestProxy:
+    @pytest.mark.parametrize(("trusted", "provider_host"), [("127.0.0.0/8, ::1", "user9.cox.com"), ("10.0.0.0/8", "")])
+    def test_a_forwarded_host_counts_from_a_trusted_proxy_alone(
+        self, settings: Settings, broker: OwnBroker, trusted: str, provider_host: str
+    ) -> None:
+        own = beside(settings, f"behind-{trusted[:2]}")
+        with OwnIntake(own, DAYBOOK_API_TRUSTED_PROXIES=trusted):
+            event_id = str(uuid4())
+            headers = {"Host": "user1.att.com", "X-Forwarded-Host": "forged.example, user9.cox.com"}
+            answer = ask(own, "/events", {"event_type": "join_guild", "event_id": event_id}, **headers)
+            assert answer.status == 201
+            values = [json.loads(message.value() or b"") for message in records(own).values()]
+            [host] = [value["host"] for value in values if value["event_id"] == event_id]
+            assert host == (provider_host or "user1.att.com")
+            hostile = ask(own, "/events", SWORD, **{"X-Forwarded-Host": "<script>"})
+            assert hostile.status == (400 if provider_host else 201)
+
+    def test_a_wrong_network_stops_the_start(self, settings: Settings) -> None:
+        own = beside(settings, "wrong-network")
+        with (
+            pytest.raises(AssertionError),
+            OwnIntake(own, timeout_seconds=4, DAYBOOK_API_TRUSTED_PROXIES="10.0.0.0/99"),
+        ):
+            pass
+        assert "DAYBOOK_API_TRUSTED_PROXIES" in (own.home / "own-intake.log").read_text()
+
+
+class TestSlowClients:
+    HEAD = b"POST /events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+
+    @pytest.mark.parametrize(
+        "sent", [b"", b"POST /events HTTP/1.1\r\nHost: a", HEAD + b'{"event'], ids=["connect", "head", "body"]
+    )
+    def test_clients_that_stall_do_not_hold_the_threads(
+        self, settings: Settings, broker: OwnBroker, sent: bytes
+    ) -> None:
+        own = beside(settings, f"stalled-{len(sent)}")
+        with OwnIntake(own, DAYBOOK_API_THREADS="4") as intake:
+            until(lambda: intake.status("/health/ready") == 200, "intake ready")
+            stalled = [socket.create_connection(("127.0.0.1", own.api_port), timeout=60) for _ in range(12)]
+            try:
+                for client in stalled:
+                    client.sendall(sent)
+                until(lambda: is_served(own), "a good client is served", 45)
+            finally:
+                for client in stalled:
+                    client.close()
+            assert "Traceback" not in intake.log.read_text()
+
+    def test_a_body_that_drips_is_answered_and_closed(self, settings: Settings, broker: OwnBroker) -> None:
+        own = beside(settings, "dripping")
+        with OwnIntake(own) as intake:
+            until(lambda: intake.status("/health/ready") == 200, "intake ready")
+            with socket.create_connection(("127.0.0.1", own.api_port), timeout=1) as client:
+                client.sendall(self.HEAD)
+                answer = b""
+
+                def answered() -> bool:
+                    nonlocal answer
+                    try:
+                        client.sendall(b" ")
+                        answer += client.recv(65536)
+                    except TimeoutError:
+                        return False
+                    return b"\r\n\r\n" in answer
+
+                until(answered, "the dripping client is answered", 30)
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            assert "Traceback" not in intake.log.read_text()
