@@ -16,7 +16,7 @@ _settings = settings()
 
 bind = f"127.0.0.1:{_settings.api_port}"
 workers = _settings.api_workers
-worker_class = "gthread"
+worker_class = "game_api.worker.IntakeWorker"
 threads = _settings.api_threads
 # above the longest wait for an acknowledgement: a stop lets every request under way be answered
 graceful_timeout = int(_settings.ack_timeout_seconds) + 5

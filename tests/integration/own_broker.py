@@ -109,11 +109,15 @@ class OwnIntake(_Process):
         }
 
     def __enter__(self) -> OwnIntake:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start it and wait until it serves."""
         configuration = REPOSITORY / "services" / "game_api" / "gunicorn_conf.py"
         gunicorn = str(Path(sys.executable).with_name("gunicorn"))
         self._spawn([gunicorn, "-c", str(configuration), "game_api.app:create_app()"], self._environment)
         until(lambda: self.status("/health/live") == 200, f"intake up; see {self.log}", 30)
-        return self
 
     def status(self, path: str) -> int:
         """HTTP status of a GET, 0 without an answer."""
