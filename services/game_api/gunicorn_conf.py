@@ -17,10 +17,7 @@ from game_api.logs import LOGGING
 
 _settings = settings()
 
-# what workers share lies in files; those of the intake that ran here before are nobody's
-shutil.rmtree(_settings.api_state_dir, ignore_errors=True)
 _metrics_dir = _settings.api_state_dir / "metrics"
-_metrics_dir.mkdir(parents=True)
 # prometheus_client looks at this when it is imported, so it is set before anything imports it
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics_dir)
 
@@ -28,7 +25,7 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics_dir)
 _host = _settings.api_host if _settings.api_keys_file else "127.0.0.1"
 bind = f"[{_host}]:{_settings.api_port}" if ":" in _host else f"{_host}:{_settings.api_port}"
 workers = _settings.api_workers
-worker_class = "game_api.worker.DeadlineWorker"
+worker_class = "game_api.worker.IntakeWorker"
 threads = _settings.api_threads
 # above the longest wait for an acknowledgement: a stop lets every request under way be answered
 graceful_timeout = int(_settings.ack_timeout_seconds) + 5
@@ -61,7 +58,9 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def on_starting(server: Any) -> None:
-    """Say who may reach the intake."""
+    """Say who may reach the intake, and clear away what the workers of a former one shared; not called by a reload."""
+    shutil.rmtree(_settings.api_state_dir, ignore_errors=True)
+    _metrics_dir.mkdir(parents=True)
     log = logging.getLogger("game_api")
     if not _settings.api_keys_file:
         log.warning(

@@ -1,8 +1,4 @@
-"""Gunicorn's threaded worker, with an end to waiting for a client.
-
-A thread that reads a request from a client that stalls, or sends a byte now and then, is lost to everybody else.
-Gunicorn bounds the wait for the first byte and for the next request, not the time that a request takes to arrive.
-"""
+"""Gunicorn's threaded worker, with an end to waiting for a client, and a clean end when its master has died."""
 
 from __future__ import annotations
 
@@ -20,10 +16,16 @@ FIRST_BYTE_SECONDS: Final = 0.05
 costs nothing."""
 
 
-class DeadlineWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
-    """Stops listening to a client whose request is not there in time; what arrived by then is answered.
+class IntakeWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
+    """Stops listening to a client whose request is not there in time, and gives the port free when its master dies.
 
+    A thread that reads a request from a client that stalls, or sends a byte now and then, is lost to everybody else.
+    Gunicorn bounds the wait for the first byte and for the next request, not the time that a request takes to arrive.
     Only the receiving side is shut: a request that is complete and waits for the broker still gets its answer.
+
+    The plain worker notices that its master was killed, but goes on serving the connections it has for the whole
+    ``graceful_timeout`` and keeps the port meanwhile: the next master gives up after five seconds, and whoever connects
+    is left waiting. Measured with eight busy clients: ten seconds without an intake.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -54,3 +56,16 @@ class DeadlineWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
                 sock.shutdown(socket.SHUT_RD)
             except OSError:
                 continue  # it has closed the connection meanwhile
+
+    def is_parent_alive(self) -> bool:
+        """Whether the master lives; without one this is a stop like any other: answers say ``Connection: close``."""
+        if not super().is_parent_alive():
+            self.alive = False
+        return bool(self.alive)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Take new connections or not; a worker that stops will take none again and closes its listening sockets."""
+        super().set_accept_enabled(enabled)
+        if not (enabled or self.alive):
+            for listener in self.sockets:
+                listener.close()

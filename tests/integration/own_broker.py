@@ -110,6 +110,11 @@ class OwnIntake(_Process):
         }
 
     def __enter__(self) -> OwnIntake:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start it and wait until it serves."""
         configuration = REPOSITORY / "services" / "game_api" / "gunicorn_conf.py"
         gunicorn = str(Path(sys.executable).with_name("gunicorn"))
         self._spawn([gunicorn, "-c", str(configuration), "game_api.app:create_app()"], self._environment)
@@ -118,7 +123,6 @@ class OwnIntake(_Process):
         except AssertionError:
             self.kill()
             raise
-        return self
 
     def status(self, path: str) -> int:
         """HTTP status of a GET, 0 without an answer."""

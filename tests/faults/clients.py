@@ -1,0 +1,258 @@
+"""Clients that keep a ledger of what they were told, and the oracle that holds the ledger against Kafka.
+
+A client chooses its events' ids before the first attempt and repeats an attempt that was not answered, or answered with
+503, a bounded number of times with the same ids. What it was never told stays unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from random import Random
+from types import TracebackType
+from typing import Any
+from uuid import UUID
+
+import psutil
+import urllib3
+from confluent_kafka import Message
+
+from daybook.settings import Settings
+from tests.integration.own_broker import OwnIntake
+
+ATTEMPTS = 4
+FIRST_PAUSE_SECONDS = 0.05
+"""Between the first attempt and the second; doubled each time: a delivery is given up after a third of a second."""
+ANSWER_TIMEOUT_SECONDS = 20.0
+MAX_BATCH = 20
+INVALID_SHARE = 0.05
+
+INVALID: tuple[dict[str, Any], ...] = (
+    {"item": "spoon"},
+    {"item": None},
+    {"event_type": "sell_item"},
+    {"guild": "wolves"},
+    {"host": "<script>"},
+    {"occurred_at": 1_777_777_777},
+    {"schema_version": 2**63},
+    {"surprise": 1},
+)
+"""What makes an event of :func:`event` one that the contract refuses."""
+
+At = tuple[int, int]
+"""Partition and offset of a record."""
+
+
+def new_id(random: Random) -> str:
+    """An event id: the same from the same state of the generator."""
+    return str(UUID(int=random.getrandbits(128), version=4))
+
+
+def event(random: Random, **fields: Any) -> dict[str, Any]:
+    """A valid event with an id of its own; ``fields`` replace or add."""
+    player = random.randrange(1000)
+    return {
+        "event_id": new_id(random),
+        "event_type": "purchase_item",
+        "item": random.choice(("sword", "shield", "helmet", "knife", "gauntlets")),
+        "user_id": f"user{player}",
+        "host": f"user{player}.att.com",
+        **fields,
+    }
+
+
+@dataclass
+class Ledger:
+    """What the clients sent and were told. Every change happens under :attr:`changed`."""
+
+    sent: Counter[str] = field(default_factory=Counter)
+    """How often each id was sent."""
+    invalid: set[str] = field(default_factory=set)
+    """Ids of the events that are none."""
+    accepted: dict[str, At] = field(default_factory=dict)
+    """Partition and offset that the answer named."""
+    refused: set[str] = field(default_factory=set)
+    answers: Counter[int] = field(default_factory=Counter)
+    """By HTTP status; 0 for a connection that broke or was not made."""
+    surprises: list[str] = field(default_factory=list)
+    """Answers that the contract page does not know."""
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    @property
+    def unknown(self) -> set[str]:
+        """Ids whose fate no answer told: they may be in Kafka or not."""
+        return self.sent.keys() - self.accepted.keys() - self.refused
+
+    def until(self, *, accepted: int = 0, unavailable: int = 0, timeout_seconds: float = 60.0) -> None:
+        """Wait until so many events are accepted and so many requests were answered with 503, since the beginning."""
+        with self.changed:
+            reached = self.changed.wait_for(
+                lambda: len(self.accepted) >= accepted and self.answers[503] >= unavailable, timeout_seconds
+            )
+        assert reached, f"{len(self.accepted)} events accepted, answers {dict(self.answers)}, after {timeout_seconds} s"
+
+    def figures(self) -> dict[str, int]:
+        """The counts worth showing."""
+        return {
+            "requests": self.answers.total(),
+            "answered 503": self.answers[503],
+            "unanswered": self.answers[0],
+            "events sent": len(self.sent),
+            "accepted": len(self.accepted),
+            "refused": len(self.refused),
+            "unknown": len(self.unknown),
+        }
+
+
+class Players:
+    """Client threads that send events, one request each at a time, from the block's begin to its end.
+
+    What they send depends on the seed alone; how far they come, on the intake.
+    """
+
+    def __init__(self, settings: Settings, seed: int, count: int = 8) -> None:
+        self.ledger = Ledger()
+        self._url = f"{settings.intake_url}/events"
+        self._over = threading.Event()
+        self._threads = ThreadPoolExecutor(count)
+        self._randoms = [Random(f"{seed}/{number}") for number in range(count)]
+        self._playing: list[Future[None]] = []
+
+    def __enter__(self) -> Players:
+        self._playing = [self._threads.submit(self._play, random) for random in self._randoms]
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._over.set()
+        self._threads.shutdown()
+        if error is None:
+            for player in self._playing:
+                player.result()
+
+    def _play(self, random: Random) -> None:
+        with urllib3.PoolManager(retries=False, timeout=ANSWER_TIMEOUT_SECONDS) as connections:
+            while not self._over.is_set():
+                self._deliver(connections, self._events(random))
+
+    def _events(self, random: Random) -> list[dict[str, Any]]:
+        """A single event or a batch, now and then with an invalid one among them."""
+        events = [event(random) for _ in range(random.choice((1, random.randint(2, MAX_BATCH))))]
+        for one in events:
+            if random.random() < INVALID_SHARE:
+                one |= random.choice(INVALID)
+                with self.ledger.changed:
+                    self.ledger.invalid.add(one["event_id"])
+        return events
+
+    def _deliver(self, connections: urllib3.PoolManager, events: list[dict[str, Any]]) -> None:
+        """Send events until each is accepted or refused, or the attempts are used up."""
+        pause_seconds = FIRST_PAUSE_SECONDS
+        for _ in range(ATTEMPTS):
+            status, rows, surprise = self._post(connections, events)
+            told = self._note(events, status, rows, surprise)
+            events = [one for one in events if one["event_id"] not in told]
+            if not events:
+                return
+            time.sleep(pause_seconds)
+            pause_seconds *= 2
+
+    def _post(
+        self, connections: urllib3.PoolManager, events: list[dict[str, Any]]
+    ) -> tuple[int, list[dict[str, Any]], str | None]:
+        """Status (0: no answer), the verdicts, and what is wrong with the answer itself."""
+        body = json.dumps(events[0] if len(events) == 1 else events)
+        with self.ledger.changed:  # before it is sent: an id is in Kafka only if the ledger knows it
+            self.ledger.sent.update(one["event_id"] for one in events)
+        try:
+            answer = connections.request("POST", self._url, body=body, headers={"Content-Type": "application/json"})
+        except urllib3.exceptions.HTTPError:
+            return 0, [], None
+        if answer.status not in (201, 207, 400, 503):
+            return answer.status, [], f"{answer.status} {answer.data[:200]!r}"
+        if answer.status == 503 and int(answer.headers.get("Retry-After", 0)) < 1:
+            return answer.status, [], "503 without Retry-After"
+        return answer.status, answer.json()["events"], None
+
+    def _note(
+        self, events: list[dict[str, Any]], status: int, rows: list[dict[str, Any]], surprise: str | None
+    ) -> set[str]:
+        """Write an answer into the ledger; the ids whose fate it told."""
+        told: set[str] = set()
+        with self.ledger.changed:
+            self.ledger.answers[status] += 1
+            if surprise:
+                self.ledger.surprises.append(surprise)
+            for row in rows:
+                event_id = events[row["index"]]["event_id"]
+                if row["status"] == "accepted":
+                    self.ledger.accepted[event_id] = (row["partition"], row["offset"])
+                elif row["status"] == "refused":
+                    self.ledger.refused.add(event_id)
+                else:
+                    continue
+                told.add(event_id)
+            self.ledger.changed.notify_all()
+        return told
+
+
+@dataclass(frozen=True)
+class Balance:
+    """The ledger beside what is in Kafka."""
+
+    records: int
+    distinct: int
+    wrong: dict[str, list[str]]
+    """Ids that break a promise, by promise; empty if all hold."""
+
+    def figures(self) -> dict[str, int]:
+        """The counts worth showing."""
+        return {
+            "records in Kafka": self.records,
+            "of them repeated": self.records - self.distinct,
+            **{promise: len(ids) for promise, ids in self.wrong.items()},
+        }
+
+
+def balance(ledger: Ledger, topic: Mapping[At, Message]) -> Balance:
+    """Hold the ledger against the topic's records of the same time.
+
+    Args:
+        ledger: of clients that have ended.
+        topic: every record that came into the topic while they sent, by partition and offset.
+    """
+    at = {place: json.loads(message.value() or b"")["event_id"] for place, message in topic.items()}
+    copies = Counter(at.values())
+
+    def those(ids: Iterable[str]) -> list[str]:
+        return sorted(ids)
+
+    wrong = {
+        "lost": those(ledger.accepted.keys() - copies.keys()),
+        "not where the answer said": those(
+            event_id for event_id, place in ledger.accepted.items() if at.get(place) != event_id
+        ),
+        "invalid in Kafka": those(copies.keys() & (ledger.invalid | ledger.refused)),
+        "invalid but accepted": those(ledger.accepted.keys() & ledger.invalid),
+        "valid but refused": those(ledger.refused - ledger.invalid),
+        "more often than sent": those(event_id for event_id in copies if copies[event_id] > ledger.sent[event_id]),
+    }
+    return Balance(records=copies.total(), distinct=len(copies), wrong=wrong)
+
+
+def holds(ledger: Ledger, balanced: Balance) -> bool:
+    """Whether every promise held; a failing assertion names the first that did not."""
+    assert not ledger.surprises, ledger.surprises[:5]
+    broken = {promise: ids[:5] for promise, ids in balanced.wrong.items() if ids}
+    assert not broken, broken
+    return True
+
+
+def workers(intake: OwnIntake) -> list[psutil.Process]:
+    """The intake's worker processes, oldest first."""
+    assert intake.process is not None
+    return sorted(psutil.Process(intake.process.pid).children(), key=lambda worker: (worker.create_time(), worker.pid))
