@@ -52,6 +52,9 @@ SPARK_ARGS: dict[str, Any] = {"day": DAY, "pool": "spark", "execution_timeout": 
             settings().generated_events, type="integer", minimum=0, description="events to generate; 0 = live traffic"
         ),
         "seed": Param(settings().generated_seed, type="integer", minimum=0, description="seed of a generated day"),
+        "duplicates": Param(0, type="number", minimum=0, maximum=1, description="share of generated events sent twice"),
+        "late": Param(0, type="number", minimum=0, maximum=1, description="share that happened 1 to 30 days earlier"),
+        "invalid": Param(0, type="number", minimum=0, maximum=1, description="share of events that are none, besides"),
         "force": Param(False, type="boolean", description="build the day again though nothing changed"),
     },
     user_defined_macros=MACROS,
@@ -66,15 +69,17 @@ def game_events_daily() -> None:
         """Play a seeded day of players against the intake; skipped for live traffic.
 
         Leaves the manifest: what was sent, accepted and refused, the highest acknowledged offset of each partition.
-        A second try sends the same event ids, which land as duplicates.
+        A second try goes on where the first one was killed.
         """
         if not params["events"]:
             raise AirflowSkipException("live traffic: nothing to generate")
+        from event_generator.manifest import Request
+        from event_generator.mischief import Mischief
         from event_generator.play import play_day
 
-        manifest: dict[str, Any] = play_day(
-            date.fromisoformat(daybook_day(dag_run, params)), params["events"], params["seed"], settings()
-        )
+        mischief = Mischief(params["duplicates"], params["late"], params["invalid"])
+        day = date.fromisoformat(daybook_day(dag_run, params))
+        manifest, _ = play_day(Request(day, params["events"], params["seed"], mischief), settings())
         return manifest
 
     wait_for_offsets = KafkaOffsetsSensor(

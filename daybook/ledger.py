@@ -59,6 +59,8 @@ class Play:
     sent: int
     accepted: int
     refused: int
+    repeated: int
+    """Acknowledgements for an id that it holds one for already: it sent the event again."""
     accepted_ids: int
     """Ids that it holds an acknowledgement for."""
     accepted_ids_landed: int
@@ -105,7 +107,8 @@ def balance(counts: PageCounts, landed: list[LandedRange]) -> list[Line]:
     play = counts.play
     if play is not None:
         lines.append(Line("sent by the generator = accepted + refused", play.sent, play.accepted + play.refused))
-        lines.append(Line("acknowledged ids of the generator = accepted", play.accepted_ids, play.accepted))
+        acknowledged = play.accepted_ids + play.repeated
+        lines.append(Line("acknowledged ids of the generator + repeated = accepted", acknowledged, play.accepted))
         lines.append(Line("acknowledged ids found in raw_events", play.accepted_ids_landed, play.accepted_ids))
     lines += [
         Line(f"Kafka offsets {part.start} to {part.end} of partition {part.partition} = raw records landed",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import click
 from rich.console import Console
@@ -13,46 +15,88 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from daybook.days import parse_day
 from daybook.errors import BadInput
 from daybook.settings import settings as settings_of_this_process
-from event_generator.manifest import manifest_path, played_before
-from event_generator.play import check_request, play_day
+from event_generator.manifest import Request, manifest_path
+from event_generator.mischief import Mischief
+from event_generator.play import Load, Pace, Report, play_day
 
 DEFAULT_EVENTS = 20_000
 SECONDS_BETWEEN_LINES = 3.0
 
 
-def _whole_number(_: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+def _number(kind: type[int] | type[float]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
     """A number, or our one-line error instead of click's usage text."""
-    try:
-        return None if text is None else int(text)
-    except ValueError:
-        raise BadInput(f"--{parameter.name} {text!r} is not a whole number") from None
+
+    def parse(_: click.Context, parameter: click.Parameter, text: str | None) -> int | float | None:
+        try:
+            return None if text is None else kind(text)
+        except ValueError:
+            what = "a whole number" if kind is int else "a number"
+            raise BadInput(f"--{parameter.name} {text!r} is not {what}") from None
+
+    return parse
 
 
 @click.command()
 @click.option("--day", metavar="YYYY-MM-DD", help="UTC day the events happen in. [default: yesterday]")
-@click.option("--events", metavar="N", callback=_whole_number, help=f"How many. [default: {DEFAULT_EVENTS}]")
-@click.option("--seed", metavar="S", callback=_whole_number, help="Decides the day's events. [DAYBOOK_GENERATED_SEED]")
-def generate(day: str | None, events: int | None, seed: int | None) -> None:
-    """Play a seeded day of players against the intake; the same seed sends the same events."""
+@click.option("--events", metavar="N", callback=_number(int), help=f"How many. [default: {DEFAULT_EVENTS}]")
+@click.option("--seed", metavar="S", callback=_number(int), help="Decides the day's events. [DAYBOOK_GENERATED_SEED]")
+@click.option("--duplicates", metavar="SHARE", default="0", callback=_number(float), help="Events sent again later.")
+@click.option("--late", metavar="SHARE", default="0", callback=_number(float), help="Events of 1 to 30 days before.")
+@click.option("--invalid", metavar="SHARE", default="0", callback=_number(float), help="Events that are none, besides.")
+@click.option("--connections", metavar="N", default="4", callback=_number(int), help="Requests at once. [default: 4]")
+@click.option("--batch", metavar="N", default="200", callback=_number(int), help="Events a request. [default: 200]")
+@click.option("--rate", metavar="R", callback=_number(float), help="Events per second. [default: as fast as it goes]")
+def generate(
+    day: str | None,
+    events: int | None,
+    seed: int | None,
+    duplicates: float,
+    late: float,
+    invalid: float,
+    connections: int,
+    batch: int,
+    rate: float | None,
+) -> None:
+    """Play a seeded day of players against the intake; the same seed sends the same events.
+
+    A SHARE is a part of the day's events, 0 to 1. A run that was killed goes on where it was when it is repeated.
+    """
     settings = settings_of_this_process()
-    wanted = parse_day(day) if day is not None else datetime.now(UTC).date() - timedelta(days=1)
-    events = DEFAULT_EVENTS if events is None else events
-    seed = settings.generated_seed if seed is None else seed
-    check_request(wanted, events, seed)
-    if played_before(settings, wanted, events=events, seed=seed) is not None:
-        click.echo(f"{wanted}: already played with seed {seed} and {events} events; nothing was sent")
-        return
+    request = Request(
+        day=parse_day(day) if day is not None else datetime.now(UTC).date() - timedelta(days=1),
+        events=DEFAULT_EVENTS if events is None else events,
+        seed=settings.generated_seed if seed is None else seed,
+        mischief=Mischief(duplicates=duplicates, late=late, invalid=invalid),
+    )
+    load = Load(connections=connections, batch=batch, events_per_second=rate)
     if sys.stdout.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console()) as bar:
-            task = bar.add_task(f"playing {wanted}", total=events)
-            manifest = play_day(wanted, events, seed, settings, lambda done, _: bar.update(task, completed=done))
+            task = bar.add_task(f"playing {request.day}", total=None)
+            show: Report = lambda done, of: bar.update(task, completed=done, total=of)  # noqa: E731
+            manifest, pace = play_day(request, settings, load, show)
     else:
-        manifest = play_day(wanted, events, seed, settings, _Lines(str(wanted)))
+        manifest, pace = play_day(request, settings, load, _Lines(str(request.day)))
+    if pace is None:
+        click.echo(
+            f"{request.day}: already played with seed {request.seed} and {request.events} events; nothing was sent"
+        )
+        return
+    click.echo(_pace_line(request, load, pace))
     click.echo(
-        f"{wanted}: sent {manifest['sent']} = accepted {manifest['accepted']} + refused {manifest['refused']}; "
-        f"manifest {manifest_path(settings, wanted)}"
+        f"{request.day}: sent {manifest['sent']} = accepted {manifest['accepted']} + refused {manifest['refused']}; "
+        f"manifest {manifest_path(settings, request.day)}"
     )
+
+
+def _pace_line(request: Request, load: Load, pace: Pace) -> str:
+    line = (
+        f"{request.day}: {pace.events} events in {pace.seconds:.1f} s, {pace.events / pace.seconds:.0f} a second; "
+        f"answers within {pace.p50_ms:.1f} ms (p50), {pace.p99_ms:.1f} ms (p99)"
+    )
+    if load.events_per_second is not None and pace.behind_seconds > 1:
+        line += f"; up to {pace.behind_seconds:.1f} s behind the rate: it was more than intake and client could do"
+    return line
 
 
 class _Lines:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from event_generator.mischief import Mischief, Script, days_back, script, spoilt
+
 MICROSECONDS_PER_HOUR = 3_600_000_000
 
 HOUR_WEIGHTS = np.array([4, 3, 2, 1.5, 1, 1, 1.5, 2, 3, 4, 4.5, 5, 6, 6, 5.5, 5.5, 6, 7, 9, 11, 12, 11, 9, 6.5])
@@ -45,7 +47,7 @@ JOIN_GUILD = -1
 
 @dataclass(frozen=True)
 class Day:
-    """The events of a day as columns, ordered by time; :meth:`events` gives them as the intake takes them."""
+    """The events of a day as columns, ordered by time; :meth:`at` gives them as the intake takes them."""
 
     day: date
     items: tuple[str, ...]
@@ -62,20 +64,30 @@ class Day:
     host: list[str]
     microsecond: NDArray[np.int64]
     """When, in microseconds after midnight UTC."""
+    days_back: NDArray[np.int64]
+    """How many days before the day it happened; 0 for an event that is not late."""
+    script: Script
+    """What is sent, in order."""
+    spoilt_ids: NDArray[np.str_]
+    """An id for each place of the script, for an event that is spoilt there; empty where nothing is."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def events(self, start: int, stop: int) -> list[dict[str, Any]]:
-        """Events ``start`` up to ``stop`` as client events of the contract."""
-        part = slice(start, stop)
-        moments = np.datetime64(self.day, "us") + self.microsecond[part].astype("timedelta64[us]")
+    def at(self, indices: Sequence[int] | NDArray[np.int64]) -> list[dict[str, Any]]:
+        """Events by their indices, as client events of the contract."""
+        part = np.asarray(indices, dtype=np.int64)
+        moments = (
+            np.datetime64(self.day, "us")
+            - self.days_back[part].astype("timedelta64[D]")
+            + self.microsecond[part].astype("timedelta64[us]")
+        )
         columns = zip(
             self.ids[part].tolist(),
             self.item[part].tolist(),
             self.guild[part].tolist(),
             self.user[part].tolist(),
-            self.host[part],
+            [self.host[index] for index in part.tolist()],
             np.datetime_as_string(moments, unit="us").tolist(),
             strict=True,
         )
@@ -94,8 +106,16 @@ class Day:
             for event_id, item, guild, user, host, moment in columns
         ]
 
+    def sent(self, places: Sequence[int]) -> list[Any]:
+        """What is sent at these places of the script: client events, and what is none; bytes for a body of its own."""
+        events = self.at(self.script.event[list(places)])
+        return [
+            event if kind < 0 else spoilt(kind, event, str(self.spoilt_ids[place]))
+            for place, kind, event in zip(places, self.script.kind[list(places)].tolist(), events, strict=True)
+        ]
 
-def build_day(day: date, events: int, seed: int, items: Sequence[str]) -> Day:
+
+def build_day(day: date, events: int, seed: int, items: Sequence[str], mischief: Mischief | None = None) -> Day:
     """The events of a day.
 
     Args:
@@ -103,13 +123,18 @@ def build_day(day: date, events: int, seed: int, items: Sequence[str]) -> Day:
         events: how many, at least one.
         seed: together with the day it decides everything.
         items: the catalogue, the most popular item first.
+        mischief: how badly the clients behave; well, if absent. The day's own events stay the same.
     """
+    mischief = mischief or Mischief()
     random = np.random.default_rng([seed, day.toordinal()])
     players = max(1, events // EVENTS_PER_PLAYER)
     activity = np.random.default_rng([seed, 0]).lognormal(0.0, 1.0, players)
     home = np.random.default_rng([seed, 1]).choice(
         len(PROVIDER_WEIGHTS), size=players, p=_shares(list(PROVIDER_WEIGHTS.values()))
     )
+    # of its own, so that good events do not depend on bad ones
+    disturbed = np.random.default_rng([seed, day.toordinal(), 1])
+    played = script(disturbed, events, mischief)
     user = random.choice(players, size=events, p=_shares(activity))
     label = _labels(random, home[user])
     return Day(
@@ -122,6 +147,9 @@ def build_day(day: date, events: int, seed: int, items: Sequence[str]) -> Day:
         label=label,
         host=_hosts(random, user + 1, label),
         microsecond=_microseconds(random, events),
+        days_back=days_back(disturbed, events, mischief.late),
+        script=played,
+        spoilt_ids=np.where(played.kind >= 0, _uuids(disturbed, len(played)), ""),
     )
 
 

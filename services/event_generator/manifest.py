@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from daybook.errors import BadInput, DaybookError
 from daybook.settings import Settings
 from event_generator.day import JOIN_GUILD, LABELS, MICROSECONDS_PER_HOUR, PROVIDER_WEIGHTS, Day
+from event_generator.mischief import Mischief
 
 Row = dict[str, Any]
 
@@ -52,18 +54,45 @@ def read_manifest(settings: Settings, day: date) -> dict[str, Any] | None:
     return manifest
 
 
-def played_before(settings: Settings, day: date, *, events: int, seed: int) -> dict[str, Any] | None:
-    """The manifest, if the day has been played with just these parameters; none if it has not been played.
+@dataclass(frozen=True)
+class Request:
+    """What was asked of the generator: it decides every byte that is sent."""
+
+    day: date
+    events: int
+    seed: int
+    mischief: Mischief = field(default_factory=Mischief)
+
+    def as_json(self) -> dict[str, Any]:
+        """As the manifest and the progress file keep it."""
+        asked = {"day": str(self.day), "seed": self.seed, "requested": self.events}
+        return {**asked, "mischief": asdict(self.mischief)}
+
+    def refuse_other(self, played: dict[str, Any], was: str) -> None:
+        """See that a day was played, or begun, with just this request.
+
+        Raises:
+            BadInput: with another one; playing it twice would mix two days into one.
+        """
+        if {name: played[name] for name in self.as_json()} == self.as_json():
+            return
+        options = [f"--seed {played['seed']}", f"--events {played['requested']}"]
+        options += [f"--{name} {share}" for name, share in played["mischief"].items() if share]
+        raise BadInput(
+            f"{self.day} was already {was} with seed {played['seed']} and {played['requested']} events; nothing was "
+            f"sent. Ask for these ({' '.join(options)}) or for another day"
+        )
+
+
+def played_before(settings: Settings, request: Request) -> dict[str, Any] | None:
+    """The manifest, if the day has been played with just this request; none if it has not been played.
 
     Raises:
-        BadInput: it was played with others, and playing it twice would mix two days into one.
+        BadInput: it was played with another one.
     """
-    manifest = read_manifest(settings, day)
-    if manifest is not None and (manifest["seed"], manifest["requested"]) != (seed, events):
-        raise BadInput(
-            f"{day} was already played with seed {manifest['seed']} and {manifest['requested']} events; nothing was "
-            f"sent. Ask for these (--seed {manifest['seed']} --events {manifest['requested']}) or for another day"
-        )
+    manifest = read_manifest(settings, request.day)
+    if manifest is not None:
+        request.refuse_other(manifest, "played")
     return manifest
 
 
@@ -84,14 +113,17 @@ def _replace(path: Path, text: str) -> None:
 
 
 def expected_answers(day: Day, accepted: NDArray[np.bool_]) -> dict[str, list[Row]]:
-    """What each answer must say of the accepted events: its rows, in the answer's order of columns and rows.
+    """What each answer must say of the day's accepted events: its rows, in the answer's order of columns and rows.
+
+    Late events are the business of the days they happened on.
 
     Args:
         day: the events.
         accepted: for each event whether the intake has acknowledged it.
     """
-    item, user, label = day.item[accepted], day.user[accepted], day.label[accepted]
-    hour = day.microsecond[accepted] // MICROSECONDS_PER_HOUR
+    here = accepted & (day.days_back == 0)
+    item, user, label = day.item[here], day.user[here], day.label[here]
+    hour = day.microsecond[here] // MICROSECONDS_PER_HOUR
     events = len(user)
     named = int((label < len(PROVIDER_WEIGHTS)).sum())
     by_event: list[Row] = [

@@ -5,195 +5,321 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import urllib3
+from numpy.typing import NDArray
 
 from daybook.contract import FIRST_MOMENT, moment_text
 from daybook.errors import BadInput, DaybookError
 from daybook.settings import Settings
 from event_generator.day import Day, build_day
-from event_generator.manifest import expected_answers, ids_path, played_before, write_manifest
+from event_generator.manifest import Request, expected_answers, ids_path, played_before, write_manifest
+from event_generator.progress import ACCEPTED, OPEN, REFUSED, Progress, Settled
 
-EVENTS_PER_REQUEST = 200
-SENDER_THREADS = 4
 PATIENCE_SECONDS = 60.0
 """How long a batch is tried while the intake or its broker is away."""
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 2.0
 CONNECT_TIMEOUT_SECONDS = 3.0
 ANSWER_TIMEOUT_SECONDS = 30.0
+MAX_EVENTS_PER_REQUEST = 1000
+MAX_CONNECTIONS = 512
 
-Progress = Callable[[int, int], None]
-"""Called with the number of events settled and the number of all."""
-
-
-@dataclass
-class _Tally:
-    """What the intake has said about a batch, by the events' indices in the day."""
-
-    accepted: list[int] = field(default_factory=list)
-    refused: list[int] = field(default_factory=list)
-    offsets: dict[int, int] = field(default_factory=dict)
-    """Highest acknowledged offset of each partition."""
+Report = Callable[[int, int], None]
+"""Called with the number of settled places of the script and the number of all."""
 
 
-def play_day(day: date, events: int, seed: int, settings: Settings, progress: Progress | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Load:
+    """How a day is sent; decides nothing of what is sent."""
+
+    connections: int = 4
+    """Requests under way at once."""
+    batch: int = 200
+    """Events in a request; 1 sends each as a JSON object of its own."""
+    events_per_second: float | None = None
+    """When each event is due, counted from the start; none = as fast as the intake takes them."""
+
+    def check(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            BadInput: says what.
+        """
+        if not 1 <= self.connections <= MAX_CONNECTIONS:
+            raise BadInput(f"{self.connections} connections; ask for 1 to {MAX_CONNECTIONS}")
+        if not 1 <= self.batch <= MAX_EVENTS_PER_REQUEST:
+            raise BadInput(f"{self.batch} events in a request; the intake takes 1 to {MAX_EVENTS_PER_REQUEST}")
+        if self.events_per_second is not None and not self.events_per_second > 0:
+            raise BadInput(f"a rate of {self.events_per_second} events per second sends nothing; ask for more than 0")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How the sending went; of this process alone, and no part of the manifest."""
+
+    events: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    """Percentiles of the time from a request to its answer."""
+    behind_seconds: float
+    """How late the latest request was sent, against the rate that was asked for."""
+
+
+def play_day(
+    request: Request, settings: Settings, load: Load | None = None, report: Report | None = None
+) -> tuple[dict[str, Any], Pace | None]:
     """Play a day to its end and write its manifest; a day that was played is not played again.
 
-    Repeating is harmless: the same ids are sent, and the day keeps each once.
+    Repeating is harmless: the same ids are sent, and the day keeps each once. A run that was killed goes on with what
+    it had not settled.
 
     Args:
-        day: the UTC day that the events happen in; today or earlier.
-        events: how many events, at least one.
-        seed: decides the events together with the day.
+        request: the UTC day that the events happen in (today or earlier), how many, and what decides them.
         settings: where the intake is and where manifests lie.
-        progress: told after each batch; called in this thread.
+        load: how to send.
+        report: told after each request; called in this thread.
 
     Returns:
-        The manifest without its ``expected`` answers.
+        The manifest without its ``expected`` answers, and how the sending went; none if nothing was sent.
 
     Raises:
-        BadInput: the day, the number or the seed cannot be, the day was played with others, or no intake is there.
+        BadInput: the request cannot be, the day was played with another one, no intake is there, or it does not take
+            the API key.
         DaybookError: the intake went away and stayed away; what was accepted stays accepted.
     """
-    check_request(day, events, seed)
-    manifest = played_before(settings, day, events=events, seed=seed)
+    load = load or Load()
+    check_request(request)
+    load.check()
+    pace = None
+    manifest = played_before(settings, request)
     if manifest is None:
-        manifest = _play(build_day(day, events, seed, settings.items), seed, settings, progress)
-    return {name: value for name, value in manifest.items() if name != "expected"}
+        plan = build_day(request.day, request.events, request.seed, settings.items, request.mischief)
+        pool = _find_intake(settings, load)
+        progress = Progress(settings, request, len(plan.script))
+        try:
+            pace = _send(plan, pool, settings, load, progress, report)
+            manifest = _manifest(request, plan, progress, settings)
+            write_manifest(settings, request.day, manifest, plan.ids[_accepted(plan, progress)].tolist())
+            progress.remove()
+        finally:
+            progress.close()
+    return {name: value for name, value in manifest.items() if name != "expected"}, pace
 
 
-def check_request(day: date, events: int, seed: int) -> None:
+def check_request(request: Request) -> None:
     """Refuse a day that cannot be generated.
 
     Raises:
-        BadInput: says which of the three is wrong.
+        BadInput: says what is wrong.
     """
     today = datetime.now(UTC).date()
-    if day > today:
-        raise BadInput(f"{day} is in the future; the last day that can be generated is {today} (UTC)")
-    if day < FIRST_MOMENT.date():
-        raise BadInput(f"{day} is before {FIRST_MOMENT.date()}, the first day there is")
-    if events < 1:
-        raise BadInput(f"{events} events are no day; ask for at least 1")
-    if seed < 0:
-        raise BadInput(f"seed {seed} is negative; seeds start at 0")
+    if request.day > today:
+        raise BadInput(f"{request.day} is in the future; the last day that can be generated is {today} (UTC)")
+    if request.day < FIRST_MOMENT.date():
+        raise BadInput(f"{request.day} is before {FIRST_MOMENT.date()}, the first day there is")
+    if request.events < 1:
+        raise BadInput(f"{request.events} events are no day; ask for at least 1")
+    if request.seed < 0:
+        raise BadInput(f"seed {request.seed} is negative; seeds start at 0")
+    request.mischief.check()
 
 
-def _play(plan: Day, seed: int, settings: Settings, progress: Progress | None) -> dict[str, Any]:
-    pool = urllib3.PoolManager(
-        maxsize=SENDER_THREADS,
-        retries=False,
-        timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=ANSWER_TIMEOUT_SECONDS),
-    )
-    _find_intake(pool, settings)
+def _accepted(plan: Day, progress: Progress) -> NDArray[np.bool_]:
+    """Which of the day's events were accepted, at least once."""
     accepted = np.zeros(len(plan), dtype=np.bool_)
-    settled = refused = 0
-    offsets: dict[int, int] = {}
-    sender = _Sender(pool, settings, plan)
-    with ThreadPoolExecutor(SENDER_THREADS, thread_name_prefix="player") as threads:
-        batches = [
-            threads.submit(sender.send, start, min(start + EVENTS_PER_REQUEST, len(plan)))
-            for start in range(0, len(plan), EVENTS_PER_REQUEST)
-        ]
-        try:
-            for batch in as_completed(batches):
-                tally = batch.result()
-                accepted[tally.accepted] = True
-                refused += len(tally.refused)
-                settled += len(tally.accepted) + len(tally.refused)
-                _keep_highest(offsets, tally.offsets)
-                if progress is not None:
-                    progress(settled, len(plan))
-        finally:  # on an error or Ctrl-C the other threads end after the request they are in
-            sender.stop.set()
-            threads.shutdown(cancel_futures=True)
-    manifest = {
-        "day": str(plan.day),
-        "seed": seed,
-        "requested": len(plan),
-        "sent": settled,
-        "accepted": int(accepted.sum()),
-        "refused": refused,
-        "injected": {"duplicates": 0, "late": 0, "invalid": 0},
-        "offsets": {str(partition): offsets[partition] for partition in sorted(offsets)},
-        "accepted_ids": ids_path(settings, plan.day).name,
+    accepted[plan.script.event[(progress.verdict == ACCEPTED) & (plan.script.kind < 0)]] = True
+    return accepted
+
+
+def _manifest(request: Request, plan: Day, progress: Progress, settings: Settings) -> dict[str, Any]:
+    accepted = _accepted(plan, progress)
+    acknowledged = int(np.count_nonzero(progress.verdict == ACCEPTED))
+    back, counts = np.unique(plan.days_back[accepted & (plan.days_back > 0)], return_counts=True)
+    return {
+        **request.as_json(),
+        "sent": len(plan.script),
+        "accepted": acknowledged,
+        "refused": int(np.count_nonzero(progress.verdict == REFUSED)),
+        "injected": {
+            # acknowledged under an id that was acknowledged before
+            "duplicates": acknowledged - int(np.count_nonzero(accepted)),
+            "late": {
+                str(request.day - timedelta(days=days)): count
+                for days, count in zip(back.tolist(), counts.tolist(), strict=True)
+            },
+            "invalid": {name: count for name, count in plan.script.counts().items() if count},
+        },
+        "offsets": {str(partition): progress.offsets[partition] for partition in sorted(progress.offsets)},
+        "accepted_ids": ids_path(settings, request.day).name,
         "expected": expected_answers(plan, accepted),
         "finished_at": moment_text(datetime.now(UTC)),
     }
-    write_manifest(settings, plan.day, manifest, plan.ids[accepted].tolist())
-    return manifest
 
 
-def _find_intake(pool: urllib3.PoolManager, settings: Settings) -> None:
+def _find_intake(settings: Settings, load: Load) -> urllib3.PoolManager:
+    """Connections to the intake.
+
+    Raises:
+        BadInput: none is there.
+    """
+    key = settings.api_key.get_secret_value()
+    pool = urllib3.PoolManager(
+        maxsize=load.connections,
+        retries=False,
+        timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=ANSWER_TIMEOUT_SECONDS),
+        headers={"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})},
+    )
     try:
         status = pool.request("GET", f"{settings.intake_url}/health/live").status
     except urllib3.exceptions.HTTPError:
         status = 0
     if status != 200:
         raise BadInput(f"the stack is not up: no intake answers at {settings.intake_url}; start it with: make up")
+    return pool
 
 
-def _keep_highest(offsets: dict[int, int], others: dict[int, int]) -> None:
-    for partition, offset in others.items():
-        offsets[partition] = max(offset, offsets.get(partition, -1))
+def _requests(plan: Day, progress: Progress, batch: int) -> Iterator[list[int]]:
+    """The open places of the script in order, cut into requests."""
+    together: list[int] = []
+    for place in np.flatnonzero(progress.verdict == OPEN).tolist():
+        if plan.script.is_alone(place):
+            yield [place]
+            continue
+        together.append(place)
+        if len(together) == batch:
+            yield together
+            together = []
+    if together:
+        yield together
+
+
+def _send(
+    plan: Day, pool: urllib3.PoolManager, settings: Settings, load: Load, progress: Progress, report: Report | None
+) -> Pace:
+    sender = _Sender(plan, pool, settings, load, progress)
+    requests = list(_requests(plan, progress, load.batch))
+    events = sum(map(len, requests))
+    with ThreadPoolExecutor(load.connections, thread_name_prefix="player") as threads:
+        done = 0
+        playing = []
+        for places in requests:
+            playing.append(threads.submit(sender.send, places, done))
+            done += len(places)
+        try:
+            for one in as_completed(playing):
+                settled = one.result()
+                if report is not None:
+                    report(settled, len(plan.script))
+        finally:  # on an error or Ctrl-C the other threads end after the request they are in
+            sender.stop.set()
+            threads.shutdown(cancel_futures=True)
+    answered = np.array(sender.answer_seconds or [0.0])
+    return Pace(
+        events=events,
+        seconds=time.monotonic() - sender.started_at,
+        p50_ms=float(np.percentile(answered, 50)) * 1000,
+        p99_ms=float(np.percentile(answered, 99)) * 1000,
+        behind_seconds=sender.behind_seconds,
+    )
 
 
 class _Sender:
-    """Sends batches; used by several threads."""
+    """Sends requests; used by several threads."""
 
-    def __init__(self, pool: urllib3.PoolManager, settings: Settings, plan: Day) -> None:
+    def __init__(
+        self, plan: Day, pool: urllib3.PoolManager, settings: Settings, load: Load, progress: Progress
+    ) -> None:
+        self._plan = plan
         self._pool = pool
         self._url = f"{settings.intake_url}/events"
-        self._plan = plan
+        self._load = load
+        self._progress = progress
         self.stop = threading.Event()
+        self.started_at = time.monotonic()
+        self.answer_seconds: list[float] = []
+        self.behind_seconds = 0.0
 
-    def send(self, start: int, stop: int) -> _Tally:
-        """Send events ``start`` up to ``stop`` until each is accepted or refused.
+    def send(self, places: list[int], before: int) -> int:
+        """Send some places of the script until each is accepted or refused.
+
+        Args:
+            places: of one request.
+            before: how many events are due before them.
+
+        Returns:
+            How many places are settled in all.
 
         Raises:
             DaybookError: some were not acknowledged within :data:`PATIENCE_SECONDS`, or the intake answers nonsense.
         """
-        events = dict(zip(range(start, stop), self._plan.events(start, stop), strict=True))
-        tally = _Tally()
+        self._wait_until_due(before)
         give_up_at = time.monotonic() + PATIENCE_SECONDS
         pause_seconds = FIRST_PAUSE_SECONDS
-        while events:
-            reason = self._attempt(events, tally)
-            if not events:
+        settled = 0
+        while places:
+            verdicts, reason, retry_after_seconds = self._attempt(places)
+            settled = self._progress.settle(verdicts)
+            told = {one.place for one in verdicts}
+            places = [place for place in places if place not in told]
+            if not places:
                 break
-            if time.monotonic() > give_up_at or self.stop.wait(pause_seconds):
+            if time.monotonic() > give_up_at or self.stop.wait(max(pause_seconds, retry_after_seconds)):
                 raise DaybookError(
                     f"{self._plan.day}: the intake acknowledged nothing for {PATIENCE_SECONDS:.0f} s ({reason}). What "
-                    "it accepted is safe; see to the stack (make up) and generate the day again: it sends the same ids"
+                    "it accepted is safe; see to the stack (make up) and generate the day again: it goes on from here"
                 )
             pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
-        return tally
+        return settled
 
-    def _attempt(self, events: dict[int, dict[str, Any]], tally: _Tally) -> str:
-        """One request; what it settles moves from ``events`` to ``tally``. Returns why something was left."""
-        indices = list(events)
-        body = json.dumps(list(events.values()), separators=(",", ":")).encode()
+    def _wait_until_due(self, before: int) -> None:
+        """Hold a request back until the rate allows it; falling behind is noted, and nothing is left out for it."""
+        if self._load.events_per_second is None:
+            return
+        ahead = self.started_at + before / self._load.events_per_second - time.monotonic()
+        if ahead > 0:
+            self.stop.wait(ahead)
+        else:
+            self.behind_seconds = max(self.behind_seconds, -ahead)
+
+    def _attempt(self, places: Sequence[int]) -> tuple[list[Settled], str, float]:
+        """One request: what it settled, why something was left, and the seconds that the intake asks to wait."""
+        sent = self._plan.sent(places)
+        if isinstance(sent[0], bytes):
+            body = sent[0]
+        else:
+            # a list in place of an event would be a batch if it stood alone
+            alone = len(sent) == 1 and isinstance(sent[0], dict)
+            body = json.dumps(sent[0] if alone else sent, separators=(",", ":")).encode()
+        started_at = time.monotonic()
         try:
-            answer = self._pool.request("POST", self._url, body=body, headers={"Content-Type": "application/json"})
+            answer = self._pool.request("POST", self._url, body=body)
         except urllib3.exceptions.HTTPError as error:  # refused, broken or timed out: nobody knows what was taken
-            return type(error).__name__
-        if answer.status not in {201, 207, 400, 503}:
+            return [], type(error).__name__, 0.0
+        self.answer_seconds.append(time.monotonic() - started_at)
+        if answer.status == 401:
+            raise BadInput(
+                f"the intake at {self._url} does not take the API key; set DAYBOOK_API_KEY to one it knows "
+                "(`daybook api-key GAME` makes one). Nothing of this request was taken"
+            )
+        if answer.status not in {201, 207, 400, 408, 413, 429, 503}:
             raise DaybookError(f"{self._plan.day}: the intake at {self._url} answered {answer.status}; see its log")
-        for row in answer.json().get("events", []):
-            index = indices[row["index"]]
-            if row["status"] == "accepted":
-                tally.accepted.append(index)
-                _keep_highest(tally.offsets, {row["partition"]: row["offset"]})
-            elif row["status"] == "refused":
-                tally.refused.append(index)
-            else:
-                continue
-            del events[index]
-        return f"status {answer.status}"
+        retry_after_seconds = float(answer.headers.get("Retry-After", 0))
+        if answer.status in {408, 429}:
+            return [], f"status {answer.status}", retry_after_seconds
+        rows = answer.json().get("events")
+        if rows is None:  # the body as a whole was refused
+            return [Settled(place) for place in places], f"status {answer.status}", 0.0
+        verdicts = [
+            Settled(places[row["index"]], row.get("partition"), row.get("offset"))
+            for row in rows
+            if row["status"] in {"accepted", "refused"}
+        ]
+        return verdicts, f"status {answer.status}", retry_after_seconds

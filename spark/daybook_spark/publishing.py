@@ -197,20 +197,22 @@ def count_pages(
 
 
 def _play(spark: SparkSession, stage: Stage, day: date, manifest: Path) -> Play:
-    """What the generator says of its day, its acknowledged ids looked up in the raw records of that day."""
+    """What the generator says of its day, its acknowledged ids looked up in the raw records of the days it named."""
     told = json.loads(manifest.read_text(encoding="utf-8"))
+    days: list[date | None] = [day, *map(date.fromisoformat, told["injected"]["late"])]
     accepted = spark.read.text((manifest.parent / told["accepted_ids"]).as_uri()).select(
         F.col("value").alias("event_id")
     )
     landed = (
         at_snapshot(spark, RAW_EVENTS, stage.raw_snapshot_id)
-        .where(F.col("event_date") == day)
+        .where(on_dates(days))
         .select(F.get_json_object(F.col("value").cast("string"), "$.event_id").alias("event_id"))
     )
     return Play(
         sent=told["sent"],
         accepted=told["accepted"],
         refused=told["refused"],
+        repeated=told["injected"]["duplicates"],
         accepted_ids=accepted.count(),
         accepted_ids_landed=accepted.join(landed, on="event_id", how="left_semi").count(),
     )

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from daybook.errors import BadInput
 from daybook.settings import Settings
 from event_generator.day import build_day
-from event_generator.manifest import read_manifest
-from event_generator.play import play_day
+from event_generator.manifest import Request, read_manifest
+from event_generator.mischief import KINDS, Mischief
+from event_generator.play import Load, Report, play_day
+from event_generator.progress import Progress, Settled
 from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, record_ids, records, until
 
 pytestmark = pytest.mark.integration
@@ -50,23 +55,43 @@ def mine(settings: Settings, intake: OwnIntake, tmp_path: Path) -> Settings:
     return settings.model_copy(update={"home": tmp_path})
 
 
-def generate(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {
+def play(
+    events: int,
+    seed: int,
+    settings: Settings,
+    report: Report | None = None,
+    *,
+    load: Load | None = None,
+    **shares: float,
+) -> dict[str, Any]:
+    """Play the module's day; the manifest."""
+    manifest, _ = play_day(Request(DAY, events, seed, Mischief(**shares)), settings, load, report)
+    return manifest
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    return {
         **os.environ,
         "DAYBOOK_HOME": str(settings.home),
         "DAYBOOK_API_PORT": str(settings.api_port),
         "DAYBOOK_KAFKA_PORT": str(settings.kafka_port),
     }
-    daybook = str(Path(sys.executable).with_name("daybook"))
+
+
+def command(*arguments: str) -> list[str]:
+    return [str(Path(sys.executable).with_name("daybook")), "generate", *arguments]
+
+
+def generate(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [daybook, "generate", *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
+        command(*arguments), env=environment(settings), capture_output=True, text=True, timeout=60, check=False
     )
 
 
 def test_a_day_played_to_its_end_is_in_the_topic_and_in_its_manifest(mine: Settings) -> None:
     before = records(mine).keys()
     told: list[tuple[int, int]] = []
-    result = play_day(DAY, 1234, 7, mine, lambda done, of: told.append((done, of)))
+    result = play(1234, 7, mine, lambda done, of: told.append((done, of)))
     added = {at: message for at, message in records(mine).items() if at not in before}
 
     assert told[-1] == (1234, 1234)
@@ -83,7 +108,7 @@ def test_a_day_played_to_its_end_is_in_the_topic_and_in_its_manifest(mine: Setti
         "sent": 1234,
         "accepted": 1234,
         "refused": 0,
-        "injected": {"duplicates": 0, "late": 0, "invalid": 0},
+        "injected": {"duplicates": 0, "late": {}, "invalid": {}},
     }
     highest: dict[str, int] = {}
     for partition, offset in added:
@@ -96,7 +121,7 @@ def test_a_day_played_to_its_end_is_in_the_topic_and_in_its_manifest(mine: Setti
     assert manifest["expected"]["daily_activity"] == [recount(values)]
     assert {value["occurred_at"][:10] for value in values} == {"2026-05-03"}
     by_id = {value["event_id"]: value for value in values}
-    for event in build_day(DAY, 1234, 7, mine.items).events(0, 1234):
+    for event in build_day(DAY, 1234, 7, mine.items).at(range(1234)):
         assert event.items() <= by_id[event["event_id"]].items()
 
 
@@ -115,37 +140,142 @@ def recount(values: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def test_a_day_that_was_played_is_not_played_again(mine: Settings) -> None:
-    first = play_day(DAY, 50, 1, mine)
+    first = play(50, 1, mine)
     before = len(records(mine))
-    assert play_day(DAY, 50, 1, mine) == first
+    assert play(50, 1, mine) == first
     for events, seed in ((50, 2), (51, 1)):
         with pytest.raises(BadInput, match=r"2026-05-03 was already played with seed 1 and 50 events.*--seed 1"):
-            play_day(DAY, events, seed, mine)
+            play(events, seed, mine)
     assert len(records(mine)) == before
 
 
-def test_a_day_killed_half_way_leaves_no_manifest_and_the_same_ids_are_sent_again(mine: Settings) -> None:
-    class Killed(BaseException):
-        pass
+class TestResume:
+    @pytest.mark.parametrize("after", [1, 3, 9])
+    def test_a_run_that_was_killed_goes_on_where_it_was(self, mine: Settings, after: int) -> None:
+        class Killed(BaseException):
+            pass
 
-    def kill(done: int, of: int) -> None:
-        raise Killed
+        requests = 0
 
-    with pytest.raises(Killed):
-        play_day(DAY, 3000, 11, mine, kill)
-    assert read_manifest(mine, DAY) is None
-    assert not list(mine.home.rglob("*.json"))
+        def kill(done: int, of: int) -> None:
+            nonlocal requests
+            requests += 1
+            if requests == after:
+                raise Killed
 
-    assert play_day(DAY, 3000, 11, mine)["accepted"] == 3000
-    accepted_ids = (mine.manifests_dir / "2026-05-03.ids").read_text().splitlines()
-    sent = [event_id for event_id in record_ids(mine) if event_id in set(accepted_ids)]
-    assert set(sent) == set(accepted_ids)
-    assert len(sent) > 3000  # some twice: by their ids the day keeps each once
+        seed = 100 + after
+        with pytest.raises(Killed):
+            play(3000, seed, mine, kill)
+        assert read_manifest(mine, DAY) is None
+        progress = mine.manifests_dir / "2026-05-03.progress"
+        known = {line.split()[0] for line in progress.read_text().splitlines()[1:]}
+        assert len(known) >= 200 * after
+        with progress.open("a") as torn:  # a kill in the middle of a write
+            torn.write("2999 0 12")
+
+        assert play(3000, seed, mine)["accepted"] == 3000
+        assert not progress.exists()
+        accepted_ids = (mine.manifests_dir / "2026-05-03.ids").read_text().splitlines()
+        sent = [event_id for event_id in record_ids(mine) if event_id in set(accepted_ids)]
+        assert set(sent) == set(accepted_ids)
+        # what was settled is not sent again; what a kill left under way is
+        assert len(sent) <= 3000 + 4 * 200
+        assert len(sent) < 3000 + len(known)
+
+    def test_it_survives_kill_9_of_the_command(self, mine: Settings) -> None:
+        arguments = ("--day", "2026-05-03", "--events", "6000", "--seed", "77", "--batch", "20")
+        running = subprocess.Popen(command(*arguments), env=environment(mine), stdout=subprocess.DEVNULL)
+        progress = mine.manifests_dir / "2026-05-03.progress"
+        until(lambda: progress.exists() and progress.read_bytes().count(b"\n") > 500, "playing")
+        running.kill()
+        running.wait(10)
+        before = progress.read_bytes().count(b"\n") - 1
+        assert before < 6000
+        done = generate(mine, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert f"{6000 - before} events in" in done.stdout
+        manifest = read_manifest(mine, DAY)
+        assert manifest is not None
+        assert (manifest["accepted"], manifest["refused"]) == (6000, 0)
+        assert set((mine.manifests_dir / "2026-05-03.ids").read_text().split()) <= set(record_ids(mine))
+
+    def test_a_day_that_was_begun_otherwise_is_not_mixed(self, mine: Settings) -> None:
+        mine.manifests_dir.mkdir()
+        begun = Request(DAY, 500, 3, Mischief(late=0.5))
+        nothing_settled = Progress(mine, Request(DAY, 9, 9), 9)
+        nothing_settled.close()
+        started = Progress(mine, begun, 500)
+        started.settle([Settled(0, 0, 17)])
+        started.close()
+        with pytest.raises(BadInput, match=r"2026-05-03 was already begun with seed 3 and 500 events.*--late 0.5"):
+            play(500, 3, mine)
+
+    def test_a_day_is_played_by_one_process_at_a_time(self, mine: Settings) -> None:
+        held = Progress(mine, Request(DAY, 50, 3), 50)
+        try:
+            refused = generate(mine, "--day", "2026-05-03", "--events", "50", "--seed", "3")
+            assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+            assert "being played by another process" in refused.stderr
+        finally:
+            held.close()
+
+
+class TestMischief:
+    def test_all_of_it_is_in_the_manifest_and_nothing_else_in_the_topic(self, mine: Settings) -> None:
+        before = records(mine).keys()
+        result = play(4000, 8, mine, duplicates=0.05, late=0.1, invalid=0.1)
+        values = [json.loads(one.value() or b"") for at, one in records(mine).items() if at not in before]
+
+        assert result["injected"]["duplicates"] == 200
+        assert sum(result["injected"]["invalid"].values()) == 400
+        assert set(result["injected"]["invalid"]) == set(KINDS)
+        assert (result["sent"], result["accepted"], result["refused"]) == (4600, 4200, 400)
+        ids = Counter(value["event_id"] for value in values)
+        assert (len(values), len(ids)) == (4200, 4000)
+        assert (mine.manifests_dir / "2026-05-03.ids").read_text().split() == sorted(ids)
+        days = Counter({value["event_id"]: value["occurred_at"][:10] for value in values}.values())
+        assert {day: count for day, count in days.items() if day != "2026-05-03"} == result["injected"]["late"]
+        assert 300 < sum(result["injected"]["late"].values()) < 500
+        assert days["2026-05-02"] > days["2026-05-01"] > days["2026-04-30"]
+        manifest = read_manifest(mine, DAY)
+        assert manifest is not None
+        [activity] = manifest["expected"]["daily_activity"]
+        assert activity["events"] == days["2026-05-03"]
+
+    def test_single_events_are_sent_as_objects_and_judged_alike(self, mine: Settings) -> None:
+        one = play(300, 8, mine, duplicates=0.1, invalid=0.2, load=Load(batch=1, connections=8))
+        assert (one["sent"], one["accepted"], one["refused"]) == (390, 330, 60)
+
+
+class TestLoad:
+    def test_a_rate_is_kept(self, mine: Settings) -> None:
+        request = Request(DAY, 300, 21)
+        _, pace = play_day(request, mine, Load(batch=10, events_per_second=200))
+        assert pace is not None
+        assert pace.events == 300
+        # 29 requests wait for their turn: the last is due 1.45 s after the first
+        assert pace.seconds >= 1.45
+
+    def test_falling_behind_is_told(self, mine: Settings) -> None:
+        done = generate(mine, "--events", "3000", "--rate", "1e9", "--batch", "1", "--connections", "1")
+        assert done.returncode == 0
+        assert "behind the rate" in done.stdout
+
+    def test_the_intakes_limit_and_its_key_are_obeyed(self, mine: Settings, broker: OwnBroker, tmp_path: Path) -> None:
+        own = mine.model_copy(update={"home": tmp_path / "limited", "api_port": own_settings(tmp_path).api_port})
+        keys = tmp_path / "keys"
+        key = "a-key-of-the-tests"
+        keys.write_text(f"chess {hashlib.sha256(key.encode()).hexdigest()}\n")
+        with OwnIntake(own, DAYBOOK_API_KEYS_FILE=str(keys), DAYBOOK_API_EVENTS_PER_SECOND="1000"):
+            with pytest.raises(BadInput, match="does not take the API key"):
+                play(10, 1, own)
+            knows = own.model_copy(update={"api_key": SecretStr(key)})
+            assert play(3000, 1, knows, load=Load(batch=500))["accepted"] == 3000
 
 
 def test_what_the_intake_refuses_is_counted_and_expected_nowhere(mine: Settings) -> None:
     asked_for_more = mine.model_copy(update={"items": (*mine.items, "spoon")})
-    result = play_day(DAY, 400, 3, asked_for_more)
+    result = play(400, 3, asked_for_more)
     assert result["refused"] > 0
     assert result["sent"] == result["accepted"] + result["refused"] == 400
     manifest = read_manifest(mine, DAY)
@@ -171,7 +301,7 @@ def test_a_day_outlives_the_loss_of_its_broker(mine: Settings, broker: OwnBroker
     rescue = threading.Thread(target=bring_back)
     rescue.start()
     try:
-        result = play_day(DAY, 8000, 5, mine, lose)
+        result = play(8000, 5, mine, lose)
     finally:
         rescue.join(60)
     assert result["accepted"] == 8000

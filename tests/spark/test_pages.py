@@ -226,7 +226,7 @@ def test_records_that_name_no_day_are_rejected_and_kept(
     ("changes", "said"),
     [
         ({"sent": 5}, "sent by the generator = accepted + refused: 5 against 4 (+1)"),
-        ({"accepted": 3, "sent": 3}, "acknowledged ids of the generator = accepted: 4 against 3 (+1)"),
+        ({"accepted": 3, "sent": 3}, "acknowledged ids of the generator + repeated = accepted: 4 against 3 (+1)"),
     ],
 )
 def test_a_manifest_that_does_not_add_up_is_not_published(

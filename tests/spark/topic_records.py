@@ -46,5 +46,6 @@ def manifest(folder: Path, ids: list[str], **changes: int) -> Path:
     (folder / "2026-05-03.ids").write_text("".join(f"{one}\n" for one in ids), encoding="utf-8")
     path = folder / "2026-05-03.json"
     told = {"sent": len(ids), "accepted": len(ids), "refused": 0, "accepted_ids": "2026-05-03.ids", **changes}
+    told["injected"] = {"duplicates": 0, "late": {}, "invalid": {}}
     path.write_text(json.dumps(told), encoding="utf-8")
     return path

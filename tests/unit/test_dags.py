@@ -107,7 +107,15 @@ def test_the_schedule_is_a_day_from_midnight_to_midnight_utc(bag: DagBag) -> Non
 
 @pytest.mark.parametrize(
     "params",
-    [{"day": "2026-5-3"}, {"day": 20260503}, {"events": -1}, {"events": "many"}, {"seed": -1}, {"force": "yes"}],
+    [
+        {"day": "2026-5-3"},
+        {"day": 20260503},
+        {"events": -1},
+        {"events": "many"},
+        {"seed": -1},
+        {"force": "yes"},
+        {"late": 2},
+    ],
 )
 def test_parameters_that_cannot_be_are_refused_at_the_trigger(dag: DAG, params: dict[str, Any]) -> None:
     with pytest.raises(ParamValidationError):
@@ -115,7 +123,15 @@ def test_parameters_that_cannot_be_are_refused_at_the_trigger(dag: DAG, params: 
 
 
 def test_generated_days_follow_the_settings(monkeypatch: pytest.MonkeyPatch, own_settings: Settings) -> None:
-    assert _validated(load().dags["game_events_daily"], {}) == {"day": None, "events": 0, "seed": 1, "force": False}
+    assert _validated(load().dags["game_events_daily"], {}) == {
+        "day": None,
+        "events": 0,
+        "seed": 1,
+        "duplicates": 0,
+        "late": 0,
+        "invalid": 0,
+        "force": False,
+    }
     monkeypatch.setenv("DAYBOOK_GENERATED_EVENTS", "20000")
     settings.cache_clear()
     assert _validated(load().dags["game_events_daily"], {"day": "2026-05-03"})["events"] == 20_000

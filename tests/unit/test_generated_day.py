@@ -19,8 +19,10 @@ from daybook.providers import resolve
 from daybook.settings import Settings
 from event_generator.command import generate
 from event_generator.day import Day, build_day
-from event_generator.manifest import expected_answers, manifest_path, read_manifest, write_manifest
+from event_generator.manifest import Request, expected_answers, manifest_path, read_manifest, write_manifest
+from event_generator.mischief import KINDS, LONGEST_DELAY_DAYS, Mischief, Script, spoilt
 from event_generator.play import play_day
+from game_api.validation import BadBody, Refused, check_event, parse_body
 
 DAY = date(2026, 5, 3)
 ITEMS = ("sword", "shield", "helmet", "knife", "gauntlets")
@@ -31,7 +33,7 @@ def build(day: date = DAY, events: int = 5000, seed: int = 1) -> Day:
 
 
 def body(plan: Day) -> bytes:
-    return json.dumps(plan.events(0, len(plan))).encode()
+    return json.dumps(plan.at(range(len(plan)))).encode()
 
 
 def everything(plan: Day) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -49,7 +51,7 @@ def test_another_seed_or_day_has_other_ids(other: dict[str, Any]) -> None:
 
 def test_every_event_is_one_of_the_contract_in_its_day_with_an_id_of_its_own() -> None:
     plan = build()
-    values = plan.events(0, len(plan))
+    values = plan.at(range(len(plan)))
     events = [client_event.validate_python(value) for value in values]
     assert {event.occurred_at.date() for event in events if event.occurred_at} == {DAY}
     assert all({"event_id", "user_id", "host", "occurred_at"} <= value.keys() for value in values)
@@ -60,7 +62,7 @@ def test_every_event_is_one_of_the_contract_in_its_day_with_an_id_of_its_own() -
 
 def test_a_slice_of_the_day_is_the_same_as_the_slice_of_its_events() -> None:
     plan = build(events=450)
-    assert plan.events(200, 400) == plan.events(0, 450)[200:400]
+    assert plan.at(range(200, 400)) == plan.at(range(450))[200:400]
 
 
 def test_a_day_has_its_shape() -> None:
@@ -94,7 +96,7 @@ def most_used_providers(plan: Day) -> dict[int, int]:
 def test_hosts_belong_where_the_generator_says_by_the_lakes_own_rule_too() -> None:
     plan = build()
     usage = expected_answers(plan, everything(plan))["provider_usage"]
-    recount = Counter(resolve(value["host"]).provider for value in plan.events(0, len(plan)))
+    recount = Counter(resolve(value["host"]).provider for value in plan.at(range(len(plan))))
     assert {row["provider"]: row["events"] for row in usage} == dict(recount)
     assert set(recount) >= {"(ip address)", "(bare name)", "(missing)", "(unmapped)", "earthlink"}
 
@@ -118,6 +120,9 @@ def hand_made(*rows: tuple[int, int, int, int]) -> Day:
         label=label,
         host=[""] * len(rows),
         microsecond=hour * 3_600_000_000,
+        days_back=np.zeros(len(rows), dtype=np.int64),
+        script=Script(np.arange(len(rows)), np.full(len(rows), -1)),
+        spoilt_ids=np.array([""] * len(rows)),
     )
 
 
@@ -200,17 +205,70 @@ def test_a_manifest_that_cannot_be_read_is_one_line_that_says_what_to_do(tmp_pat
         ({"day": date(1969, 1, 1)}, "before 1970-01-01"),
         ({"events": 0}, "at least 1"),
         ({"seed": -1}, "negative"),
+        ({"mischief": Mischief(late=1.5)}, "late is 1.5"),
+        ({"mischief": Mischief(duplicates=-0.1)}, "duplicates is -0.1"),
+        ({"mischief": Mischief(invalid=float("nan"))}, "invalid is nan"),
     ],
 )
 def test_a_day_that_cannot_be_is_bad_input_and_leaves_nothing(
     changed: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    request = {"day": DAY, "events": 5, "seed": 1, **changed}
+    request = Request(**{"day": DAY, "events": 5, "seed": 1, **changed})
     with pytest.raises(BadInput, match=message):
-        play_day(**request, settings=Settings(home=tmp_path))
+        play_day(request, Settings(home=tmp_path))
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arguments", [["--day", "3 May"], ["--events", "many"], ["--seed", "1.5"], ["--events", "0"]])
-def test_bad_arguments_are_bad_input(arguments: list[str]) -> None:
-    assert isinstance(CliRunner().invoke(generate, arguments).exception, BadInput)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--day 3-May",
+        "--events many",
+        "--seed 1.5",
+        "--events 0",
+        "--late x",
+        "--duplicates 2",
+        "--batch 0",
+        "--batch 1001",
+        "--rate 0",
+        "--rate nan",
+        "--connections 0",
+    ],
+)
+def test_bad_arguments_are_bad_input(arguments: str) -> None:
+    assert isinstance(CliRunner().invoke(generate, arguments.split()).exception, BadInput)
+
+
+def test_mischief_leaves_the_days_own_events_as_they_are() -> None:
+    good, bad = build(), build_day(DAY, 5000, 1, ITEMS, Mischief(duplicates=0.2, late=0.1, invalid=0.3))
+    assert good.ids.tolist() == bad.ids.tolist()
+    on_time = np.flatnonzero(bad.days_back == 0)
+    assert good.at(on_time) == bad.at(on_time)
+    assert 400 < len(good) - len(on_time) < 600
+    assert bad.days_back.max() <= LONGEST_DELAY_DAYS
+
+
+def test_the_script_sends_every_event_repeats_some_later_and_spoils_others() -> None:
+    plan = build_day(DAY, 5000, 1, ITEMS, Mischief(duplicates=0.1, invalid=0.1))
+    assert len(plan.script) == 5000 + 500 + 500
+    own = plan.script.event[plan.script.kind < 0].tolist()
+    assert set(own) == set(range(5000))
+    first = {event: place for place, event in reversed(list(enumerate(own)))}
+    gaps = [place - first[event] for place, event in enumerate(own) if place != first[event]]
+    assert len(gaps) == 500
+    assert np.median(gaps) > 1000
+    assert set(plan.script.kind.tolist()) == set(range(-1, len(KINDS)))
+
+
+@pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
+def test_no_spoilt_event_is_one(kind: int) -> None:
+    plan = build(events=20)
+    for number, event in enumerate(plan.at(range(20))):
+        sent = spoilt(kind, event, f"00000000-0000-4000-8000-{number:012d}")
+        if isinstance(sent, bytes):
+            with pytest.raises(BadBody):
+                parse_body(sent)
+        else:
+            [value] = parse_body(json.dumps([sent]).encode())
+            with pytest.raises(Refused):
+                check_event(value, items=ITEMS)
