@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "contracts": "game_api.contracts:contracts",
     "status": "daybook.reading:status",
     "answer": "daybook.reading:answer",
+    "provider": "daybook.provider_lookup:provider",
 }
 """Verb -> where its click command is, as ``module:name``."""
 

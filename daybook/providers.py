@@ -1,10 +1,11 @@
 """Which internet host provider a host belongs to.
 
-The rule: an IP address, a bare name and a missing host are buckets of their own; of any other host the registrable
-domain is taken by the Public Suffix List (publicsuffix.org, private section left out, so that a domain under a
-hosting service counts as that service's) and looked up in ``provider_aliases.csv``. Never by substring:
-``seattlefiber.com`` is not ``att``. A domain the file does not know is ``(unmapped)``; its domain is kept, so that
-the answers can say what it was.
+The rule: of a host name the registrable domain is taken by the Public Suffix List (publicsuffix.org, private section
+left out, so that a domain under a hosting service counts as that service's) and looked up in
+``provider_aliases.csv``. Never by substring: ``seattlefiber.com`` is not ``att``. What has no registrable domain stands
+in a bucket of its own: an IP address (also as its reverse name under ``arpa``, or spelt oddly), a missing host, a bare
+name (a single label, a public suffix, or a name under no public top-level domain, such as ``nas.local``). A domain that
+the file does not know is ``(unmapped)``; it is kept, so that the answers can say what it was.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ IP_ADDRESS = "(ip address)"
 BARE_NAME = "(bare name)"
 MISSING = "(missing)"
 UNMAPPED = "(unmapped)"
+RULE_VERSION = 2
+"""Raised when the code below names another provider for the same host, list and file."""
+
 BUCKETS: tuple[str, ...] = (BARE_NAME, IP_ADDRESS, MISSING, UNMAPPED)
 """Provider names that are not providers: in brackets, so that no alias can ever be one of them."""
 
@@ -50,18 +54,19 @@ def aliases() -> dict[str, str]:
 def _suffixes() -> PublicSuffixList:
     from publicsuffixlist import PublicSuffixList
 
-    return PublicSuffixList(only_icann=True)
+    # an unknown top-level domain is nobody's: names under it are private
+    return PublicSuffixList(only_icann=True, accept_unknown=False)
 
 
 @lru_cache(maxsize=1)
 def map_version() -> str:
-    """Names the rule that gave a page its providers: digest of the alias file, and the suffix list's version."""
+    """Names the rule that gave a page its providers: the rule's, the alias file's and the suffix list's version."""
     digest = hashlib.sha256(ALIASES_FILE.read_bytes()).hexdigest()[:12]
-    return f"aliases {digest}, suffixes {metadata.version('publicsuffixlist')}"
+    return f"rule {RULE_VERSION}, aliases {digest}, suffixes {metadata.version('publicsuffixlist')}"
 
 
 def resolve(host: str | None) -> Provider:
-    """The provider of a host name as the contract keeps it (lower case, ASCII, no port).
+    """The provider of a host, as the contract keeps it or as another producer wrote it. Never raises.
 
     >>> resolve("user53.att.com")
     Provider(provider='att', domain='att.com')
@@ -72,16 +77,31 @@ def resolve(host: str | None) -> Provider:
     >>> resolve("203.0.113.9").provider, resolve("localhost").provider, resolve(None).provider
     ('(ip address)', '(bare name)', '(missing)')
     """
-    name = (host or "").strip().removesuffix(".").lower()
+    name = (host or "").strip().rstrip(".").lower()
     if not name:
         return Provider(MISSING, None)
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        pass
-    else:
+    if _is_address(name):
         return Provider(IP_ADDRESS, None)
-    domain = _suffixes().privatesuffix(name)
-    if domain is None:  # a single label, or a public suffix itself
+    domain = _suffixes().privatesuffix(_ascii(name))
+    if domain is None:
         return Provider(BARE_NAME, None)
     return Provider(aliases().get(domain, UNMAPPED), domain)
+
+
+def _is_address(name: str) -> bool:
+    """Whether a name stands for an IP address: written as one, as its reverse name, or with a number for its end."""
+    try:
+        ipaddress.ip_address(name.removeprefix("[").partition("]")[0].partition("%")[0])
+    except ValueError:
+        # no top-level domain is a number, so "010.1.1.1" and "1.2.3" were meant as addresses (WHATWG URL, 3.5)
+        _, dot, last = name.rpartition(".")
+        return name.endswith((".in-addr.arpa", ".ip6.arpa")) or (bool(dot) and last.isdigit())
+    return True
+
+
+def _ascii(name: str) -> str:
+    """An internationalised name as the list has it (``xn--``); one that cannot be a host name as it is."""
+    try:
+        return name.encode("idna").decode("ascii")
+    except UnicodeError:
+        return name

@@ -139,6 +139,23 @@ def test_late_and_repeated_events_and_records_that_are_none_restate_the_day(
     assert knives == {**expected, "cox": expected["cox"] + 1}
 
 
+def test_a_day_of_badly_behaved_clients_balances_and_answers_as_it_should(stack: Stack) -> None:
+    day = DAY - timedelta(days=200)  # its late events reach a month further back
+    shares = {"duplicates": 0.02, "late": 0.03, "invalid": 0.01}
+    states = stack.trigger("mischief", day=day.isoformat(), events=EVENTS, seed=5, **shares)
+    assert states == dict.fromkeys(STEPS, "success")
+    told, page = stack.manifest(day), stack.page(day)
+    late = sum(told["injected"]["late"].values())
+    assert late > 0
+    assert (told["injected"]["duplicates"], sum(told["injected"]["invalid"].values())) == (60, 30)
+    assert (page["sent"], page["accepted"]) == (EVENTS + 60 + 30, EVENTS + 60)
+    assert page["events"] == EVENTS - late
+    # a late event's repetition is late too
+    assert 0 < page["duplicates"] <= 60
+    assert page["landed"] == page["events"] + page["duplicates"]
+    assert everything(stack, day) == told["expected"]
+
+
 def test_a_day_that_does_not_balance_fails_saying_so_and_is_not_published(stack: Stack) -> None:
     """The generator's ledger holds an id that never reached Kafka: as if an accepted event were lost."""
     day = DAY + timedelta(days=2)
