@@ -86,7 +86,7 @@ def clean_host(raw: str) -> str:
     host = raw
     if host.startswith("["):
         address, bracket, port = host[1:].partition("]")
-        if not bracket or not re.fullmatch(r"(?::\d{1,5})?", port):
+        if not bracket or not re.fullmatch(r"(?::\d{1,5})?", port) or not _is_ip_address(address):
             raise ValueError("is not a host name")
         host = address
     elif host.count(":") == 1:

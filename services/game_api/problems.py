@@ -9,12 +9,17 @@ import structlog
 from flask import Flask, Response, g, json
 from werkzeug.exceptions import HTTPException
 
-from game_api.answers import Problem
+from game_api.answers import Problem, Verdicts
 
 RETRY_AFTER_SECONDS = 1
 """Told with every 503: the circuit looks for the broker about twice a second."""
 
 _log = structlog.get_logger(__name__)
+
+
+def json_text(body: Verdicts | Problem) -> str:
+    r"""An answer's body; ``<`` is written ``\u003c``: no field's name is markup, even to who ignores the type."""
+    return json.dumps(body).replace("<", "\\u003c") + "\n"
 
 
 def problem(status: int, detail: str, **members: Any) -> Response:
@@ -33,7 +38,7 @@ def problem(status: int, detail: str, **members: Any) -> Response:
         request_id=g.request_id,
         **members,  # type: ignore[typeddict-item]  # its callers give members of the type
     )
-    response = Response(json.dumps(body) + "\n", status=status, mimetype="application/problem+json")
+    response = Response(json_text(body), status=status, mimetype="application/problem+json")
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Flask, Response, g, json, request
+from flask import Blueprint, Flask, Response, g, request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, MethodNotAllowed, RequestEntityTooLarge
 
 from daybook.contract import JoinGuild, PurchaseItem, clean_host, complete, encode
@@ -15,7 +16,7 @@ from daybook.settings import Settings
 from game_api import hosts, metrics
 from game_api.answers import EventVerdict, FieldError, Verdicts
 from game_api.limits import EventLimit, sender
-from game_api.problems import RETRY_AFTER_SECONDS, problem
+from game_api.problems import RETRY_AFTER_SECONDS, json_text, problem
 from game_api.producer import EventProducer, Receipt
 from game_api.validation import (
     MAX_BODY_BYTES,
@@ -34,6 +35,7 @@ def init_app(app: Flask, settings: Settings, producer: EventProducer, limit: Eve
     """Register the routes that the settings ask for."""
     # one more than is taken: of a body without a length Flask silently cuts off what is over its limit
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
+    app.url_map.merge_slashes = False  # one path for one thing: //events is not /events
     app.json.sort_keys = False  # type: ignore[attr-defined]  # answers read in the order they are written
     app.register_blueprint(_health(producer))
     app.register_blueprint(_events(settings, producer, limit))
@@ -112,7 +114,7 @@ def _answer(verdicts: list[EventVerdict]) -> Response:
     if not count["accepted"]:
         return problem(400, "no event is valid; see errors", **body)
     return Response(
-        json.dumps(body) + "\n",
+        json_text(body),
         status=HTTPStatus.MULTI_STATUS if count["refused"] else HTTPStatus.CREATED,
         mimetype="application/json",
     )
@@ -206,6 +208,8 @@ def _body() -> bytes:
         raise too_large from None
     except (ClientDisconnected, OSError):
         raise late from None
+    except ParseException:  # gunicorn's word for chunks that are none
+        raise BadBody("is not what its Transfer-Encoding says", status=400) from None
     if len(raw) > MAX_BODY_BYTES:
         raise too_large
     if request.content_length is not None and len(raw) < request.content_length:

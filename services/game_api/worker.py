@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any, Final
 
+from gunicorn.http.errors import InvalidHeader, UnsupportedTransferCoding
 from gunicorn.workers.gthread import _DEFER, ThreadWorker
 
 ARRIVAL_SECONDS: Final = 5.0
@@ -56,6 +57,12 @@ class IntakeWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no typ
                 sock.shutdown(socket.SHUT_RD)
             except OSError:
                 continue  # it has closed the connection meanwhile
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """Answer what is no HTTP; an unknown transfer coding is the client's fault (400), no missing feature (501)."""
+        if isinstance(exc, UnsupportedTransferCoding):
+            exc = InvalidHeader("Transfer-Encoding")
+        super().handle_error(req, client, addr, exc)
 
     def is_parent_alive(self) -> bool:
         """Whether the master lives; without one this is a stop like any other: answers say ``Connection: close``."""

@@ -1,0 +1,82 @@
+"""The broker in trouble under load: what was accepted is in Kafka, and the intake comes back by itself."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from daybook.settings import Settings
+from tests.faults.clients import Players, balance, holds
+from tests.faults.conftest import Figures
+from tests.integration.own_broker import OwnBroker, OwnIntake, records, until
+
+pytestmark = pytest.mark.integration
+
+EVENTS_BETWEEN = 500
+"""Accepted before, between and after the troubles."""
+TIMES = 3
+
+
+def stopped(broker: OwnBroker, players: Players) -> None:
+    """Killed as by a power cut, found away by the clients, and started again on what its disk holds."""
+    broker.kill()
+    players.ledger.until(unavailable=players.ledger.answers[503] + 5)
+    broker.start()
+
+
+def restarted(broker: OwnBroker, players: Players) -> None:
+    """Stopped in good order, as for an upgrade, and started again."""
+    assert broker.process is not None
+    broker.signal(signal.SIGTERM)
+    broker.process.wait(60)
+    players.ledger.until(unavailable=players.ledger.answers[503] + 5)
+    broker.start()
+
+
+def paused(broker: OwnBroker, players: Players) -> None:
+    """Frozen with its connections open: nothing is refused, nothing is answered."""
+    broker.signal(signal.SIGSTOP)
+    try:
+        players.ledger.until(unavailable=players.ledger.answers[503] + 5)
+    finally:
+        broker.signal(signal.SIGCONT)
+
+
+def slow(broker: OwnBroker, players: Players) -> None:
+    """Running for a tenth of the time: a real broker that is slow, until it has taken some events all the same."""
+    wanted = len(players.ledger.accepted) + 100
+    deadline = time.monotonic() + 60
+    try:
+        while len(players.ledger.accepted) < wanted:
+            assert time.monotonic() < deadline, "a slow broker takes no events"
+            broker.signal(signal.SIGSTOP)
+            time.sleep(0.18)  # how slow it is: what the test is about, not a wait for anything
+            broker.signal(signal.SIGCONT)
+            time.sleep(0.02)
+    finally:
+        broker.signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("trouble", [stopped, restarted, paused, slow])
+def test_nothing_accepted_is_lost_and_the_intake_recovers(
+    settings: Settings,
+    broker: OwnBroker,
+    intake: OwnIntake,
+    figures: Figures,
+    trouble: Callable[[OwnBroker, Players], None],
+) -> None:
+    until(lambda: intake.status("/health/ready") == 200, "ready before")
+    before = records(settings).keys()
+    with Players(settings, seed=len(trouble.__name__)) as players:
+        for _ in range(TIMES):
+            players.ledger.until(accepted=len(players.ledger.accepted) + EVENTS_BETWEEN)
+            trouble(broker, players)
+        players.ledger.until(accepted=len(players.ledger.accepted) + EVENTS_BETWEEN)
+    added = {at: message for at, message in records(settings).items() if at not in before}
+    found = balance(players.ledger, added)
+    figures({"times": TIMES, **players.ledger.figures(), **found.figures()})
+    assert players.ledger.refused
+    assert holds(players.ledger, found)
