@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test lint format
+.PHONY: help setup demo up down status test lint format bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ lint: setup ## style, types and SQL
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary .
 	@$(BIN)/sqlfluff lint --disable-progress-bar spark/sql
+
+bench: setup ## what an acknowledgement costs the intake, beside the same without one and the shape of 2019
+	@$(BIN)/python -m benchmarks.intake
 
 format: setup ## write Python and SQL in the house style
 	@$(BIN)/ruff check --fix --quiet .
