@@ -23,8 +23,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from daybook.settings import Settings
 from game_api import metrics
 
-LINGER_MS: Final = 5
-"""How long librdkafka gathers events into one request: a batch goes out whole, a single event waits 5 ms."""
+LINGER_MS: Final = 1
+"""How long librdkafka gathers events into one request to the broker.
+
+Measured with ``make bench`` on 2 cores, 1 ms beside 5 ms: 1,301 against 579 single events a second on 4 connections,
+2,300 against 1,669 on 64, 40,900 against 34,000 in batches of 200.
+"""
 QUEUE_MAX_MESSAGES: Final = 50_000
 QUEUE_MAX_KBYTES: Final = 64 * 1024
 PROBE_TIMEOUT_SECONDS: Final = 0.8
