@@ -17,7 +17,7 @@ from daybook.errors import BadInput
 from daybook.settings import settings as settings_of_this_process
 from event_generator.manifest import Request, manifest_path
 from event_generator.mischief import Mischief
-from event_generator.play import Load, Pace, Report, play_day
+from event_generator.play import Load, Pace, play_day
 
 DEFAULT_EVENTS = 20_000
 SECONDS_BETWEEN_LINES = 3.0
@@ -73,7 +73,10 @@ def generate(
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console()) as bar:
             task = bar.add_task(f"playing {request.day}", total=None)
-            show: Report = lambda done, of: bar.update(task, completed=done, total=of)  # noqa: E731
+
+            def show(done: int, of: int) -> None:
+                bar.update(task, completed=done, total=of)
+
             manifest, pace = play_day(request, settings, load, show)
     else:
         manifest, pace = play_day(request, settings, load, _Lines(str(request.day)))
