@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
@@ -228,18 +228,15 @@ def balance(ledger: Ledger, topic: Mapping[At, Message]) -> Balance:
     at = {place: json.loads(message.value() or b"")["event_id"] for place, message in topic.items()}
     copies = Counter(at.values())
 
-    def those(ids: Iterable[str]) -> list[str]:
-        return sorted(ids)
-
     wrong = {
-        "lost": those(ledger.accepted.keys() - copies.keys()),
-        "not where the answer said": those(
+        "lost": sorted(ledger.accepted.keys() - copies.keys()),
+        "not where the answer said": sorted(
             event_id for event_id, place in ledger.accepted.items() if at.get(place) != event_id
         ),
-        "invalid in Kafka": those(copies.keys() & (ledger.invalid | ledger.refused)),
-        "invalid but accepted": those(ledger.accepted.keys() & ledger.invalid),
-        "valid but refused": those(ledger.refused - ledger.invalid),
-        "more often than sent": those(event_id for event_id in copies if copies[event_id] > ledger.sent[event_id]),
+        "invalid in Kafka": sorted(copies.keys() & (ledger.invalid | ledger.refused)),
+        "invalid but accepted": sorted(ledger.accepted.keys() & ledger.invalid),
+        "valid but refused": sorted(ledger.refused - ledger.invalid),
+        "more often than sent": sorted(event_id for event_id in copies if copies[event_id] > ledger.sent[event_id]),
     }
     return Balance(records=copies.total(), distinct=len(copies), wrong=wrong)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from daybook.settings import Settings
-from tests.faults.clients import Players, balance, holds
+from tests.faults.clients import Players, balance, holds, workers
 from tests.faults.conftest import Figures
 from tests.integration.own_broker import OwnBroker, OwnIntake, records, until
 
@@ -70,6 +70,7 @@ def test_nothing_accepted_is_lost_and_the_intake_recovers(
 ) -> None:
     until(lambda: intake.status("/health/ready") == 200, "ready before")
     before = records(settings).keys()
+    pids = [worker.pid for worker in workers(intake)]
     with Players(settings, seed=len(trouble.__name__)) as players:
         for _ in range(TIMES):
             players.ledger.until(accepted=len(players.ledger.accepted) + EVENTS_BETWEEN)
@@ -78,5 +79,6 @@ def test_nothing_accepted_is_lost_and_the_intake_recovers(
     added = {at: message for at, message in records(settings).items() if at not in before}
     found = balance(players.ledger, added)
     figures({"times": TIMES, **players.ledger.figures(), **found.figures()})
+    assert [worker.pid for worker in workers(intake)] == pids, "the intake came back by being started again"
     assert players.ledger.refused
     assert holds(players.ledger, found)
