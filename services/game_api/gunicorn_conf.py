@@ -23,7 +23,9 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics_dir)
 
 # without a key anybody could write into the game's record: then it is reached from this machine alone
 _host = _settings.api_host if _settings.api_keys_file else "127.0.0.1"
-bind = f"[{_host}]:{_settings.api_port}" if ":" in _host else f"{_host}:{_settings.api_port}"
+# the stack's health checks and the generator ask on loopback, so it is listened on beside any one other address
+_hosts = [_host] if _host in {"0.0.0.0", "::", "127.0.0.1"} else ["127.0.0.1", _host]
+bind = [f"[{one}]:{_settings.api_port}" if ":" in one else f"{one}:{_settings.api_port}" for one in _hosts]
 workers = _settings.api_workers
 worker_class = "game_api.worker.IntakeWorker"
 threads = _settings.api_threads
@@ -54,7 +56,7 @@ def post_fork(server: Any, worker: Any) -> None:
     """Keep the worker's metrics under its place, not its pid: as many files as workers, however many were killed."""
     from prometheus_client import values
 
-    values.ValueClass = values.MultiProcessValue(lambda: worker.place)  # type: ignore[no-untyped-call]
+    values.ValueClass = values.MultiProcessValue(lambda: worker.place)  # type: ignore[no-untyped-call]  # prometheus_client's
 
 
 def on_starting(server: Any) -> None:
@@ -73,7 +75,7 @@ def child_exit(server: Any, worker: Any) -> None:
     """Drop a dead worker's gauges from the metrics; its counts stay."""
     from prometheus_client.multiprocess import mark_process_dead
 
-    mark_process_dead(worker.place)  # type: ignore[no-untyped-call]
+    mark_process_dead(worker.place)  # type: ignore[no-untyped-call]  # prometheus_client's
 
 
 def worker_exit(server: Any, worker: Any) -> None:

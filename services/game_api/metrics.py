@@ -56,5 +56,5 @@ def init_app(app: Flask, queue_depth: Callable[[], int]) -> None:
     @app.get("/metrics")
     def metrics() -> Response:
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus_client's
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)

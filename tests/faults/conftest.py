@@ -1,35 +1,14 @@
-"""A broker and an intake of two workers to each module, to be hurt; and a place at the end of the run for figures."""
+"""A place at the end of the run for a test's figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
-
-from daybook.settings import Settings
-from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, until
 
 _FIGURES = pytest.StashKey[dict[str, str]]()
 
 Figures = Callable[[Mapping[str, object]], None]
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return own_settings(tmp_path_factory.mktemp("faults"))
-
-
-@pytest.fixture(scope="module")
-def broker(settings: Settings) -> Iterator[OwnBroker]:
-    with OwnBroker(settings) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def intake(settings: Settings, broker: OwnBroker) -> Iterator[OwnIntake]:
-    with OwnIntake(settings, DAYBOOK_API_WORKERS="2") as running:
-        until(lambda: running.status("/health/ready") == 200, "intake ready")
-        yield running
 
 
 @pytest.fixture

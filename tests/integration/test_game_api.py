@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +17,7 @@ from uuid import uuid4
 import pytest
 import urllib3
 from confluent_kafka import KafkaError, Message
+from prometheus_client import REGISTRY
 
 from daybook.settings import Settings
 from game_api.producer import EventProducer
@@ -26,26 +27,6 @@ pytestmark = pytest.mark.integration
 
 SWORD: dict[str, Any] = {"event_type": "purchase_item", "item": "sword", "user_id": "user1", "host": "user1.att.com"}
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return own_settings(tmp_path_factory.mktemp("intake"))
-
-
-@pytest.fixture(scope="module")
-def broker(settings: Settings) -> Iterator[OwnBroker]:
-    with OwnBroker(settings) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def intake(settings: Settings, broker: OwnBroker) -> Iterator[OwnIntake]:
-    with OwnIntake(settings) as running:
-        until(lambda: running.status("/health/ready") == 200, "intake ready")
-        yield running
-        assert running.stop() == 0
-        assert not (settings.home / "user").exists(), "gunicorn wrote into the user's home folder"
 
 
 def post(settings: Settings, body: Any, **headers: str) -> urllib3.BaseHTTPResponse:
@@ -461,3 +442,25 @@ class TestBrokerAway:
         assert first is not None
         assert second is not None
         assert second.offset == first.offset + 1
+
+    def test_what_no_queue_holds_is_told_to_be_unavailable(
+        self, settings: Settings, broker: OwnBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A frozen broker empties no queue; the small bound stands for a flood that fills the real one."""
+        monkeypatch.setattr("game_api.producer.QUEUE_MAX_MESSAGES", 3)
+        producer = EventProducer(settings)
+
+        def not_held() -> float:
+            return REGISTRY.get_sample_value("daybook_broker_errors_total", {"kind": "BufferError"}) or 0.0
+
+        before = not_held()
+        try:
+            assert None not in producer.send([(b"user1", b"{}")])
+            broker.signal(signal.SIGSTOP)
+            try:
+                assert producer.send([(b"user1", b"{}")] * 10) == [None] * 10
+                assert not_held() - before == 7
+            finally:
+                broker.signal(signal.SIGCONT)
+        finally:
+            producer.close()

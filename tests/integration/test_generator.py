@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,24 +28,6 @@ from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, rec
 pytestmark = pytest.mark.integration
 
 DAY = date(2026, 5, 3)
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return own_settings(tmp_path_factory.mktemp("generator"))
-
-
-@pytest.fixture(scope="module")
-def broker(settings: Settings) -> Iterator[OwnBroker]:
-    with OwnBroker(settings) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def intake(settings: Settings, broker: OwnBroker) -> Iterator[OwnIntake]:
-    with OwnIntake(settings) as running:
-        until(lambda: running.status("/health/ready") == 200, "intake ready")
-        yield running
 
 
 @pytest.fixture

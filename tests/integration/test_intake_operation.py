@@ -27,17 +27,6 @@ pytestmark = pytest.mark.integration
 SWORD: dict[str, Any] = {"event_type": "purchase_item", "item": "sword", "user_id": "user1", "host": "user1.att.com"}
 
 
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return own_settings(tmp_path_factory.mktemp("operation"))
-
-
-@pytest.fixture(scope="module")
-def broker(settings: Settings) -> Iterator[OwnBroker]:
-    with OwnBroker(settings) as running:
-        yield running
-
-
 def beside(settings: Settings, name: str) -> Settings:
     """Settings of another intake on the same broker."""
     home = settings.home / name
@@ -169,6 +158,28 @@ class TestKeys:
         with pytest.raises(AssertionError), OwnIntake(own, timeout_seconds=4, DAYBOOK_API_KEYS_FILE=str(file)):
             pass
         assert "DAYBOOK_API_KEYS_FILE" in (own.home / "own-intake.log").read_text()
+
+
+def listening(intake: OwnIntake) -> set[str]:
+    """The addresses that the intake's master listens on."""
+    assert intake.process is not None
+    connections = psutil.Process(intake.process.pid).net_connections()
+    return {one.laddr.ip for one in connections if one.status == "LISTEN"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"), [("0.0.0.0", {"0.0.0.0"}), ("127.0.0.2", {"127.0.0.1", "127.0.0.2"})], ids=["all", "one"]
+)
+def test_with_keys_it_listens_where_it_is_told(
+    settings: Settings, broker: OwnBroker, tmp_path: Path, asked: str, found: set[str]
+) -> None:
+    own = beside(settings, f"listens-{asked}")
+    file = tmp_path / "keys"
+    file.write_text(new_key("chess")[1])
+    with OwnIntake(own, DAYBOOK_API_KEYS_FILE=str(file), DAYBOOK_API_HOST=asked) as intake:
+        assert listening(intake) == found
+        assert ask(own, "/health/live", host="127.0.0.2").status == 200
+        assert "loopback alone" not in intake.log.read_text()
 
 
 def test_without_a_key_it_listens_on_loopback_alone_and_says_so(settings: Settings, broker: OwnBroker) -> None:

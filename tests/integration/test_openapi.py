@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,19 +16,11 @@ from hypothesis import strategies as st
 from daybook.contract import EXAMPLES
 from daybook.settings import Settings
 from game_api.contracts import contract_files
-from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, until
+from tests.integration.own_broker import OwnIntake
 
 pytestmark = pytest.mark.integration
 
 EXAMPLES_PER_OPERATION = 60
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    settings = own_settings(tmp_path_factory.mktemp("openapi"))
-    with OwnBroker(settings), OwnIntake(settings) as intake:
-        until(lambda: intake.status("/health/ready") == 200, "intake ready")
-        yield settings
 
 
 # what is wrong is told by 400, 404, 405, 413 and 415, and within a batch by 207 and the event's own verdict
@@ -40,7 +31,7 @@ schema = schemathesis.openapi.from_dict(
 )
 
 
-def test_it_serves_the_document_that_is_committed(settings: Settings) -> None:
+def test_it_serves_the_document_that_is_committed(settings: Settings, intake: OwnIntake) -> None:
     served = urllib3.request("GET", f"{settings.intake_url}/openapi.json").json()
     assert served == contract_files()["openapi.json"]
 
@@ -75,12 +66,12 @@ def _without_contradiction(case: Any) -> None:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_it_answers_as_it_says(settings: Settings, case: Any) -> None:
+def test_it_answers_as_it_says(settings: Settings, intake: OwnIntake, case: Any) -> None:
     _without_contradiction(case)
     case.call_and_validate(base_url=settings.intake_url, timeout=20)
 
 
-def test_the_page_asks_nothing_of_the_outside(settings: Settings) -> None:
+def test_the_page_asks_nothing_of_the_outside(settings: Settings, intake: OwnIntake) -> None:
     page = urllib3.request("GET", f"{settings.intake_url}/docs")
     assert page.status == 200
     text = page.data.decode()
