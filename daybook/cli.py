@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "status": "daybook.reading:status",
     "answer": "daybook.reading:answer",
     "provider": "daybook.provider_lookup:provider",
+    "accept-loss": "daybook.losses:accept_loss",
 }
 """Verb -> where its click command is, as ``module:name``."""
 

@@ -1,7 +1,7 @@
 """The event contract: the one place that says what an event is.
 
 The intake validates with it, the generator builds with it, Spark reads with the schema derived from it
-(:data:`SPARK_SCHEMA`), and the docs are generated from it. Adding an event type is one class here and one example.
+(:data:`RECORD_FIELDS`), and the docs are generated from it. Adding an event type is one class here and one example.
 
 What a client may send is :data:`ClientEvent`; what stands in Kafka and in the lake is the same, completed by the intake
 with :func:`complete`: every field present, nulls written out, times in UTC with microseconds.
@@ -297,9 +297,6 @@ RECORD_FIELDS: tuple[tuple[str, str], ...] = (
 
 NULLABLE_FIELDS = frozenset({"item", "guild", "user_agent"})
 """Those of them that can be null."""
-
-SPARK_SCHEMA = ", ".join(f"{name} {kind}" for name, kind in RECORD_FIELDS)
-"""Spark DDL of a record's JSON value."""
 
 
 def moment_text(moment: datetime) -> str:

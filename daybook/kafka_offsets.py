@@ -1,14 +1,23 @@
-"""Kafka offsets as Daybook speaks of them: a mapping partition -> offset, JSON with text keys when written down."""
+"""Kafka offsets as Daybook speaks of them: a mapping partition -> offset, JSON with text keys when written down.
+
+Everything is read as committed: the end of a partition is the end of its last finished transaction, and what a producer
+aborted is no record.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from daybook.errors import DaybookError
 from daybook.settings import Settings
 
 if TYPE_CHECKING:
+    from confluent_kafka import Consumer
     from confluent_kafka.admin import AdminClient
 
 Offsets = dict[int, int]
@@ -62,7 +71,7 @@ def topic_offsets(client: AdminClient, topic: str, *, earliest: bool = False) ->
         partitions = [partition.id for partition in described[topic].result().partitions]
         answers = client.list_offsets(
             dict.fromkeys((TopicPartition(topic, partition) for partition in partitions), spec),
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=REQUEST_TIMEOUT_SECONDS,
         )
         return {at.partition: answer.result().offset for at, answer in answers.items()}
@@ -73,24 +82,109 @@ def topic_offsets(client: AdminClient, topic: str, *, earliest: bool = False) ->
         raise BrokerAway(reason.str()) from None
 
 
-def broker_offsets(settings: Settings) -> tuple[Offsets, Offsets]:
-    """The first offset that the broker still has and the end offset, of every partition of the topic.
+@dataclass(frozen=True)
+class TopicState:
+    """What the broker says of the topic at one moment."""
+
+    topic_id: str
+    """Changes when a topic is deleted and made again under its name."""
+    first: Offsets
+    """First offset that the broker still has, of every partition."""
+    end: Offsets
+    retention_ms: int
+    """How long the broker keeps a record; -1 = for ever."""
+
+
+def topic_state(settings: Settings) -> TopicState:
+    """The state of the topic.
 
     Raises:
         DaybookError: the broker does not answer, or the topic is missing.
     """
-    from confluent_kafka.admin import AdminClient
+    from confluent_kafka import KafkaException, TopicCollection
+    from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
     # librdkafka's own words (one line a second while the broker is away) would drown the one line that matters
     client = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 0})
     topic = settings.kafka_topic
     try:
-        return topic_offsets(client, topic, earliest=True), topic_offsets(client, topic)
+        first, end = topic_offsets(client, topic, earliest=True), topic_offsets(client, topic)
+        described = client.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_SECONDS)
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        config = client.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_SECONDS)[resource].result()
+        return TopicState(
+            topic_id=str(described[topic].result().topic_id),
+            first=first,
+            end=end,
+            retention_ms=int(config["retention.ms"].value),
+        )
     except TopicMissing:
         problem = f"has no topic {topic!r}"
-    except BrokerAway as error:
+    except (BrokerAway, KafkaException) as error:
         problem = f"does not answer ({error})"
     raise DaybookError(
         f"Kafka at {settings.bootstrap_servers} {problem}; nothing was changed. See that the broker is up "
         "(`daybook status`), then clear the task"
     )
+
+
+def count_committed(settings: Settings, partition: int, start: int, end: int) -> int:
+    """How many records the broker has for the offsets ``[start, end)`` of a partition: a second reader beside Spark.
+
+    Raises:
+        DaybookError: the broker stopped answering.
+    """
+    from confluent_kafka import KafkaError
+
+    records = 0
+    with _reader(settings, partition, start) as consumer:
+        while True:
+            batch = consumer.consume(num_messages=10_000, timeout=REQUEST_TIMEOUT_SECONDS)
+            if not batch:
+                raise DaybookError(
+                    f"Kafka at {settings.bootstrap_servers} stopped answering while partition {partition} was counted; "
+                    "nothing was changed. See that the broker is up (`daybook status`), then clear the task"
+                )
+            for message in batch:
+                error = message.error()
+                offset = message.offset()
+                if error is None and offset is not None and offset < end:
+                    records += 1
+                    if offset == end - 1:
+                        return records
+                elif error is None or error.code() == KafkaError._PARTITION_EOF:
+                    return records  # what is left of the range holds no record
+                else:
+                    raise DaybookError(f"Kafka, partition {partition}: {error.str()}; nothing was changed")
+
+
+def record_time(settings: Settings, partition: int, offset: int) -> datetime | None:
+    """The time of the first record at or after an offset, UTC; none if there is none."""
+    with _reader(settings, partition, offset) as consumer:
+        message = consumer.poll(REQUEST_TIMEOUT_SECONDS)
+    if message is None or message.error() is not None:
+        return None
+    return datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+
+
+@contextmanager
+def _reader(settings: Settings, partition: int, start: int) -> Iterator[Consumer]:
+    """A consumer of one partition that joins no group and commits nothing."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.bootstrap_servers,
+            "group.id": "daybook-reader",  # asked for by the client; nothing is ever committed under it
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "error",
+            "log_level": 0,
+        }
+    )
+    try:
+        consumer.assign([TopicPartition(settings.kafka_topic, partition, start)])
+        yield consumer
+    finally:
+        consumer.close()

@@ -16,6 +16,7 @@ RAW_EVENTS = "raw_events"
 EVENTS = "events"
 REJECTED_EVENTS = "rejected_events"
 DAY_LEDGER = "day_ledger"
+ACCEPTED_LOSSES = "accepted_losses"
 
 SQL_DIR = REPOSITORY / "spark" / "sql"
 AREAS: tuple[str, ...] = ("user_behaviour", "host_providers")

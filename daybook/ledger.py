@@ -28,6 +28,8 @@ LEDGER_SCHEMA = """
     range_start STRING COMMENT 'JSON partition -> first Kafka offset that the run landed',
     range_end STRING COMMENT 'JSON partition -> frozen end offset of the run',
     range_records BIGINT COMMENT 'records that the run landed; 0 where an earlier run had landed the range',
+    range_gaps BIGINT COMMENT 'offsets of the range that hold no record: transaction markers and aborted records',
+    landing BIGINT COMMENT 'number of the last landing that the page was built from',
     built_to STRING COMMENT 'JSON partition -> end offset up to which raw records were seen when the page was built',
     raw_snapshot_id BIGINT COMMENT 'snapshot of raw_events that the page was built from',
     provider_map_version STRING COMMENT 'the rule that named the providers',
@@ -91,6 +93,9 @@ class LandedRange:
     start: int
     end: int
     records: int
+    gaps: int = 0
+    """Offsets for which the broker has no committed record, by a reader of its own: transaction markers, aborted
+    records."""
 
 
 def balance(counts: PageCounts, landed: list[LandedRange]) -> list[Line]:
@@ -111,8 +116,8 @@ def balance(counts: PageCounts, landed: list[LandedRange]) -> list[Line]:
         lines.append(Line("acknowledged ids of the generator + repeated = accepted", acknowledged, play.accepted))
         lines.append(Line("acknowledged ids found in raw_events", play.accepted_ids_landed, play.accepted_ids))
     lines += [
-        Line(f"Kafka offsets {part.start} to {part.end} of partition {part.partition} = raw records landed",
-             part.end - part.start, part.records)
+        Line(f"Kafka offsets {part.start} to {part.end} of partition {part.partition} = raw records landed + gaps",
+             part.end - part.start, part.records + part.gaps)
         for part in landed
     ]  # fmt: skip
     lines.append(

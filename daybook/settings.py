@@ -94,6 +94,15 @@ class Settings(BaseSettings):
     day_grace_minutes: int = Field(
         default=15, ge=0, le=1440, description="wait after a day's end before live traffic's offsets are frozen"
     )
+    lateness_days: int = Field(
+        default=30,
+        ge=0,
+        le=3650,
+        description="late events restate days up to this many days back, and an event_id is unique within as many days",
+    )
+    future_tolerance_minutes: int = Field(
+        default=60, ge=0, le=1440, description="how far ahead of its receipt an event may say it happened"
+    )
     generated_events: int = Field(
         default=0, ge=0, description="events a run generates unless told otherwise; 0 = live traffic only"
     )

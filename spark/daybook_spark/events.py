@@ -1,35 +1,52 @@
 """From raw records to events: read, reject, de-duplicate, name the provider. Pure DataFrame -> DataFrame.
 
-The rows of a day are a function of the day's raw records, the provider map and the end offsets that the day's first
-page was built to; building them again gives the same rows.
+The rows of a day are a function of the raw records of the day and of the lateness window around it, the provider map
+and the end offsets that the day's first page was built to; building them again gives the same rows. Records landed
+later never take an event away from a day: of several records with one event_id the one that was landed first counts.
 """
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Iterable
+from datetime import date, timedelta
+from functools import reduce
+from operator import or_
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from daybook.contract import EVENT_TYPES, SPARK_SCHEMA
-from daybook.kafka_offsets import Offsets
+from daybook.contract import (
+    EVENT_TYPES,
+    FIRST_MOMENT,
+    MAX_HOST_CHARACTERS,
+    MAX_NAME_CHARACTERS,
+    MAX_USER_AGENT_CHARACTERS,
+    RECORD_FIELDS,
+    SCHEMA_VERSION,
+)
 from daybook.providers import resolve
 
 RAW_SCHEMA = """
+    landing BIGINT COMMENT 'number of the landing that brought it, from 1',
     kafka_partition INT, kafka_offset BIGINT, kafka_timestamp TIMESTAMP COMMENT 'of the record, UTC',
     key BINARY, value BINARY COMMENT 'as received',
-    event_date DATE COMMENT 'day of occurred_at, UTC; null if the record does not say'
+    event_id STRING COMMENT 'lower case; null if the record does not say',
+    event_date DATE COMMENT 'day of occurred_at, UTC; null if the record names no day that can be'
 """
-"""Columns of ``raw_events``: one row for each Kafka record."""
+"""Columns of ``raw_events``: one row for each Kafka record.
+
+(landing, kafka_partition, kafka_offset) names a record for ever, also if the topic is made anew and its offsets start
+from 0 again.
+"""
 
 EVENTS_SCHEMA = """
     event_id STRING, event_type STRING, item STRING, guild STRING, user_id STRING, host STRING,
     occurred_at TIMESTAMP COMMENT 'UTC', received_at TIMESTAMP COMMENT 'UTC', user_agent STRING, schema_version INT,
     provider STRING COMMENT 'name of the alias file, or a bucket in brackets',
     provider_domain STRING COMMENT 'registrable domain of the host; null where it has none',
-    kafka_partition INT, kafka_offset BIGINT,
+    landing BIGINT, kafka_partition INT, kafka_offset BIGINT,
     is_late BOOLEAN COMMENT 'came after the first page of its day was built',
     event_date DATE
 """
@@ -37,7 +54,8 @@ EVENTS_SCHEMA = """
 
 REJECTED_SCHEMA = """
     reason STRING COMMENT 'code', detail STRING COMMENT 'what is wrong, in words',
-    kafka_partition INT, kafka_offset BIGINT, kafka_timestamp TIMESTAMP, key BINARY, value BINARY, event_date DATE
+    landing BIGINT, kafka_partition INT, kafka_offset BIGINT, kafka_timestamp TIMESTAMP, key BINARY, value BINARY,
+    event_date DATE
 """
 """Columns of ``rejected_events``: one row for each record that is not an event."""
 
@@ -48,67 +66,142 @@ REASONS: dict[str, str] = {
     "no_event_id": "event_id is missing",
     "unknown_type": "event_type is none of the contract's",
     "no_user": "user_id is missing",
+    "no_item": "a purchase without an item, or an item or guild where the type has none",
+    "bad_text": "a name holds control characters, or is longer than the contract allows",
+    "other_schema": "schema_version is none of the contract's",
     "no_time": "occurred_at is missing or not a time",
-    "conflict": "another event of the day has the same event_id and another body",
+    "too_old": "occurred_at is before the first day there is",
+    "in_future": "occurred_at is further ahead of the record's own time than clocks go wrong",
+    "conflict": "an event landed before has the same event_id and another body",
 }
 """Reason code -> what it means. The first that fits a record is the one it gets."""
 
 EVENT, DUPLICATE, REJECTED = "event", "duplicate", "rejected"
 
-
-def event_date_of(value: Column) -> Column:
-    """The UTC day that a record's value says it happened on; null if it does not say. Never raises."""
-    return F.to_date(F.get_json_object(value.cast("string"), "$.occurred_at").try_cast("timestamp"))
+_BODY_SCHEMA = ", ".join(f"{name} {kind}" for name, kind in RECORD_FIELDS if name != "event_id")
+"""What is read of a value when the events are built; its id was read when it was landed."""
 
 
-def raw_records(kafka: DataFrame) -> DataFrame:
+def event_date_of(value: Column, taken_at: Column, future_tolerance_minutes: int) -> Column:
+    """The UTC day that a record says it happened on; null if it does not say, or names a time that cannot be.
+
+    Never raises. A time cannot be if it is before :data:`daybook.contract.FIRST_MOMENT`, or later than the record's own
+    time by more than the tolerance. Such a record belongs to no day, so no day waits for it.
+
+    Args:
+        value: the record's value.
+        taken_at: the record's own time.
+        future_tolerance_minutes: how far ahead a client's clock may be.
+    """
+    occurred_at = _said_time(value.cast("string"))
+    latest = taken_at + F.make_dt_interval(mins=F.lit(future_tolerance_minutes))
+    return F.when((occurred_at >= F.lit(FIRST_MOMENT)) & (occurred_at <= latest), F.to_date(occurred_at))
+
+
+def _said_time(text: Column) -> Column:
+    return F.get_json_object(text, "$.occurred_at").try_cast("timestamp")
+
+
+def raw_records(kafka: DataFrame, landing: int, future_tolerance_minutes: int) -> DataFrame:
     """Kafka's records as rows of ``raw_events``.
 
     Args:
         kafka: what Spark's Kafka source reads: key, value, partition, offset, timestamp.
+        landing: number of the landing that they belong to.
+        future_tolerance_minutes: as in :func:`event_date_of`.
     """
+    value = F.col("value")
     return kafka.select(
+        F.lit(landing).cast("bigint").alias("landing"),
         F.col("partition").alias("kafka_partition"),
         F.col("offset").alias("kafka_offset"),
         F.col("timestamp").alias("kafka_timestamp"),
         "key",
         "value",
-        event_date_of(F.col("value")).alias("event_date"),
+        F.lower(F.trim(F.get_json_object(value.cast("string"), "$.event_id"))).alias("event_id"),
+        event_date_of(value, F.col("timestamp"), future_tolerance_minutes).alias("event_date"),
     )
 
 
-def judged(raw: DataFrame) -> DataFrame:
+def same_ids_elsewhere(raw: DataFrame, dates: list[date | None], window_days: int) -> DataFrame | None:
+    """The records of other days that share an event_id with records of these dates; none if there is none.
+
+    Only the column of ids is read of the other days, unless one is found.
+
+    Args:
+        raw: ``raw_events``.
+        dates: the dates that are being built.
+        window_days: how many days before the first and after the last of them are looked through.
+    """
+    days = [day for day in dates if day is not None]
+    if not days:
+        return None
+    here = raw.where(F.col("event_date").isin(days)).select("event_id").where("event_id IS NOT NULL")
+    others = raw.where(
+        F.col("event_date").between(min(days) - timedelta(days=window_days), max(days) + timedelta(days=window_days))
+        & ~F.col("event_date").isin(days)
+    )
+    shared = others.select("event_id").join(here, on="event_id", how="left_semi").distinct().toArrow()
+    if not shared.num_rows:
+        return None
+    ids = raw.sparkSession.createDataFrame(shared, "event_id STRING")
+    return others.join(F.broadcast(ids), on="event_id", how="left_semi")
+
+
+def judged(raw: DataFrame, elsewhere: DataFrame | None = None) -> DataFrame:
     """Every raw record with its verdict.
 
-    Of the records that are events and share an event_id, the one with the lowest (partition, offset) is the event; the
-    others are duplicates if they say the same (type, item, guild, player, host), and rejected as conflicts if not.
-    Times are not compared: a client that sends no ``occurred_at`` gets a new one with every retry.
+    Of the records that are events and share an event_id, the one that was landed first is the event (lowest landing,
+    then partition, then offset), whatever day it says it happened on; the others are duplicates if they say the same
+    (type, item, guild, player, host), and rejected as conflicts if not. Times are not compared: a client that sends no
+    ``occurred_at`` gets a new one with every retry.
 
     Args:
         raw: rows of ``raw_events``, of whole days.
+        elsewhere: records of other days from :func:`same_ids_elsewhere`, which take part in the contest for their ids
+            and are not returned.
 
     Returns:
-        The rows with the contract's fields (null where unreadable), ``verdict`` (event, duplicate, rejected) and
-        ``reason`` (null unless rejected).
+        The rows of ``raw`` with the contract's fields (null where unreadable), ``verdict`` (event, duplicate, rejected)
+        and ``reason`` (null unless rejected).
     """
+    raw = raw.withColumn("is_here", F.lit(True))
+    if elsewhere is not None:
+        raw = raw.unionByName(elsewhere.withColumn("is_here", F.lit(False)))
     text = F.col("value").cast("string")
     # inline(array(...)) parses each record once and keeps its coordinates; from_json under a filter is parsed again for
     # every column that the filter and the output use
-    read = raw.select(*raw.columns, F.inline(F.array(F.from_json(text, SPARK_SCHEMA))))
+    read = raw.select(*raw.columns, F.inline(F.array(F.from_json(text, _BODY_SCHEMA))))
+    names = [F.col(name) for name in ("item", "guild", "user_id")]
+    texts = [*names, F.col("host"), F.col("user_agent")]
+    is_purchase = F.col("event_type") == "purchase_item"
     reason = (
         F.when(F.col("value").isNull(), "null_value")
         .when(~F.is_valid_utf8(text), "not_utf8")
         .when(
             ~F.coalesce(F.trim(text).startswith("{"), F.lit(False)) | F.get_json_object(text, "$").isNull(), "not_json"
         )
-        .when(F.coalesce(F.trim("event_id"), F.lit("")) == "", "no_event_id")
+        .when(F.coalesce("event_id", F.lit("")) == "", "no_event_id")
         .when(~F.coalesce(F.col("event_type").isin(*EVENT_TYPES), F.lit(False)), "unknown_type")
-        .when(F.col("user_id").isNull(), "no_user")
-        .when(~F.coalesce(F.to_date("occurred_at") == F.col("event_date"), F.lit(False)), "no_time")
+        .when(F.col("schema_version") != SCHEMA_VERSION, "other_schema")
+        .when(F.coalesce("user_id", F.lit("")) == "", "no_user")
+        .when((is_purchase == F.col("item").isNull()) | (is_purchase & F.col("guild").isNotNull()), "no_item")
+        .when(
+            _any(text.rlike(r"\p{Cc}") for text in texts)
+            | _any(F.length(name) > MAX_NAME_CHARACTERS for name in names)
+            | (F.length("host") > MAX_HOST_CHARACTERS)
+            | (F.length("user_agent") > MAX_USER_AGENT_CHARACTERS),
+            "bad_text",
+        )
+        # a number is no time, though from_json takes it for seconds
+        .when(F.col("occurred_at").isNull() | (F.col("event_date").isNull() & _said_time(text).isNull()), "no_time")
+        .when(F.col("occurred_at") < F.lit(FIRST_MOMENT), "too_old")
+        .when(F.col("event_date").isNull(), "in_future")
+        .when(F.to_date("occurred_at") != F.col("event_date"), "no_time")
     )
     # a record that is no event takes no part in the contest for its id
-    rivals = Window.partitionBy("event_date", "event_id", F.col("broken").isNull()).orderBy(
-        "kafka_partition", "kafka_offset"
+    rivals = Window.partitionBy("event_id", F.col("broken").isNull()).orderBy(
+        "landing", "kafka_partition", "kafka_offset"
     )
     body = F.struct("event_type", "item", "guild", "user_id", "host")
     return (
@@ -122,8 +215,14 @@ def judged(raw: DataFrame) -> DataFrame:
             "verdict",
             F.when(F.col("reason").isNotNull(), REJECTED).when(F.col("nth") > 1, DUPLICATE).otherwise(EVENT),
         )
-        .drop("broken", "nth", "is_conflict")
+        .where("is_here")
+        .drop("broken", "nth", "is_conflict", "is_here")
     )
+
+
+def _any(conditions: Iterable[Column]) -> Column:
+    """Whether one of the conditions holds; a condition on a null does not."""
+    return reduce(or_, (F.coalesce(condition, F.lit(False)) for condition in conditions))
 
 
 def provider_map(spark: SparkSession, hosts: list[str]) -> DataFrame:
@@ -137,41 +236,30 @@ def provider_map(spark: SparkSession, hosts: list[str]) -> DataFrame:
     )
 
 
-def first_page_ends(spark: SparkSession, ends: dict[date, Offsets]) -> DataFrame:
-    """The end offsets that each day's first page was built to: event_date, kafka_partition, first_page_end."""
-    rows = [
-        {"event_date": day, "kafka_partition": partition, "first_page_end": end}
-        for day, offsets in ends.items()
-        for partition, end in offsets.items()
-    ]
-    schema = pa.schema([("event_date", pa.date32()), ("kafka_partition", pa.int32()), ("first_page_end", pa.int64())])
+def first_pages(spark: SparkSession, landings: dict[date, int]) -> DataFrame:
+    """The last landing that each day's first page was built from: event_date, first_page_landing."""
+    rows = [{"event_date": day, "first_page_landing": landing} for day, landing in landings.items()]
+    schema = pa.schema([("event_date", pa.date32()), ("first_page_landing", pa.int64())])
     return spark.createDataFrame(
-        pa.Table.from_pylist(rows, schema=schema), "event_date DATE, kafka_partition INT, first_page_end BIGINT"
+        pa.Table.from_pylist(rows, schema=schema), "event_date DATE, first_page_landing BIGINT"
     )
 
 
-def events_of(judged_records: DataFrame, providers: DataFrame, page_ends: DataFrame) -> DataFrame:
+def events_of(judged_records: DataFrame, providers: DataFrame, pages: DataFrame) -> DataFrame:
     """The rows of ``events``.
 
     Args:
         judged_records: from :func:`judged`.
         providers: from :func:`provider_map`, with every host of the records.
-        page_ends: from :func:`first_page_ends`. An event is late if its day has a first page and its record lies at or
-            after the offset which that page was built to.
+        pages: from :func:`first_pages`. An event is late if its day has a first page and its record was landed after
+            the landings that page was built from.
     """
-    first_pages = page_ends.select("event_date").distinct().withColumn("has_page", F.lit(True))
     return (
         judged_records.where(F.col("verdict") == EVENT)
         .join(F.broadcast(providers), on=F.coalesce(judged_records["host"], F.lit("")) == providers["host"], how="left")
         .drop(providers["host"])
-        .join(F.broadcast(page_ends), on=["event_date", "kafka_partition"], how="left")
-        .join(F.broadcast(first_pages), on="event_date", how="left")
-        .withColumn(
-            "is_late",
-            F.coalesce("has_page", F.lit(False))
-            # a partition that the first page did not know was added since
-            & (F.col("kafka_offset") >= F.coalesce("first_page_end", F.lit(0))),
-        )
+        .join(F.broadcast(pages), on="event_date", how="left")
+        .withColumn("is_late", F.coalesce(F.col("landing") > F.col("first_page_landing"), F.lit(False)))
         .select(*struct(EVENTS_SCHEMA).fieldNames())
     )
 

@@ -1,68 +1,36 @@
 """From Kafka to ``raw_events``: each record once, in one commit with the offsets it came from.
 
-The offsets that were landed last are a property of the newest published snapshot, so data and offsets move together. A
-range is staged under the offsets it starts from: of two runs that start from the same ones, only the first is
-published.
+Landings are numbered from 1. Where the last one ended is a property of the newest published snapshot, so data and
+offsets move together, and a range is staged under the number of its landing: of two runs that stage the same number,
+only the first is published.
+
+Nothing is ever skipped in silence. If the broker no longer has what comes next, the run fails and says what is gone;
+only an operator's decision (``daybook accept-loss``, :mod:`daybook.losses`) lets the record go on behind the loss.
 """
 
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 
 from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from daybook.errors import DaybookError
-from daybook.kafka_offsets import Offsets, broker_offsets, offsets_text, parse_offsets
+from daybook.kafka_offsets import TopicState, count_committed, offsets_text, parse_offsets, topic_state
 from daybook.lake_names import RAW_EVENTS
 from daybook.ledger import LandedRange
+from daybook.losses import retention_warning, what_is_lost
+from daybook.position import END, LANDING, START, TOPIC_ID, Position, position
 from daybook.settings import Settings
+from daybook.snapshots import property_of
 from daybook_spark.events import raw_records
-from daybook_spark.staging import (
-    PublishRefused,
-    at_snapshot,
-    load,
-    property_of,
-    publish,
-    published,
-    stage_append,
-    staged,
-)
-
-START, END = "daybook.kafka-start", "daybook.kafka-end"
-"""Snapshot properties: JSON partition -> first offset of the range, and the one after its last."""
+from daybook_spark.staging import PublishRefused, at_snapshot, load, publish, stage_append, staged_under
 
 
-def landed_offsets(raw: Table | None) -> Offsets:
-    """Where the next range starts: partition -> the offset after the last one landed. Empty before the first landing.
-
-    Args:
-        raw: metadata of ``raw_events``.
-    """
-    for snapshot in published(raw):
-        if end := property_of(snapshot, END):
-            return parse_offsets(end)
-    return {}
-
-
-def kafka_range(spark: SparkSession, settings: Settings, start: Offsets, end: Offsets) -> DataFrame:
-    """Kafka's records of a range, of every partition that has any."""
-    topic = settings.kafka_topic
-    partitions = sorted(partition for partition in end if end[partition] > start.get(partition, 0))
-    return (
-        spark.read.format("kafka")
-        .option("kafka.bootstrap.servers", settings.bootstrap_servers)
-        .option("assign", json.dumps({topic: partitions}))
-        .option("startingOffsets", json.dumps({topic: {str(at): start.get(at, 0) for at in partitions}}))
-        .option("endingOffsets", json.dumps({topic: {str(at): end[at] for at in partitions}}))
-        .option("failOnDataLoss", "true")
-        .load()
-    )
-
-
-def land(spark: SparkSession, settings: Settings, until: Offsets, day: date, run_id: str) -> list[LandedRange]:
+def land(spark: SparkSession, settings: Settings, until: dict[int, int], day: date, run_id: str) -> list[LandedRange]:
     """Land everything from the last landed offset to the run's frozen end.
 
     Args:
@@ -76,101 +44,134 @@ def land(spark: SparkSession, settings: Settings, until: Offsets, day: date, run
         What this run landed of each partition; empty if another run had landed all of it.
 
     Raises:
-        DaybookError: Kafka no longer has records that were never landed, or gave fewer than the range holds. Nothing
-        was
-            published.
+        DaybookError: Kafka no longer has records that were never landed, its topic is another one, or it gave fewer
+            records than it holds. Nothing was published.
     """
     done: list[LandedRange] = []
     while True:
         raw = load(settings, RAW_EVENTS)
-        start = landed_offsets(raw)
-        ahead = {at: end for at, end in until.items() if end > start.get(at, 0)}
-        if not ahead:
-            return done
-        # the wap id is the start of every known partition, so that a range is fenced by all it builds on
-        wap_id = f"raw:{offsets_text(start)}"
-        waiting = staged(raw, wap_id)
+        start = position(settings, raw)
+        # what a killed run left staged from the same start is as good as what would be staged now, if it is whole:
+        # better, if the broker has lost the records since
+        waiting = _left_staged(raw, start)
         if waiting is None:
-            end = {**start, **ahead}
-            _refuse_lost(settings, start, ahead, day)
-            waiting = stage_append(
-                spark,
-                settings,
-                raw_records(kafka_range(spark, settings, start, ahead)),
-                RAW_EVENTS,
-                wap_id,
-                {
-                    START: offsets_text({at: start.get(at, 0) for at in end}),
-                    END: offsets_text(end),
-                    "daybook.run": run_id,
-                },
-            )
-        # what a killed run left staged from the same start is as good as what would be staged now, if it is whole
-        ranges = _count(spark, waiting.snapshot_id, property_of(waiting, START) or "", property_of(waiting, END) or "")
-        _refuse_gaps(ranges, day)
+            topic = topic_state(settings)
+            _refuse_lost(start, topic, until, day)
+            if warning := retention_warning(settings, start, topic, datetime.now(UTC)):
+                print(f"WARNING {day}: {warning}", flush=True)  # noqa: T201  a job's log is its output
+            ahead = {at: end for at, end in until.items() if end > start.offsets.get(at, 0)}
+            if not ahead:
+                return done
+            waiting = _stage(spark, settings, start, ahead, topic, run_id)
+        ranges = _count(spark, settings, waiting, day)
         try:
             publish(spark, settings, RAW_EVENTS, waiting.snapshot_id)
         except PublishRefused as refusal:
-            if landed_offsets(load(settings, RAW_EVENTS)) == start:
+            if position(settings, load(settings, RAW_EVENTS)) == start:
                 raise DaybookError(
-                    f"{day}: Kafka offsets from {offsets_text(start)} are staged and cannot be published ({refusal}); "
-                    "what readers see is unchanged. Clear land_events to try again"
+                    f"{day}: Kafka offsets from {offsets_text(start.offsets)} are staged and cannot be published "
+                    f"({refusal}); what readers see is unchanged. Clear land_events to try again"
                 ) from refusal
-            continue  # another run has published a range from the same start: go on from where it ended
+            continue  # another run has published this landing: go on from where it ended
         done += [part for part in ranges if part.end > part.start]
 
 
-def _count(spark: SparkSession, snapshot_id: int, start_text: str, end_text: str) -> list[LandedRange]:
-    """Count what was staged of a range, partition by partition, in the staged data itself."""
-    start, end = parse_offsets(start_text), parse_offsets(end_text)
-    within = F.lit(False)
-    for partition, stop in end.items():
-        of_partition = F.col("kafka_partition") == partition
-        within |= of_partition & (F.col("kafka_offset") >= start[partition]) & (F.col("kafka_offset") < stop)
+def kafka_range(spark: SparkSession, settings: Settings, start: dict[int, int], end: dict[int, int]) -> DataFrame:
+    """Kafka's committed records of a range, of the partitions that ``end`` names."""
+    topic = settings.kafka_topic
+    return (
+        spark.read.format("kafka")
+        .option("kafka.bootstrap.servers", settings.bootstrap_servers)
+        .option("kafka.isolation.level", "read_committed")  # what a producer aborted is no record
+        .option("assign", json.dumps({topic: sorted(end)}))
+        .option("startingOffsets", json.dumps({topic: {str(at): start.get(at, 0) for at in end}}))
+        .option("endingOffsets", json.dumps({topic: {str(at): end[at] for at in end}}))
+        .option("failOnDataLoss", "true")
+        .load()
+    )
+
+
+def _left_staged(raw: Table | None, start: Position) -> Snapshot | None:
+    """What a killed run staged from this position and did not publish."""
+    return next(
+        (
+            snapshot
+            for snapshot in staged_under(raw, _wap_id(start))
+            if parse_offsets(property_of(snapshot, START) or "{}")
+            == {at: start.offsets.get(at, 0) for at in parse_offsets(property_of(snapshot, END) or "{}")}
+        ),
+        None,
+    )
+
+
+def _wap_id(start: Position) -> str:
+    return f"landing:{start.landing + 1}"
+
+
+def _stage(
+    spark: SparkSession, settings: Settings, start: Position, ahead: dict[int, int], topic: TopicState, run_id: str
+) -> Snapshot:
+    end = {**start.offsets, **ahead}
+    records = kafka_range(spark, settings, start.offsets, ahead)
+    return stage_append(
+        spark,
+        settings,
+        raw_records(records, start.landing + 1, settings.future_tolerance_minutes),
+        RAW_EVENTS,
+        _wap_id(start),
+        {
+            LANDING: str(start.landing + 1),
+            START: offsets_text({at: start.offsets.get(at, 0) for at in end}),
+            END: offsets_text(end),
+            TOPIC_ID: topic.topic_id,
+            "daybook.run": run_id,
+        },
+    )
+
+
+def _count(spark: SparkSession, settings: Settings, staged: Snapshot, day: date) -> list[LandedRange]:
+    """Count what was staged of a range, partition by partition, in the staged data itself.
+
+    Where there are fewer records than offsets, the broker is asked by a reader of its own how many records it has.
+
+    Raises:
+        DaybookError: an offset stands twice, or the broker has records that were not staged.
+    """
+    start, end = parse_offsets(property_of(staged, START) or ""), parse_offsets(property_of(staged, END) or "")
     counted = (
-        at_snapshot(spark, RAW_EVENTS, snapshot_id)
-        .where(within)
+        at_snapshot(spark, RAW_EVENTS, staged.snapshot_id)
+        .where(F.col("landing") == int(property_of(staged, LANDING) or 0))
         .groupBy("kafka_partition")
         .agg(F.count_distinct("kafka_offset").alias("offsets"), F.count(F.lit(1)).alias("records"))
         .collect()
     )
-    doubled = [row.kafka_partition for row in counted if row.records != row.offsets]
-    if doubled:
-        raise DaybookError(
-            f"raw_events: offsets of partitions {doubled} stand twice between {start_text} and {end_text}; "
-            "they are staged and not published"
-        )
     records = {row.kafka_partition: row.records for row in counted}
-    return [LandedRange(at, start[at], stop, records.get(at, 0)) for at, stop in sorted(end.items())]
-
-
-def _refuse_lost(settings: Settings, start: Offsets, ahead: Offsets, day: date) -> None:
-    first, last = broker_offsets(settings)
-    problems = []
-    for partition, end in sorted(ahead.items()):
-        begin = start.get(partition, 0)
-        if partition not in first:
-            problems.append(f"partition {partition} is gone")
-        elif first[partition] > begin:
-            lost = min(first[partition], end) - begin
-            problems.append(f"{lost} records lost, offsets {begin}..{begin + lost - 1} of partition {partition}")
-        elif last[partition] < end:
-            problems.append(f"partition {partition} ends at {last[partition]}, before the frozen end {end}")
+    problems = [f"partition {row.kafka_partition} has offsets twice" for row in counted if row.records != row.offsets]
+    ranges = []
+    for at, stop in sorted(end.items()):
+        size, have = stop - start[at], records.get(at, 0)
+        broker_has = size if have == size else count_committed(settings, at, start[at], stop)
+        if broker_has != have:
+            problems.append(f"partition {at} has {broker_has} records at offsets {start[at]}..{stop - 1}, {have} came")
+        ranges.append(LandedRange(at, start[at], stop, have, size - broker_has))
     if problems:
         raise DaybookError(
-            f"{day}: Kafka no longer has what was to be landed: {'; '.join(problems)}. Nothing was moved or published. "
-            "Was the topic recreated, or its retention shorter than the time since the last run?"
+            f"{day}: what Kafka gave is not the frozen range: {'; '.join(problems)}. It is staged and not published; "
+            "what readers see is unchanged"
         )
+    return ranges
 
 
-def _refuse_gaps(ranges: list[LandedRange], day: date) -> None:
-    gaps = [
-        f"partition {part.partition} has {part.records} records for offsets {part.start}..{part.end - 1}"
-        for part in ranges
-        if part.records != part.end - part.start
-    ]
-    if gaps:
+def _refuse_lost(start: Position, topic: TopicState, until: dict[int, int], day: date) -> None:
+    if loss := what_is_lost(start, topic):
         raise DaybookError(
-            f"{day}: what Kafka gave is not the frozen range: {'; '.join(gaps)}. It is staged and not published; what "
-            "readers see is unchanged"
+            f"{day}: Kafka no longer has what was to be landed: {loss.text}. Nothing was moved or published. If the "
+            'records cannot be brought back, `daybook accept-loss --note "why"` records that and the next run goes on'
+        )
+    short = [at for at, end in sorted(until.items()) if topic.end.get(at, 0) < end]
+    if short:
+        raise DaybookError(
+            f"{day}: partition {short[0]} ends at {topic.end.get(short[0], 0)}, before the frozen end "
+            f"{until[short[0]]}: the log was truncated after wait_for_offsets. Nothing was moved or published. Clear "
+            "wait_for_offsets to freeze the range anew"
         )

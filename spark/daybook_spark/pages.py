@@ -10,7 +10,7 @@ nothing is known, and it gets no page of zeros.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -19,10 +19,11 @@ from pyspark.sql import functions as F
 
 from daybook.answers import answers_version
 from daybook.days import day_bounds
-from daybook.kafka_offsets import Offsets, parse_offsets
+from daybook.kafka_offsets import Offsets
 from daybook.lake import ledger
-from daybook.lake_names import DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
+from daybook.lake_names import ACCEPTED_LOSSES, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.ledger import LEDGER_SCHEMA, LandedRange
+from daybook.position import LOSSES_SCHEMA, position
 from daybook.providers import map_version
 from daybook.settings import Settings
 from daybook_spark.events import (
@@ -30,12 +31,12 @@ from daybook_spark.events import (
     RAW_SCHEMA,
     REJECTED_SCHEMA,
     events_of,
-    first_page_ends,
+    first_pages,
     judged,
     provider_map,
     rejected_of,
+    same_ids_elsewhere,
 )
-from daybook_spark.landing import landed_offsets
 from daybook_spark.staging import (
     at_snapshot,
     create_namespace,
@@ -58,6 +59,8 @@ class Stage:
     base_revisions: dict[date, int]
     """Each built day's newest revision when it was built; 0 where it had none."""
     raw_snapshot_id: int | None
+    landing: int
+    """Number of the last landing that was seen."""
     built_to: Offsets
     """End offsets up to which raw records were seen."""
     duplicates: dict[date | None, int]
@@ -109,6 +112,7 @@ def create_tables(spark: SparkSession) -> None:
         (DAY_LEDGER, LEDGER_SCHEMA),
     ):
         create_table(spark, table, columns)
+    create_table(spark, ACCEPTED_LOSSES, LOSSES_SCHEMA, by_day=False)
 
 
 def dates_due(spark: SparkSession, settings: Settings, day: date, *, force: bool) -> list[date | None]:
@@ -129,7 +133,8 @@ def dates_due(spark: SparkSession, settings: Settings, day: date, *, force: bool
         if page is None:
             return one == day and (one in raw or _record_began(spark) < day_bounds(one)[1])
         if page["landed"] != raw.get(one, 0):
-            return True
+            # older days are listed by `daybook status` and restated on request
+            return one >= day - timedelta(days=settings.lateness_days)
         # a change of the map or of the answers restates other days by `daybook rebuild`, not by the next day's run
         return one == day and (force or (page["provider_map_version"], page["answers_version"]) != versions)
 
@@ -162,9 +167,9 @@ def latest_revisions(settings: Settings) -> list[dict[str, Any]]:
     return list(newest.values())
 
 
-def _first_pages(settings: Settings) -> dict[date, Offsets]:
+def _first_landings(settings: Settings) -> dict[date, int]:
     rows = ledger(settings).to_dict("records")
-    return {row["event_date"]: parse_offsets(row["built_to"]) for row in rows if row["revision"] == 1}
+    return {row["event_date"]: int(row["landing"]) for row in rows if row["revision"] == 1}
 
 
 def stage_pages(
@@ -185,15 +190,16 @@ def stage_pages(
     raw_snapshot = raw_table.current_snapshot() if raw_table else None
     # the page is built from this snapshot, whatever other runs land meanwhile
     raw_snapshot_id = raw_snapshot.snapshot_id if raw_snapshot else None
-    built_to = landed_offsets(raw_table)
+    seen = position(settings, raw_table)
     duplicates: dict[date | None, int] = {}
     events_snapshot_id = rejected_snapshot_id = None
     if dates:
-        raw = at_snapshot(spark, RAW_EVENTS, raw_snapshot_id).where(on_dates(dates))
-        records = judged(raw).persist()  # read three times below, parsed once
+        raw = at_snapshot(spark, RAW_EVENTS, raw_snapshot_id)
+        elsewhere = same_ids_elsewhere(raw, dates, settings.lateness_days)
+        records = judged(raw.where(on_dates(dates)), elsewhere).persist()  # read three times below, parsed once
         hosts = [row[0] for row in records.select(F.coalesce("host", F.lit(""))).distinct().collect()]
-        ends = {day: offsets for day, offsets in _first_pages(settings).items() if day in dates}
-        events = events_of(records, provider_map(spark, hosts), first_page_ends(spark, ends))
+        landings = {day: landing for day, landing in _first_landings(settings).items() if day in dates}
+        events = events_of(records, provider_map(spark, hosts), first_pages(spark, landings))
         counted = records.where(F.col("verdict") == "duplicate").groupBy("event_date").count().collect()
         duplicates = {row["event_date"]: row["count"] for row in counted}
         events_snapshot_id = stage_dates(spark, settings, events, EVENTS, wap_id, dates)
@@ -205,7 +211,8 @@ def stage_pages(
         dates=dates,
         base_revisions={day: revisions.get(day, 0) for day in dates if day is not None},
         raw_snapshot_id=raw_snapshot_id,
-        built_to=built_to,
+        landing=seen.landing,
+        built_to=seen.offsets,
         duplicates=duplicates,
         events_snapshot_id=events_snapshot_id,
         rejected_snapshot_id=rejected_snapshot_id,

@@ -251,6 +251,8 @@ def _write_revision(
         "range_start": offsets_text({part.partition: part.start for part in stage.landed}),
         "range_end": offsets_text({part.partition: part.end for part in stage.landed}),
         "range_records": sum(part.records for part in stage.landed),
+        "range_gaps": sum(part.gaps for part in stage.landed),
+        "landing": stage.landing,
         "built_to": offsets_text(stage.built_to),
         "raw_snapshot_id": stage.raw_snapshot_id,
         "provider_map_version": map_version(),

@@ -24,9 +24,9 @@ from pyspark.sql import functions as F
 from daybook.lake import catalog
 from daybook.lake_names import CATALOG, NAMESPACE, spark_name
 from daybook.settings import Settings
+from daybook.snapshots import property_of, published
 
 WAP_ID = "wap.id"
-SOURCE_SNAPSHOT_ID = "source-snapshot-id"
 
 TABLE_PROPERTIES = {
     "format-version": "2",
@@ -42,12 +42,13 @@ class PublishRefused(Exception):
     """The lake has moved on since the rows were staged; they were not published, and what readers see is unchanged."""
 
 
-def create_table(spark: SparkSession, table: str, columns: str) -> None:
-    """Make the table if it is not there: the columns of a DDL text, partitioned by ``event_date``."""
+def create_table(spark: SparkSession, table: str, columns: str, *, by_day: bool = True) -> None:
+    """Make the table if it is not there: the columns of a DDL text, partitioned by ``event_date`` unless not by day."""
     properties = ", ".join(f"'{key}' = '{value}'" for key, value in TABLE_PROPERTIES.items())
+    partitions = "PARTITIONED BY (event_date)" if by_day else ""
     spark.sql(
-        f"CREATE TABLE IF NOT EXISTS {spark_name(table)} ({columns}) USING iceberg "
-        f"PARTITIONED BY (event_date) TBLPROPERTIES ({properties})"
+        f"CREATE TABLE IF NOT EXISTS {spark_name(table)} ({columns}) USING iceberg {partitions} "
+        f"TBLPROPERTIES ({properties})"
     )
 
 
@@ -64,33 +65,12 @@ def load(settings: Settings, table: str) -> Table | None:
         return None
 
 
-def property_of(snapshot: Snapshot, key: str) -> str | None:
-    """A property of a snapshot's summary."""
-    return snapshot.summary.additional_properties.get(key) if snapshot.summary else None
-
-
-def staged(table: Table | None, wap_id: str) -> Snapshot | None:
-    """The snapshot staged under a wap id, published or not; none if there is none."""
+def staged_under(table: Table | None, wap_id: str) -> list[Snapshot]:
+    """The snapshots staged under a wap id, published or not, oldest first."""
     if table is None:
-        return None
-    return next((one for one in table.metadata.snapshots if property_of(one, WAP_ID) == wap_id), None)
-
-
-def published(table: Table | None) -> Iterator[Snapshot]:
-    """The snapshots that readers' state is made of, newest first.
-
-    A snapshot that was published by copying (the table had moved on since it was staged) is followed by the staged one
-    it was copied from, which holds the properties it was staged with.
-    """
-    if table is None:
-        return
-    snapshot = table.current_snapshot()
-    while snapshot is not None:
-        yield snapshot
-        source = property_of(snapshot, SOURCE_SNAPSHOT_ID)
-        if source and (copied := table.snapshot_by_id(int(source))) is not None:
-            yield copied
-        snapshot = table.snapshot_by_id(snapshot.parent_snapshot_id) if snapshot.parent_snapshot_id else None
+        return []
+    found = [one for one in table.metadata.snapshots if property_of(one, WAP_ID) == wap_id]
+    return sorted(found, key=lambda one: one.sequence_number or 0)
 
 
 def is_published(table: Table | None, snapshot_id: int) -> bool:
@@ -130,10 +110,10 @@ def stage_append(
         for key, value in properties.items():
             writer = writer.option(f"snapshot-property.{key}", value)
         writer.append()
-    snapshot = staged(load(settings, table), wap_id)
-    if snapshot is None:
+    found = staged_under(load(settings, table), wap_id)
+    if not found:
         raise RuntimeError(f"{table}: nothing was staged under {wap_id}")
-    return snapshot
+    return found[-1]
 
 
 def stage_dates(
@@ -155,7 +135,7 @@ def stage_dates(
     with _wap_id(spark, wap_id):
         rows.writeTo(spark_name(table)).overwritePartitions()
         current = load(settings, table)
-        snapshot = staged(current, wap_id)
+        snapshot = next(iter(staged_under(current, wap_id)), None)
         # overwritePartitions leaves a date alone for which it has no row. If readers see rows of such a date, the dates
         # are replaced by a filter instead; Iceberg publishes that only if the table has not moved on at all meanwhile
         had = {day for day in dates if partition_counts(current).get(day)}
@@ -163,7 +143,7 @@ def stage_dates(
         if had - has.keys():
             spark.conf.set("spark.wap.id", f"{wap_id}:all")
             rows.writeTo(spark_name(table)).overwrite(on_dates(dates))
-            snapshot = staged(load(settings, table), f"{wap_id}:all")
+            snapshot = next(iter(staged_under(load(settings, table), f"{wap_id}:all")), None)
     return snapshot.snapshot_id if snapshot else None
 
 

@@ -7,8 +7,9 @@ from datetime import date, datetime
 
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
-from daybook_spark.events import events_of, first_page_ends, judged, provider_map, rejected_of
+from daybook_spark.events import events_of, first_pages, judged, provider_map, rejected_of, same_ids_elsewhere
 from tests.spark.topic_records import Topic
 
 A = str(uuid.UUID(int=1, version=4))
@@ -18,6 +19,10 @@ B = str(uuid.UUID(int=2, version=4))
 def verdicts(topic: Topic) -> list[tuple[str, str | None]]:
     rows = judged(topic.raw()).orderBy("kafka_partition", "kafka_offset").collect()
     return [(row.verdict, row.reason) for row in rows]
+
+
+GUILD = b'{"event_id": "a", "event_type": "join_guild"'
+BUY = b'{"event_id": "a", "event_type": "purchase_item"'
 
 
 @pytest.mark.parametrize(
@@ -37,13 +42,24 @@ def verdicts(topic: Topic) -> list[tuple[str, str | None]]:
         (b'{"event_id": " "}', "no_event_id"),
         (b'{"event_id": "a"}', "unknown_type"),
         (b'{"event_id": "a", "event_type": "dance"}', "unknown_type"),
-        (b'{"event_id": "a", "event_type": "join_guild"}', "no_user"),
-        (b'{"event_id": "a", "event_type": "join_guild", "user_id": "u"}', "no_time"),
-        (b'{"event_id": "a", "event_type": "join_guild", "user_id": "u", "occurred_at": "soon"}', "no_time"),
-        (b'{"event_id": "a", "event_type": "join_guild", "user_id": "u", "occurred_at": 5}', "no_time"),
-        (b'{"event_id": "a", "event_type": "join_guild", "user_id": "u", "occurred_at": "2026-02-30"}', "no_time"),
+        (GUILD + b"}", "no_user"),
+        (GUILD + b', "user_id": "u", "schema_version": 2}', "other_schema"),
+        (BUY + b', "user_id": "u"}', "no_item"),
+        (BUY + b', "user_id": "u", "item": "sword", "guild": "g"}', "no_item"),
+        (GUILD + b', "user_id": "u", "item": "sword"}', "no_item"),
+        (GUILD + b', "user_id": "u\\u0000"}', "bad_text"),
+        (GUILD + b', "user_id": "' + b"u" * 129 + b'"}', "bad_text"),
+        (GUILD + b', "user_id": "' + b"u" * 900_000 + b'"}', "bad_text"),
+        (GUILD + b', "user_id": "u", "host": "a\\nb"}', "bad_text"),
+        (GUILD + b', "user_id": "u"}', "no_time"),
+        (GUILD + b', "user_id": "u", "occurred_at": "soon"}', "no_time"),
+        (GUILD + b', "user_id": "u", "occurred_at": 5}', "no_time"),
+        (GUILD + b', "user_id": "u", "occurred_at": "2026-02-30"}', "no_time"),
+        (GUILD + b', "user_id": "u", "occurred_at": "1969-12-31T23:59:59Z"}', "too_old"),
+        (GUILD + b', "user_id": "u", "occurred_at": "2026-05-06T00:00:02Z"}', "in_future"),
     ],
-)  # fmt: skip
+    ids=range(29),
+)
 def test_a_record_that_is_no_event_is_rejected_with_its_reason_and_its_bytes(
     topic: Topic, value: bytes | None, reason: str
 ) -> None:
@@ -85,17 +101,17 @@ def test_the_day_is_the_utc_day_of_what_happened(topic: Topic) -> None:
         "2026-05-03T23:59:59.999999Z",
         "2026-05-04T00:00:00Z",
         "2026-05-04T01:30:00+02:00",
-        "2028-02-29T12:00:00Z",
+        "2024-02-29T12:00:00Z",
     ):
         topic.event(event_id=str(uuid.uuid4()), occurred_at=moment)
     days = [row.event_date for row in topic.raw().orderBy("kafka_offset").collect()]
-    assert days == [date(2026, 5, 3), date(2026, 5, 4), date(2026, 5, 3), date(2028, 2, 29)]
+    assert days == [date(2026, 5, 3), date(2026, 5, 4), date(2026, 5, 3), date(2024, 2, 29)]
     assert verdicts(topic) == [("event", None)] * 4
 
 
 def test_an_event_row_has_every_field_and_its_provider(spark: SparkSession, topic: Topic) -> None:
     topic.event(event_id=A, host="user53.att.com")
-    rows = events_of(judged(topic.raw()), provider_map(spark, ["user53.att.com"]), first_page_ends(spark, {}))
+    rows = events_of(judged(topic.raw()), provider_map(spark, ["user53.att.com"]), first_pages(spark, {}))
     row = rows.first()
     assert row is not None
     assert row.asDict() == {
@@ -111,6 +127,7 @@ def test_an_event_row_has_every_field_and_its_provider(spark: SparkSession, topi
         "schema_version": 1,
         "provider": "att",
         "provider_domain": "att.com",
+        "landing": 1,
         "kafka_partition": 0,
         "kafka_offset": 0,
         "is_late": False,
@@ -118,14 +135,58 @@ def test_an_event_row_has_every_field_and_its_provider(spark: SparkSession, topi
     }
 
 
-def test_an_event_is_late_from_the_offset_on_that_its_days_first_page_was_built_to(
+def test_an_event_is_late_if_it_was_landed_after_its_days_first_page_was_built(
     spark: SparkSession, topic: Topic
 ) -> None:
-    for partition in (0, 0, 1):
-        topic.event(event_id=str(uuid.uuid4()), partition=partition)
-    topic.event(event_id=str(uuid.uuid4()), occurred_at="2026-05-04T12:00:00Z")
-    ends = first_page_ends(spark, {date(2026, 5, 3): {0: 1}})
-    rows = events_of(judged(topic.raw()), provider_map(spark, ["user53.att.com"]), ends)
-    found = {(row.kafka_partition, row.kafka_offset): row.is_late for row in rows.collect()}
-    # offset 1 came after; partition 1 was added since; the other day has no page yet
-    assert found == {(0, 0): False, (0, 1): True, (1, 0): True, (0, 2): False}
+    topic.event(event_id=str(uuid.uuid4()))
+    topic.event(event_id=str(uuid.uuid4()))
+    topic.event(event_id=str(uuid.uuid4()), occurred_at="2026-05-02T12:00:00Z")
+    raw = topic.raw().where("kafka_offset = 0").unionByName(topic.raw(landing=2).where("kafka_offset > 0"))
+    pages = first_pages(spark, {date(2026, 5, 3): 1})
+    rows = events_of(judged(raw), provider_map(spark, ["user53.att.com"]), pages).collect()
+    # offset 1 came with the second landing; the other day has no page yet
+    assert {row.kafka_offset: row.is_late for row in rows} == {0: False, 1: True, 2: False}
+
+
+def test_of_one_id_on_two_days_the_record_that_was_landed_first_counts(topic: Topic) -> None:
+    """A client without a clock sends again after midnight; a later landing never takes an event from a page."""
+    topic.event(event_id=A, occurred_at="2026-05-03T23:59:59.999Z")
+    topic.event(event_id=A, occurred_at="2026-05-04T00:00:01Z")
+    topic.event(event_id=B, occurred_at="2026-05-04T00:00:01Z")
+    topic.event(event_id=B, occurred_at="2026-05-03T23:59:59Z", item="knife")
+    raw = topic.raw()
+
+    def of(day: date) -> list[tuple[int, str, str | None]]:
+        elsewhere = same_ids_elsewhere(raw, [day], 30)
+        assert elsewhere is not None
+        rows = judged(raw.where(F.col("event_date") == day), elsewhere).orderBy("kafka_offset").collect()
+        return [(row.kafka_offset, row.verdict, row.reason) for row in rows]
+
+    assert of(date(2026, 5, 3)) == [(0, "event", None), (3, "rejected", "conflict")]
+    assert of(date(2026, 5, 4)) == [(1, "duplicate", None), (2, "event", None)]
+
+
+def test_an_earlier_landing_counts_before_a_lower_offset(topic: Topic) -> None:
+    """As after a topic was made anew: offsets start from 0 again."""
+    topic.event(event_id=A, item="knife")
+    topic.event(event_id=A, item="sword")
+    raw = topic.raw(landing=2).where("kafka_offset = 0").unionByName(topic.raw(landing=1).where("kafka_offset = 1"))
+    rows = {row.kafka_offset: row.verdict for row in judged(raw).collect()}
+    assert rows == {0: "rejected", 1: "event"}
+
+
+def test_an_id_is_looked_for_within_the_window_and_nowhere_else(topic: Topic) -> None:
+    topic.event(event_id=A, occurred_at="2026-05-01T12:00:00Z")
+    topic.event(event_id=A, occurred_at="2026-05-03T12:00:00Z")
+    topic.event(event_id=B, occurred_at="2026-05-02T12:00:00Z")
+    assert same_ids_elsewhere(topic.raw(), [date(2026, 5, 3)], 1) is None
+    found = same_ids_elsewhere(topic.raw(), [date(2026, 5, 3)], 2)
+    assert found is not None
+    assert [row.kafka_offset for row in found.collect()] == [0]
+
+
+def test_upper_and_lower_case_are_one_id(topic: Topic) -> None:
+    topic.event(event_id=A)
+    value = topic.rows[0][1].replace(A.encode(), f" {A.upper()}".encode())
+    topic.send(value)
+    assert verdicts(topic) == [("event", None), ("duplicate", None)]

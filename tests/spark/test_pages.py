@@ -16,9 +16,9 @@ from daybook.errors import DaybookError
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import ledger
 from daybook.lake_names import AREAS, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
+from daybook.position import END, LANDING, START, position
 from daybook.settings import Settings
 from daybook_spark.answering import Staged, stage_answers
-from daybook_spark.landing import END, START, landed_offsets
 from daybook_spark.pages import Stage, dates_due, nothing_due, stage_pages
 from daybook_spark.publishing import Published, publish_pages
 from daybook_spark.staging import PublishRefused, load, publish, stage_append, stage_dates
@@ -42,7 +42,8 @@ class Run:
 
     def land(self, topic: Topic) -> None:
         """Land what the topic has beyond the last landed offset; the broker's part is played by the topic's rows."""
-        start = landed_offsets(load(self.settings, RAW_EVENTS))
+        last = position(self.settings, load(self.settings, RAW_EVENTS))
+        start = last.offsets
         end = dict(start)
         for row in topic.rows:
             end[row[2]] = max(end.get(row[2], 0), row[3] + 1)
@@ -51,9 +52,14 @@ class Run:
             return
         fresh = Topic(self.spark)
         fresh.rows = new
-        properties = {START: offsets_text({at: start.get(at, 0) for at in end}), END: offsets_text(end)}
-        wap_id = f"raw:{offsets_text(start)}"
-        snapshot = stage_append(self.spark, self.settings, fresh.raw(), RAW_EVENTS, wap_id, properties)
+        properties = {
+            LANDING: str(last.landing + 1),
+            START: offsets_text({at: start.get(at, 0) for at in end}),
+            END: offsets_text(end),
+        }
+        wap_id = f"landing:{last.landing + 1}"
+        records = fresh.raw(landing=last.landing + 1)
+        snapshot = stage_append(self.spark, self.settings, records, RAW_EVENTS, wap_id, properties)
         publish(self.spark, self.settings, RAW_EVENTS, snapshot.snapshot_id)
 
     def build(self, *, force: bool = False) -> Run:
@@ -352,9 +358,9 @@ def test_a_publish_killed_between_two_tables_is_finished_by_its_retry(
 
 def test_a_range_of_offsets_is_published_once(spark: SparkSession, lake: Settings, topic: Topic) -> None:
     topic.event(event_id=an_id(1))
-    ends = {START: offsets_text({0: 0}), END: offsets_text({0: 1})}
-    one = stage_append(spark, lake, topic.raw(), RAW_EVENTS, "raw:{}", ends)
-    stage_append(spark, lake, topic.raw(), RAW_EVENTS, "raw:{}", ends)
+    ends = {LANDING: "1", START: offsets_text({0: 0}), END: offsets_text({0: 1})}
+    one = stage_append(spark, lake, topic.raw(), RAW_EVENTS, "landing:1", ends)
+    stage_append(spark, lake, topic.raw(), RAW_EVENTS, "landing:1", ends)
     staged_ids = {snapshot.snapshot_id for snapshot in load(lake, RAW_EVENTS).metadata.snapshots}  # type: ignore[union-attr]
     assert len(staged_ids) == 2
     publish(spark, lake, RAW_EVENTS, one.snapshot_id)
@@ -362,7 +368,7 @@ def test_a_range_of_offsets_is_published_once(spark: SparkSession, lake: Setting
     with pytest.raises(PublishRefused):
         publish(spark, lake, RAW_EVENTS, other)
     assert len(rows(spark, RAW_EVENTS)) == 1
-    assert landed_offsets(load(lake, RAW_EVENTS)) == {0: 1}
+    assert position(lake, load(lake, RAW_EVENTS)).offsets == {0: 1}
 
 
 def test_a_date_whose_rows_are_all_gone_is_emptied(spark: SparkSession, lake: Settings, topic: Topic, run: Any) -> None:

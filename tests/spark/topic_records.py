@@ -12,6 +12,8 @@ from pyspark.sql import DataFrame, SparkSession
 from daybook.contract import EXAMPLES, client_event, complete, encode
 from daybook_spark.events import raw_records
 
+FUTURE_TOLERANCE_MINUTES = 2 * 24 * 60
+"""So wide that the tests' days can follow the moment at which Kafka took their records."""
 RECEIVED_AT = datetime(2026, 5, 4, 0, 0, 1, tzinfo=UTC)
 
 
@@ -35,10 +37,10 @@ class Topic:
         record = complete(event, received_at=RECEIVED_AT, request_host="", user_agent="test")
         return self.send(encode(record), partition=partition)
 
-    def raw(self, start: int = 0) -> DataFrame:
-        """The records from the n-th sent on, as rows of ``raw_events``."""
+    def raw(self, start: int = 0, landing: int = 1) -> DataFrame:
+        """The records from the n-th sent on, as rows of ``raw_events``, landed at once."""
         schema = "key BINARY, value BINARY, partition INT, offset BIGINT, timestamp TIMESTAMP"
-        return raw_records(self.spark.createDataFrame(self.rows[start:], schema))
+        return raw_records(self.spark.createDataFrame(self.rows[start:], schema), landing, FUTURE_TOLERANCE_MINUTES)
 
 
 def manifest(folder: Path, ids: list[str], **changes: int) -> Path:

@@ -1,0 +1,123 @@
+"""What the broker no longer has of the records that come next, and an operator's decision to go on without them."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from daybook.errors import BadInput
+from daybook.kafka_offsets import Offsets, TopicState, offsets_text, record_time, topic_state
+from daybook.lake_names import ACCEPTED_LOSSES, RAW_EVENTS
+from daybook.position import Position, position
+from daybook.settings import Settings
+from daybook.settings import settings as settings_of_this_process
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What lies between the position and what the broker still has."""
+
+    text: str
+    records: int | None
+    """How many; none where nobody can know."""
+    resume_from: Offsets
+
+
+def what_is_lost(start: Position, topic: TopicState) -> Loss | None:
+    """What the broker no longer has of the records that come next; none if nothing is missing."""
+    if start.topic_id is not None and topic.topic_id != start.topic_id:
+        return Loss(
+            f"the topic was deleted and made anew; what the former one held behind offsets "
+            f"{offsets_text(start.offsets)} is gone",
+            None,
+            dict(topic.first),
+        )
+    problems, records, resume = [], 0, dict(start.offsets)
+    unknown = False
+    for partition in sorted({*start.offsets, *topic.end}):
+        begin = start.offsets.get(partition, 0)
+        if partition not in topic.end:
+            problems.append(f"partition {partition} is gone")
+            del resume[partition]
+            unknown = True
+        elif topic.end[partition] < begin:
+            problems.append(
+                f"partition {partition} ends at {topic.end[partition]}, before offset {begin} where the record stands: "
+                "its log was truncated"
+            )
+            resume[partition] = topic.end[partition]
+            unknown = True
+        elif topic.first[partition] > begin:
+            lost = topic.first[partition] - begin
+            problems.append(f"{lost} records lost, offsets {begin}..{begin + lost - 1} of partition {partition}")
+            resume[partition] = topic.first[partition]
+            records += lost
+    return Loss("; ".join(problems), None if unknown else records, resume) if problems else None
+
+
+def retention_warning(settings: Settings, start: Position, topic: TopicState, now: datetime) -> str | None:
+    """A line if the oldest record that was not landed has used half of the time that the broker keeps it."""
+    if topic.retention_ms < 0:
+        return None
+    retention = timedelta(milliseconds=topic.retention_ms)
+    for partition, end in sorted(topic.end.items()):
+        begin = start.offsets.get(partition, 0)
+        taken_at = record_time(settings, partition, begin) if begin < end else None
+        if taken_at is not None and now - taken_at > retention / 2:
+            return (
+                f"offset {begin} of partition {partition} has waited {_days(now - taken_at)} of the {_days(retention)} "
+                "that Kafka keeps it; run the day, or raise the topic's retention.ms, before it is lost"
+            )
+    return None
+
+
+def _days(span: timedelta) -> str:
+    return f"{span / timedelta(days=1):.1f} days"
+
+
+@click.command("accept-loss", short_help="Go on behind records that Kafka has lost.")
+@click.option("--note", help="Why the records cannot be brought back; without it the loss is only shown.")
+def accept_loss(note: str | None) -> None:
+    """Show what Kafka has lost of the records that were never landed; with --note, accept it.
+
+    The decision is recorded in the lake with your name and is shown by `daybook status` from then on; the next run goes
+    on behind the loss.
+    """
+    from daybook.lake import load
+
+    settings = settings_of_this_process()
+    raw = load(settings, RAW_EVENTS)
+    start = position(settings, raw)
+    topic = topic_state(settings)
+    loss = what_is_lost(start, topic)
+    if loss is None:
+        raise BadInput("nothing is lost: Kafka has every record that was not landed yet; nothing was changed")
+    if note is None:
+        click.echo(f'Lost: {loss.text}.\nNothing was changed. To go on: daybook accept-loss --note "why"')
+        return
+    _record(settings, start, topic, loss, note)
+    click.echo(f"Accepted: {loss.text}. The next run goes on from {offsets_text(loss.resume_from)}.")
+
+
+def _record(settings: Settings, start: Position, topic: TopicState, loss: Loss, note: str) -> None:
+    import pyarrow as pa
+
+    from daybook.lake import load
+
+    table = load(settings, ACCEPTED_LOSSES)
+    if table is None:
+        raise BadInput("nothing was landed yet, so nothing can be lost; run a day first")
+    row = {
+        "accepted_at": datetime.now(UTC),
+        "accepted_by": getpass.getuser(),
+        "note": note,
+        "landing": start.landing,
+        "topic_id": topic.topic_id,
+        "lost": loss.text,
+        "records": loss.records,
+        "resume_from": offsets_text(loss.resume_from),
+    }
+    table.append(pa.Table.from_pylist([row], schema=table.schema().as_arrow()))

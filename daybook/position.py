@@ -1,0 +1,78 @@
+"""Where the record stands in Kafka: the offsets that the next landing starts from.
+
+They are a property of the newest published snapshot of ``raw_events``, so data and offsets move in one commit. After a
+loss that an operator accepted (:mod:`daybook.losses`) they are what that decision says; a decision holds for the
+position it was made at and no other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from daybook.kafka_offsets import Offsets, parse_offsets
+from daybook.lake_names import ACCEPTED_LOSSES
+from daybook.settings import Settings
+from daybook.snapshots import property_of, published
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
+START, END = "daybook.kafka-start", "daybook.kafka-end"
+"""Snapshot properties: JSON partition -> first offset of the range, and the one after its last."""
+LANDING = "daybook.landing"
+"""Snapshot property: number of the landing, from 1."""
+TOPIC_ID = "daybook.kafka-topic-id"
+
+LOSSES_SCHEMA = """
+    accepted_at TIMESTAMP COMMENT 'UTC', accepted_by STRING COMMENT 'user name of the operator', note STRING,
+    landing BIGINT COMMENT 'number of the last landing before the loss',
+    topic_id STRING COMMENT 'id of the topic that the record goes on with',
+    lost STRING COMMENT 'what is gone, in words',
+    records BIGINT COMMENT 'how many records are gone; null where nobody can know',
+    resume_from STRING COMMENT 'JSON partition -> offset that the next landing starts from'
+"""
+"""Columns of ``accepted_losses``: one row for each decision."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the next landing starts."""
+
+    offsets: Offsets
+    """Partition -> the offset after the last one landed; a partition that is not named starts at 0."""
+    landing: int = 0
+    """Number of the last landing; 0 before the first."""
+    topic_id: str | None = None
+    """The topic that the offsets are of; none before the first landing."""
+
+
+def position(settings: Settings, raw: Table | None) -> Position:
+    """Where the next landing starts.
+
+    Args:
+        settings: where the lake is.
+        raw: metadata of ``raw_events``.
+    """
+    last = next(
+        (
+            Position(parse_offsets(end), int(property_of(snapshot, LANDING) or 0), property_of(snapshot, TOPIC_ID))
+            for snapshot in published(raw)
+            if (end := property_of(snapshot, END))
+        ),
+        Position({}),
+    )
+    decisions = [row for row in accepted_losses(settings) if row["landing"] == last.landing]
+    if not decisions:
+        return last
+    newest = max(decisions, key=lambda row: row["accepted_at"])
+    return Position(parse_offsets(newest["resume_from"]), last.landing, newest["topic_id"])
+
+
+def accepted_losses(settings: Settings) -> list[dict[str, Any]]:
+    """Every decision ever made, oldest first; columns as :data:`LOSSES_SCHEMA`."""
+    from daybook.lake import load
+
+    table = load(settings, ACCEPTED_LOSSES)
+    rows: list[dict[str, Any]] = table.scan().to_arrow().to_pylist() if table is not None else []
+    return sorted(rows, key=lambda row: row["accepted_at"])
