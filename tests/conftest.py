@@ -1,13 +1,23 @@
-"""A broker and an intake of its own to each module that asks for them; the shared stack is in ``integration``."""
+"""What several kinds of tests share: a broker and an intake to each module that asks for them, and one Spark session.
+
+The stack that is shared by all is in ``integration``.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
+from daybook.java import java_home
+from daybook.lake_names import CATALOG, NAMESPACE
 from daybook.settings import Settings
 from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, until
+
+if TYPE_CHECKING:  # loaded by the tests that need it: unit tests start in a moment
+    from pyspark.sql import SparkSession
 
 
 @pytest.fixture(scope="module")
@@ -29,3 +39,35 @@ def intake(settings: Settings, broker: OwnBroker) -> Iterator[OwnIntake]:
         yield running
         assert running.stop() == 0
         assert not (settings.home / "user").exists(), "gunicorn wrote into the user's home folder"
+
+
+@pytest.fixture(scope="session")
+def lake_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    home = tmp_path_factory.mktemp("lake")
+    (home / "lake").mkdir()
+    return Settings(home=home, spark_driver_memory="1g")
+
+
+@pytest.fixture(scope="session")
+def spark(lake_settings: Settings) -> Iterator[SparkSession]:
+    """One Spark session for all, with a lake of its own."""
+    from daybook_spark.session import spark_session
+
+    os.environ["JAVA_HOME"] = str(java_home())  # as the stack sets it for the jobs
+    session = spark_session("tests", lake_settings)
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def lake(spark: SparkSession, lake_settings: Settings) -> Settings:
+    """An empty lake with its tables; the settings that find it."""
+    from daybook_spark.pages import create_tables
+
+    create_tables(spark)
+    for row in spark.sql(f"SHOW TABLES IN {CATALOG}.{NAMESPACE}").collect():
+        if not row.isTemporary:
+            spark.sql(f"DROP TABLE {CATALOG}.{NAMESPACE}.{row.tableName} PURGE")
+    create_tables(spark)
+    return lake_settings

@@ -120,9 +120,10 @@ def check_request(request: Request) -> None:
     Raises:
         BadInput: says what is wrong.
     """
-    today = datetime.now(UTC).date()
-    if request.day > today:
-        raise BadInput(f"{request.day} is in the future; the last day that can be generated is {today} (UTC)")
+    last = datetime.now(UTC).date() - timedelta(days=1)
+    if request.day > last:
+        # the intake refuses what says it happens later today
+        raise BadInput(f"{request.day} is not over yet; the last day that can be generated is {last} (UTC)")
     if request.day < FIRST_MOMENT.date():
         raise BadInput(f"{request.day} is before {FIRST_MOMENT.date()}, the first day there is")
     if request.events < 1:

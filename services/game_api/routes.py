@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -85,9 +85,14 @@ def _checked(value: Any, settings: Settings) -> PurchaseItem | JoinGuild | Refus
     if isinstance(value, Refused):
         return value
     try:
-        return check_event(value, items=settings.items)
+        return _check(value, settings)
     except Refused as refused:
         return refused
+
+
+def _check(value: Any, settings: Settings) -> PurchaseItem | JoinGuild:
+    latest = datetime.now(UTC) + timedelta(minutes=settings.future_tolerance_minutes)
+    return check_event(value, items=settings.items, latest=latest)
 
 
 def _verdict(index: int, event: PurchaseItem | JoinGuild | Refused, receipt: Receipt | None) -> EventVerdict:
@@ -140,7 +145,7 @@ def _routes_of_2019(settings: Settings, producer: EventProducer, limit: EventLim
         try:
             check_host(hosts.raw_host())
             [value] = _with_key([value])
-            event = check_event(value, items=settings.items)
+            event = _check(value, settings)
         except BadBody as bad:
             return _line(f"{bad.field} {bad.detail}.", bad.status)
         except Refused as refused:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any, NoReturn
 from uuid import UUID
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from daybook.contract import EVENT_TYPES, JoinGuild, PurchaseItem, clean_host, client_event
+from daybook.contract import EVENT_TYPES, JoinGuild, PurchaseItem, clean_host, client_event, moment_text
 from game_api.answers import FieldError
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -146,12 +147,13 @@ def check_host(raw: str) -> None:
         raise BadBody(str(error), field="Host") from None
 
 
-def check_event(value: Any, *, items: Collection[str]) -> PurchaseItem | JoinGuild:
+def check_event(value: Any, *, items: Collection[str], latest: datetime) -> PurchaseItem | JoinGuild:
     """A client's event as the contract has it.
 
     Args:
         value: one decoded JSON value.
         items: the catalogue of what can be bought.
+        latest: the last moment that an event may say it happened.
 
     Raises:
         Refused: names each wrong field.
@@ -163,9 +165,13 @@ def check_event(value: Any, *, items: Collection[str]) -> PurchaseItem | JoinGui
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)[:MAX_ERRORS_PER_EVENT]
         raise Refused([_field_error(detail, value) for detail in details], _readable_id(value)) from None
+    errors = []
     if event.item is not None and event.item not in items:
-        unknown = FieldError(field="item", message=f"is not in the catalogue: {', '.join(items)}")
-        raise Refused([unknown], str(event.event_id) if "event_id" in value else None)
+        errors.append(FieldError(field="item", message=f"is not in the catalogue: {', '.join(items)}"))
+    if event.occurred_at is not None and event.occurred_at > latest:
+        errors.append(FieldError(field="occurred_at", message=f"is in the future: after {moment_text(latest)}"))
+    if errors:
+        raise Refused(errors, str(event.event_id) if "event_id" in value else None)
     return event
 
 

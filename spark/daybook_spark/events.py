@@ -148,16 +148,18 @@ def same_ids_elsewhere(raw: DataFrame, dates: list[date | None], window_days: in
     return others.join(F.broadcast(ids), on="event_id", how="left_semi")
 
 
-def judged(raw: DataFrame, elsewhere: DataFrame | None = None) -> DataFrame:
+def judged(raw: DataFrame, window_days: int, elsewhere: DataFrame | None = None) -> DataFrame:
     """Every raw record with its verdict.
 
-    Of the records that are events and share an event_id, the one that was landed first is the event (lowest landing,
-    then partition, then offset), whatever day it says it happened on; the others are duplicates if they say the same
-    (type, item, guild, player, host), and rejected as conflicts if not. Times are not compared: a client that sends no
-    ``occurred_at`` gets a new one with every retry.
+    A record is an event if none that was landed before it (lower landing, then partition, then offset) is an event of
+    the same event_id that happened within the window around its day. If there is one, it is a duplicate if the first
+    of them says the same (type, item, guild, player, host), and rejected as a conflict if not. Times are not compared:
+    a client that sends no ``occurred_at`` gets a new one with every retry. The window is counted from each record's own
+    day, so a day's rows do not depend on which other days are built with it.
 
     Args:
         raw: rows of ``raw_events``, of whole days.
+        window_days: how many days apart two records with one event_id can still be the same event.
         elsewhere: records of other days from :func:`same_ids_elsewhere`, which take part in the contest for their ids
             and are not returned.
 
@@ -200,23 +202,24 @@ def judged(raw: DataFrame, elsewhere: DataFrame | None = None) -> DataFrame:
         .when(F.to_date("occurred_at") != F.col("event_date"), "no_time")
     )
     # a record that is no event takes no part in the contest for its id
-    rivals = Window.partitionBy("event_id", F.col("broken").isNull()).orderBy(
-        "landing", "kafka_partition", "kafka_offset"
+    rivals = (
+        Window.partitionBy("event_id", F.col("broken").isNull())
+        .orderBy(F.unix_date("event_date"))
+        .rangeBetween(-window_days, window_days)
     )
+    coordinates = ("landing", "kafka_partition", "kafka_offset")
     body = F.struct("event_type", "item", "guild", "user_id", "host")
     return (
         read.withColumn("broken", reason)
-        .withColumn("nth", F.row_number().over(rivals))
-        .withColumn("is_conflict", ~F.first(body).over(rivals).eqNullSafe(body))
-        .withColumn(
-            "reason", F.coalesce("broken", F.when((F.col("nth") > 1) & F.col("is_conflict"), F.lit("conflict")))
-        )
+        .withColumn("first", F.min(F.struct(*coordinates, body.alias("body"))).over(rivals))
+        .withColumn("is_first", F.struct(*coordinates) == F.struct(*(F.col(f"first.{name}") for name in coordinates)))
+        .withColumn("reason", F.coalesce("broken", F.when(~F.col("first.body").eqNullSafe(body), F.lit("conflict"))))
         .withColumn(
             "verdict",
-            F.when(F.col("reason").isNotNull(), REJECTED).when(F.col("nth") > 1, DUPLICATE).otherwise(EVENT),
+            F.when(F.col("reason").isNotNull(), REJECTED).when(F.col("is_first"), EVENT).otherwise(DUPLICATE),
         )
         .where("is_here")
-        .drop("broken", "nth", "is_conflict", "is_here")
+        .drop("broken", "first", "is_first", "is_here")
     )
 
 

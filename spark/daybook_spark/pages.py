@@ -196,7 +196,9 @@ def stage_pages(
     if dates:
         raw = at_snapshot(spark, RAW_EVENTS, raw_snapshot_id)
         elsewhere = same_ids_elsewhere(raw, dates, settings.lateness_days)
-        records = judged(raw.where(on_dates(dates)), elsewhere).persist()  # read three times below, parsed once
+        records = judged(
+            raw.where(on_dates(dates)), settings.lateness_days, elsewhere
+        ).persist()  # read three times below, parsed once
         hosts = [row[0] for row in records.select(F.coalesce("host", F.lit(""))).distinct().collect()]
         landings = {day: landing for day, landing in _first_landings(settings).items() if day in dates}
         events = events_of(records, provider_map(spark, hosts), first_pages(spark, landings))

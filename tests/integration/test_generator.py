@@ -302,7 +302,7 @@ class TestCommand:
         ("arguments", "message"),
         [
             (["--day", "3 May"], "is not a day"),
-            (["--day", "2999-01-01"], "in the future"),
+            (["--day", "2999-01-01"], "is not over yet"),
             (["--events", "0"], "at least 1"),
             (["--events", "many"], "not a whole number"),
         ],

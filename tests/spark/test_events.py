@@ -14,10 +14,11 @@ from tests.spark.topic_records import Topic
 
 A = str(uuid.UUID(int=1, version=4))
 B = str(uuid.UUID(int=2, version=4))
+WINDOW = 30
 
 
 def verdicts(topic: Topic) -> list[tuple[str, str | None]]:
-    rows = judged(topic.raw()).orderBy("kafka_partition", "kafka_offset").collect()
+    rows = judged(topic.raw(), WINDOW).orderBy("kafka_partition", "kafka_offset").collect()
     return [(row.verdict, row.reason) for row in rows]
 
 
@@ -64,7 +65,7 @@ def test_a_record_that_is_no_event_is_rejected_with_its_reason_and_its_bytes(
     topic: Topic, value: bytes | None, reason: str
 ) -> None:
     topic.send(value)
-    row = rejected_of(judged(topic.raw())).first()
+    row = rejected_of(judged(topic.raw(), WINDOW)).first()
     assert row is not None
     assert (row.reason, row.value, row.kafka_offset) == (reason, value, 0)
     assert row.detail
@@ -111,7 +112,7 @@ def test_the_day_is_the_utc_day_of_what_happened(topic: Topic) -> None:
 
 def test_an_event_row_has_every_field_and_its_provider(spark: SparkSession, topic: Topic) -> None:
     topic.event(event_id=A, host="user53.att.com")
-    rows = events_of(judged(topic.raw()), provider_map(spark, ["user53.att.com"]), first_pages(spark, {}))
+    rows = events_of(judged(topic.raw(), WINDOW), provider_map(spark, ["user53.att.com"]), first_pages(spark, {}))
     row = rows.first()
     assert row is not None
     assert row.asDict() == {
@@ -143,7 +144,7 @@ def test_an_event_is_late_if_it_was_landed_after_its_days_first_page_was_built(
     topic.event(event_id=str(uuid.uuid4()), occurred_at="2026-05-02T12:00:00Z")
     raw = topic.raw().where("kafka_offset = 0").unionByName(topic.raw(landing=2).where("kafka_offset > 0"))
     pages = first_pages(spark, {date(2026, 5, 3): 1})
-    rows = events_of(judged(raw), provider_map(spark, ["user53.att.com"]), pages).collect()
+    rows = events_of(judged(raw, WINDOW), provider_map(spark, ["user53.att.com"]), pages).collect()
     # offset 1 came with the second landing; the other day has no page yet
     assert {row.kafka_offset: row.is_late for row in rows} == {0: False, 1: True, 2: False}
 
@@ -157,9 +158,9 @@ def test_of_one_id_on_two_days_the_record_that_was_landed_first_counts(topic: To
     raw = topic.raw()
 
     def of(day: date) -> list[tuple[int, str, str | None]]:
-        elsewhere = same_ids_elsewhere(raw, [day], 30)
+        elsewhere = same_ids_elsewhere(raw, [day], WINDOW)
         assert elsewhere is not None
-        rows = judged(raw.where(F.col("event_date") == day), elsewhere).orderBy("kafka_offset").collect()
+        rows = judged(raw.where(F.col("event_date") == day), WINDOW, elsewhere).orderBy("kafka_offset").collect()
         return [(row.kafka_offset, row.verdict, row.reason) for row in rows]
 
     assert of(date(2026, 5, 3)) == [(0, "event", None), (3, "rejected", "conflict")]
@@ -171,8 +172,17 @@ def test_an_earlier_landing_counts_before_a_lower_offset(topic: Topic) -> None:
     topic.event(event_id=A, item="knife")
     topic.event(event_id=A, item="sword")
     raw = topic.raw(landing=2).where("kafka_offset = 0").unionByName(topic.raw(landing=1).where("kafka_offset = 1"))
-    rows = {row.kafka_offset: row.verdict for row in judged(raw).collect()}
+    rows = {row.kafka_offset: row.verdict for row in judged(raw, WINDOW).collect()}
     assert rows == {0: "rejected", 1: "event"}
+
+
+def test_a_days_rows_do_not_depend_on_the_days_it_is_built_with(topic: Topic) -> None:
+    topic.event(event_id=A, occurred_at="2026-03-01T12:00:00Z")
+    topic.event(event_id=A, occurred_at="2026-03-31T12:00:00Z")  # 30 days later
+    topic.event(event_id=B, occurred_at="2026-03-01T12:00:00Z")
+    topic.event(event_id=B, occurred_at="2026-04-01T12:00:00Z")  # 31 days later
+    together = judged(topic.raw(), WINDOW).orderBy("kafka_offset").collect()
+    assert [row.verdict for row in together] == ["event", "duplicate", "event", "event"]
 
 
 def test_an_id_is_looked_for_within_the_window_and_nowhere_else(topic: Topic) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -24,11 +25,12 @@ from game_api.validation import (
 )
 
 ITEMS = ("sword", "knife")
+LATEST = datetime(2026, 5, 4, 1, tzinfo=UTC)
 
 
 def refusal(value: Any) -> Refused:
     with pytest.raises(Refused) as refused:
-        check_event(value, items=ITEMS)
+        check_event(value, items=ITEMS, latest=LATEST)
     json.dumps(refused.value.errors).encode()  # can be answered
     return refused.value
 
@@ -169,13 +171,25 @@ field_names = st.sampled_from(
     ),
 )
 def test_any_json_value_is_an_event_or_a_refusal_that_names_fields(value: dict[str, Any]) -> None:
-    outcome = outcome_of(lambda: check_event(value, items=ITEMS))
+    outcome = outcome_of(lambda: check_event(value, items=ITEMS, latest=LATEST))
     if isinstance(outcome, Refused):
         assert outcome.errors
         assert all(error["field"] and error["message"] for error in outcome.errors)
         json.dumps(outcome.errors, ensure_ascii=False).encode()
     else:
         assert outcome.event_type == value["event_type"]
+
+
+@pytest.mark.parametrize("moment", ["2026-05-04T01:00:00.000001Z", "9999-12-31T23:59:59Z"])
+def test_an_event_that_has_not_happened_yet_is_refused_by_its_time(moment: str) -> None:
+    refused = refusal({"event_type": "join_guild", "user_id": "u", "occurred_at": moment})
+    said = "is in the future: after 2026-05-04T01:00:00.000000Z"
+    assert refused.errors == [{"field": "occurred_at", "message": said}]
+
+
+def test_a_clock_may_be_ahead_by_the_tolerance() -> None:
+    sent = {"event_type": "join_guild", "user_id": "u", "occurred_at": "2026-05-04T01:00:00Z"}
+    assert check_event(sent, items=ITEMS, latest=LATEST).occurred_at == LATEST
 
 
 @given(st.binary(max_size=200))

@@ -1,0 +1,270 @@
+"""Landing from a real broker whose log does what logs do in a year: gaps, losses, new partitions, a topic made anew."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from click.testing import CliRunner
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # their documented home
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
+from pyspark.sql import SparkSession
+
+from daybook import losses
+from daybook.contract import EXAMPLES, client_event, complete, encode
+from daybook.errors import BadInput, DaybookError
+from daybook.kafka_offsets import BrokerAway, TopicMissing, topic_offsets, topic_state
+from daybook.lake import load
+from daybook.lake_names import RAW_EVENTS, spark_name
+from daybook.ledger import LandedRange
+from daybook.losses import retention_warning
+from daybook.position import accepted_losses, position
+from daybook.settings import Settings
+from daybook_spark.landing import land
+from tests.integration.own_broker import OwnBroker, own_settings, until
+
+DAY = date(2026, 5, 3)
+
+
+class Log:
+    """A topic of a real broker, and what landing makes of it."""
+
+    def __init__(self, spark: SparkSession, settings: Settings) -> None:
+        self.spark, self.settings = spark, settings
+        self.admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 0})
+        self.sent: list[str] = []
+        self.create(partitions=2)
+
+    def create(self, partitions: int) -> None:
+        [made] = self.admin.create_topics([NewTopic(self.settings.kafka_topic, partitions, 1)]).values()
+        made.result(20)
+        until(lambda: self.partitions() == partitions, "the topic is there")
+
+    def delete(self) -> None:
+        [gone] = self.admin.delete_topics([self.settings.kafka_topic]).values()
+        gone.result(20)
+        until(lambda: self.partitions() == 0, "the topic is gone")
+
+    def partitions(self) -> int | None:
+        """How many the topic has; none while the broker is still at work on it."""
+        try:
+            return len(topic_offsets(self.admin, self.settings.kafka_topic))
+        except TopicMissing:
+            return 0
+        except BrokerAway:
+            return None
+
+    def send(self, count: int, *, partition: int = 0, producer: Producer | None = None) -> list[str]:
+        """Append events; returns their ids."""
+        chosen = producer or Producer({"bootstrap.servers": self.settings.bootstrap_servers})
+        ids = [str(uuid4()) for _ in range(count)]
+        for one in ids:
+            event = client_event.validate_python({**EXAMPLES["purchase_item"], "event_id": one})
+            record = complete(event, received_at=datetime.now(UTC), request_host="", user_agent="")
+            chosen.produce(self.settings.kafka_topic, encode(record), key=b"key", partition=partition)
+        assert chosen.flush(30) == 0
+        return ids
+
+    def land(self) -> list[LandedRange]:
+        """Freeze the end and land."""
+        return land(self.spark, self.settings, topic_offsets(self.admin, self.settings.kafka_topic), DAY, str(uuid4()))
+
+    def landed(self) -> list[str]:
+        """Ids in ``raw_events``, each as often as it is there."""
+        return sorted(row.event_id for row in self.spark.table(spark_name(RAW_EVENTS)).collect())
+
+    def drop_before(self, offset: int, partition: int = 0) -> None:
+        """Lose records from the front, as retention does."""
+        [done] = self.admin.delete_records([TopicPartition(self.settings.kafka_topic, partition, offset)]).values()
+        done.result(20)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
+    with OwnBroker(own_settings(tmp_path_factory.mktemp("landing"))) as running:
+        yield running
+
+
+@pytest.fixture
+def log(spark: SparkSession, lake: Settings, broker: OwnBroker) -> Log:
+    names = {"lake_catalog_uri": lake.catalog_uri, "lake_warehouse": lake.warehouse, "kafka_topic": f"t{uuid4().hex}"}
+    return Log(spark, broker.settings.model_copy(update=names))
+
+
+@pytest.fixture
+def accept_loss(log: Log, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """``daybook accept-loss``, in this process."""
+    monkeypatch.setattr(losses, "settings_of_this_process", lambda: log.settings)
+
+    def run(*arguments: str) -> str:
+        return CliRunner().invoke(losses.accept_loss, arguments, catch_exceptions=False).output
+
+    return run
+
+
+def test_every_landing_goes_on_where_the_last_one_ended(log: Log) -> None:
+    first = log.send(3) + log.send(2, partition=1)
+    assert log.land() == [LandedRange(0, 0, 3, 3), LandedRange(1, 0, 2, 2)]
+    second = log.send(4)
+    assert log.land() == [LandedRange(0, 3, 7, 4)]
+    assert log.land() == []
+    assert log.landed() == sorted(first + second)
+
+
+def test_partitions_added_later_are_landed_from_their_start(log: Log) -> None:
+    ids = log.send(2)
+    log.land()
+    [more] = log.admin.create_partitions([NewPartitions(log.settings.kafka_topic, 4)]).values()
+    more.result(20)
+    until(lambda: log.partitions() == 4, "four partitions")
+    ids += log.send(3, partition=3)
+    assert log.land() == [LandedRange(3, 0, 3, 3)]
+    assert log.landed() == sorted(ids)
+
+
+def test_transaction_markers_and_aborted_records_are_gaps_that_are_counted(log: Log) -> None:
+    producer = Producer({"bootstrap.servers": log.settings.bootstrap_servers, "transactional.id": str(uuid4())})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    kept = log.send(5, producer=producer)
+    producer.commit_transaction(20)
+    producer.begin_transaction()
+    log.send(4, producer=producer)
+    producer.abort_transaction(20)
+    kept += log.send(2)
+    # 5 records and a marker, 4 aborted and a marker, 2 records
+    assert log.land() == [LandedRange(0, 0, 13, 7, gaps=6)]
+    assert log.landed() == sorted(kept)
+
+
+def test_records_that_retention_took_are_refused_with_their_offsets_until_the_loss_is_accepted(
+    log: Log, accept_loss: Callable[..., str]
+) -> None:
+    ids = log.send(3)
+    log.land()
+    log.send(4)
+    kept = log.send(2)
+    log.drop_before(7)
+    for _ in range(2):  # it does not pass by itself
+        with pytest.raises(DaybookError, match=r"4 records lost, offsets 3\.\.6 of partition 0") as error:
+            log.land()
+    assert "daybook accept-loss" in str(error.value)
+    assert "4 records lost" in accept_loss()
+    with pytest.raises(DaybookError):  # looking is not accepting
+        log.land()
+
+    assert "Accepted" in accept_loss("--note", "the broker's disk was full")
+
+    assert log.land() == [LandedRange(0, 7, 9, 2)]
+    assert log.landed() == sorted(ids + kept)
+    [row] = accepted_losses(log.settings)
+    assert (row["records"], row["note"], row["accepted_by"]) == (4, "the broker's disk was full", getpass.getuser())
+    with pytest.raises(BadInput, match="nothing is lost"):
+        accept_loss("--note", "again")
+
+
+def test_an_accepted_loss_holds_for_that_loss_alone(log: Log, accept_loss: Callable[..., str]) -> None:
+    log.send(1)
+    log.land()
+    log.send(2)
+    log.drop_before(2)
+    accept_loss("--note", "first")
+    log.drop_before(3)
+    with pytest.raises(DaybookError, match=r"1 records lost, offsets 2\.\.2 of partition 0"):
+        log.land()
+
+
+def test_a_topic_made_anew_is_refused_though_its_offsets_look_right(log: Log, accept_loss: Callable[..., str]) -> None:
+    before = log.send(3)
+    log.land()
+    log.delete()
+    log.create(partitions=2)
+    after = log.send(5)
+    with pytest.raises(DaybookError, match="deleted and made anew"):
+        log.land()
+    accept_loss("--note", "moved to a new cluster")
+    assert log.land() == [LandedRange(0, 0, 5, 5)]
+    assert log.landed() == sorted(before + after)
+    assert log.land() == []
+
+
+def test_a_truncated_log_is_refused(log: Log, broker: OwnBroker, accept_loss: Callable[..., str]) -> None:
+    """The disk of the only replica lost the partition: the same topic, ending before what was landed."""
+    before = log.send(5)
+    log.land()
+    log.send(2)
+    broker.kill()
+    [folder] = broker.settings.home.rglob(f"{log.settings.kafka_topic}-0")
+    shutil.rmtree(folder)
+    broker.start()
+    until(lambda: topic_state(log.settings).end[0] == 0, "the partition is served again")
+    with pytest.raises(DaybookError, match=r"partition 0 ends at 0, before offset 5 .* truncated"):
+        log.land()
+    accept_loss("--note", "disk replaced")
+    after = log.send(3)
+    assert log.land() == [LandedRange(0, 0, 3, 3)]
+    assert log.landed() == sorted(before + after)
+
+
+def test_a_range_that_was_truncated_after_it_was_frozen_is_refused(log: Log) -> None:
+    log.send(2)
+    with pytest.raises(DaybookError, match=r"partition 0 ends at 2, before the frozen end 5"):
+        land(log.spark, log.settings, {0: 5, 1: 0}, DAY, "frozen")
+    assert log.landed() == []
+
+
+def test_a_broker_that_is_away_is_said_so_and_nothing_moves(log: Log) -> None:
+    away = log.settings.model_copy(update={"kafka_port": own_settings(log.settings.home).kafka_port})
+    with pytest.raises(DaybookError, match=r"does not answer.*nothing was changed"):
+        land(log.spark, away, {0: 1}, DAY, "away")
+    assert load(log.settings, RAW_EVENTS).current_snapshot() is None  # type: ignore[union-attr]  # the fixture made it
+
+
+def test_what_a_killed_run_staged_is_published_by_the_next_one_even_if_kafka_lost_it_since(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = log.send(4)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("daybook_spark.landing.publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            log.land()
+    assert log.landed() == []
+    log.drop_before(4)
+    assert log.land() == [LandedRange(0, 0, 4, 4)]
+    assert log.landed() == sorted(ids)
+
+
+def test_it_warns_when_the_oldest_record_has_used_half_of_the_retention(log: Log) -> None:
+    four_days = ConfigEntry("retention.ms", str(4 * 24 * 3_600_000), incremental_operation=AlterConfigOpType.SET)
+    topic = ConfigResource(ResourceType.TOPIC, log.settings.kafka_topic, incremental_configs=[four_days])
+    [changed] = log.admin.incremental_alter_configs([topic]).values()
+    changed.result(20)
+    log.send(1, partition=1)
+    until(lambda: topic_state(log.settings).retention_ms == 4 * 24 * 3_600_000, "the retention is four days")
+
+    def warning(after: timedelta) -> str | None:
+        now = datetime.now(UTC) + after
+        return retention_warning(
+            log.settings, position(log.settings, load(log.settings, RAW_EVENTS)), topic_state(log.settings), now
+        )
+
+    assert warning(timedelta(days=1.9)) is None
+    assert "offset 0 of partition 1 has waited 2.1 days of the 4.0 days" in (warning(timedelta(days=2.1)) or "")
+    log.land()
+    assert warning(timedelta(days=2.1)) is None
