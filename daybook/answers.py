@@ -6,14 +6,11 @@ A file is a header of ``-- Key: value`` lines, then one statement. Its name is t
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from daybook.errors import DaybookError
 from daybook.lake_names import SQL_DIR, answer_files
-
-_HEADER_LINE = re.compile(r"--\s*(?P<key>Question|Grain|Order|Balance|Run):\s*(?P<value>.+)")
+from daybook.sql_files import read_sql
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,8 @@ class Answer:
     """What the reader asks, a sentence."""
     grain: str
     """What one row stands for."""
+    key: tuple[str, ...]
+    """The columns that tell the rows of a day apart; none if a day has one row."""
     order: tuple[tuple[str, bool], ...]
     """Sort order of the rows for people, as (column, is descending)."""
     balance: str | None
@@ -42,19 +41,13 @@ def read_answer(path: Path) -> Answer:
     Raises:
         DaybookError: the header lacks a line; the text names file and line.
     """
-    text = path.read_text(encoding="utf-8")
-    header = {match["key"]: match["value"].strip() for match in _HEADER_LINE.finditer(text)}
-    missing = [key for key in ("Question", "Grain", "Order", "Balance", "Run") if key not in header]
-    if missing:
-        raise DaybookError(
-            f"{path.name} lacks the header line{'s' if len(missing) > 1 else ''} "
-            f"{', '.join(f'-- {key}:' for key in missing)}; see event_popularity.sql for how one looks"
-        )
+    header, text = read_sql(path, ("Question", "Grain", "Key", "Order", "Balance", "Run"), "event_popularity.sql")
     return Answer(
         name=path.stem,
         area=path.parent.name,
         question=header["Question"],
         grain=header["Grain"],
+        key=() if header["Key"] == "none" else tuple(name.strip() for name in header["Key"].split(",")),
         order=tuple(_order_term(term) for term in header["Order"].split(",")),
         balance=None if header["Balance"] == "none" else header["Balance"],
         statement=text,

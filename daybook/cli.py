@@ -24,6 +24,9 @@ COMMANDS: dict[str, str] = {
     "status": "daybook.reading:status",
     "answer": "daybook.reading:answer",
     "provider": "daybook.provider_lookup:provider",
+    "receipts": "daybook.receipts:receipts",
+    "checks": "daybook.receipts:checks",
+    "rebuild": "daybook.rebuild:rebuild",
     "accept-loss": "daybook.losses:accept_loss",
 }
 """Verb -> where its click command is, as ``module:name``."""

@@ -17,6 +17,7 @@ EVENTS = "events"
 REJECTED_EVENTS = "rejected_events"
 DAY_LEDGER = "day_ledger"
 ACCEPTED_LOSSES = "accepted_losses"
+CHECK_FAILURES = "check_failures"
 
 SQL_DIR = REPOSITORY / "spark" / "sql"
 AREAS: tuple[str, ...] = ("user_behaviour", "host_providers")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from typing import Any
 
 LEDGER_SCHEMA = """
     event_date DATE COMMENT 'the day',
@@ -25,6 +26,8 @@ LEDGER_SCHEMA = """
     balanced BOOLEAN COMMENT 'every line of lines holds',
     lines STRING COMMENT 'JSON list of the lines that were held against each other',
     receipt STRING COMMENT 'one sentence: what this revision changed',
+    changes STRING COMMENT 'JSON: answer -> what this revision changed in it; of the first revision nothing',
+    checks STRING COMMENT 'JSON list: checks that do not hold and let the page pass',
     range_start STRING COMMENT 'JSON partition -> first Kafka offset that the run landed',
     range_end STRING COMMENT 'JSON partition -> frozen end offset of the run',
     range_records BIGINT COMMENT 'records that the run landed; 0 where an earlier run had landed the range',
@@ -134,6 +137,32 @@ def balance(counts: PageCounts, landed: list[LandedRange]) -> list[Line]:
     return lines
 
 
+@dataclass(frozen=True)
+class RowChange:
+    """One row of an answer, before and after."""
+
+    key: dict[str, Any]
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class AnswerChange:
+    """What a revision changed in one answer."""
+
+    added: int
+    removed: int
+    changed: int
+    """Rows."""
+    rows: list[RowChange]
+    """Those that changed most, the most first."""
+
+
+def changes_json(changes: dict[str, AnswerChange]) -> str:
+    """The changes as the ledger keeps them."""
+    return json.dumps({name: asdict(change) for name, change in changes.items()}, ensure_ascii=False)
+
+
 def lines_json(lines: list[Line]) -> str:
     """The lines as the ledger keeps them: a JSON list of objects with line, left, right, ok."""
     return json.dumps([{**asdict(line), "ok": line.ok} for line in lines], ensure_ascii=False)
@@ -147,13 +176,16 @@ def unbalanced_text(day: date | None, lines: list[Line]) -> str:
     return f"{day_name(day)} does not balance: {'; '.join(wrong)}" if wrong else ""
 
 
-def receipt(counts: PageCounts, revision: int, previous: dict[str, int] | None) -> str:
+def receipt(
+    counts: PageCounts, revision: int, previous: dict[str, int] | None, changed: dict[str, AnswerChange] | None = None
+) -> str:
     """One sentence on what a revision changed.
 
     Args:
         counts: the page's counts.
         revision: number of the revision.
         previous: events, duplicates, rejected and late of the revision before; none for the first.
+        changed: what changes in the answers.
 
     >>> page = PageCounts(date(2026, 5, 3), landed=12, events=11, duplicates=1, rejected=0, late=0)
     >>> receipt(page, 1, None)
@@ -171,7 +203,27 @@ def receipt(counts: PageCounts, revision: int, previous: dict[str, int] | None) 
         for name in ("events", "duplicates", "rejected", "late")
         if getattr(counts, name) != previous[name]
     ]
-    return f"{head}: {', '.join(changes) or 'the same counts'}"
+    said = [", ".join(changes) or "the same counts"]
+    if changed:
+        said.append(f"{len(changed)} answer{'s' if len(changed) > 1 else ''} changed")
+    if move := _rank_move(changed or {}):
+        said.append(move)
+    return f"{head}: {'; '.join(said)}"
+
+
+def _rank_move(changed: dict[str, AnswerChange]) -> str:
+    """The row that has risen to the best place, in words."""
+    risen = [
+        (row.after["rank"], row.before["rank"], name, row)
+        for name, change in sorted(changed.items())
+        for row in change.rows
+        if row.before and row.after and row.after.get("rank", 0) < row.before.get("rank", 0)
+    ]
+    if not risen:
+        return ""
+    now, was, name, row = min(risen, key=lambda one: one[0])
+    shown = " ".join(str(value) for value in row.key.values() if value is not None)
+    return f"{shown} now rank {now} (was {was}) in {name}"
 
 
 def day_name(day: date | None) -> str:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daybook.answers import Answer, answers
+from daybook.checks import checks
 from daybook.lake import page_of
 from daybook.reading import LEDGER_COUNTS, answer_rows, json_value, ledger_rows
+from daybook.receipts import row_text
 from daybook.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def write_report(settings: Settings, day: str, dates: Iterable[str] = ()) -> lis
 def _day_content(settings: Settings, day: str) -> dict[str, Any]:
     page = {str(name): json_value(cell) for name, cell in page_of(settings, day).items()}
     starts, ends = json.loads(page["range_start"]), json.loads(page["range_end"])
-    known = answers()
+    known, all_checks = answers(), checks()
     names = [name for name in FIRST_ANSWERS if name in known] + [name for name in known if name not in FIRST_ANSWERS]
     return {
         "page": page,
@@ -65,6 +67,11 @@ def _day_content(settings: Settings, day: str) -> dict[str, Any]:
             _table(settings, known[name], day) for name in names if name in page["snapshots"] or page["events"] == 0
         ],
         "lines": json.loads(page["lines"]),
+        "changes": json.loads(page["changes"]),
+        "warnings": [
+            {**found, "meaning": check.meaning if (check := all_checks.get(found["check"])) else ""}
+            for found in json.loads(page["checks"])
+        ],
         "offsets": [{"partition": int(at), "start": starts[at], "end": ends[at]} for at in sorted(ends, key=int)],
     }
 
@@ -90,7 +97,13 @@ def _environment() -> Environment:
 
     # hosts, players and items come from the internet: everything is escaped unless it is markup made here
     environment = Environment(loader=PackageLoader("daybook"), autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"cell": _cell, "moment": _moment, "balanced": _balanced, "label": _label}
+    environment.filters |= {
+        "cell": _cell,
+        "moment": _moment,
+        "balanced": _balanced,
+        "label": _label,
+        "row_text": row_text,
+    }
     return environment
 
 

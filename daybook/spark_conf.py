@@ -9,6 +9,7 @@ from daybook.errors import DaybookError
 from daybook.lake_names import CATALOG
 from daybook.settings import REPOSITORY, Settings
 
+JOBS_DIR = REPOSITORY / "spark" / "jobs"
 JARS_DIR = REPOSITORY / "jars" / "lib" / "spark"
 LOG4J2_FILE = REPOSITORY / "spark" / "log4j2.properties"
 

@@ -90,8 +90,8 @@ def stack_environment(settings: Settings) -> dict[str, str]:
     return environment | {"DAYBOOK_HOME": str(settings.home)}
 
 
-def process_environment(settings: Settings) -> dict[str, str]:
-    """The whole environment of the stack's processes: the user's, :func:`stack_environment`, and the marker."""
+def job_environment(settings: Settings) -> dict[str, str]:
+    """The whole environment of a program that works beside the stack: the user's and :func:`stack_environment`."""
     # a database or folder that the user's shell names for another Airflow would win over this stack's airflow.cfg
     inherited = {
         name: value
@@ -101,9 +101,16 @@ def process_environment(settings: Settings) -> dict[str, str]:
     return {
         **inherited,
         **stack_environment(settings),
-        MARKER: str(settings.home),
         # logs are written as they happen
         "PYTHONUNBUFFERED": "1",
+    }
+
+
+def process_environment(settings: Settings) -> dict[str, str]:
+    """The whole environment of the stack's processes: :func:`job_environment` and the marker."""
+    return {
+        **job_environment(settings),
+        MARKER: str(settings.home),
         # setproctitle (gunicorn, Airflow) would write the title over the environment that the marker is read from
         "SPT_NOENV": "1",
     }

@@ -12,10 +12,8 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
-from daybook.settings import REPOSITORY, settings
-from daybook.spark_conf import jars, submit_conf
-
-JOBS_DIR = REPOSITORY / "spark" / "jobs"
+from daybook.settings import settings
+from daybook.spark_conf import JOBS_DIR, jars, submit_conf
 
 
 class DaybookSparkOperator(SparkSubmitOperator):

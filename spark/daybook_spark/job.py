@@ -19,10 +19,11 @@ from daybook_spark.session import spark_session
 Work = Callable[[SparkSession, Settings, argparse.Namespace], dict[str, Any]]
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
-    """A parser with what every job takes: ``--day``, ``--run-id``, ``--summary``."""
+def arguments(description: str, *, of_a_day: bool = True) -> argparse.ArgumentParser:
+    """A parser with what every job takes: ``--run-id``, ``--summary``, and ``--day`` if the job is of one day."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--day", required=True, type=parse_day, help="the run's day, YYYY-MM-DD, UTC")
+    if of_a_day:
+        parser.add_argument("--day", required=True, type=parse_day, help="the run's day, YYYY-MM-DD, UTC")
     parser.add_argument("--run-id", required=True, help="the run, kept with every commit")
     parser.add_argument("--summary", required=True, type=Path, help="file for the JSON summary")
     return parser
@@ -39,18 +40,19 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
         work: what the job does; its result is the summary.
     """
     args = parser.parse_args()
+    title = f"{name} {args.day}" if "day" in args else name
     chosen = settings()
     if chosen.catalog_uri.startswith("jdbc:sqlite:"):
         Path(chosen.catalog_uri.removeprefix("jdbc:sqlite:")).parent.mkdir(parents=True, exist_ok=True)
-    spark = spark_session(f"{name} {args.day}", chosen)
+    spark = spark_session(title, chosen)
     spark.sparkContext.setLogLevel("WARN")
     try:
         summary = work(spark, chosen, args)
     except DaybookError as error:
         args.summary.write_text(json.dumps({"error": str(error)}), encoding="utf-8")
-        print(f"{name} {args.day}: {error}", file=sys.stderr, flush=True)  # noqa: T201  a job's log is its output
+        print(f"{title}: {error}", file=sys.stderr, flush=True)  # noqa: T201  a job's log is its output
         sys.exit(1)
     finally:
         spark.stop()
     args.summary.write_text(json.dumps(summary), encoding="utf-8")
-    print(f"{name} {args.day}: done", flush=True)  # noqa: T201  a job's log is its output
+    print(f"{title}: done", flush=True)  # noqa: T201  a job's log is its output

@@ -18,10 +18,19 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from daybook.answers import answers_version
+from daybook.checks import FAILURES_SCHEMA
 from daybook.days import day_bounds
 from daybook.kafka_offsets import Offsets
 from daybook.lake import ledger
-from daybook.lake_names import ACCEPTED_LOSSES, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
+from daybook.lake_names import (
+    ACCEPTED_LOSSES,
+    CHECK_FAILURES,
+    DAY_LEDGER,
+    EVENTS,
+    RAW_EVENTS,
+    REJECTED_EVENTS,
+    spark_name,
+)
 from daybook.ledger import LEDGER_SCHEMA, LandedRange
 from daybook.position import LOSSES_SCHEMA, position
 from daybook.providers import map_version
@@ -113,6 +122,7 @@ def create_tables(spark: SparkSession) -> None:
     ):
         create_table(spark, table, columns)
     create_table(spark, ACCEPTED_LOSSES, LOSSES_SCHEMA, by_day=False)
+    create_table(spark, CHECK_FAILURES, FAILURES_SCHEMA)
 
 
 def dates_due(spark: SparkSession, settings: Settings, day: date, *, force: bool) -> list[date | None]:

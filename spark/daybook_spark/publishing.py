@@ -18,15 +18,30 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from daybook.answers import answers, answers_version
+from daybook.checks import Finding, failed_text, findings_json
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import offsets_text
 from daybook.lake_names import AREAS, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS
-from daybook.ledger import LEDGER_SCHEMA, PageCounts, Play, balance, day_name, lines_json, receipt, unbalanced_text
+from daybook.ledger import (
+    LEDGER_SCHEMA,
+    AnswerChange,
+    Line,
+    PageCounts,
+    Play,
+    balance,
+    changes_json,
+    day_name,
+    lines_json,
+    receipt,
+    unbalanced_text,
+)
 from daybook.providers import map_version
 from daybook.settings import Settings
 from daybook_spark.answering import Staged, stage_answers
+from daybook_spark.checking import check_pages
 from daybook_spark.events import struct
 from daybook_spark.pages import Stage, latest_revisions, stage_pages
+from daybook_spark.receipts import changes
 from daybook_spark.staging import (
     PublishRefused,
     at_snapshot,
@@ -107,6 +122,90 @@ def _pending(settings: Settings, stage: Stage) -> list[date]:
     return pending
 
 
+@dataclass(frozen=True)
+class Proved:
+    """A staged page that may be published."""
+
+    counts: PageCounts
+    lines: list[Line]
+    changes: dict[str, AnswerChange]
+    """Answer -> what changes in it; empty for a day's first page."""
+    warnings: list[Finding]
+    """Checks that do not hold and let the page pass."""
+    previous: dict[str, Any] | None
+    """The day's newest ledger row."""
+
+    @property
+    def receipt(self) -> str:
+        """One sentence: what the page changes."""
+        return receipt(self.counts, self.revision, self.previous, self.changes)
+
+    @property
+    def revision(self) -> int:
+        """Number of the revision that it would be."""
+        return int(self.previous["revision"]) + 1 if self.previous else 1
+
+    @property
+    def is_news(self) -> bool:
+        """Whether readers, or those who ask how the page was made, would see a difference."""
+        page = self.previous
+        return (
+            page is None
+            or bool(self.changes)
+            or any(getattr(self.counts, name) != page[name] for name in ("landed", "events", "rejected", "late"))
+            or (page["provider_map_version"], page["answers_version"]) != (map_version(), answers_version())
+        )
+
+
+def prove(
+    spark: SparkSession,
+    settings: Settings,
+    stage: Stage,
+    staged_answers: Staged,
+    pages: list[date | None],
+    day: date,
+    manifest: Path | None,
+) -> list[Proved]:
+    """Hold staged pages against the ledger's lines and the checks; find what they change. Nothing is published.
+
+    Args:
+        spark: the session.
+        settings: where the lake is.
+        stage: the staged ``events`` and ``rejected_events``.
+        staged_answers: the staged answers.
+        pages: the dates; none for the records without a day.
+        day: the run's own day, which the manifest is about.
+        manifest: the generator's manifest of that day, if it played it.
+
+    Raises:
+        DaybookError: a page does not balance, or a check that stops it does not hold.
+    """
+    counts = {one.day: one for one in count_pages(spark, settings, stage, staged_answers, pages, day, manifest)}
+    lines = {one: balance(page, stage.landed) for one, page in counts.items()}
+    kept = (
+        "Nothing was published, readers see the revision before; what was staged is kept under the wap id "
+        f"{stage.wap_id}"
+    )
+    if wrong := [text for one in pages if (text := unbalanced_text(one, lines[one]))]:
+        raise DaybookError(f"{'; '.join(wrong)}. {kept}")
+    days = [one for one in pages if one is not None]
+    findings = check_pages(spark, stage, staged_answers, days)
+    if failed := failed_text(findings):
+        raise DaybookError(f"{failed}. {kept}; `daybook checks --day {days[0]}` shows the rows")
+    newest = {row["event_date"]: row for row in latest_revisions(settings)}
+    changed = changes(spark, settings, staged_answers, {one: newest[one] for one in days if one in newest})
+    return [
+        Proved(
+            counts[one],
+            lines[one],
+            changed.get(one, {}) if one else {},
+            [finding for finding in findings if finding.day == one],
+            newest.get(one) if one else None,
+        )
+        for one in pages
+    ]
+
+
 def _publish_once(
     spark: SparkSession,
     settings: Settings,
@@ -117,14 +216,7 @@ def _publish_once(
     manifest: Path | None,
 ) -> list[dict[str, Any]]:
     pages = [*pending, *([None] if None in stage.dates else [])]
-    counts = {one.day: one for one in count_pages(spark, settings, stage, staged_answers, pages, day, manifest)}
-    lines = {one: balance(page, stage.landed) for one, page in counts.items()}
-    wrong = [text for one in pages if (text := unbalanced_text(one, lines[one]))]
-    if wrong:
-        raise DaybookError(
-            f"{'; '.join(wrong)}. Nothing was published, readers see the revision before; what was staged is kept "
-            f"under the wap id {stage.wap_id}"
-        )
+    proved = prove(spark, settings, stage, staged_answers, pages, day, manifest)
     snapshots = {EVENTS: stage.events_snapshot_id, REJECTED_EVENTS: stage.rejected_snapshot_id, **staged_answers}
     for table, snapshot_id in snapshots.items():
         if snapshot_id is not None:
@@ -134,11 +226,7 @@ def _publish_once(
         metadata = load(settings, table)
         if metadata is not None and (current := metadata.current_snapshot()) is not None:
             pinned[table] = current.snapshot_id
-    previous = {row["event_date"]: row for row in latest_revisions(settings)}
-    return [
-        _write_revision(spark, settings, stage, counts[one], lines_json(lines[one]), pinned, previous.get(one))
-        for one in pending
-    ]
+    return [_write_revision(spark, settings, stage, page, pinned) for page in proved if page.counts.day is not None]
 
 
 def count_pages(
@@ -219,18 +307,11 @@ def _play(spark: SparkSession, stage: Stage, day: date, manifest: Path) -> Play:
 
 
 def _write_revision(
-    spark: SparkSession,
-    settings: Settings,
-    stage: Stage,
-    counts: PageCounts,
-    lines: str,
-    snapshots: dict[str, int],
-    previous: dict[str, Any] | None,
+    spark: SparkSession, settings: Settings, stage: Stage, page: Proved, snapshots: dict[str, int]
 ) -> dict[str, Any]:
     """Add the row that makes a page the day's newest revision; its wap id lets only one run be that revision."""
-    day = counts.day
-    revision = int(previous["revision"]) + 1 if previous else 1
-    play = counts.play
+    counts, previous, revision = page.counts, page.previous, page.revision
+    day, play = counts.day, counts.play
     row = {
         "event_date": day,
         "revision": revision,
@@ -246,8 +327,10 @@ def _write_revision(
         "rejected": counts.rejected,
         "late": counts.late,
         "balanced": True,
-        "lines": lines,
-        "receipt": receipt(counts, revision, previous),
+        "lines": lines_json(page.lines),
+        "receipt": page.receipt,
+        "changes": changes_json(page.changes),
+        "checks": findings_json(page.warnings),
         "range_start": offsets_text({part.partition: part.start for part in stage.landed}),
         "range_end": offsets_text({part.partition: part.end for part in stage.landed}),
         "range_records": sum(part.records for part in stage.landed),

@@ -10,17 +10,20 @@ from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from daybook.answers import answers
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import ledger
-from daybook.lake_names import AREAS, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
+from daybook.lake_names import AREAS, CHECK_FAILURES, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.position import END, LANDING, START, position
+from daybook.providers import Provider, resolve
 from daybook.settings import Settings
 from daybook_spark.answering import Staged, stage_answers
 from daybook_spark.pages import Stage, dates_due, nothing_due, stage_pages
 from daybook_spark.publishing import Published, publish_pages
+from daybook_spark.rebuilding import rebuild
 from daybook_spark.staging import PublishRefused, load, publish, stage_append, stage_dates
 from tests.spark.topic_records import Topic, manifest
 
@@ -180,7 +183,25 @@ def test_a_late_event_restates_its_day_and_leaves_other_days_files_alone(
     result = third.build().publish()
 
     assert [(one["day"], one["revision"]) for one in result.published] == [("2026-05-03", 2), ("2026-05-05", 1)]
-    assert page(lake)["receipt"] == "2026-05-03 r2: +1 events, +1 late"
+    assert page(lake)["receipt"] == ("2026-05-03 r2: +1 events, +1 late; 5 answers changed")
+    changes = json.loads(page(lake)["changes"])
+    assert changes["event_popularity"] == {
+        "added": 1,
+        "removed": 0,
+        "changed": 1,
+        "rows": [
+            {
+                "key": {"event_type": "purchase_item", "item": "knife"},
+                "before": None,
+                "after": {"events": 1, "users": 1, "share": 0.5, "rank": 1},
+            },
+            {
+                "key": {"event_type": "purchase_item", "item": "sword"},
+                "before": {"events": 1, "users": 1, "share": 1.0, "rank": 1},
+                "after": {"events": 1, "users": 1, "share": 0.5, "rank": 1},
+            },
+        ],
+    }
     assert page(lake, NEXT_DAY)["revision"] == 1
     assert files(NEXT_DAY) == untouched
     popular = [row for row in rows(spark, "event_popularity") if row["event_date"] == DAY]
@@ -384,3 +405,89 @@ def test_a_date_whose_rows_are_all_gone_is_emptied(spark: SparkSession, lake: Se
     assert len(rows(spark, EVENTS)) == 2
     publish(spark, lake, EVENTS, snapshot_id)
     assert [row["event_date"] for row in rows(spark, EVENTS)] == [NEXT_DAY]
+
+
+def test_a_receipt_names_the_row_that_rose(lake: Settings, topic: Topic, run: Any) -> None:
+    for number, item in enumerate(("sword", "sword", "knife")):
+        topic.event(event_id=an_id(number + 1), item=item)
+    first = run("run1")
+    first.land(topic)
+    first.build().publish()
+    for number in (4, 5):
+        topic.event(event_id=an_id(number), item="knife")
+    second = run("run2")
+    second.land(topic)
+    second.build().publish()
+    assert page(lake)["receipt"] == (
+        "2026-05-03 r2: +2 events, +2 late; 5 answers changed; "
+        "purchase_item knife now rank 1 (was 2) in event_popularity"
+    )
+
+
+def test_a_page_that_fails_a_check_is_not_published_and_the_rows_are_kept(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+) -> None:
+    a_day_of_five(topic)
+    first = run("run1")
+    first.land(topic)
+    first.build()
+    staged = spark.read.option("versionAsOf", first.stage.events_snapshot_id).table(spark_name(EVENTS))
+    one_twice = staged.withColumn("event_id", F.when(F.col("kafka_offset") == 1, an_id(1)).otherwise(F.col("event_id")))
+    snapshot_id = stage_dates(spark, lake, one_twice, EVENTS, "broken", [DAY])
+    first.stage = Stage(**{**first.stage.__dict__, "events_snapshot_id": snapshot_id})
+    with pytest.raises(DaybookError, match=r"2026-05-03: the check unique_event_ids .* fails with 1 rows") as error:
+        first.publish()
+    assert "daybook checks --day 2026-05-03" in str(error.value)
+    assert rows(spark, EVENTS) == []
+    [kept] = [row for row in rows(spark, CHECK_FAILURES) if row["severity"] == "fail"]
+    assert (kept["check"], kept["severity"], kept["run_id"]) == ("unique_event_ids", "fail", "run1")
+    assert json.loads(kept["failing_row"]) == {"event_date": "2026-05-03", "event_id": an_id(1), "events": 2}
+
+
+def test_a_page_that_a_check_warns_of_is_published_with_the_warning(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+) -> None:
+    topic.event(event_id=an_id(1))
+    topic.event(event_id=an_id(2), host="192.0.2.7")
+    topic.event(event_id=an_id(3), host="192.0.2.8")
+    topic.event(event_id=an_id(3), host="192.0.2.9")
+    first = run("run1")
+    first.land(topic)
+    first.build().publish()
+    assert {(one["check"], one["rows"]) for one in json.loads(page(lake)["checks"])} == {
+        ("provider_coverage", 1),
+        ("rejected_share", 1),
+    }
+    assert {row["check"] for row in rows(spark, CHECK_FAILURES)} == {"provider_coverage", "rejected_share"}
+
+
+def test_a_rebuild_says_what_would_change_then_changes_that_and_nothing_else(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic.event(event_id=an_id(1), occurred_at="2026-05-03T10:00:00Z", host="a.cox.net")
+    topic.event(event_id=an_id(2), occurred_at="2026-05-04T10:00:00Z")
+    first = run("run1")
+    first.land(topic)
+    first.build().publish()
+    run("run2", NEXT_DAY).build().publish()
+    same = rebuild(spark, lake, DAY, NEXT_DAY, "nothing new", dry_run=False)
+    assert [one["changed"] for one in same] == [False, False]
+    assert list(ledger(lake)["revision"]) == [1, 1]
+
+    def renamed(host: str) -> Provider:
+        return Provider("renamed", "cox.net") if host.endswith("cox.net") else resolve(host)
+
+    monkeypatch.setattr("daybook_spark.events.resolve", renamed)
+    told = rebuild(spark, lake, DAY, NEXT_DAY, "look", dry_run=True)
+    assert [one["changed"] for one in told] == [True, False]
+    assert told[0]["receipt"] == "2026-05-03 r2: the same counts; 2 answers changed"
+    assert list(ledger(lake)["revision"]) == [1, 1]
+
+    assert rebuild(spark, lake, DAY, NEXT_DAY, "do", dry_run=False)[0]["revision"] == 2
+    assert (page(lake)["revision"], page(lake, NEXT_DAY)["revision"]) == (2, 1)
+    changes = json.loads(page(lake)["changes"])
+    assert {name: (one["added"], one["removed"]) for name, one in changes.items()} == {
+        "provider_event_popularity": (1, 1),
+        "provider_usage": (1, 1),
+    }
+    assert rebuild(spark, lake, DAY, NEXT_DAY, "again", dry_run=False)[0]["changed"] is False

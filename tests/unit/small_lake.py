@@ -18,7 +18,7 @@ from daybook.ledger import LandedRange, PageCounts, balance, lines_json
 from daybook.settings import Settings
 
 _LONGS = ("sent", "accepted", "refused", "landed", "events", "duplicates", "rejected", "late")
-_TEXTS = ("lines", "receipt", "range_start", "range_end")
+_TEXTS = ("lines", "receipt", "changes", "checks", "range_start", "range_end")
 LEDGER = pa.schema(
     [
         ("event_date", pa.date32()),
@@ -100,6 +100,8 @@ class SmallLake:
             "balanced": True,
             "lines": lines_json(balance(counts, [LandedRange(0, 100, 112, 12)])),
             "receipt": f"{day} r{revision}: 10 events",
+            "changes": "{}",
+            "checks": "[]",
             "range_start": json.dumps({"0": 100}),
             "range_end": json.dumps({"0": 112}),
             "range_records": 12,

@@ -1,6 +1,7 @@
 -- Question: Which events are popular on each provider?
 -- Grain: one row per provider, event type and item of a day; item is null for guild joins
 -- Columns: events (count), users (distinct players), rank (within the provider, 1 = most events, ties share one)
+-- Key: provider, event_type, item
 -- Order: provider, rank, event_type, item
 -- Balance: events
 -- Run: `daybook answer provider_event_popularity --day D`; by hand, bind :first_day and :last_day over the

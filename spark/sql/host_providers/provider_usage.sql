@@ -2,6 +2,7 @@
 -- Grain: one row per provider of a day; hosts without a known provider stand in buckets named in brackets
 -- Columns: events (count), users (distinct players), share (of the day's events, 0 to 1), coverage (share of
 --   the day's events that have a known provider, the same on every row of a day)
+-- Key: provider
 -- Order: events desc, provider
 -- Balance: events
 -- Run: `daybook answer provider_usage --day D`; by hand, bind :first_day and :last_day over the lake's table `events`

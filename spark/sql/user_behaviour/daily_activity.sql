@@ -2,6 +2,7 @@
 -- Grain: one row per day that has an event
 -- Columns: events, purchases, guild_joins (counts), users (distinct players), events_per_user, busiest_hour
 --   (UTC, the earliest of ties)
+-- Key: none
 -- Order: events
 -- Balance: events
 -- Run: `daybook answer daily_activity --day D`; by hand, bind :first_day and :last_day over the lake's table `events`

@@ -2,6 +2,7 @@
 -- Grain: one row per event type and item of a day; item is null for guild joins
 -- Columns: events (count), users (distinct players), share (of the day's events, 0 to 1), rank (1 = most
 --   events, ties share one)
+-- Key: event_type, item
 -- Order: rank, event_type, item
 -- Balance: events
 -- Run: `daybook answer event_popularity --day D`; by hand, bind :first_day and :last_day over the lake's table

@@ -1,0 +1,53 @@
+"""Runs one of ``spark/jobs`` from the command line, as Airflow's operator does from a task."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from daybook.errors import DaybookError
+from daybook.settings import Settings
+from daybook.spark_conf import JOBS_DIR, jars, submit_conf
+
+
+def run_job(settings: Settings, job: str, arguments: list[str]) -> dict[str, Any]:
+    """Submit a job, pass on its log to standard error, and return the summary it leaves.
+
+    Args:
+        settings: where master, lake and brokers are.
+        job: file name in ``spark/jobs``, without ``.py``.
+        arguments: the job's arguments without ``--summary``.
+
+    Raises:
+        DaybookError: the job failed; the text is its own if it left one.
+    """
+    from daybook.stack.environment import job_environment, venv_bin
+
+    with tempfile.TemporaryDirectory(prefix="daybook-") as folder:
+        summary_file = Path(folder) / "summary.json"
+        conf = [part for key, value in submit_conf(settings).items() for part in ("--conf", f"{key}={value}")]
+        command = [
+            *(str(venv_bin() / "spark-submit"), "--master", settings.spark_master, "--name", job),
+            *("--jars", jars(settings), *conf),
+            *(str(JOBS_DIR / f"{job}.py"), *arguments, "--summary", str(summary_file)),
+        ]
+        with subprocess.Popen(
+            command,
+            env=job_environment(settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            assert process.stdout is not None  # it is a pipe
+            for line in process.stdout:
+                click.echo(line.rstrip(), err=True)
+        summary: dict[str, Any] = json.loads(summary_file.read_text("utf-8")) if summary_file.exists() else {}
+    if process.returncode != 0 or not summary:
+        raise DaybookError(summary.get("error") or f"{job} ended with status {process.returncode}; its log is above")
+    return summary

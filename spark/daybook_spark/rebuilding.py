@@ -1,0 +1,80 @@
+"""Derives pages anew from ``raw_events``, without Kafka: after a change of the provider map, the answers or a rule."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from daybook.lake_names import AREAS
+from daybook.settings import Settings
+from daybook_spark.answering import Staged, stage_answers
+from daybook_spark.pages import Stage, latest_revisions, stage_pages
+from daybook_spark.publishing import Proved, prove, publish_pages
+
+DAYS_AT_ONCE = 31
+"""Days that are staged together: Spark's start and each table's commit are paid once for a month."""
+
+
+def rebuild(
+    spark: SparkSession, settings: Settings, first: date, last: date, run_id: str, *, dry_run: bool
+) -> list[dict[str, Any]]:
+    """Derive the pages of days anew and publish those that come out different.
+
+    Only days that have a page are built: a day without one waits for its own run. A month is published at a time, so
+    that a rebuild that was stopped has done whole days and can be repeated.
+
+    Args:
+        spark: the session.
+        settings: where the lake is.
+        first: first day.
+        last: last day, included.
+        run_id: kept with each revision.
+        dry_run: only say what would change.
+
+    Returns:
+        ``day``, ``revision``, ``receipt``, ``changed`` of each day that has a page, in order; of a day that stays as it
+        is, the revision that stands.
+
+    Raises:
+        DaybookError: a page does not balance, or a check stops it; pages of earlier months may have been published.
+    """
+    days = sorted(row["event_date"] for row in latest_revisions(settings) if first <= row["event_date"] <= last)
+    told: list[dict[str, Any]] = []
+    while days:
+        month = [day for day in days if day < days[0] + timedelta(days=DAYS_AT_ONCE)]
+        told += _rebuild_together(spark, settings, month, run_id, dry_run)
+        days = days[len(month) :]
+    return told
+
+
+def _rebuild_together(
+    spark: SparkSession, settings: Settings, days: list[date], run_id: str, dry_run: bool
+) -> list[dict[str, Any]]:
+    stage, answers = _staged(spark, settings, days, run_id)
+    proved = {page.counts.day: page for page in prove(spark, settings, stage, answers, list(days), days[0], None)}
+    news = [day for day in days if proved[day].is_news]
+    published = {}
+    if news and not dry_run:
+        if news != days:  # a staged snapshot is published whole, and days that stay keep their revision and their files
+            stage, answers = _staged(spark, settings, news, run_id)
+        done = publish_pages(spark, settings, stage, answers, news[0], None)
+        published = {page["day"]: page for page in done.published}
+    return [_told(day, proved[day], day in news, published.get(day.isoformat())) for day in days]
+
+
+def _staged(spark: SparkSession, settings: Settings, days: list[date], run_id: str) -> tuple[Stage, Staged]:
+    stage = stage_pages(spark, settings, list(days), run_id, [])
+    answers: Staged = {}
+    for area in AREAS:
+        answers |= stage_answers(spark, settings, area, stage)
+    return stage, answers
+
+
+def _told(day: date, page: Proved, is_news: bool, published: dict[str, Any] | None) -> dict[str, Any]:
+    revision = page.revision if is_news else page.revision - 1
+    told = {"day": day.isoformat(), "revision": revision, "receipt": page.receipt, "changed": is_news}
+    if not is_news:
+        told["receipt"] = f"{day} r{revision}: stays as it is"
+    return {**told, **(published or {})}
