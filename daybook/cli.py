@@ -26,8 +26,11 @@ COMMANDS: dict[str, str] = {
     "provider": "daybook.provider_lookup:provider",
     "receipts": "daybook.receipts:receipts",
     "checks": "daybook.receipts:checks",
+    "rejected": "daybook.rejected:rejected",
+    "replay": "daybook.replay:replay",
     "rebuild": "daybook.rebuild:rebuild",
     "accept-loss": "daybook.losses:accept_loss",
+    "forget-user": "daybook.erasure:forget_user",
 }
 """Verb -> where its click command is, as ``module:name``."""
 

@@ -224,6 +224,9 @@ ClientEvent = Annotated[PurchaseItem | JoinGuild, Field(discriminator="event_typ
 client_event: TypeAdapter[PurchaseItem | JoinGuild] = TypeAdapter(ClientEvent)
 """Validates one decoded JSON object; raises :class:`pydantic.ValidationError` that names each wrong field."""
 
+FIELDS: tuple[str, ...] = tuple(PurchaseItem.model_fields)
+"""What a client may send."""
+
 EVENT_TYPES: tuple[str, ...] = ("purchase_item", "join_guild")
 
 EXAMPLES: dict[str, dict[str, Any]] = {

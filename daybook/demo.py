@@ -14,16 +14,14 @@ from rich.console import Console
 from daybook.days import parse_day
 from daybook.errors import BadInput, DaybookError
 from daybook.lake_names import answer_files
+from daybook.runs import DAG, follow, seconds_of
 from daybook.settings import Settings, settings
 from daybook.stack import airflow
 from daybook.stack.airflow_api import USER, AirflowApi
 from daybook.stack.commands import bring_up
 from daybook.stack.environment import process_environment, venv_bin
 
-DAG = "game_events_daily"
 _FIRST_ROWS = 5
-_LONGEST_RUN_MINUTES = 30
-_LOOK_EVERY_SECONDS = 0.5
 
 
 def _trigger(loaded: Settings, client: AirflowApi, day: date, events: int, seed: int) -> str:
@@ -48,49 +46,6 @@ def _trigger(loaded: Settings, client: AirflowApi, day: date, events: int, seed:
         raise DaybookError(f"demo: airflow dags trigger failed: {reason[-1] if reason else 'it says nothing'}")
     client.call("PATCH", f"/dags/{DAG}?update_mask=is_paused", {"is_paused": False})
     return run_id
-
-
-def _seconds(step: dict[str, Any]) -> float:
-    """How long a step has been running, or ran; a deferred wait counts."""
-    if not step["start_date"]:
-        return 0.0
-    end = datetime.fromisoformat(step["end_date"]) if step["end_date"] else datetime.now(UTC)
-    return (end - datetime.fromisoformat(step["start_date"])).total_seconds()
-
-
-def _follow(client: AirflowApi, run_id: str, console: Console) -> list[dict[str, Any]]:
-    """Show the run's steps until it ends; returns the steps as Airflow tells them, in the order they started.
-
-    Raises:
-        DaybookError: it takes longer than half an hour.
-    """
-    shown: dict[str, str] = {}
-    deadline = time.monotonic() + _LONGEST_RUN_MINUTES * 60
-    with console.status("") as spinner:
-        while True:
-            # asked first: a run that has ended has no step that could still change
-            state = client.call("GET", f"/dags/{DAG}/dagRuns/{run_id}")["state"]
-            told = client.call("GET", f"/dags/{DAG}/dagRuns/{run_id}/taskInstances")["task_instances"]
-            # in the order they started; what has not started comes last
-            steps = sorted(told, key=lambda step: step["start_date"] or "9")
-            for step in steps:
-                name, now = step["task_id"], str(step["state"])
-                if shown.get(name) == now:
-                    continue
-                shown[name] = now
-                if now in {"success", "failed", "upstream_failed", "skipped", "up_for_retry"}:
-                    console.print(f"{name:<18} {now:<15} {_seconds(step):5.1f} s", highlight=False)
-                elif now == "running" and not console.is_terminal:
-                    console.print(f"{name:<18} ...", highlight=False)
-            under_way = [step for step in steps if step["state"] in {"running", "deferred"}]
-            spinner.update(
-                ", ".join(f"{step['task_id']} {_seconds(step):.0f} s" for step in under_way) or "waiting for Airflow"
-            )
-            if state in {"success", "failed"}:
-                return steps
-            if time.monotonic() > deadline:
-                raise DaybookError(f"demo: run {run_id} still goes on after {_LONGEST_RUN_MINUTES} minutes; look at it")
-            time.sleep(_LOOK_EVERY_SECONDS)
 
 
 def _log_lines(client: AirflowApi, run_id: str, step: dict[str, Any], count: int = 15) -> list[str]:
@@ -152,7 +107,7 @@ def demo(day: str | None, events: int, seed: int) -> None:
     console.print(f"\n{asked}: {events:,} events, seed {seed}", highlight=False)
     began = time.monotonic()
     run_id = _trigger(loaded, client, asked, events, seed)
-    steps = _follow(client, run_id, console)
+    steps = follow(client, run_id, console)
     failed = [step for step in steps if step["state"] == "failed"]
     if failed:
         for line in _log_lines(client, run_id, failed[0]):
@@ -167,7 +122,7 @@ def demo(day: str | None, events: int, seed: int) -> None:
     console.print()
     for line in (
         f"{asked} took {time.monotonic() - began:.0f} s: "
-        + ", ".join(f"{step['task_id']} {_seconds(step):.0f}" for step in steps),
+        + ", ".join(f"{step['task_id']} {seconds_of(step):.0f}" for step in steps),
         f"report   {loaded.reports_dir / f'{asked}.html'}",
         f"Airflow  {loaded.airflow_url}  user {USER}, password {airflow.password(loaded)}",
         f"intake   {loaded.intake_url}",

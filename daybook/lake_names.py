@@ -18,6 +18,8 @@ REJECTED_EVENTS = "rejected_events"
 DAY_LEDGER = "day_ledger"
 ACCEPTED_LOSSES = "accepted_losses"
 CHECK_FAILURES = "check_failures"
+REPLAYED_RECORDS = "replayed_records"
+ERASURES = "erasures"
 
 SQL_DIR = REPOSITORY / "spark" / "sql"
 AREAS: tuple[str, ...] = ("user_behaviour", "host_providers")

@@ -70,6 +70,8 @@ class Play:
     """Ids that it holds an acknowledgement for."""
     accepted_ids_landed: int
     """Those of them that stand in ``raw_events``."""
+    erased_ids: int = 0
+    """Ids of these days that were erased on a player's request."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ def balance(counts: PageCounts, landed: list[LandedRange]) -> list[Line]:
         lines.append(Line("sent by the generator = accepted + refused", play.sent, play.accepted + play.refused))
         acknowledged = play.accepted_ids + play.repeated
         lines.append(Line("acknowledged ids of the generator + repeated = accepted", acknowledged, play.accepted))
-        lines.append(Line("acknowledged ids found in raw_events", play.accepted_ids_landed, play.accepted_ids))
+        found = "acknowledged ids found in raw_events" + (" + erased" if play.erased_ids else "")
+        lines.append(Line(found, play.accepted_ids_landed + play.erased_ids, play.accepted_ids))
     lines += [
         Line(f"Kafka offsets {part.start} to {part.end} of partition {part.partition} = raw records landed + gaps",
              part.end - part.start, part.records + part.gaps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -105,6 +105,64 @@ def status(as_json: bool) -> None:
         print_table("Published days", [{**row, "published_at": row["published_at"][:19] + "Z"} for row in rows])
     else:
         click.echo("No day is published yet; `make demo` plays one.")
+    for title, told in _notices(settings()):
+        click.echo()
+        print_table(title, told)
+
+
+def waiting_days(settings: Settings) -> list[dict[str, Any]]:
+    """Days with landed records that their page does not show: ``day``, ``records``, ``on_page``, ``why``.
+
+    A run takes up the first two kinds by itself; a day behind the lateness window is built when it is asked for.
+    """
+    from daybook.lake import latest_pages, load
+    from daybook.lake_names import RAW_EVENTS
+    from daybook.snapshots import partition_counts
+
+    pages = {row["event_date"]: row["landed"] for row in latest_pages(settings).to_dict("records")}
+    oldest = datetime.now(UTC).date() - timedelta(days=settings.lateness_days + 1)
+
+    def why(day: date) -> str:
+        if day not in pages:
+            return "has no page; its own run builds it"
+        return "the next run restates it" if day >= oldest else "behind the lateness window; trigger the day"
+
+    landed = {day: count for day, count in partition_counts(load(settings, RAW_EVENTS)).items() if day}
+    return [
+        {"day": day.isoformat(), "records": count, "on_page": pages.get(day, 0), "why": why(day)}
+        for day, count in sorted(landed.items())
+        if count > pages.get(day, 0)
+    ]
+
+
+def _notices(settings: Settings) -> list[tuple[str, list[dict[str, Any]]]]:
+    """What the reader of the ledger has to know besides, as titled tables; nothing where there is nothing to say."""
+    from daybook.lake import latest_pages
+    from daybook.position import accepted_losses
+
+    pages = latest_pages(settings)
+    restated = pages[pages["revision"] > 1] if len(pages) else pages
+    warned = [
+        {"day": row["event_date"].isoformat(), "check": found["check"], "rows": found["rows"]}
+        for row in pages.to_dict("records")
+        for found in json.loads(row["checks"])
+    ]
+    lost = [
+        {
+            "accepted_at": f"{row['accepted_at']:%Y-%m-%d %H:%M}Z",
+            "by": row["accepted_by"],
+            "lost": row["lost"],
+            "note": row["note"],
+        }
+        for row in accepted_losses(settings)
+    ]
+    tables = [
+        ("Restated days (`daybook receipts --day D`)", [{"receipt": text} for text in restated.get("receipt", [])]),
+        ("Checks that let the page pass with a warning (`daybook checks --day D`)", warned),
+        ("Records that no page shows yet", waiting_days(settings)),
+        ("Losses that were accepted", lost),
+    ]
+    return [(title, rows) for title, rows in tables if rows]
 
 
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, computed_field
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, computed_field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from daybook.errors import BadInput
@@ -103,10 +103,25 @@ class Settings(BaseSettings):
     future_tolerance_minutes: int = Field(
         default=60, ge=0, le=1440, description="how far ahead of its receipt an event may say it happened"
     )
+    snapshot_retention_days: int = Field(
+        default=7, ge=1, description="how long the lake keeps former states and what failed runs left staged"
+    )
+    raw_retention_days: int = Field(
+        default=0, ge=0, description="how long raw records are kept; 0 = for ever; longer than lateness_days otherwise"
+    )
     generated_events: int = Field(
         default=0, ge=0, description="events a run generates unless told otherwise; 0 = live traffic only"
     )
     generated_seed: int = Field(default=1, ge=0, description="seed of a generated day unless told otherwise")
+
+    @model_validator(mode="after")
+    def _raw_outlives_lateness(self) -> Settings:
+        if 0 < self.raw_retention_days <= self.lateness_days:
+            raise ValueError(
+                f"DAYBOOK_RAW_RETENTION_DAYS is {self.raw_retention_days}; late events restate days up to "
+                f"DAYBOOK_LATENESS_DAYS ({self.lateness_days}) back out of the raw records, so keep them longer, or 0"
+            )
+        return self
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -175,7 +190,7 @@ def settings() -> Settings:
         loaded = Settings()
     except ValidationError as error:
         problems = "; ".join(
-            f"DAYBOOK_{'_'.join(str(part) for part in problem['loc'][:1]).upper()}: {problem['msg']}"
+            f"DAYBOOK_{str(problem['loc'][0]).upper()}: {problem['msg']}" if problem["loc"] else problem["msg"]
             for problem in error.errors()
         )
         raise BadInput(f"settings: {problems}") from None

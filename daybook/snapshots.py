@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,3 +34,11 @@ def published(table: Table | None) -> Iterator[Snapshot]:
 def property_of(snapshot: Snapshot, key: str) -> str | None:
     """A property of a snapshot's summary."""
     return snapshot.summary.additional_properties.get(key) if snapshot.summary else None
+
+
+def partition_counts(table: Table | None, snapshot_id: int | None = None) -> dict[date | None, int]:
+    """Rows of each event date at a snapshot, or as readers see it, out of the metadata alone. No date has zero rows."""
+    if table is None or (snapshot_id is None and table.current_snapshot() is None):
+        return {}
+    rows = table.inspect.partitions(snapshot_id).select(["partition", "record_count"]).to_pylist()
+    return {row["partition"]["event_date"]: row["record_count"] for row in rows if row["record_count"]}

@@ -25,7 +25,7 @@ from daybook.ledger import LandedRange
 from daybook.losses import retention_warning, what_is_lost
 from daybook.position import END, LANDING, START, TOPIC_ID, Position, position
 from daybook.settings import Settings
-from daybook.snapshots import property_of
+from daybook.snapshots import property_of, published
 from daybook_spark.events import raw_records
 from daybook_spark.staging import PublishRefused, at_snapshot, load, publish, stage_append, staged_under
 
@@ -74,6 +74,20 @@ def land(spark: SparkSession, settings: Settings, until: dict[int, int], day: da
                 ) from refusal
             continue  # another run has published this landing: go on from where it ended
         done += [part for part in ranges if part.end > part.start]
+
+
+def keep_position(spark: SparkSession, settings: Settings) -> None:
+    """Write where the record stands into a new, empty snapshot of ``raw_events``.
+
+    After rows were removed or rewritten the newest snapshot does not say it, and those before it may be expired.
+    """
+    raw = load(settings, RAW_EVENTS)
+    last = next((one for one in published(raw) if property_of(one, END)), None)
+    if raw is None or last is None or property_of(raw.current_snapshot() or last, END):
+        return
+    kept = {name: value for name in (LANDING, START, END, TOPIC_ID) if (value := property_of(last, name))}
+    with raw.transaction() as transaction, transaction.update_snapshot(kept).fast_append():
+        pass  # no file
 
 
 def kafka_range(spark: SparkSession, settings: Settings, start: dict[int, int], end: dict[int, int]) -> DataFrame:

@@ -20,21 +20,27 @@ from pyspark.sql import functions as F
 from daybook.answers import answers_version
 from daybook.checks import FAILURES_SCHEMA
 from daybook.days import day_bounds
+from daybook.erasure import ERASURES_SCHEMA
+from daybook.errors import DaybookError
 from daybook.kafka_offsets import Offsets
 from daybook.lake import ledger
 from daybook.lake_names import (
     ACCEPTED_LOSSES,
     CHECK_FAILURES,
     DAY_LEDGER,
+    ERASURES,
     EVENTS,
     RAW_EVENTS,
     REJECTED_EVENTS,
+    REPLAYED_RECORDS,
     spark_name,
 )
 from daybook.ledger import LEDGER_SCHEMA, LandedRange
 from daybook.position import LOSSES_SCHEMA, position
 from daybook.providers import map_version
+from daybook.replay import REPLAYED_SCHEMA
 from daybook.settings import Settings
+from daybook.snapshots import partition_counts
 from daybook_spark.events import (
     EVENTS_SCHEMA,
     RAW_SCHEMA,
@@ -52,7 +58,6 @@ from daybook_spark.staging import (
     create_table,
     load,
     on_dates,
-    partition_counts,
     stage_dates,
 )
 
@@ -118,11 +123,14 @@ def create_tables(spark: SparkSession) -> None:
         (RAW_EVENTS, RAW_SCHEMA),
         (EVENTS, EVENTS_SCHEMA),
         (REJECTED_EVENTS, REJECTED_SCHEMA),
-        (DAY_LEDGER, LEDGER_SCHEMA),
+        (CHECK_FAILURES, FAILURES_SCHEMA),
     ):
         create_table(spark, table, columns)
+    # a row a day: partitioned by day, every look at the ledger would open as many files as there are days
+    create_table(spark, DAY_LEDGER, LEDGER_SCHEMA, by_day=False)
     create_table(spark, ACCEPTED_LOSSES, LOSSES_SCHEMA, by_day=False)
-    create_table(spark, CHECK_FAILURES, FAILURES_SCHEMA)
+    create_table(spark, REPLAYED_RECORDS, REPLAYED_SCHEMA, by_day=False)
+    create_table(spark, ERASURES, ERASURES_SCHEMA, by_day=False)
 
 
 def dates_due(spark: SparkSession, settings: Settings, day: date, *, force: bool) -> list[date | None]:
@@ -142,16 +150,28 @@ def dates_due(spark: SparkSession, settings: Settings, day: date, *, force: bool
         page = pages.get(one)
         if page is None:
             return one == day and (one in raw or _record_began(spark) < day_bounds(one)[1])
-        if page["landed"] != raw.get(one, 0):
+        if page["landed"] > raw.get(one, 0):
+            if one == day and force:
+                raise DaybookError(raw_is_gone(page, raw.get(one, 0)))
+            return False
+        if page["landed"] < raw.get(one, 0):
             # older days are listed by `daybook status` and restated on request
             return one >= day - timedelta(days=settings.lateness_days)
         # a change of the map or of the answers restates other days by `daybook rebuild`, not by the next day's run
         return one == day and (force or (page["provider_map_version"], page["answers_version"]) != versions)
 
     due: list[date | None] = sorted(one for one in {day, *pages} if is_due(one))
-    if raw.get(None, 0) != partition_counts(load(settings, REJECTED_EVENTS)).get(None, 0):
+    if raw.get(None, 0) > partition_counts(load(settings, REJECTED_EVENTS)).get(None, 0):
         due.append(None)
     return due
+
+
+def raw_is_gone(page: dict[str, Any], left: int) -> str:
+    """Why a day cannot be built again, for the reader."""
+    return (
+        f"{page['event_date']} stands as revision {page['revision']} and cannot be built again: {left} of its "
+        f"{page['landed']} raw records are left, DAYBOOK_RAW_RETENTION_DAYS removed the others. Nothing was changed"
+    )
 
 
 def nothing_due(settings: Settings, day: date) -> str:

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 from daybook.answers import answers, answers_version
 from daybook.checks import Finding, failed_text, findings_json
+from daybook.erasure import erased_ids
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import offsets_text
 from daybook.lake_names import AREAS, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS
@@ -37,6 +38,7 @@ from daybook.ledger import (
 )
 from daybook.providers import map_version
 from daybook.settings import Settings
+from daybook.snapshots import partition_counts
 from daybook_spark.answering import Staged, stage_answers
 from daybook_spark.checking import check_pages
 from daybook_spark.events import struct
@@ -48,7 +50,6 @@ from daybook_spark.staging import (
     is_published,
     load,
     on_dates,
-    partition_counts,
     publish,
     stage_append,
 )
@@ -278,13 +279,13 @@ def count_pages(
             rejected=of(rejected, one),
             late=of(events, one, "late"),
             answer_sums={name: of(rows, one) for name, rows in sums.items()} if one is not None else {},
-            play=_play(spark, stage, day, manifest) if one == day and manifest else None,
+            play=_play(spark, settings, stage, day, manifest) if one == day and manifest else None,
         )
         for one in pages
     ]
 
 
-def _play(spark: SparkSession, stage: Stage, day: date, manifest: Path) -> Play:
+def _play(spark: SparkSession, settings: Settings, stage: Stage, day: date, manifest: Path) -> Play:
     """What the generator says of its day, its acknowledged ids looked up in the raw records of the days it named."""
     told = json.loads(manifest.read_text(encoding="utf-8"))
     days: list[date | None] = [day, *map(date.fromisoformat, told["injected"]["late"])]
@@ -297,6 +298,7 @@ def _play(spark: SparkSession, stage: Stage, day: date, manifest: Path) -> Play:
         .select(F.get_json_object(F.col("value").cast("string"), "$.event_id").alias("event_id"))
     )
     return Play(
+        erased_ids=erased_ids(settings, days),
         sent=told["sent"],
         accepted=told["accepted"],
         refused=told["refused"],

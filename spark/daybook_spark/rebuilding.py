@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
 from pyspark.sql import SparkSession
 
-from daybook.lake_names import AREAS
+from daybook.lake import load
+from daybook.lake_names import AREAS, RAW_EVENTS
 from daybook.settings import Settings
+from daybook.snapshots import partition_counts
 from daybook_spark.answering import Staged, stage_answers
-from daybook_spark.pages import Stage, latest_revisions, stage_pages
+from daybook_spark.pages import Stage, latest_revisions, raw_is_gone, stage_pages
 from daybook_spark.publishing import Proved, prove, publish_pages
 
 DAYS_AT_ONCE = 31
@@ -40,32 +43,45 @@ def rebuild(
     Raises:
         DaybookError: a page does not balance, or a check stops it; pages of earlier months may have been published.
     """
-    days = sorted(row["event_date"] for row in latest_revisions(settings) if first <= row["event_date"] <= last)
-    told: list[dict[str, Any]] = []
+    pages = {row["event_date"]: row for row in latest_revisions(settings) if first <= row["event_date"] <= last}
+    raw = partition_counts(load(settings, RAW_EVENTS))
+    whole = {day for day, page in pages.items() if page["landed"] <= raw.get(day, 0)}
+    told = [
+        {
+            "day": day.isoformat(),
+            "revision": int(page["revision"]),
+            "receipt": raw_is_gone(page, raw.get(day, 0)),
+            "changed": False,
+        }
+        for day, page in pages.items()
+        if day not in whole
+    ]
+    days = sorted(whole)
     while days:
         month = [day for day in days if day < days[0] + timedelta(days=DAYS_AT_ONCE)]
         told += _rebuild_together(spark, settings, month, run_id, dry_run)
         days = days[len(month) :]
-    return told
+    return sorted(told, key=lambda one: one["day"])
 
 
 def _rebuild_together(
     spark: SparkSession, settings: Settings, days: list[date], run_id: str, dry_run: bool
 ) -> list[dict[str, Any]]:
-    stage, answers = _staged(spark, settings, days, run_id)
+    stage, answers = build(spark, settings, days, run_id)
     proved = {page.counts.day: page for page in prove(spark, settings, stage, answers, list(days), days[0], None)}
     news = [day for day in days if proved[day].is_news]
     published = {}
     if news and not dry_run:
         if news != days:  # a staged snapshot is published whole, and days that stay keep their revision and their files
-            stage, answers = _staged(spark, settings, news, run_id)
+            stage, answers = build(spark, settings, news, run_id)
         done = publish_pages(spark, settings, stage, answers, news[0], None)
         published = {page["day"]: page for page in done.published}
     return [_told(day, proved[day], day in news, published.get(day.isoformat())) for day in days]
 
 
-def _staged(spark: SparkSession, settings: Settings, days: list[date], run_id: str) -> tuple[Stage, Staged]:
-    stage = stage_pages(spark, settings, list(days), run_id, [])
+def build(spark: SparkSession, settings: Settings, dates: Sequence[date | None], run_id: str) -> tuple[Stage, Staged]:
+    """Stage the pages of some dates and all their answers; none stands for the records without a day."""
+    stage = stage_pages(spark, settings, list(dates), run_id, [])
     answers: Staged = {}
     for area in AREAS:
         answers |= stage_answers(spark, settings, area, stage)

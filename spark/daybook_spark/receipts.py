@@ -19,6 +19,8 @@ from daybook_spark.staging import at_snapshot, on_dates
 
 SHOWN_ROWS = 10
 """How many changed rows of an answer and day stand in the receipt; all of them are counted."""
+PLAYER = "user_id"
+"""Rows of answers with this column are counted and not named: the ledger is kept for ever and holds no player."""
 
 
 def changed_rows(before: DataFrame, after: DataFrame, answer: Answer) -> DataFrame:
@@ -76,7 +78,8 @@ def changes(
             known = pinned if metadata is not None and pinned and metadata.snapshot_by_id(pinned) else None
             before = at_snapshot(spark, name, known).where(on_dates(list(days)))
             after = at_snapshot(spark, name, staged_answers[name]).where(on_dates(list(days)))
-            for day, change in _summary(changed_rows(before, after.select(*before.columns), answer)).items():
+            differing = changed_rows(before, after.select(*before.columns), answer)
+            for day, change in _summary(differing, names_rows=PLAYER not in before.columns).items():
                 result[day][name] = change
     return result
 
@@ -88,7 +91,7 @@ def _by_snapshot(name: str, previous: Mapping[date, Mapping[str, Any]]) -> dict[
     return days
 
 
-def _summary(rows: DataFrame) -> dict[date, AnswerChange]:
+def _summary(rows: DataFrame, *, names_rows: bool) -> dict[date, AnswerChange]:
     most_first = Window.partitionBy("event_date").orderBy(F.abs("by_how_much").desc(), "row_key")
     everything = Window.partitionBy("event_date")
     shown = (
@@ -107,5 +110,7 @@ def _summary(rows: DataFrame) -> dict[date, AnswerChange]:
             AnswerChange(row["added"], row["removed"], row["rows"] - row["added"] - row["removed"], []),
         )
         before, after = (json.loads(row[side]) if row[side] else None for side in ("before", "after"))
+        if not names_rows:
+            continue
         change.rows.append(RowChange(json.loads(row["row_key"]), before, after))
     return result

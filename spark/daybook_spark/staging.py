@@ -24,7 +24,7 @@ from pyspark.sql import functions as F
 from daybook.lake import catalog
 from daybook.lake_names import CATALOG, NAMESPACE, spark_name
 from daybook.settings import Settings
-from daybook.snapshots import property_of, published
+from daybook.snapshots import partition_counts, property_of, published
 
 WAP_ID = "wap.id"
 
@@ -76,14 +76,6 @@ def staged_under(table: Table | None, wap_id: str) -> list[Snapshot]:
 def is_published(table: Table | None, snapshot_id: int) -> bool:
     """Whether what was staged as this snapshot is part of what readers see."""
     return any(one.snapshot_id == snapshot_id for one in published(table))
-
-
-def partition_counts(table: Table | None, snapshot_id: int | None = None) -> dict[date | None, int]:
-    """Rows of each event date at a snapshot, or as readers see it, out of the metadata alone. No date has zero rows."""
-    if table is None or (snapshot_id is None and table.current_snapshot() is None):
-        return {}
-    rows = table.inspect.partitions(snapshot_id).select(["partition", "record_count"]).to_pylist()
-    return {row["partition"]["event_date"]: row["record_count"] for row in rows if row["record_count"]}
 
 
 def on_dates(dates: list[date | None]) -> Column:

@@ -51,15 +51,15 @@ class Stack:
         """The running Airflow's REST API."""
         return airflow.api(self.settings)
 
-    def trigger(self, run_id: str, **conf: Any) -> dict[str, str]:
+    def trigger(self, run_id: str, *, dag_id: str = DAG_ID, **conf: Any) -> dict[str, str]:
         """Trigger a run by Airflow's own command and wait until it has ended; returns task -> state."""
-        self.airflow("dags", "unpause", DAG_ID, "-y")
-        self.airflow("dags", "trigger", DAG_ID, "--run-id", run_id, "--conf", json.dumps(conf))
+        self.airflow("dags", "unpause", dag_id, "-y")
+        self.airflow("dags", "trigger", dag_id, "--run-id", run_id, "--conf", json.dumps(conf))
         api, deadline = self.api(), time.monotonic() + RUN_TIMEOUT_SECONDS
-        while api.call("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}")["state"] not in ("success", "failed"):
+        while api.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"] not in ("success", "failed"):
             assert time.monotonic() < deadline, f"{run_id} has not ended within {RUN_TIMEOUT_SECONDS} s"
             time.sleep(1)  # between two looks at the condition above
-        tasks = api.call("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        tasks = api.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
         return {task["task_id"]: task["state"] for task in tasks}
 
     def task_log(self, run_id: str, task_id: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -139,9 +140,58 @@ def test_late_and_repeated_events_and_records_that_are_none_restate_the_day(
     assert knives == {**expected, "cox": expected["cox"] + 1}
 
 
+def test_a_rejected_record_that_was_repaired_is_replayed_once_and_restates_its_day(
+    stack: Stack, published: dict[str, str]
+) -> None:
+    day, before = DAY.isoformat(), stack.page(DAY)
+    [broken] = stack.json("rejected", "--day", day)
+    assert (broken["reason"], broken["event"]["event_type"]) == ("unknown_type", "dance")
+    assert [one["reason"] for one in stack.json("rejected", "--no-day")] == ["not_utf8"]
+    as_it_is = stack.daybook("replay", "--day", day).stdout
+    assert "0 accepted now, 1 need a repair by hand" in as_it_is
+    assert "event_type is not one of purchase_item, join_guild" in as_it_is
+    file = stack.settings.home / "repaired.json"
+    file.write_text(json.dumps([{**broken, "event": {**broken["event"], "event_type": "purchase_item"}}]))
+
+    assert "1 accepted now" in stack.daybook("replay", "--day", day, "--repaired", str(file)).stdout
+
+    page = stack.page(DAY)
+    assert (page["revision"], page["events"]) == (before["revision"] + 1, before["events"] + 1)
+    assert (page["landed"], page["rejected"]) == (before["landed"] + 1, 1)
+    again = stack.daybook("replay", "--day", day, "--repaired", str(file)).stdout
+    assert "1 replayed before, 0 accepted now" in again
+    assert stack.page(DAY) == page
+    told = stack.json("receipts", "--day", day)
+    assert [one["revision"] for one in told] == list(range(1, page["revision"] + 1))
+    assert told[-1]["changes"]["event_popularity"]["changed"] > 0
+    assert told[-1]["receipt"] in stack.daybook("status").stdout
+    assert told[-1]["receipt"] in (stack.settings.reports_dir / f"{day}.html").read_text(encoding="utf-8")
+
+
+def test_past_days_are_rebuilt_without_kafka_and_a_player_is_forgotten(stack: Stack, published: dict[str, str]) -> None:
+    day, before = DAY.isoformat(), stack.page(DAY)
+    looked = stack.daybook("rebuild", "--from", day, "--to", day, "--dry-run").stdout
+    assert f"{day} r{before['revision']}: stays as it is" in looked
+    assert "0 of 1 days would change" in looked
+    refused = stack.daybook("rebuild", "--from", "2019-01-01", "--to", "2019-01-02", check=False)
+    assert (refused.returncode, "has a page" in refused.stderr) == (2, True)
+
+    done = stack.daybook("forget-user", "late-player", "--yes", "--note", "asked by letter").stdout
+    assert "4 records removed" in done
+    page = stack.page(DAY)
+    assert (page["revision"], page["events"]) == (before["revision"] + 1, EVENTS)
+    assert everything(stack, DAY) == stack.manifest(DAY)["expected"]
+
+
+def test_the_lakes_upkeep_runs_and_what_readers_see_stays(stack: Stack, published: dict[str, str]) -> None:
+    before = everything(stack, DAY)
+    assert set(stack.trigger("upkeep", dag_id="lake_maintenance").values()) == {"success"}
+    assert everything(stack, DAY) == before
+
+
 def test_a_day_of_badly_behaved_clients_balances_and_answers_as_it_should(stack: Stack) -> None:
     day = DAY - timedelta(days=200)  # its late events reach a month further back
-    shares = {"duplicates": 0.02, "late": 0.03, "invalid": 0.01}
+    shares: dict[str, Any] = {"duplicates": 0.02, "late": 0.03, "invalid": 0.01}
     states = stack.trigger("mischief", day=day.isoformat(), events=EVENTS, seed=5, **shares)
     assert states == dict.fromkeys(STEPS, "success")
     told, page = stack.manifest(day), stack.page(day)

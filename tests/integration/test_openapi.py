@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -49,13 +50,24 @@ schemathesis.openapi.media_type(
 def _without_contradiction(case: Any) -> None:
     """Leave out what JSON Schema has no words for.
 
-    The key goes with one event, which has no other id; a body that is said to be packed is packed.
+    The key goes with one event, which has no other id; a body that is said to be packed is packed; what is told has
+    happened.
     """
+    for event in case.body if isinstance(case.body, list) else [case.body]:
+        if isinstance(event, dict) and _is_future(event.get("occurred_at")):
+            event["occurred_at"] = "2026-05-03T18:21:07.25Z"
     headers = case.headers or {}
     headers.pop("Content-Encoding", None)
     is_plain = isinstance(case.body, dict) and "event_id" not in case.body
     if case.path == "/events" and not is_plain:
         headers.pop("Idempotency-Key", None)
+
+
+def _is_future(value: Any) -> bool:
+    try:
+        return datetime.fromisoformat(value) > datetime.now(UTC)
+    except (TypeError, ValueError):  # no time at all: left as it is
+        return False
 
 
 @schema.parametrize()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,68 +12,20 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from daybook.answers import answers
+from daybook.erasure import user_digest
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import ledger
-from daybook.lake_names import AREAS, CHECK_FAILURES, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
+from daybook.lake_names import CHECK_FAILURES, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.position import END, LANDING, START, position
 from daybook.providers import Provider, resolve
 from daybook.settings import Settings
-from daybook_spark.answering import Staged, stage_answers
-from daybook_spark.pages import Stage, dates_due, nothing_due, stage_pages
-from daybook_spark.publishing import Published, publish_pages
+from daybook_spark.erasing import forget
+from daybook_spark.pages import Stage, nothing_due
 from daybook_spark.rebuilding import rebuild
 from daybook_spark.staging import PublishRefused, load, publish, stage_append, stage_dates
+from tests.spark.lake_run import DAY, NEXT_DAY, Run, an_id
 from tests.spark.topic_records import Topic, manifest
-
-DAY = date(2026, 5, 3)
-NEXT_DAY = date(2026, 5, 4)
-
-
-def an_id(number: int) -> str:
-    return str(uuid.UUID(int=number, version=4))
-
-
-class Run:
-    """One run of the day's steps, each when the test says so."""
-
-    def __init__(self, spark: SparkSession, settings: Settings, run_id: str, day: date = DAY) -> None:
-        self.spark, self.settings, self.run_id, self.day = spark, settings, run_id, day
-        self.stage: Stage
-        self.answers: Staged
-
-    def land(self, topic: Topic) -> None:
-        """Land what the topic has beyond the last landed offset; the broker's part is played by the topic's rows."""
-        last = position(self.settings, load(self.settings, RAW_EVENTS))
-        start = last.offsets
-        end = dict(start)
-        for row in topic.rows:
-            end[row[2]] = max(end.get(row[2], 0), row[3] + 1)
-        new = [row for row in topic.rows if row[3] >= start.get(row[2], 0)]
-        if not new:
-            return
-        fresh = Topic(self.spark)
-        fresh.rows = new
-        properties = {
-            LANDING: str(last.landing + 1),
-            START: offsets_text({at: start.get(at, 0) for at in end}),
-            END: offsets_text(end),
-        }
-        wap_id = f"landing:{last.landing + 1}"
-        records = fresh.raw(landing=last.landing + 1)
-        snapshot = stage_append(self.spark, self.settings, records, RAW_EVENTS, wap_id, properties)
-        publish(self.spark, self.settings, RAW_EVENTS, snapshot.snapshot_id)
-
-    def build(self, *, force: bool = False) -> Run:
-        dates = dates_due(self.spark, self.settings, self.day, force=force)
-        self.stage = stage_pages(self.spark, self.settings, dates, self.run_id, [])
-        self.answers = {}
-        for area in AREAS:
-            self.answers |= stage_answers(self.spark, self.settings, area, self.stage)
-        return self
-
-    def publish(self, manifest_file: Path | None = None) -> Published:
-        return publish_pages(self.spark, self.settings, self.stage, self.answers, self.day, manifest_file)
 
 
 def rows(spark: SparkSession, table: str) -> list[dict[str, Any]]:
@@ -491,3 +442,47 @@ def test_a_rebuild_says_what_would_change_then_changes_that_and_nothing_else(
         "provider_usage": (1, 1),
     }
     assert rebuild(spark, lake, DAY, NEXT_DAY, "again", dry_run=False)[0]["changed"] is False
+
+
+def test_a_forgotten_player_is_in_no_table_and_in_no_file_and_the_days_balance(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any, tmp_path: Path
+) -> None:
+    for number, user in enumerate(("keeper", "leaver", "leaver")):
+        topic.event(event_id=an_id(number + 1), user_id=user, host=f"{user}.att.com")
+    topic.event(event_id=an_id(4), user_id="leaver", host="leaver.att.com", occurred_at="2026-05-04T10:00:00Z")
+    topic.event(event_id=an_id(5), user_id="keeper", host="keeper.att.com", occurred_at="2026-05-04T10:00:00Z")
+    topic.send(b'{"user_id": "leaver", "event_type": "dance"}')
+    first = run("run1")
+    first.land(topic)
+    told = manifest(tmp_path, [an_id(n) for n in (1, 2, 3)])
+    first.build().publish(told)
+    run("run2", NEXT_DAY).build().publish()
+    stood = position(lake, load(lake, RAW_EVENTS))
+
+    done = forget(spark, lake, "leaver", "forget1", "asked by letter")
+
+    assert done == {"records": 4, "days": ["2026-05-03", "2026-05-04"]}
+    for table in (RAW_EVENTS, EVENTS, REJECTED_EVENTS, *answers()):
+        assert "leaver" not in str(rows(spark, table)), table
+    data = Path(lake.warehouse.removeprefix("file://"))
+    still = [
+        file
+        for file in data.rglob("*.parquet")
+        if "leaver" in str(spark.read.parquet(str(file)).collect()) or b"leaver" in file.read_bytes()
+    ]
+    assert still == []
+    assert position(lake, load(lake, RAW_EVENTS)) == stood
+    assert [(int(one["revision"]), int(one["events"])) for one in (page(lake), page(lake, NEXT_DAY))] == [
+        (2, 1),
+        (2, 1),
+    ]
+    [record] = rows(spark, "erasures")
+    assert (record["user_digest"], record["records"], record["note"]) == (user_digest("leaver"), 4, "asked by letter")
+
+    again = run("run3").build(force=True).publish(told)  # the generator's ids, without those that were erased
+    assert [one["revision"] for one in again.published] == [3]
+    topic.event(event_id=an_id(6))
+    more = run("run4")
+    more.land(topic)
+    assert [one["day"] for one in more.build().publish().published] == ["2026-05-03"]
+    assert forget(spark, lake, "leaver", "forget2", "") == {"records": 0, "days": []}

@@ -28,8 +28,9 @@ from daybook_airflow.spark_operator import DaybookSparkOperator
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("golden")
 WRITE_GOLDEN = bool(os.environ.get("DAYBOOK_GOLDEN"))
-DAG_IDS = {"game_events_daily"}
+DAG_IDS = {"game_events_daily", "lake_maintenance"}
 SPARK_TASKS = ("land_events", *AREAS, "publish_day")
+UPKEEP = ("expire_snapshots", "compact_files", "apply_raw_retention", "remove_orphan_files")
 UPSTREAM: dict[str, set[str]] = {
     "generate_events": set(),
     "wait_for_offsets": {"generate_events"},
@@ -88,7 +89,7 @@ def test_every_task_can_be_run_and_read_by_another(bag: DagBag) -> None:
 
 def test_every_spark_task_takes_the_one_slot_of_its_pool(bag: DagBag) -> None:
     tasks = [task for dag in bag.dags.values() for task in dag.tasks if isinstance(task, DaybookSparkOperator)]
-    assert {task.task_id for task in tasks} == set(SPARK_TASKS)
+    assert {task.task_id for task in tasks} == {*SPARK_TASKS, *UPKEEP}
     assert {(task.pool, task.pool_slots) for task in tasks} == {("spark", 1)}
 
 

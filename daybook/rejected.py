@@ -1,0 +1,170 @@
+"""The records that are no event: ``daybook rejected`` lists them, :mod:`daybook.replay` sends them again."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+import click
+
+from daybook.contract import FIELDS, moment_text
+from daybook.days import parse_day
+from daybook.errors import BadInput
+from daybook.lake_names import REJECTED_EVENTS
+from daybook.reading import print_table
+from daybook.settings import Settings, settings
+
+_NAMESPACE = UUID("5f8f2c1e-7d0b-5c3a-9a57-0d4b2c9e6a10")
+"""Makes ids out of coordinates: the same record gets the same id whenever it is repaired."""
+SHOWN_ROWS = 20
+
+NEEDS_ID = {"no_event_id", "conflict"}
+"""Reasons that an id of the record's own repairs: of a conflict both records happened."""
+NEEDS_TIME = {"no_time", "too_old", "in_future"}
+"""Reasons that the time at which Kafka took the record repairs."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A record that is no event."""
+
+    landing: int
+    kafka_partition: int
+    kafka_offset: int
+    kafka_timestamp: datetime
+    reason: str
+    detail: str
+    value: bytes | None
+
+    @property
+    def coordinates(self) -> tuple[int, int, int]:
+        """Names the record for ever."""
+        return self.landing, self.kafka_partition, self.kafka_offset
+
+    def repaired(self) -> dict[str, Any] | None:
+        """The event that the record can be made into without asking anybody; none if somebody has to look.
+
+        Fields the contract does not know are left out. An id that is missing, is no UUID, or is another event's is made
+        from the coordinates; a time that is missing or cannot be is the one at which Kafka took the record.
+        """
+        try:
+            told = json.loads(self.value or b"")
+        except ValueError:
+            return None
+        if not isinstance(told, dict):
+            return None
+        event = {name: told[name] for name in FIELDS if told.get(name) is not None}
+        if self.reason in NEEDS_ID or not _is_uuid(event.get("event_id")):
+            event["event_id"] = str(uuid5(_NAMESPACE, "/".join(map(str, self.coordinates))))
+        if self.reason in NEEDS_TIME:
+            event["occurred_at"] = moment_text(self.kafka_timestamp)
+        # without it the intake would take the host of this request
+        event.setdefault("host", "")
+        return event
+
+    def as_json(self) -> dict[str, Any]:
+        """For a reader, and for a file that is repaired by hand and given to ``daybook replay --repaired``."""
+        text: str | None = None
+        coded: str | None = None
+        try:
+            text = self.value.decode() if self.value is not None else None
+        except UnicodeDecodeError:
+            coded = base64.b64encode(self.value or b"").decode()
+        return {
+            "landing": self.landing,
+            "kafka_partition": self.kafka_partition,
+            "kafka_offset": self.kafka_offset,
+            "kafka_timestamp": moment_text(self.kafka_timestamp),
+            "reason": self.reason,
+            "detail": self.detail,
+            "value": text,
+            "value_base64": coded,
+            "event": self.repaired(),
+        }
+
+
+def _is_uuid(value: Any) -> bool:
+    try:
+        return bool(UUID(value))
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+def rejected_records(settings: Settings, day: date | None, reason: str | None = None) -> list[Rejected]:
+    """The records that were rejected of a day, as its page has them, or of those that name no day; by coordinates.
+
+    Args:
+        settings: where the lake is.
+        day: the day; none for the records that name no day.
+        reason: only those with this reason code.
+
+    Raises:
+        BadInput: the day is not published.
+    """
+    from daybook.lake import load, page_of
+
+    pinned = page_of(settings, day.isoformat())["snapshots"].get(REJECTED_EVENTS) if day else None
+    table = load(settings, REJECTED_EVENTS)
+    if table is None:
+        return []
+    known = pinned if pinned and table.snapshot_by_id(pinned) is not None else None
+    of_day = f"event_date = '{day}'" if day else "event_date IS NULL"
+    rows = table.scan(row_filter=of_day, snapshot_id=known).to_arrow().to_pylist()
+    found = [
+        Rejected(**{name: row[name] for name in Rejected.__dataclass_fields__})
+        for row in rows
+        if reason is None or row["reason"] == reason
+    ]
+    return sorted(found, key=lambda one: one.coordinates)
+
+
+def chosen_day(day: str | None, no_day: bool) -> date | None:
+    """What ``--day`` and ``--no-day`` say.
+
+    Raises:
+        BadInput: not one of the two.
+    """
+    if (day is None) == (not no_day):
+        raise BadInput("give --day D, or --no-day for the records that name no day")
+    return parse_day(day) if day else None
+
+
+@click.command(short_help="The records of a day that are no event.")
+@click.option("--day", help="The day, YYYY-MM-DD, UTC.")
+@click.option("--no-day", is_flag=True, help="The records that name no day.")
+@click.option("--reason", help="Only those with this reason code.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list with bytes and the event each can be made into.")
+def rejected(day: str | None, no_day: bool, reason: str | None, as_json: bool) -> None:
+    """List the records that were rejected, by reason. `daybook replay` sends those that can be repaired again."""
+    found = rejected_records(settings(), chosen_day(day, no_day), reason)
+    if as_json:
+        click.echo(json.dumps([one.as_json() for one in found], ensure_ascii=False, indent=2))
+        return
+    if not found:
+        click.echo("No record was rejected.")
+        return
+    meaning = {one.reason: one.detail for one in found}
+    counts = Counter(one.reason for one in found)
+    print_table(
+        f"Rejected, {day or 'records that name no day'}",
+        [{"reason": name, "records": count, "meaning": meaning[name]} for name, count in counts.most_common()],
+    )
+    print_table(
+        "Records" if len(found) <= SHOWN_ROWS else f"The first {SHOWN_ROWS} of {len(found)}; all with --json",
+        [
+            {
+                "landing": one.landing,
+                "partition": one.kafka_partition,
+                "offset": one.kafka_offset,
+                "reason": one.reason,
+                "bytes": len(one.value or b""),
+                "starts with": ascii((one.value or b"")[:40])[2:-1],
+            }
+            for one in found[:SHOWN_ROWS]
+        ],
+    )

@@ -1,0 +1,111 @@
+"""Removes one player from every table and every snapshot."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.sql import Column, SparkSession
+from pyspark.sql import functions as F
+
+from daybook.answers import answers
+from daybook.erasure import ERASURES_SCHEMA, user_digest
+from daybook.lake_names import (
+    CATALOG,
+    CHECK_FAILURES,
+    ERASURES,
+    EVENTS,
+    NAMESPACE,
+    RAW_EVENTS,
+    REJECTED_EVENTS,
+    spark_name,
+)
+from daybook.settings import Settings
+from daybook_spark.events import struct
+from daybook_spark.landing import keep_position
+from daybook_spark.pages import latest_revisions
+from daybook_spark.publishing import publish_pages
+from daybook_spark.rebuilding import build
+from daybook_spark.staging import load
+
+
+def of_user(user_id: str) -> Column:
+    """Whether a raw or rejected record is a player's: it says so, or its key does."""
+    said = F.get_json_object(F.col("value").cast("string"), "$.user_id")
+    return F.coalesce(said == user_id, F.lit(False)) | F.coalesce(F.col("key").cast("string") == user_id, F.lit(False))
+
+
+def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, note: str) -> dict[str, Any]:
+    """Remove a player's rows.
+
+    In this order: the record of it, the raw records, the days derived anew from what is left, all older snapshots with
+    their files. A run that was killed is finished by repeating it.
+
+    Args:
+        spark: the session.
+        settings: where the lake is.
+        user_id: the player.
+        run_id: kept with each revision.
+        note: kept with the record of it.
+
+    Returns:
+        ``records`` removed, ``days`` built anew.
+    """
+    raw = spark.table(spark_name(RAW_EVENTS)).where(of_user(user_id))
+    counted = (
+        raw.groupBy("event_date")
+        .agg(F.count(F.lit(1)).alias("records"), F.count_distinct("event_id").alias("event_ids"))
+        .orderBy("event_date")
+        .collect()
+    )
+    days = [
+        {
+            "day": row["event_date"].isoformat() if row["event_date"] else None,
+            "records": row["records"],
+            "event_ids": row["event_ids"],
+        }
+        for row in counted
+    ]
+    records = sum(row["records"] for row in counted)
+    written = (datetime.now(UTC), getpass.getuser(), note, user_digest(user_id), records, json.dumps(days))
+    spark.createDataFrame([written], struct(ERASURES_SCHEMA)).writeTo(spark_name(ERASURES)).append()
+
+    spark.sql(
+        f"""DELETE FROM {spark_name(RAW_EVENTS)}
+        WHERE get_json_object(CAST(value AS STRING), '$.user_id') = :user_id OR CAST(key AS STRING) = :user_id""",
+        args={"user_id": user_id},
+    )
+    keep_position(spark, settings)
+    spark.sql(
+        f"DELETE FROM {spark_name(CHECK_FAILURES)} WHERE get_json_object(failing_row, '$.user_id') = :user_id",
+        args={"user_id": user_id},
+    )
+    # looked for in what is derived, so that a run that was killed after the first deletion is finished by the next
+    left = spark.table(spark_name(EVENTS)).where(F.col("user_id") == user_id).select("event_date")
+    left = left.union(spark.table(spark_name(REJECTED_EVENTS)).where(of_user(user_id)).select("event_date"))
+    touched = {row["event_date"] for row in [*left.distinct().collect(), *counted]}
+    pages = {row["event_date"] for row in latest_revisions(settings)}
+    dates = [*sorted(day for day in touched if day in pages), *([None] if None in touched else [])]
+    if dates:
+        stage, staged_answers = build(spark, settings, dates, run_id)
+        own = next((day for day in dates if day is not None), datetime.now(UTC).date())
+        publish_pages(spark, settings, stage, staged_answers, own, None)
+    _expire_all_but_current(spark, settings)
+    return {"records": records, "days": [day.isoformat() for day in dates if day is not None]}
+
+
+def _expire_all_but_current(spark: SparkSession, settings: Settings) -> None:
+    """Leave every table its current snapshot alone, staged ones gone too, and delete the files of the others.
+
+    Pages whose pinned snapshot is gone are read at the current one, which has the same rows of their day.
+    """
+    for table in (RAW_EVENTS, EVENTS, REJECTED_EVENTS, CHECK_FAILURES, *answers()):
+        metadata = load(settings, table)
+        if metadata is None or len(metadata.metadata.snapshots) < 2:
+            continue
+        spark.sql(
+            f"CALL {CATALOG}.system.expire_snapshots(table => :table, older_than => :now, retain_last => 1)",
+            args={"table": f"{NAMESPACE}.{table}", "now": datetime.now(UTC)},
+        ).collect()

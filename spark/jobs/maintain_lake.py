@@ -1,0 +1,25 @@
+"""The tasks of ``lake_maintenance``: one step of the lake's upkeep."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from daybook.settings import Settings
+from daybook_spark.job import arguments, run
+from daybook_spark.maintenance import STEPS
+
+
+def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
+    """Do the step; the summary is table -> how much of it there was to do."""
+    done = STEPS[args.step](spark, settings, datetime.now(UTC))
+    return {"done": done}
+
+
+if __name__ == "__main__":
+    parser = arguments("Keep the lake in order.")
+    parser.add_argument("--step", required=True, choices=STEPS, help="what to do")
+    run("maintain_lake", parser, work)

@@ -1,0 +1,68 @@
+"""One run of the day's steps on the lake alone, each when the test says so; the broker's part is played by rows."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from daybook.kafka_offsets import offsets_text
+from daybook.lake_names import AREAS, RAW_EVENTS
+from daybook.position import END, LANDING, START, position
+from daybook.settings import Settings
+from daybook_spark.answering import Staged, stage_answers
+from daybook_spark.pages import Stage, dates_due, stage_pages
+from daybook_spark.publishing import Published, publish_pages
+from daybook_spark.staging import load, publish, stage_append
+from tests.spark.topic_records import Topic
+
+DAY = date(2026, 5, 3)
+NEXT_DAY = date(2026, 5, 4)
+
+
+def an_id(number: int) -> str:
+    return str(uuid.UUID(int=number, version=4))
+
+
+class Run:
+    """One run of the day's steps, each when the test says so."""
+
+    def __init__(self, spark: SparkSession, settings: Settings, run_id: str, day: date = DAY) -> None:
+        self.spark, self.settings, self.run_id, self.day = spark, settings, run_id, day
+        self.stage: Stage
+        self.answers: Staged
+
+    def land(self, topic: Topic) -> None:
+        """Land what the topic has beyond the last landed offset; the broker's part is played by the topic's rows."""
+        last = position(self.settings, load(self.settings, RAW_EVENTS))
+        start = last.offsets
+        end = dict(start)
+        for row in topic.rows:
+            end[row[2]] = max(end.get(row[2], 0), row[3] + 1)
+        new = [row for row in topic.rows if row[3] >= start.get(row[2], 0)]
+        if not new:
+            return
+        fresh = Topic(self.spark)
+        fresh.rows = new
+        properties = {
+            LANDING: str(last.landing + 1),
+            START: offsets_text({at: start.get(at, 0) for at in end}),
+            END: offsets_text(end),
+        }
+        wap_id = f"landing:{last.landing + 1}"
+        records = fresh.raw(landing=last.landing + 1)
+        snapshot = stage_append(self.spark, self.settings, records, RAW_EVENTS, wap_id, properties)
+        publish(self.spark, self.settings, RAW_EVENTS, snapshot.snapshot_id)
+
+    def build(self, *, force: bool = False) -> Run:
+        dates = dates_due(self.spark, self.settings, self.day, force=force)
+        self.stage = stage_pages(self.spark, self.settings, dates, self.run_id, [])
+        self.answers = {}
+        for area in AREAS:
+            self.answers |= stage_answers(self.spark, self.settings, area, self.stage)
+        return self
+
+    def publish(self, manifest_file: Path | None = None) -> Published:
+        return publish_pages(self.spark, self.settings, self.stage, self.answers, self.day, manifest_file)

@@ -1,0 +1,247 @@
+"""The lake's upkeep: what goes, what stays, and that nobody who reads notices."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from daybook.answers import answers
+from daybook.errors import DaybookError
+from daybook.lake import ledger, load, read_answer
+from daybook.lake_names import EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
+from daybook.position import position
+from daybook.settings import Settings
+from daybook_spark.maintenance import (
+    STEPS,
+    apply_raw_retention,
+    compact_files,
+    expire_snapshots,
+    remove_orphan_files,
+)
+from daybook_spark.pages import dates_due
+from daybook_spark.rebuilding import rebuild
+from daybook_spark.staging import publish, stage_append
+from tests.spark.lake_run import DAY, NEXT_DAY, Run, an_id
+from tests.spark.topic_records import Topic
+
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture
+def run(spark: SparkSession, lake: Settings) -> MakeRun:
+    return lambda run_id, day=DAY: Run(spark, lake, run_id, day)
+
+
+def later(days: float) -> datetime:
+    return datetime.now(UTC) + timedelta(days=days)
+
+
+def snapshots(lake: Settings, table: str) -> int:
+    metadata = load(lake, table)
+    return len(metadata.metadata.snapshots) if metadata else 0
+
+
+def readers_see(lake: Settings) -> dict[Any, Any]:
+    """Every answer of every page, and where the record stands."""
+    pages = {
+        (name, day): read_answer(lake, name, day.isoformat()).to_dict("records")
+        for day in ledger(lake)["event_date"].unique()
+        for name in answers()
+    }
+    return {**pages, "position": position(lake, load(lake, RAW_EVENTS)), "revisions": list(ledger(lake)["revision"])}
+
+
+def two_days(topic: Topic, run: MakeRun) -> None:
+    """Two days in six landings; the first has two revisions."""
+    topic.event(event_id=an_id(1))
+    topic.event(event_id=an_id(2), occurred_at="2026-05-04T10:00:00Z")
+    topic.send(b"\xff")
+    first = run("run0")
+    first.land(topic)
+    first.build().publish()
+    for number in range(5):
+        topic.event(event_id=an_id(10 + number))
+        first.land(topic)
+    run("run1", NEXT_DAY).build().publish()
+
+
+def aged(lake: Settings, days: float) -> None:
+    """Make every file of the lake older; Iceberg goes by the clock when it looks for orphans."""
+    then = time.time() - days * 86_400
+    for file in Path(lake.warehouse.removeprefix("file://")).rglob("*"):
+        if file.is_file():
+            os.utime(file, (then, then))
+
+
+def test_each_step_is_safe_to_repeat_and_readers_notice_nothing(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
+    two_days(topic, run)
+    before = readers_see(lake)
+    aged(lake, 4)
+    assert expire_snapshots(spark, lake, later(8))[EVENTS] >= 1
+    assert compact_files(spark, lake, later(8)) == {RAW_EVENTS: 6}
+    assert readers_see(lake) == before
+    assert expire_snapshots(spark, lake, later(16))[RAW_EVENTS] >= 1  # what was merged is forgotten too
+    assert remove_orphan_files(spark, lake, datetime.now(UTC))[RAW_EVENTS] >= 6
+    for name, step in STEPS.items():
+        assert step(spark, lake, later(0) if name == "remove_orphan_files" else later(16)) == {}, name
+    assert readers_see(lake) == before
+    topic.event(event_id=an_id(99))
+    more = run("more")
+    more.land(topic)
+    assert [(one["day"], one["revision"]) for one in more.build().publish().published] == [("2026-05-03", 3)]
+    assert sorted(row.event_id for row in spark.table(spark_name(EVENTS)).collect()) == sorted(
+        an_id(number) for number in (1, 2, *range(10, 15), 99)
+    )
+
+
+def test_nothing_younger_than_the_retention_goes_and_a_staged_run_still_publishes(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
+    two_days(topic, run)
+    topic.event(event_id=an_id(50))
+    waiting = run("waiting")
+    waiting.land(topic)
+    waiting.build()
+    assert expire_snapshots(spark, lake, later(6.9)) == {}
+    compact_files(spark, lake, later(6.9))
+    remove_orphan_files(spark, lake, datetime.now(UTC))
+    assert [one["day"] for one in waiting.publish().published] == ["2026-05-03"]
+    assert spark.table(spark_name(EVENTS)).count() == 8
+
+
+def test_a_run_that_slept_longer_than_the_retention_publishes_nothing_twice(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
+    topic.event(event_id=an_id(1))
+    slept = run("slept")
+    slept.land(topic)
+    slept.build()
+    run("other").build().publish()
+    expire_snapshots(spark, lake, later(8))
+    result = slept.publish()
+    assert (result.published, result.unchanged) == ([], ["2026-05-03"])
+    assert spark.table(spark_name(EVENTS)).count() == 1
+
+
+def test_what_a_half_published_page_stands_on_stays(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
+    topic.event(event_id=an_id(1))
+    first = run("first")
+    first.land(topic)
+    first.build().publish()
+    before = readers_see(lake)
+    topic.event(event_id=an_id(2))
+    killed = run("killed")
+    killed.land(topic)
+    killed.build()
+    snapshot_id = killed.answers["event_popularity"]
+    assert snapshot_id is not None
+    publish(spark, lake, "event_popularity", snapshot_id)  # then the driver died
+    expire_snapshots(spark, lake, later(8))
+    assert read_answer(lake, "event_popularity", "2026-05-03").to_dict("records") == before["event_popularity", DAY]
+
+
+def test_orphans_go_after_three_days_and_files_in_use_never(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
+    topic.event(event_id=an_id(1))
+    first = run("first")
+    first.land(topic)
+    first.build().publish()
+    orphan = Path(lake.warehouse.removeprefix("file://")) / "game" / EVENTS / "data" / "left-by-a-kill.parquet"
+    orphan.write_bytes(b"half")
+    before = readers_see(lake)
+    aged(lake, 2.9)
+    assert remove_orphan_files(spark, lake, datetime.now(UTC)) == {}
+    assert orphan.exists()
+    aged(lake, 3.1)
+    assert remove_orphan_files(spark, lake, datetime.now(UTC)) == {EVENTS: 1}
+    assert not orphan.exists()
+    assert readers_see(lake) == before
+
+
+def test_raw_records_go_after_their_retention_and_their_pages_stand(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
+    two_days(topic, run)
+    before = readers_see(lake)
+    kept = lake.model_copy(update={"raw_retention_days": 40})
+    now = datetime(2026, 6, 13, 1, tzinfo=UTC)  # 41 days after the first day, 40 after the second
+    done = apply_raw_retention(spark, kept, now)
+    assert done == {RAW_EVENTS: 6}
+    assert {row.event_date for row in spark.table(spark_name(RAW_EVENTS)).collect()} == {NEXT_DAY, None}
+    assert readers_see(lake) == before
+    assert apply_raw_retention(spark, kept, now) == {}
+    assert apply_raw_retention(spark, lake, now) == {}, "kept for ever unless told otherwise"
+
+    assert dates_due(spark, lake, DAY, force=False) == []
+    with pytest.raises(DaybookError, match=r"2026-05-03 stands as revision 2 and cannot be built again: 0 of its 6"):
+        dates_due(spark, lake, DAY, force=True)
+    told = rebuild(spark, lake, DAY, NEXT_DAY, "rebuild", dry_run=False)
+    assert [one["changed"] for one in told] == [False, False]
+    assert "cannot be built again" in told[0]["receipt"]
+    assert readers_see(lake) == before
+
+    # the record without a day goes by the time at which Kafka took it, in the night before the second day
+    assert apply_raw_retention(spark, kept, now + timedelta(days=1)) == {RAW_EVENTS: 2, REJECTED_EVENTS: 1}
+    assert dates_due(spark, lake, DAY, force=False) == []
+    assert readers_see(lake) == before
+
+
+def test_a_lake_with_a_hundred_thousand_leftovers_is_as_fast_as_new_after_the_upkeep(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
+    """The leftovers are staged snapshots, written into the metadata as a hundred thousand killed runs would have."""
+    topic.event(event_id=an_id(1))
+    first = run("first")
+    first.land(topic)
+    first.build().publish()
+    fresh = seconds(lambda: load(lake, EVENTS))
+    rows = spark.table(spark_name(EVENTS))
+    stage_append(spark, lake, rows, EVENTS, "leftover", {})
+    _multiply_newest_snapshot(lake, EVENTS, 100_000)
+    assert snapshots(lake, EVENTS) > 100_000
+    full = seconds(lambda: load(lake, EVENTS))
+
+    assert expire_snapshots(spark, lake, later(8))[EVENTS] > 100_000
+
+    assert snapshots(lake, EVENTS) == 1
+    after = seconds(lambda: load(lake, EVENTS))
+    print(f"load: new {fresh:.3f} s, full {full:.1f} s, after {after:.3f} s")  # noqa: T201  the figure is the point
+    assert after < full / 10
+    topic.event(event_id=an_id(2))
+    second = run("second")
+    second.land(topic)
+    assert [one["day"] for one in second.build().publish().published] == ["2026-05-03"]
+
+
+def seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _multiply_newest_snapshot(lake: Settings, table: str, times: int) -> None:
+    metadata = load(lake, table)
+    assert metadata is not None
+    old = Path(metadata.metadata_location.removeprefix("file:"))
+    old = Path("/" + str(old).lstrip("/"))
+    told = json.loads(old.read_text(encoding="utf-8"))
+    newest = max(told["snapshots"], key=lambda one: one["sequence-number"])
+    told["snapshots"] += [{**newest, "snapshot-id": 1_000_000 + number} for number in range(times)]
+    new = old.with_name("99999-leftovers.metadata.json")
+    new.write_text(json.dumps(told), encoding="utf-8")
+    with sqlite3.connect(lake.catalog_uri.removeprefix("jdbc:sqlite:")) as catalog:
+        catalog.execute("UPDATE iceberg_tables SET metadata_location = ? WHERE table_name = ?", (new.as_uri(), table))
