@@ -17,7 +17,6 @@ from daybook.lake_names import (
     CHECK_FAILURES,
     ERASURES,
     EVENTS,
-    NAMESPACE,
     RAW_EVENTS,
     REJECTED_EVENTS,
     spark_name,
@@ -107,5 +106,5 @@ def _expire_all_but_current(spark: SparkSession, settings: Settings) -> None:
             continue
         spark.sql(
             f"CALL {CATALOG}.system.expire_snapshots(table => :table, older_than => :now, retain_last => 1)",
-            args={"table": f"{NAMESPACE}.{table}", "now": datetime.now(UTC)},
+            args={"table": spark_name(table), "now": datetime.now(UTC)},
         ).collect()

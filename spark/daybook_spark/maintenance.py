@@ -18,7 +18,6 @@ from daybook.lake_names import (
     DAY_LEDGER,
     ERASURES,
     EVENTS,
-    NAMESPACE,
     RAW_EVENTS,
     REJECTED_EVENTS,
     REPLAYED_RECORDS,
@@ -140,7 +139,7 @@ def compact_files(spark: SparkSession, settings: Settings, now: datetime) -> Cou
         if load(settings, name) is None:
             continue
         [row] = spark.sql(
-            f"CALL {CATALOG}.system.rewrite_data_files(table => :table)", args={"table": f"{NAMESPACE}.{name}"}
+            f"CALL {CATALOG}.system.rewrite_data_files(table => :table)", args={"table": spark_name(name)}
         ).collect()
         if row["rewritten_data_files_count"]:
             done[name] = row["rewritten_data_files_count"]
@@ -189,7 +188,7 @@ def remove_orphan_files(spark: SparkSession, settings: Settings, now: datetime) 
             continue
         deleted = spark.sql(
             f"CALL {CATALOG}.system.remove_orphan_files(table => :table, older_than => :before)",
-            args={"table": f"{NAMESPACE}.{name}", "before": now - ORPHANS_AFTER},
+            args={"table": spark_name(name), "before": now - ORPHANS_AFTER},
         ).count()
         if deleted:
             done[name] = deleted

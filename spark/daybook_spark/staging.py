@@ -161,7 +161,7 @@ def publish(spark: SparkSession, settings: Settings, table: str, snapshot_id: in
     try:
         spark.sql(
             f"CALL {CATALOG}.system.cherrypick_snapshot(table => :table, snapshot_id => :snapshot_id)",
-            args={"table": f"{NAMESPACE}.{table}", "snapshot_id": snapshot_id},
+            args={"table": spark_name(table), "snapshot_id": snapshot_id},
         ).collect()
     except (Py4JJavaError, PySparkException) as error:
         if not any(sign in str(error) for sign in _REFUSALS):
