@@ -6,6 +6,7 @@ The stack that is shared by all is in ``integration``.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -69,5 +70,7 @@ def lake(spark: SparkSession, lake_settings: Settings) -> Settings:
     for row in spark.sql(f"SHOW TABLES IN {CATALOG}.{NAMESPACE}").collect():
         if not row.isTemporary:
             spark.sql(f"DROP TABLE {CATALOG}.{NAMESPACE}.{row.tableName} PURGE")
+    # what other tests left staged, or lost to a kill, is no part of this lake
+    shutil.rmtree(lake_settings.warehouse.removeprefix("file://"), ignore_errors=True)
     create_tables(spark)
     return lake_settings
