@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, date, datetime
 
-from pyiceberg.table import Table
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.table import Table, TableProperties
 from pyiceberg.table.snapshots import Snapshot
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -81,13 +82,20 @@ def keep_position(spark: SparkSession, settings: Settings) -> None:
 
     After rows were removed or rewritten the newest snapshot does not say it, and those before it may be expired.
     """
-    raw = load(settings, RAW_EVENTS)
-    last = next((one for one in published(raw) if property_of(one, END)), None)
-    if raw is None or last is None or property_of(raw.current_snapshot() or last, END):
+    while True:
+        raw = load(settings, RAW_EVENTS)
+        last = next((one for one in published(raw) if property_of(one, END)), None)
+        if raw is None or last is None or property_of(raw.current_snapshot() or last, END):
+            return
+        kept = {name: value for name in (LANDING, START, END, TOPIC_ID) if (value := property_of(last, name))}
+        # PyIceberg would repeat the commit on top of what was landed meanwhile, and so set the record back behind it
+        raw.metadata.properties[TableProperties.COMMIT_NUM_RETRIES] = "0"
+        try:
+            with raw.transaction() as transaction, transaction.update_snapshot(kept).fast_append():
+                pass  # no file
+        except CommitFailedException:
+            continue  # the table has moved on: look again
         return
-    kept = {name: value for name in (LANDING, START, END, TOPIC_ID) if (value := property_of(last, name))}
-    with raw.transaction() as transaction, transaction.update_snapshot(kept).fast_append():
-        pass  # no file
 
 
 def kafka_range(spark: SparkSession, settings: Settings, start: dict[int, int], end: dict[int, int]) -> DataFrame:

@@ -20,6 +20,7 @@ from daybook.lake import ledger, load, read_answer
 from daybook.lake_names import EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.position import position
 from daybook.settings import Settings
+from daybook_spark.landing import keep_position
 from daybook_spark.maintenance import (
     STEPS,
     apply_raw_retention,
@@ -198,6 +199,28 @@ def test_raw_records_go_after_their_retention_and_their_pages_stand(
     assert apply_raw_retention(spark, kept, now + timedelta(days=1)) == {RAW_EVENTS: 2, REJECTED_EVENTS: 1}
     assert dates_due(spark, lake, DAY, force=False) == []
     assert readers_see(lake) == before
+
+
+def test_what_is_landed_while_the_position_is_kept_is_not_set_back(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):  # enough files to merge; the merged state does not say where the record stands
+        topic.event(event_id=an_id(number))
+        run("first").land(topic)
+    monkeypatch.setattr("daybook_spark.maintenance.keep_position", lambda *_: None)
+    assert compact_files(spark, lake, later(0)) == {RAW_EVENTS: 5}
+    seen = [load(lake, RAW_EVENTS)]
+    topic.event(event_id=an_id(9))
+    run("other").land(topic)  # after the upkeep has looked at the table, before it commits
+    compact_files(spark, lake, later(0))
+    stands = position(lake, load(lake, RAW_EVENTS))
+    assert stands.landing == 6
+
+    monkeypatch.setattr("daybook_spark.landing.load", lambda *of: seen.pop() if seen else load(*of))
+    keep_position(spark, lake)
+
+    assert not seen
+    assert position(lake, load(lake, RAW_EVENTS)) == stands
 
 
 def test_a_lake_with_a_hundred_thousand_leftovers_is_as_fast_as_new_after_the_upkeep(
