@@ -66,5 +66,8 @@ def partition_counts(table: Table | None, snapshot_id: int | None = None) -> dic
     """Rows of each event date at a snapshot, or as readers see it, out of the metadata alone. No date has zero rows."""
     if table is None or (snapshot_id is None and table.current_snapshot() is None):
         return {}
-    rows = table.inspect.partitions(snapshot_id).select(["partition", "record_count"]).to_pylist()
+    partitions = table.inspect.partitions(snapshot_id)
+    if not partitions.num_rows:  # of a table without a file PyIceberg leaves the column out
+        return {}
+    rows = partitions.select(["partition", "record_count"]).to_pylist()
     return {row["partition"]["event_date"]: row["record_count"] for row in rows if row["record_count"]}
