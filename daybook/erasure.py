@@ -41,6 +41,17 @@ def erased_ids(settings: Settings, days: list[date | None]) -> int:
     return sum(one["event_ids"] for row in erasures(settings) for one in row["days"] if one["day"] in names)
 
 
+def erased_since(done: list[dict[str, Any]], day: date, moment: datetime) -> int:
+    """How many raw records of a day were erased after a moment; ``done`` is of :func:`erasures`."""
+    return sum(
+        one["records"]
+        for row in done
+        if row["erased_at"] > moment
+        for one in row["days"]
+        if one["day"] == day.isoformat()
+    )
+
+
 @click.command("forget-user", short_help="Remove one player's rows for good.")
 @click.argument("user_id")
 @click.option("--note", default="", help="Kept with the record of it: who asked, and when.")

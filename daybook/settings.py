@@ -107,7 +107,9 @@ class Settings(BaseSettings):
         default=7, ge=1, description="how long the lake keeps former states and what failed runs left staged"
     )
     raw_retention_days: int = Field(
-        default=0, ge=0, description="how long raw records are kept; 0 = for ever; longer than lateness_days otherwise"
+        default=0,
+        ge=0,
+        description="how long raw records are kept; 0 = for ever; more than 2 * lateness_days + 1 otherwise",
     )
     generated_events: int = Field(
         default=0, ge=0, description="events a run generates unless told otherwise; 0 = live traffic only"
@@ -116,10 +118,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _raw_outlives_lateness(self) -> Settings:
-        if 0 < self.raw_retention_days <= self.lateness_days:
+        # yesterday's run restates pages lateness_days back and holds their ids against those of lateness_days more
+        least = 2 * self.lateness_days + 1
+        if 0 < self.raw_retention_days <= least:
             raise ValueError(
                 f"DAYBOOK_RAW_RETENTION_DAYS is {self.raw_retention_days}; late events restate days up to "
-                f"DAYBOOK_LATENESS_DAYS ({self.lateness_days}) back out of the raw records, so keep them longer, or 0"
+                f"DAYBOOK_LATENESS_DAYS ({self.lateness_days}) back, and their ids are held against the raw records of "
+                f"as many days before, so keep them longer than {least} days, or 0"
             )
         return self
 

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from daybook.answers import answers
 from daybook.erasure import ERASURES_SCHEMA, user_digest
+from daybook.errors import DaybookError
 from daybook.lake_names import (
     CATALOG,
     CHECK_FAILURES,
@@ -22,9 +23,10 @@ from daybook.lake_names import (
     spark_name,
 )
 from daybook.settings import Settings
+from daybook.snapshots import partition_counts
 from daybook_spark.events import struct
 from daybook_spark.landing import keep_position
-from daybook_spark.pages import latest_revisions
+from daybook_spark.pages import latest_revisions, near_removed
 from daybook_spark.publishing import publish_pages
 from daybook_spark.rebuilding import build
 from daybook_spark.staging import load
@@ -51,7 +53,11 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
 
     Returns:
         ``records`` removed, ``days`` built anew.
+
+    Raises:
+        DaybookError: the player has rows in a page whose raw records retention has removed. Nothing was removed.
     """
+    _refuse_pages_that_stand(spark, settings, user_id)
     raw = spark.table(spark_name(RAW_EVENTS)).where(of_user(user_id))
     counted = (
         raw.groupBy("event_date")
@@ -93,6 +99,24 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
         publish_pages(spark, settings, stage, staged_answers, own, None)
     _expire_all_but_current(spark, settings)
     return {"records": records, "days": [day.isoformat() for day in dates if day is not None]}
+
+
+def _refuse_pages_that_stand(spark: SparkSession, settings: Settings, user_id: str) -> None:
+    """Without its raw records a page cannot be derived anew: it would come out empty, for every player."""
+    pages = latest_revisions(settings)
+    raw = partition_counts(load(settings, RAW_EVENTS))
+    near = near_removed(settings, raw, pages)
+    if not near:
+        return
+    rows = spark.table(spark_name(EVENTS)).where(F.col("user_id") == user_id).select("event_date")
+    for table in (RAW_EVENTS, REJECTED_EVENTS):
+        rows = rows.union(spark.table(spark_name(table)).where(of_user(user_id)).select("event_date"))
+    paged = {page["event_date"] for page in pages}
+    if bound := sorted({row["event_date"] for row in rows.distinct().collect()} & near.keys() & paged):
+        raise DaybookError(
+            f"{', '.join(map(str, bound))}: these pages have rows of the player and cannot be derived without them, "
+            f"because DAYBOOK_RAW_RETENTION_DAYS removed raw records of {near[bound[0]]}. Nothing was removed"
+        )
 
 
 def _expire_all_but_current(spark: SparkSession, settings: Settings) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection, Mapping
+from datetime import date, datetime, timedelta
 
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation, Snapshot
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from daybook.answers import answers
 from daybook.lake import ledger, load
@@ -23,7 +24,9 @@ from daybook.lake_names import (
     REPLAYED_RECORDS,
     spark_name,
 )
+from daybook.position import position
 from daybook.settings import Settings
+from daybook.snapshots import partition_counts
 from daybook_spark.landing import keep_position
 from daybook_spark.pages import latest_revisions
 
@@ -150,23 +153,50 @@ def compact_files(spark: SparkSession, settings: Settings, now: datetime) -> Cou
 def apply_raw_retention(spark: SparkSession, settings: Settings, now: datetime) -> Counts:
     """Remove raw records of published days that are older than the retention; their pages stand.
 
+    Only what a page has counted goes. Records that came after their day's page was built stay, and so does every day
+    within ``lateness_days`` of one that has no page yet, whose ids will be held against it.
+
     Returns:
         Table -> rows that were removed; nothing if raw records are kept for ever.
     """
     if not settings.raw_retention_days or load(settings, RAW_EVENTS) is None:
         return {}
     first_kept = now.date() - timedelta(days=settings.raw_retention_days)
-    published = [row["event_date"] for row in latest_revisions(settings) if row["event_date"] < first_kept]
+    raw = load(settings, RAW_EVENTS)
+    counts = partition_counts(raw)
+    # what lands while this runs is not meant, whatever its day
+    landed = f"landing <= {position(settings, raw).landing}"
+    pages = {row["event_date"]: int(row["landing"]) for row in latest_revisions(settings)}
+    waiting = {day for day in counts if day is not None and day not in pages}
+    window = range(-settings.lateness_days, settings.lateness_days + 1)
+    kept = {day + timedelta(days=days) for day in waiting for days in window}
+    old = {day for day in counts if day is not None and day < first_kept and day in pages and day not in kept}
     done: Counts = {}
-    if published:
-        days = ", ".join(f"DATE '{day}'" for day in published)
-        done[RAW_EVENTS] = _delete(spark, RAW_EVENTS, f"event_date IN ({days})")
-    # records without a day go by their own time, from both tables at once in number
-    nameless = f"event_date IS NULL AND kafka_timestamp < TIMESTAMP '{first_kept} 00:00:00'"
-    for name in (RAW_EVENTS, REJECTED_EVENTS):
-        done[name] = done.get(name, 0) + _delete(spark, name, nameless)
+    if old:
+        for day in _days_with_later_records(spark, old, pages):
+            old.discard(day)
+            counted = f"event_date = DATE '{day}' AND landing <= {pages[day]}"
+            done[RAW_EVENTS] = done.get(RAW_EVENTS, 0) + _delete(spark, RAW_EVENTS, counted)
+        days = ", ".join(f"DATE '{day}'" for day in sorted(old))
+        if days:  # all in one commit, which drops whole files
+            done[RAW_EVENTS] = done.get(RAW_EVENTS, 0) + _delete(
+                spark, RAW_EVENTS, f"event_date IN ({days}) AND {landed}"
+            )
+    # records without a day go by their own time, from both tables at once in number; those that are not among the
+    # rejected yet wait for the next run, which tells of them
+    nameless = f"event_date IS NULL AND kafka_timestamp < TIMESTAMP '{first_kept} 00:00:00' AND {landed}"
+    if counts.get(None, 0) <= partition_counts(load(settings, REJECTED_EVENTS)).get(None, 0):
+        for name in (RAW_EVENTS, REJECTED_EVENTS):
+            done[name] = done.get(name, 0) + _delete(spark, name, nameless)
     keep_position(spark, settings)
     return {name: rows for name, rows in done.items() if rows}
+
+
+def _days_with_later_records(spark: SparkSession, days: Collection[date], pages: Mapping[date, int]) -> set[date]:
+    """Those of the days that have records of a landing that their page has not seen; ``pages``: day -> last landing."""
+    rows = spark.table(spark_name(RAW_EVENTS)).where(F.col("event_date").isin(list(days)))
+    newest = rows.groupBy("event_date").agg(F.max("landing").alias("landing")).collect()
+    return {row["event_date"] for row in newest if row["landing"] > pages[row["event_date"]]}
 
 
 def _delete(spark: SparkSession, table: str, condition: str) -> int:

@@ -1,26 +1,28 @@
 """Which days a run has to build, and building them: ``events`` and ``rejected_events``, staged.
 
-A day is due when its newest page does not account for all of the day's raw records, or was built by another provider
-map or other answers. A run builds its own day, and any day that has a page already and is due: late events restate
+A day is due when its raw records are more than its newest page counts, or it was built by another provider map or other
+answers. A run builds its own day, and any day that has a page already and is due: late events restate
 their day. A day that has no page yet waits for the run that it belongs to: it may still be filling. A day without a
 record is only known to be empty if something had been recorded before it ended; of a day before the record began
-nothing is known, and it gets no page of zeros.
+nothing is known, and it gets no page of zeros. A day whose raw records retention has removed is never built again: its
+page stands.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from daybook.answers import answers_version
 from daybook.checks import FAILURES_SCHEMA
 from daybook.days import day_bounds
-from daybook.erasure import ERASURES_SCHEMA
+from daybook.erasure import ERASURES_SCHEMA, erased_since, erasures
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import Offsets
 from daybook.lake import ledger
@@ -144,6 +146,7 @@ def dates_due(spark: SparkSession, settings: Settings, day: date, *, force: bool
     """
     raw = partition_counts(load(settings, RAW_EVENTS))
     pages = {row["event_date"]: row for row in latest_revisions(settings)}
+    near = near_removed(settings, raw, pages.values())
     versions = (map_version(), answers_version())
 
     def is_due(one: date) -> bool:
@@ -154,6 +157,8 @@ def dates_due(spark: SparkSession, settings: Settings, day: date, *, force: bool
             if one == day and force:
                 raise DaybookError(raw_is_gone(page, raw.get(one, 0)))
             return False
+        if one in near:
+            return one == day and force  # to be told why it cannot be
         if page["landed"] < raw.get(one, 0):
             # older days are listed by `daybook status` and restated on request
             return one >= day - timedelta(days=settings.lateness_days)
@@ -174,9 +179,68 @@ def raw_is_gone(page: dict[str, Any], left: int) -> str:
     )
 
 
+def near_removed(
+    settings: Settings, raw: Mapping[date | None, int], pages: Iterable[Mapping[str, Any]]
+) -> dict[date, date]:
+    """The days within ``lateness_days`` of one whose raw records are gone, each with such a day.
+
+    Their ids are held against that day's records, without which an event could be counted on both days: they cannot be
+    built any more than that day itself.
+
+    Args:
+        settings: how far ids are looked for.
+        raw: raw records of each date.
+        pages: the newest ledger row of each day.
+    """
+    fewer = [page for page in pages if page["landed"] > raw.get(page["event_date"], 0)]
+    done = erasures(settings) if fewer else []
+    removed = [page["event_date"] for page in fewer if _lacks(page, raw.get(page["event_date"], 0), done)]
+    window = [timedelta(days=days) for days in range(-settings.lateness_days, settings.lateness_days + 1)]
+    return {day + span: day for day in removed for span in window}
+
+
+def _lacks(page: Mapping[str, Any], left: int, done: list[dict[str, Any]]) -> bool:
+    """Whether retention has taken of a page's raw records: more are gone than players' erasures since have removed."""
+    return bool(page["landed"] - left > erased_since(done, page["event_date"], page["published_at"]))
+
+
+def neighbour_is_gone(day: date, removed: date) -> str:
+    """Why a day near one whose raw records are gone cannot be built, for the reader."""
+    return (
+        f"{day} cannot be built: DAYBOOK_RAW_RETENTION_DAYS removed the raw records of {removed}, without which an "
+        f"event of {day} could be counted on both days. Nothing was changed"
+    )
+
+
+def _refuse_removed(
+    settings: Settings, raw: DataFrame, counts: Mapping[date | None, int], dates: list[date | None]
+) -> None:
+    """Refuse to build days whose pages, or ids, rest on raw records that retention has removed."""
+    pages = {row["event_date"]: row for row in latest_revisions(settings)}
+    near = near_removed(settings, counts, pages.values())
+    paged = [day for day in dates if day in pages]
+    done = erasures(settings) if paged else []
+    # records that came since may be as many as those that were removed: their landing tells them apart
+    landings = raw.where(on_dates(paged)).groupBy("event_date", "landing").count().collect() if paged else []
+    for day in dates:
+        if day is None:
+            continue
+        if page := pages.get(day):
+            left = sum(
+                row["count"] for row in landings if row["event_date"] == day and row["landing"] <= page["landing"]
+            )
+            if _lacks(page, left, done):
+                raise DaybookError(raw_is_gone(page, left))
+        if counts.get(day) and near.get(day, day) != day:
+            raise DaybookError(neighbour_is_gone(day, near[day]))
+
+
 def nothing_due(settings: Settings, day: date) -> str:
     """Why a run has nothing to build, for the reader."""
+    raw = partition_counts(load(settings, RAW_EVENTS))
     for page in latest_revisions(settings):
+        if page["event_date"] == day and page["landed"] > (left := raw.get(day, 0)):
+            return raw_is_gone(page, left)
         if page["event_date"] == day:
             return f"{day} stands as revision {page['revision']}: no new record of it has come, nothing to publish"
     return f"nothing is known of {day}: no record of it has come, and none at all before its end; it gets no page"
@@ -213,6 +277,9 @@ def stage_pages(
         dates: from :func:`dates_due`; may be empty.
         run_id: the run.
         landed: what the run landed, passed through to the ledger.
+
+    Raises:
+        DaybookError: raw records that a day's page, or its ids, rest on were removed by retention.
     """
     wap_id = f"{run_id}:{uuid4().hex[:12]}"
     revisions = {row["event_date"]: int(row["revision"]) for row in latest_revisions(settings)}
@@ -225,6 +292,7 @@ def stage_pages(
     events_snapshot_id = rejected_snapshot_id = None
     if dates:
         raw = at_snapshot(spark, RAW_EVENTS, raw_snapshot_id)
+        _refuse_removed(settings, raw, partition_counts(raw_table), dates)
         elsewhere = same_ids_elsewhere(raw, dates, settings.lateness_days)
         records = judged(
             raw.where(on_dates(dates)), settings.lateness_days, elsewhere

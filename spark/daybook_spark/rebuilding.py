@@ -13,7 +13,7 @@ from daybook.lake_names import AREAS, RAW_EVENTS
 from daybook.settings import Settings
 from daybook.snapshots import partition_counts
 from daybook_spark.answering import Staged, stage_answers
-from daybook_spark.pages import Stage, latest_revisions, raw_is_gone, stage_pages
+from daybook_spark.pages import Stage, latest_revisions, near_removed, neighbour_is_gone, raw_is_gone, stage_pages
 from daybook_spark.publishing import Proved, prove, publish_pages
 
 DAYS_AT_ONCE = 31
@@ -45,12 +45,15 @@ def rebuild(
     """
     pages = {row["event_date"]: row for row in latest_revisions(settings) if first <= row["event_date"] <= last}
     raw = partition_counts(load(settings, RAW_EVENTS))
-    whole = {day for day, page in pages.items() if page["landed"] <= raw.get(day, 0)}
+    near = near_removed(settings, raw, latest_revisions(settings))
+    whole = {day for day, page in pages.items() if page["landed"] <= raw.get(day, 0) and day not in near}
     told = [
         {
             "day": day.isoformat(),
             "revision": int(page["revision"]),
-            "receipt": raw_is_gone(page, raw.get(day, 0)),
+            "receipt": raw_is_gone(page, raw.get(day, 0))
+            if page["landed"] > raw.get(day, 0)
+            else neighbour_is_gone(day, near[day]),
             "changed": False,
         }
         for day, page in pages.items()

@@ -15,11 +15,13 @@ import pytest
 from pyspark.sql import SparkSession
 
 from daybook.answers import answers
+from daybook.erasure import erasures
 from daybook.errors import DaybookError
 from daybook.lake import ledger, load, read_answer
 from daybook.lake_names import EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.position import position
 from daybook.settings import Settings
+from daybook_spark.erasing import forget
 from daybook_spark.landing import keep_position
 from daybook_spark.maintenance import (
     STEPS,
@@ -199,6 +201,90 @@ def test_raw_records_go_after_their_retention_and_their_pages_stand(
     assert apply_raw_retention(spark, kept, now + timedelta(days=1)) == {RAW_EVENTS: 2, REJECTED_EVENTS: 1}
     assert dates_due(spark, lake, DAY, force=False) == []
     assert readers_see(lake) == before
+
+
+NARROW = {"lateness_days": 1, "raw_retention_days": 4}
+LONG_AFTER = datetime(2026, 7, 1, tzinfo=UTC)
+
+
+def test_records_that_no_page_has_counted_stay_and_never_make_a_page_of_their_own(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
+    topic.event(event_id=an_id(1))
+    first = run("first")
+    first.land(topic)
+    first.build().publish()
+    for number in (2, 3):  # behind the lateness window when they come: more of them than the page has
+        topic.event(event_id=an_id(number))
+    first.land(topic)
+    narrow = lake.model_copy(update=NARROW)
+    before = readers_see(lake)
+
+    assert apply_raw_retention(spark, narrow, LONG_AFTER) == {RAW_EVENTS: 1}
+    assert apply_raw_retention(spark, narrow, LONG_AFTER) == {}
+
+    assert sorted(row.event_id for row in spark.table(spark_name(RAW_EVENTS)).collect()) == [an_id(2), an_id(3)]
+    for force in (False, True):
+        with pytest.raises(
+            DaybookError, match=r"2026-05-03 stands as revision 1 and cannot be built again: 0 of its 1"
+        ):
+            Run(spark, narrow, "again", DAY).build(force=force)
+    assert readers_see(lake) == before
+
+
+def test_a_day_whose_neighbour_is_removed_is_not_built_for_an_id_could_count_twice(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
+    topic.event(event_id=an_id(1))
+    topic.event(event_id=an_id(1), occurred_at="2026-05-04T10:00:00Z")  # sent again: no event of the second day
+    topic.event(event_id=an_id(2), occurred_at="2026-05-04T10:00:00Z")
+    first = run("first")
+    first.land(topic)
+    first.build().publish()
+    run("second", NEXT_DAY).build().publish()
+    narrow = lake.model_copy(update=NARROW)
+    assert apply_raw_retention(spark, narrow, datetime(2026, 5, 8, tzinfo=UTC)) == {RAW_EVENTS: 1}
+    topic.event(event_id=an_id(3), occurred_at="2026-05-04T10:00:00Z")
+    first.land(topic)
+    before = readers_see(lake)
+
+    assert dates_due(spark, narrow, NEXT_DAY, force=False) == []
+    with pytest.raises(DaybookError, match=r"2026-05-04 cannot be built: .* removed the raw records of 2026-05-03"):
+        Run(spark, narrow, "forced", NEXT_DAY).build(force=True)
+    told = rebuild(spark, narrow, DAY, NEXT_DAY, "rebuild", dry_run=False)
+    assert ["cannot be built" in one["receipt"] for one in told] == [True, True]
+    assert readers_see(lake) == before
+
+
+def test_raw_records_that_a_day_without_a_page_will_be_held_against_stay_until_it_has_one(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
+    topic.event(event_id=an_id(1))
+    topic.event(event_id=an_id(1), occurred_at="2026-05-04T10:00:00Z")
+    first = run("first")
+    first.land(topic)
+    first.build().publish()
+    narrow = lake.model_copy(update=NARROW)
+    assert apply_raw_retention(spark, narrow, LONG_AFTER) == {}
+    run("second", NEXT_DAY).build().publish()
+    assert [row.event_date for row in spark.table(spark_name(EVENTS)).collect()] == [DAY]
+    assert apply_raw_retention(spark, narrow, LONG_AFTER) == {RAW_EVENTS: 2}
+
+
+def test_a_player_of_a_page_whose_raw_records_are_removed_is_not_forgotten_at_the_cost_of_the_others(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
+    for number, user in enumerate(("keeper", "leaver")):
+        topic.event(event_id=an_id(number), user_id=user)
+    first = run("first")
+    first.land(topic)
+    first.build().publish()
+    apply_raw_retention(spark, lake.model_copy(update=NARROW), LONG_AFTER)
+    before = readers_see(lake)
+    with pytest.raises(DaybookError, match=r"2026-05-03: these pages have rows of the player .* Nothing was removed"):
+        forget(spark, lake, "leaver", "forget", "")
+    assert readers_see(lake) == before
+    assert erasures(lake) == []
 
 
 def test_what_is_landed_while_the_position_is_kept_is_not_set_back(

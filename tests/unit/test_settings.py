@@ -72,3 +72,27 @@ def test_a_list_that_is_not_json_is_refused(own_settings: Settings, monkeypatch:
     settings.cache_clear()
     with pytest.raises(BadInput, match="DAYBOOK_ITEMS"):
         settings()
+
+
+@pytest.mark.parametrize(
+    ("days", "lateness", "taken"),
+    [
+        ("0", "30", True),
+        ("62", "30", True),
+        ("61", "30", False),
+        ("31", "30", False),
+        ("2", "0", True),
+        ("1", "0", False),
+    ],
+)
+def test_raw_records_are_kept_longer_than_any_restated_day_looks_back(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch, days: str, lateness: str, taken: bool
+) -> None:
+    monkeypatch.setenv("DAYBOOK_RAW_RETENTION_DAYS", days)
+    monkeypatch.setenv("DAYBOOK_LATENESS_DAYS", lateness)
+    settings.cache_clear()
+    if taken:
+        assert settings().raw_retention_days == int(days)
+    else:
+        with pytest.raises(BadInput, match=r"DAYBOOK_RAW_RETENTION_DAYS is .*, or 0"):
+            settings()
