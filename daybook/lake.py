@@ -15,6 +15,7 @@ from daybook.days import parse_day
 from daybook.errors import BadInput
 from daybook.lake_names import CATALOG, DAY_LEDGER, NAMESPACE
 from daybook.settings import Settings
+from daybook.snapshots import page_state
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,8 +129,8 @@ def page_of(settings: Settings, day: str) -> pd.Series:
 def read_answer(settings: Settings, name: str, day: str) -> pd.DataFrame:
     """A day's rows of an answer, as published: at the snapshot that the day's newest revision pins.
 
-    If that snapshot has been expired, the table's current state is read: a day's rows change only with a new revision,
-    which pins a new snapshot.
+    If that snapshot has been expired, the oldest state that is left since is read: it shows the same page
+    (:func:`daybook.snapshots.page_state`).
 
     Args:
         settings: where the lake is.
@@ -156,8 +157,7 @@ def read_answer(settings: Settings, name: str, day: str) -> pd.DataFrame:
             f"the page of {day} is older than the answer {name}; build it again with "
             f"""`airflow dags trigger game_events_daily -c '{{"day": "{day}", "force": true}}'`"""
         )
-    pinned = page["snapshots"][name]
-    snapshot_id = pinned if table.snapshot_by_id(pinned) is not None else None
+    snapshot_id = page_state(table, page["snapshots"][name])
     found = table.scan(row_filter=f"event_date = '{day}'", snapshot_id=snapshot_id).to_arrow()
     rows = _frame(found.drop_columns(["event_date"]))
     order = known[name].order

@@ -18,6 +18,7 @@ from daybook.errors import BadInput
 from daybook.lake_names import REJECTED_EVENTS
 from daybook.reading import print_table
 from daybook.settings import Settings, settings
+from daybook.snapshots import page_state
 
 _NAMESPACE = UUID("5f8f2c1e-7d0b-5c3a-9a57-0d4b2c9e6a10")
 """Makes ids out of coordinates: the same record gets the same id whenever it is repaired."""
@@ -112,7 +113,7 @@ def rejected_records(settings: Settings, day: date | None, reason: str | None = 
     table = load(settings, REJECTED_EVENTS)
     if table is None:
         return []
-    known = pinned if pinned and table.snapshot_by_id(pinned) is not None else None
+    known = page_state(table, pinned) if pinned else None
     of_day = f"event_date = '{day}'" if day else "event_date IS NULL"
     rows = table.scan(row_filter=of_day, snapshot_id=known).to_arrow().to_pylist()
     found = [

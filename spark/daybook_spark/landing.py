@@ -54,7 +54,7 @@ def land(spark: SparkSession, settings: Settings, until: dict[int, int], day: da
         start = position(settings, raw)
         # what a killed run left staged from the same start is as good as what would be staged now, if it is whole:
         # better, if the broker has lost the records since
-        waiting = _left_staged(raw, start)
+        waiting = left_staged(raw, start)
         if waiting is None:
             topic = topic_state(settings)
             _refuse_lost(start, topic, until, day)
@@ -113,7 +113,7 @@ def kafka_range(spark: SparkSession, settings: Settings, start: dict[int, int], 
     )
 
 
-def _left_staged(raw: Table | None, start: Position) -> Snapshot | None:
+def left_staged(raw: Table | None, start: Position) -> Snapshot | None:
     """What a killed run staged from this position and did not publish."""
     return next(
         (

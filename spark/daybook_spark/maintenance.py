@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime, timedelta
 
+from pyiceberg.manifest import ManifestEntryStatus
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation, Snapshot
 from pyspark.sql import SparkSession
@@ -26,8 +27,8 @@ from daybook.lake_names import (
 )
 from daybook.position import position
 from daybook.settings import Settings
-from daybook.snapshots import partition_counts
-from daybook_spark.landing import keep_position
+from daybook.snapshots import partition_counts, readers_states
+from daybook_spark.landing import keep_position, left_staged
 from daybook_spark.pages import latest_revisions
 
 ORPHANS_AFTER = timedelta(days=3)
@@ -51,7 +52,7 @@ def expire_snapshots(spark: SparkSession, settings: Settings, now: datetime) -> 
     By explicit snapshot ids and in the metadata alone, so that it takes seconds whatever there is to forget; the files
     go with :func:`remove_orphan_files`. Kept are, besides all that is younger than the retention: each table's current
     state, the snapshots that ledger rows published since then are pinned to, those that a half published page stands
-    on, and where the record stands in Kafka.
+    on, where the record stands in Kafka, and a landing that was staged from there: the broker may have lost it since.
 
     Args:
         spark: the session.
@@ -104,29 +105,53 @@ def _young_pins(settings: Settings, since: datetime) -> dict[str, set[int]]:
 
 
 def _kept(settings: Settings, table: Table, name: str, since: datetime) -> set[int]:
-    by_id = {one.snapshot_id: one for one in table.metadata.snapshots}
-    young = [one for one in by_id.values() if one.timestamp_ms >= since.timestamp() * 1000]
-    kept = {one.snapshot_id for one in young} | _half_published(settings, table, name, by_id)
+    young = [one for one in table.metadata.snapshots if one.timestamp_ms >= since.timestamp() * 1000]
+    kept = {one.snapshot_id for one in young}
     # a staged snapshot is published against the one it was staged on
     kept |= {one.parent_snapshot_id for one in young if one.parent_snapshot_id}
+    if name == RAW_EVENTS:
+        waiting = left_staged(table, position(settings, table))
+        kept |= {waiting.snapshot_id} if waiting else set()
+    else:
+        kept |= _half_published(settings, table, name)
     return kept | {table.metadata.current_snapshot_id or 0}
 
 
-def _half_published(settings: Settings, table: Table, name: str, by_id: dict[int, Snapshot]) -> set[int]:
-    """Pins whose day was published anew in this table, by a run that has not come to its ledger row."""
-    pins = {row["event_date"]: row["snapshots"].get(name) for row in latest_revisions(settings)}
-    if not pins or table.current_snapshot() is None or not table.spec().fields:
+def _half_published(settings: Settings, table: Table, name: str) -> set[int]:
+    """The states back to the one before the oldest change of a page by a run that has not come to its ledger row.
+
+    Readers go by the pinned state, or where that was expired by the oldest one left: it must show the page without the
+    change. The states since stay with it, or the next upkeep could not tell.
+    """
+    pages = {row["event_date"]: row for row in latest_revisions(settings) if name in row["snapshots"]}
+    if not pages:
         return set()
-    found = set()
-    for row in table.inspect.partitions().select(["partition", "last_updated_snapshot_id"]).to_pylist():
-        pinned = by_id.get(pins.get(row["partition"]["event_date"]) or 0)
-        updated = by_id.get(row["last_updated_snapshot_id"] or 0)
-        if pinned is None or updated is None or updated.summary is None:
+    states = list(readers_states(table))
+    place = {state.snapshot_id: at for at, state in enumerate(states)}
+    kept: set[int] = set()
+    for at, state in enumerate(states):
+        for page in (pages[day] for day in _changed_days(table, state) if day in pages):
+            pin = page["snapshots"][name]
+            # of a page whose pin is gone the time is left: its row was written after its tables
+            if at < place[pin] if pin in place else state.timestamp_ms > page["published_at"].timestamp() * 1000:
+                kept |= {one.snapshot_id for one in states[: at + 2]} | {pin}
+    return kept
+
+
+def _changed_days(table: Table, state: Snapshot) -> set[date]:
+    """The days whose rows a state has changed against the one before; none if it has only merged files."""
+    if state.summary is None or state.summary.operation == Operation.REPLACE:
+        return set()
+    changed = set()
+    for manifest in state.manifests(table.io):
+        if manifest.added_snapshot_id != state.snapshot_id:
             continue
-        is_newer = (updated.sequence_number or 0) > (pinned.sequence_number or 0)
-        if is_newer and updated.summary.operation != Operation.REPLACE:
-            found.add(pinned.snapshot_id)
-    return found
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=False):
+            if entry.snapshot_id == state.snapshot_id and entry.status != ManifestEntryStatus.EXISTING:
+                days_since_1970 = entry.data_file.partition[0]
+                if days_since_1970 is not None:
+                    changed.add(date(1970, 1, 1) + timedelta(days=days_since_1970))
+    return changed
 
 
 def compact_files(spark: SparkSession, settings: Settings, now: datetime) -> Counts:

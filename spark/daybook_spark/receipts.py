@@ -14,6 +14,7 @@ from daybook.answers import Answer, answers
 from daybook.lake import load
 from daybook.ledger import AnswerChange, RowChange
 from daybook.settings import Settings
+from daybook.snapshots import page_state
 from daybook_spark.answering import Staged
 from daybook_spark.staging import at_snapshot, on_dates
 
@@ -74,8 +75,7 @@ def changes(
             continue
         metadata = load(settings, name)
         for pinned, days in _by_snapshot(name, previous).items():
-            # the pinned snapshot of a day that did not change since may be expired; readers see the current one then
-            known = pinned if metadata is not None and pinned and metadata.snapshot_by_id(pinned) else None
+            known = page_state(metadata, pinned) if metadata is not None and pinned else None
             before = at_snapshot(spark, name, known).where(on_dates(list(days)))
             after = at_snapshot(spark, name, staged_answers[name]).where(on_dates(list(days)))
             differing = changed_rows(before, after.select(*before.columns), answer)

@@ -17,12 +17,13 @@ from pyspark.sql import SparkSession
 from daybook.answers import answers
 from daybook.erasure import erasures
 from daybook.errors import DaybookError
+from daybook.kafka_offsets import offsets_text
 from daybook.lake import ledger, load, read_answer
 from daybook.lake_names import EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
-from daybook.position import position
+from daybook.position import END, LANDING, START, position
 from daybook.settings import Settings
 from daybook_spark.erasing import forget
-from daybook_spark.landing import keep_position
+from daybook_spark.landing import keep_position, left_staged
 from daybook_spark.maintenance import (
     STEPS,
     apply_raw_retention,
@@ -154,6 +155,67 @@ def test_what_a_half_published_page_stands_on_stays(
     publish(spark, lake, "event_popularity", snapshot_id)  # then the driver died
     expire_snapshots(spark, lake, later(8))
     assert read_answer(lake, "event_popularity", "2026-05-03").to_dict("records") == before["event_popularity", DAY]
+
+
+def test_a_page_whose_pin_is_expired_is_read_whole_while_a_new_revision_is_published_by_half(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
+    topic.event(event_id=an_id(1))
+    topic.event(event_id=an_id(2), occurred_at="2026-05-04T10:00:00Z")
+    first = run("first")
+    first.land(topic)
+    first.build().publish()
+    [pinned] = ledger(lake)["snapshots"]
+    run("second", NEXT_DAY).build().publish()
+    before = readers_see(lake)
+    expire_snapshots(spark, lake, later(8))
+    metadata = load(lake, "event_popularity")
+    assert metadata is not None
+    assert metadata.snapshot_by_id(pinned["event_popularity"]) is None
+    assert readers_see(lake) == before
+
+    topic.event(event_id=an_id(3))
+    killed = run("killed")
+    killed.land(topic)
+    killed.build()
+    snapshot_id = killed.answers["event_popularity"]
+    assert snapshot_id is not None
+    publish(spark, lake, "event_popularity", snapshot_id)  # then the driver died
+    shown = read_answer(lake, "event_popularity", "2026-05-03").to_dict("records")
+    assert shown == before["event_popularity", DAY]
+    for _ in range(2):  # the second has no more to go by than the first has left
+        expire_snapshots(spark, lake, later(8))
+        shown = read_answer(lake, "event_popularity", "2026-05-03").to_dict("records")
+        assert shown == before["event_popularity", DAY]
+
+    run("finish").build().publish()
+    assert read_answer(lake, "event_popularity", "2026-05-03")["events"].to_list() == [2]
+    assert expire_snapshots(spark, lake, later(8))["event_popularity"] >= 2
+    assert snapshots(lake, "event_popularity") == 1
+    assert read_answer(lake, "event_popularity", "2026-05-03")["events"].to_list() == [2]
+
+
+def test_a_staged_landing_that_comes_next_outlives_the_retention_and_no_other(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
+    topic.event(event_id=an_id(1))
+    run("first").land(topic)
+    topic.event(event_id=an_id(2))
+    next_one = {LANDING: "2", START: offsets_text({0: 1}), END: offsets_text({0: 2})}
+    overtaken = {LANDING: "1", START: offsets_text({0: 0}), END: offsets_text({0: 1})}
+    waiting = stage_append(spark, lake, topic.raw(1, 2), RAW_EVENTS, "landing:2", next_one)  # then the driver died
+    gone = stage_append(spark, lake, topic.raw(0, 1), RAW_EVENTS, "landing:1", overtaken)
+
+    expire_snapshots(spark, lake, later(100))
+
+    raw = load(lake, RAW_EVENTS)
+    assert raw is not None
+    assert raw.snapshot_by_id(gone.snapshot_id) is None
+    found = left_staged(raw, position(lake, raw))
+    assert found is not None
+    assert found.snapshot_id == waiting.snapshot_id
+    publish(spark, lake, RAW_EVENTS, waiting.snapshot_id)
+    assert position(lake, load(lake, RAW_EVENTS)).offsets == {0: 2}
 
 
 def test_orphans_go_after_three_days_and_files_in_use_never(
