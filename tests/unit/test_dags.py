@@ -100,6 +100,15 @@ def test_the_steps_of_the_day_are_in_order(bag: DagBag) -> None:
     assert rules == {"wait_for_offsets": "none_failed"}, "live traffic skips generate_events, and nothing else may be"
 
 
+def test_the_steps_of_the_upkeep_are_in_order_once_a_week_and_one_run_at_a_time(bag: DagBag) -> None:
+    dag = bag.dags["lake_maintenance"]
+    before = {task: {UPKEEP[at - 1]} if at else set() for at, task in enumerate(UPKEEP)}
+    assert {task.task_id: set(task.upstream_task_ids) for task in dag.tasks} == before
+    assert isinstance(dag.timetable, CronDataIntervalTimetable)
+    assert (dag.timetable.expression, str(dag.timetable.timezone)) == ("0 3 * * 0", "UTC")
+    assert dag.max_active_runs == 1
+
+
 def test_the_schedule_is_a_day_from_midnight_to_midnight_utc(bag: DagBag) -> None:
     timetable = bag.dags["game_events_daily"].timetable
     assert isinstance(timetable, CronDataIntervalTimetable)
@@ -138,13 +147,14 @@ def test_generated_days_follow_the_settings(monkeypatch: pytest.MonkeyPatch, own
     assert _validated(load().dags["game_events_daily"], {"day": "2026-05-03"})["events"] == 20_000
 
 
-def test_loading_a_dag_loads_no_heavy_library() -> None:
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
+def test_loading_a_dag_loads_no_heavy_library(dag_id: str) -> None:
     code = (
         "import sys, runpy; runpy.run_path(sys.argv[1]);"
         "print(*sorted({'pandas', 'pyspark', 'pyiceberg', 'numpy', 'event_generator'} & set(sys.modules)))"
     )
     loaded = subprocess.run(
-        [sys.executable, "-c", code, str(REPOSITORY / "dags" / "game_events_daily.py")],
+        [sys.executable, "-c", code, str(REPOSITORY / "dags" / f"{dag_id}.py")],
         check=True,
         capture_output=True,
         text=True,
@@ -207,11 +217,11 @@ def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return argv
 
 
-@pytest.mark.parametrize("task_id", SPARK_TASKS)
-def test_the_command_line_of_a_spark_task(dag: DAG, own_settings: Settings, submitted: Path, task_id: str) -> None:
+@pytest.mark.parametrize("task_id", [*SPARK_TASKS, *UPKEEP])
+def test_the_command_line_of_a_spark_task(own_settings: Settings, submitted: Path, task_id: str) -> None:
     own_settings.manifests_dir.mkdir(parents=True)
     (own_settings.manifests_dir / "2026-05-03.json").touch()
-    run = Run(dag, XCOMS)
+    run = Run(load().dags["lake_maintenance" if task_id in UPKEEP else "game_events_daily"], XCOMS)
     assert run.task(task_id).execute(run.context) == {}
     lines = [_without_places(argument, own_settings) for argument in json.loads(submitted.read_text())]
     golden = GOLDEN / f"{task_id}.txt"
