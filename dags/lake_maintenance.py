@@ -25,7 +25,7 @@ DAY = "{{ dag_run.run_after | ds }}"
 STEPS = {
     "expire_snapshots": "Forgets former states of the tables and staged leftovers; never what a page stands on.",
     "compact_files": "Merges small files of days that have five or more.",
-    "apply_raw_retention": "Removes raw records of published days that are older than the retention.",
+    "apply_raw_retention": "Removes raw records that a page has counted and that are older than the retention.",
     "remove_orphan_files": "Deletes files that no snapshot names, three days after they were written.",
 }
 
