@@ -218,6 +218,25 @@ def test_a_staged_landing_that_comes_next_outlives_the_retention_and_no_other(
     assert position(lake, load(lake, RAW_EVENTS)).offsets == {0: 2}
 
 
+def test_what_a_page_of_this_week_was_built_from_stays_though_it_is_older(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
+    topic.event(event_id=an_id(1))
+    first = run("first")
+    first.land(topic)
+    first.build()
+    topic.event(event_id=an_id(2))
+    first.land(topic)
+    week_begins = datetime.now(UTC)
+    first.publish()
+    expire_snapshots(spark, lake, week_begins + timedelta(days=7))
+    raw = load(lake, RAW_EVENTS)
+    assert raw is not None
+    assert first.stage.raw_snapshot_id in {one.snapshot_id for one in raw.metadata.snapshots}
+    expire_snapshots(spark, lake, later(8))
+    assert snapshots(lake, RAW_EVENTS) == 1
+
+
 def test_orphans_go_after_three_days_and_files_in_use_never(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
@@ -331,6 +350,19 @@ def test_raw_records_that_a_day_without_a_page_will_be_held_against_stay_until_i
     run("second", NEXT_DAY).build().publish()
     assert [row.event_date for row in spark.table(spark_name(EVENTS)).collect()] == [DAY]
     assert apply_raw_retention(spark, narrow, LONG_AFTER) == {RAW_EVENTS: 2}
+
+
+def test_records_without_a_day_stay_until_they_are_listed_as_rejected(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
+    topic.send(b"\xff")
+    first = run("first")
+    first.land(topic)
+    narrow = lake.model_copy(update=NARROW)
+    assert apply_raw_retention(spark, narrow, LONG_AFTER) == {}
+    first.build().publish()
+    assert apply_raw_retention(spark, narrow, LONG_AFTER) == {RAW_EVENTS: 1, REJECTED_EVENTS: 1}
+    assert dates_due(spark, narrow, DAY, force=False) == []
 
 
 def test_a_player_of_a_page_whose_raw_records_are_removed_is_not_forgotten_at_the_cost_of_the_others(
