@@ -193,7 +193,7 @@ def _write_table(lake: Settings, states: list[Snapshot], leftovers: list[Snapsho
     current = states[-1]
     metadata = table.metadata.model_copy(
         update={
-            "snapshots": [*states, *leftovers],
+            "snapshots": sorted([*states, *leftovers], key=lambda one: one.timestamp_ms),
             "snapshot_log": [
                 SnapshotLogEntry.model_validate({"snapshot-id": one.snapshot_id, "timestamp-ms": one.timestamp_ms})
                 for one in states
