@@ -456,6 +456,9 @@ class TestBrokerAway:
         before = not_held()
         try:
             assert None not in producer.send([(b"user1", b"{}")])
+            client = producer._client
+            assert client is not None
+            until(lambda: len(client) == 0, "the first has left the queue, which is after its report")
             broker.signal(signal.SIGSTOP)
             try:
                 assert producer.send([(b"user1", b"{}")] * 10) == [None] * 10
