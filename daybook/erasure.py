@@ -16,7 +16,8 @@ ERASURES_SCHEMA = """
     erased_at TIMESTAMP COMMENT 'UTC', erased_by STRING COMMENT 'user name of the operator', note STRING,
     user_digest STRING COMMENT 'SHA-256 of the user_id, hex: proves that a given player was erased, names none',
     records BIGINT COMMENT 'raw records that were removed',
-    days STRING COMMENT 'JSON list of objects: day (null for records that name none), records, event_ids'
+    days STRING COMMENT 'JSON list of objects: day (null for records that name none), records',
+    event_ids ARRAY<STRING> COMMENT 'what the ledger of a generated day has to account for; names no player'
 """
 """Columns of ``erasures``: one row for each time that a player was erased."""
 
@@ -33,12 +34,6 @@ def erasures(settings: Settings) -> list[dict[str, Any]]:
     table = load(settings, ERASURES)
     rows: list[dict[str, Any]] = table.scan().to_arrow().to_pylist() if table is not None else []
     return [{**row, "days": json.loads(row["days"])} for row in sorted(rows, key=lambda row: row["erased_at"])]
-
-
-def erased_ids(settings: Settings, days: list[date | None]) -> int:
-    """How many event ids of some days were erased."""
-    names = {day.isoformat() if day else None for day in days}
-    return sum(one["event_ids"] for row in erasures(settings) for one in row["days"] if one["day"] in names)
 
 
 def erased_since(done: list[dict[str, Any]], day: date, moment: datetime) -> int:

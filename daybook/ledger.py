@@ -71,7 +71,7 @@ class Play:
     accepted_ids_landed: int
     """Those of them that stand in ``raw_events``."""
     erased_ids: int = 0
-    """Ids of these days that were erased on a player's request."""
+    """Those of them that do not, because they were erased on a player's request."""
 
 
 @dataclass(frozen=True)

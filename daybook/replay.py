@@ -140,9 +140,10 @@ def _write_down(settings: Settings, accepted: list[tuple[tuple[int, int, int], s
 
     from daybook.lake import load
 
-    table = load(settings, REPLAYED_RECORDS)
-    if not accepted or table is None:
+    if not accepted:
         return
+    table = load(settings, REPLAYED_RECORDS)
+    assert table is not None  # made with the table that the rejected records came from
     now, who = datetime.now(UTC), getpass.getuser()
     rows = [
         {

@@ -58,4 +58,4 @@ def follow(client: AirflowApi, run_id: str, console: Console) -> list[dict[str, 
                 return steps
             if time.monotonic() > deadline:
                 raise DaybookError(f"run {run_id} still goes on after {_LONGEST_RUN_MINUTES} minutes; look at it")
-            time.sleep(_LOOK_EVERY_SECONDS)
+            time.sleep(_LOOK_EVERY_SECONDS)  # between two looks at the run

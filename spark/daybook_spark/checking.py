@@ -43,8 +43,10 @@ def failing_rows(
     return reduce(DataFrame.unionByName, found)
 
 
-def check_pages(spark: SparkSession, stage: Stage, staged_answers: Staged, days: list[date]) -> list[Finding]:
-    """Check staged pages; the failing rows are added to ``check_failures`` at once, also if the page is not published.
+def check_pages(
+    spark: SparkSession, stage: Stage, staged_answers: Staged, days: list[date], *, keep_rows: bool
+) -> list[Finding]:
+    """Check staged pages.
 
     The statements see the staged rows of these days under the names of their tables.
 
@@ -53,6 +55,7 @@ def check_pages(spark: SparkSession, stage: Stage, staged_answers: Staged, days:
         stage: the staged ``events`` and ``rejected_events``.
         staged_answers: the staged answers of all areas.
         days: the days to check.
+        keep_rows: add the failing rows to ``check_failures`` at once, also if the page is not published.
 
     Returns:
         Every check that does not hold, by day and name.
@@ -64,7 +67,7 @@ def check_pages(spark: SparkSession, stage: Stage, staged_answers: Staged, days:
         at_snapshot(spark, table, snapshot_id).where(on_dates(list(days))).createOrReplaceTempView(table)
     failing = failing_rows(spark, checks(), thresholds(), days).persist()  # counted, and then kept
     counted = failing.groupBy("event_date", "check", "severity").count().orderBy("event_date", "check").collect()
-    if counted:
+    if counted and keep_rows:
         nth = F.row_number().over(Window.partitionBy("event_date", "check").orderBy("failing_row"))
         kept = failing.withColumn("nth", nth).where(F.col("nth") <= KEPT_ROWS)
         kept.select(

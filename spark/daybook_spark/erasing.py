@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from pyspark.sql import Column, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from daybook.answers import answers
@@ -31,11 +31,8 @@ from daybook_spark.publishing import publish_pages
 from daybook_spark.rebuilding import build
 from daybook_spark.staging import load
 
-
-def of_user(user_id: str) -> Column:
-    """Whether a raw or rejected record is a player's: it says so, or its key does."""
-    said = F.get_json_object(F.col("value").cast("string"), "$.user_id")
-    return F.coalesce(said == user_id, F.lit(False)) | F.coalesce(F.col("key").cast("string") == user_id, F.lit(False))
+OF_USER = "(get_json_object(CAST(value AS STRING), '$.user_id') <=> :user_id OR CAST(key AS STRING) <=> :user_id)"
+"""Whether a raw or rejected record is the player's ``:user_id``: it says so, or its key does."""
 
 
 def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, note: str) -> dict[str, Any]:
@@ -58,38 +55,31 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
         DaybookError: the player has rows in a page whose raw records retention has removed. Nothing was removed.
     """
     _refuse_pages_that_stand(spark, settings, user_id)
-    raw = spark.table(spark_name(RAW_EVENTS)).where(of_user(user_id))
     counted = (
-        raw.groupBy("event_date")
-        .agg(F.count(F.lit(1)).alias("records"), F.count_distinct("event_id").alias("event_ids"))
+        _records(spark, RAW_EVENTS, user_id)
+        .groupBy("event_date")
+        .agg(F.count(F.lit(1)).alias("records"), F.collect_set("event_id").alias("event_ids"))
         .orderBy("event_date")
         .collect()
     )
     days = [
-        {
-            "day": row["event_date"].isoformat() if row["event_date"] else None,
-            "records": row["records"],
-            "event_ids": row["event_ids"],
-        }
+        {"day": row["event_date"].isoformat() if row["event_date"] else None, "records": row["records"]}
         for row in counted
     ]
     records = sum(row["records"] for row in counted)
-    written = (datetime.now(UTC), getpass.getuser(), note, user_digest(user_id), records, json.dumps(days))
+    event_ids = [event_id for row in counted for event_id in row["event_ids"]]
+    written = (datetime.now(UTC), getpass.getuser(), note, user_digest(user_id), records, json.dumps(days), event_ids)
     spark.createDataFrame([written], struct(ERASURES_SCHEMA)).writeTo(spark_name(ERASURES)).append()
 
-    spark.sql(
-        f"""DELETE FROM {spark_name(RAW_EVENTS)}
-        WHERE get_json_object(CAST(value AS STRING), '$.user_id') = :user_id OR CAST(key AS STRING) = :user_id""",
-        args={"user_id": user_id},
-    )
-    keep_position(spark, settings)
+    spark.sql(f"DELETE FROM {spark_name(RAW_EVENTS)} WHERE {OF_USER}", args={"user_id": user_id})
+    keep_position(settings)
     spark.sql(
         f"DELETE FROM {spark_name(CHECK_FAILURES)} WHERE get_json_object(failing_row, '$.user_id') = :user_id",
         args={"user_id": user_id},
     )
     # looked for in what is derived, so that a run that was killed after the first deletion is finished by the next
     left = spark.table(spark_name(EVENTS)).where(F.col("user_id") == user_id).select("event_date")
-    left = left.union(spark.table(spark_name(REJECTED_EVENTS)).where(of_user(user_id)).select("event_date"))
+    left = left.union(_records(spark, REJECTED_EVENTS, user_id).select("event_date"))
     touched = {row["event_date"] for row in [*left.distinct().collect(), *counted]}
     pages = {row["event_date"] for row in latest_revisions(settings)}
     dates = [*sorted(day for day in touched if day in pages), *([None] if None in touched else [])]
@@ -101,6 +91,10 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
     return {"records": records, "days": [day.isoformat() for day in dates if day is not None]}
 
 
+def _records(spark: SparkSession, table: str, user_id: str) -> DataFrame:
+    return spark.sql(f"SELECT * FROM {spark_name(table)} WHERE {OF_USER}", args={"user_id": user_id})
+
+
 def _refuse_pages_that_stand(spark: SparkSession, settings: Settings, user_id: str) -> None:
     """Without its raw records a page cannot be derived anew: it would come out empty, for every player."""
     pages = latest_revisions(settings)
@@ -110,7 +104,7 @@ def _refuse_pages_that_stand(spark: SparkSession, settings: Settings, user_id: s
         return
     rows = spark.table(spark_name(EVENTS)).where(F.col("user_id") == user_id).select("event_date")
     for table in (RAW_EVENTS, REJECTED_EVENTS):
-        rows = rows.union(spark.table(spark_name(table)).where(of_user(user_id)).select("event_date"))
+        rows = rows.union(_records(spark, table, user_id).select("event_date"))
     paged = {page["event_date"] for page in pages}
     if bound := sorted({row["event_date"] for row in rows.distinct().collect()} & near.keys() & paged):
         raise DaybookError(
@@ -120,9 +114,10 @@ def _refuse_pages_that_stand(spark: SparkSession, settings: Settings, user_id: s
 
 
 def _expire_all_but_current(spark: SparkSession, settings: Settings) -> None:
-    """Leave every table its current snapshot alone, staged ones gone too, and delete the files of the others.
+    """Leave every table that names players its current snapshot alone, and delete the files that only others had.
 
-    Pages whose pinned snapshot is gone are read at the current one, which has the same rows of their day.
+    Staged snapshots go too. Readers of a page whose pinned snapshot is gone are given the oldest state that is left
+    (:func:`daybook.snapshots.page_state`), which is then the only one.
     """
     for table in (RAW_EVENTS, EVENTS, REJECTED_EVENTS, CHECK_FAILURES, *answers()):
         metadata = load(settings, table)

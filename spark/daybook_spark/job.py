@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 from pyspark.sql import SparkSession
 
 from daybook.days import parse_day
@@ -50,9 +51,9 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
         summary = work(spark, chosen, args)
     except DaybookError as error:
         args.summary.write_text(json.dumps({"error": str(error)}), encoding="utf-8")
-        print(f"{title}: {error}", file=sys.stderr, flush=True)  # noqa: T201  a job's log is its output
+        click.echo(f"{title}: {error}", err=True)
         sys.exit(1)
     finally:
         spark.stop()
     args.summary.write_text(json.dumps(summary), encoding="utf-8")
-    print(f"{title}: done", flush=True)  # noqa: T201  a job's log is its output
+    click.echo(f"{title}: done")

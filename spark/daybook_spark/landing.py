@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, date, datetime
 
+import click
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table, TableProperties
 from pyiceberg.table.snapshots import Snapshot
@@ -59,7 +60,7 @@ def land(spark: SparkSession, settings: Settings, until: dict[int, int], day: da
             topic = topic_state(settings)
             _refuse_lost(start, topic, until, day)
             if warning := retention_warning(settings, start, topic, datetime.now(UTC)):
-                print(f"WARNING {day}: {warning}", flush=True)  # noqa: T201  a job's log is its output
+                click.echo(f"WARNING {day}: {warning}")
             ahead = {at: end for at, end in until.items() if end > start.offsets.get(at, 0)}
             if not ahead:
                 return done
@@ -77,7 +78,7 @@ def land(spark: SparkSession, settings: Settings, until: dict[int, int], day: da
         done += [part for part in ranges if part.end > part.start]
 
 
-def keep_position(spark: SparkSession, settings: Settings) -> None:
+def keep_position(settings: Settings) -> None:
     """Write where the record stands into a new, empty snapshot of ``raw_events``.
 
     After rows were removed or rewritten the newest snapshot does not say it, and those before it may be expired.

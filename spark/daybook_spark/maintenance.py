@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date, datetime, timedelta
 
 from pyiceberg.manifest import ManifestEntryStatus
@@ -13,23 +13,12 @@ from pyspark.sql import functions as F
 
 from daybook.answers import answers
 from daybook.lake import ledger, load
-from daybook.lake_names import (
-    ACCEPTED_LOSSES,
-    CATALOG,
-    CHECK_FAILURES,
-    DAY_LEDGER,
-    ERASURES,
-    EVENTS,
-    RAW_EVENTS,
-    REJECTED_EVENTS,
-    REPLAYED_RECORDS,
-    spark_name,
-)
+from daybook.lake_names import CATALOG, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.position import position
 from daybook.settings import Settings
 from daybook.snapshots import partition_counts, readers_states
 from daybook_spark.landing import keep_position, left_staged
-from daybook_spark.pages import latest_revisions
+from daybook_spark.pages import TABLES, latest_revisions
 
 ORPHANS_AFTER = timedelta(days=3)
 """A file that no snapshot names is somebody's who is still writing until then; Iceberg's own default."""
@@ -38,12 +27,11 @@ Counts = dict[str, int]
 """Table -> what a step did to it; tables with nothing to do are left out."""
 
 
-def tables() -> list[str]:
-    """Every table of the lake."""
-    return [
-        *(RAW_EVENTS, EVENTS, REJECTED_EVENTS, *answers()),
-        *(DAY_LEDGER, CHECK_FAILURES, ACCEPTED_LOSSES, REPLAYED_RECORDS, ERASURES),
-    ]
+def tables(settings: Settings) -> Iterator[tuple[str, Table]]:
+    """Every table of the lake that there is, with its metadata: an answer's is made with its first rows."""
+    for name in (*TABLES, *answers()):
+        if (table := load(settings, name)) is not None:
+            yield name, table
 
 
 def expire_snapshots(spark: SparkSession, settings: Settings, now: datetime) -> Counts:
@@ -62,14 +50,11 @@ def expire_snapshots(spark: SparkSession, settings: Settings, now: datetime) -> 
     Returns:
         Table -> snapshots that were removed.
     """
-    keep_position(spark, settings)
+    keep_position(settings)
     since = now - timedelta(days=settings.snapshot_retention_days)
     pins = _young_pins(settings, since)
     done: Counts = {}
-    for name in tables():
-        table = load(settings, name)
-        if table is None:
-            continue
+    for name, table in tables(settings):
         kept = _kept(settings, table, name, since) | pins.get(name, set())
         gone = [one.snapshot_id for one in table.metadata.snapshots if one.snapshot_id not in kept]
         if gone:
@@ -163,15 +148,13 @@ def compact_files(spark: SparkSession, settings: Settings, now: datetime) -> Cou
         Table -> files that were merged.
     """
     done: Counts = {}
-    for name in tables():
-        if load(settings, name) is None:
-            continue
+    for name, _ in tables(settings):
         [row] = spark.sql(
             f"CALL {CATALOG}.system.rewrite_data_files(table => :table)", args={"table": spark_name(name)}
         ).collect()
         if row["rewritten_data_files_count"]:
             done[name] = row["rewritten_data_files_count"]
-    keep_position(spark, settings)
+    keep_position(settings)
     return done
 
 
@@ -213,7 +196,7 @@ def apply_raw_retention(spark: SparkSession, settings: Settings, now: datetime) 
     if counts.get(None, 0) <= partition_counts(load(settings, REJECTED_EVENTS)).get(None, 0):
         for name in (RAW_EVENTS, REJECTED_EVENTS):
             done[name] = done.get(name, 0) + _delete(spark, name, nameless)
-    keep_position(spark, settings)
+    keep_position(settings)
     return {name: rows for name, rows in done.items() if rows}
 
 
@@ -238,9 +221,7 @@ def remove_orphan_files(spark: SparkSession, settings: Settings, now: datetime) 
         Table -> files that were deleted.
     """
     done: Counts = {}
-    for name in tables():
-        if load(settings, name) is None:
-            continue
+    for name, _ in tables(settings):
         deleted = spark.sql(
             f"CALL {CATALOG}.system.remove_orphan_files(table => :table, older_than => :before)",
             args={"table": spark_name(name), "before": now - ORPHANS_AFTER},

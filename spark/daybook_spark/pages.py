@@ -118,21 +118,27 @@ def _day(text: str | None) -> date | None:
     return date.fromisoformat(text) if text else None
 
 
+TABLES: dict[str, str] = {
+    RAW_EVENTS: RAW_SCHEMA,
+    EVENTS: EVENTS_SCHEMA,
+    REJECTED_EVENTS: REJECTED_SCHEMA,
+    CHECK_FAILURES: FAILURES_SCHEMA,
+    DAY_LEDGER: LEDGER_SCHEMA,
+    ACCEPTED_LOSSES: LOSSES_SCHEMA,
+    REPLAYED_RECORDS: REPLAYED_SCHEMA,
+    ERASURES: ERASURES_SCHEMA,
+}
+"""The lake's own tables -> their columns."""
+
+PARTITIONED = frozenset({RAW_EVENTS, EVENTS, REJECTED_EVENTS, CHECK_FAILURES})
+"""Those that are partitioned by day. The ledger has a row a day: every look at it would open as many files."""
+
+
 def create_tables(spark: SparkSession) -> None:
     """Make the lake's own tables where they are missing; the answers' tables are made with their first rows."""
     create_namespace(spark)
-    for table, columns in (
-        (RAW_EVENTS, RAW_SCHEMA),
-        (EVENTS, EVENTS_SCHEMA),
-        (REJECTED_EVENTS, REJECTED_SCHEMA),
-        (CHECK_FAILURES, FAILURES_SCHEMA),
-    ):
-        create_table(spark, table, columns)
-    # a row a day: partitioned by day, every look at the ledger would open as many files as there are days
-    create_table(spark, DAY_LEDGER, LEDGER_SCHEMA, by_day=False)
-    create_table(spark, ACCEPTED_LOSSES, LOSSES_SCHEMA, by_day=False)
-    create_table(spark, REPLAYED_RECORDS, REPLAYED_SCHEMA, by_day=False)
-    create_table(spark, ERASURES, ERASURES_SCHEMA, by_day=False)
+    for table, columns in TABLES.items():
+        create_table(spark, table, columns, by_day=table in PARTITIONED)
 
 
 def dates_due(spark: SparkSession, settings: Settings, day: date, *, force: bool) -> list[date | None]:

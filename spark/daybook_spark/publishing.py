@@ -14,15 +14,15 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import click
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from daybook.answers import answers, answers_version
 from daybook.checks import Finding, failed_text, findings_json
-from daybook.erasure import erased_ids
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import offsets_text
-from daybook.lake_names import AREAS, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS
+from daybook.lake_names import AREAS, DAY_LEDGER, ERASURES, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.ledger import (
     LEDGER_SCHEMA,
     AnswerChange,
@@ -97,7 +97,7 @@ def publish_pages(
             try:
                 done += _publish_once(spark, settings, stage, staged_answers, pending, day, manifest)
             except PublishRefused as refusal:
-                print(f"staging again, another run was first: {refusal}", flush=True)  # noqa: T201  a job's log is stdout
+                click.echo(f"staging again, another run was first: {refusal}")
             else:
                 return Published(done, unchanged)
         rest = [one for one in stage.dates if one is None or one in pending]
@@ -166,6 +166,8 @@ def prove(
     pages: list[date | None],
     day: date,
     manifest: Path | None,
+    *,
+    keep_failing_rows: bool,
 ) -> list[Proved]:
     """Hold staged pages against the ledger's lines and the checks; find what they change. Nothing is published.
 
@@ -177,11 +179,12 @@ def prove(
         pages: the dates; none for the records without a day.
         day: the run's own day, which the manifest is about.
         manifest: the generator's manifest of that day, if it played it.
+        keep_failing_rows: add the rows that checks find wrong to ``check_failures``, whether or not they stop the page.
 
     Raises:
         DaybookError: a page does not balance, or a check that stops it does not hold.
     """
-    counts = {one.day: one for one in count_pages(spark, settings, stage, staged_answers, pages, day, manifest)}
+    counts = {one.day: one for one in count_pages(spark, stage, staged_answers, pages, day, manifest)}
     lines = {one: balance(page, stage.landed) for one, page in counts.items()}
     kept = (
         "Nothing was published, readers see the revision before; what was staged is kept under the wap id "
@@ -190,9 +193,10 @@ def prove(
     if wrong := [text for one in pages if (text := unbalanced_text(one, lines[one]))]:
         raise DaybookError(f"{'; '.join(wrong)}. {kept}")
     days = [one for one in pages if one is not None]
-    findings = check_pages(spark, stage, staged_answers, days)
+    findings = check_pages(spark, stage, staged_answers, days, keep_rows=keep_failing_rows)
     if failed := failed_text(findings):
-        raise DaybookError(f"{failed}. {kept}; `daybook checks --day {days[0]}` shows the rows")
+        where = f"; `daybook checks --day {days[0]}` shows the rows" if keep_failing_rows else ""
+        raise DaybookError(f"{failed}. {kept}{where}")
     newest = {row["event_date"]: row for row in latest_revisions(settings)}
     changed = changes(spark, settings, staged_answers, {one: newest[one] for one in days if one in newest})
     return [
@@ -217,7 +221,7 @@ def _publish_once(
     manifest: Path | None,
 ) -> list[dict[str, Any]]:
     pages = [*pending, *([None] if None in stage.dates else [])]
-    proved = prove(spark, settings, stage, staged_answers, pages, day, manifest)
+    proved = prove(spark, settings, stage, staged_answers, pages, day, manifest, keep_failing_rows=True)
     snapshots = {EVENTS: stage.events_snapshot_id, REJECTED_EVENTS: stage.rejected_snapshot_id, **staged_answers}
     for table, snapshot_id in snapshots.items():
         if snapshot_id is not None:
@@ -232,24 +236,13 @@ def _publish_once(
 
 def count_pages(
     spark: SparkSession,
-    settings: Settings,
     stage: Stage,
     staged_answers: Staged,
     pages: list[date | None],
     day: date,
     manifest: Path | None,
 ) -> list[PageCounts]:
-    """Count each page in the staged rows themselves, and the raw records they were built from.
-
-    Args:
-        spark: the session.
-        settings: where the lake is.
-        stage: the staged ``events`` and ``rejected_events``.
-        staged_answers: the staged answers.
-        pages: the dates to count; none for the records without a day.
-        day: the run's own day, which the manifest is about.
-        manifest: the generator's manifest of that day, if it played it.
-    """
+    """Count each page in the staged rows themselves, and the raw records they were built from; see :func:`prove`."""
 
     def per_date(table: str, snapshot_id: int | None, *sums: Any) -> dict[date | None, Any]:
         rows = at_snapshot(spark, table, snapshot_id).where(on_dates(pages)).groupBy("event_date").agg(*sums)
@@ -279,32 +272,30 @@ def count_pages(
             rejected=of(rejected, one),
             late=of(events, one, "late"),
             answer_sums={name: of(rows, one) for name, rows in sums.items()} if one is not None else {},
-            play=_play(spark, settings, stage, day, manifest) if one == day and manifest else None,
+            play=_play(spark, stage, day, manifest) if one == day and manifest else None,
         )
         for one in pages
     ]
 
 
-def _play(spark: SparkSession, settings: Settings, stage: Stage, day: date, manifest: Path) -> Play:
+def _play(spark: SparkSession, stage: Stage, day: date, manifest: Path) -> Play:
     """What the generator says of its day, its acknowledged ids looked up in the raw records of the days it named."""
     told = json.loads(manifest.read_text(encoding="utf-8"))
     days: list[date | None] = [day, *map(date.fromisoformat, told["injected"]["late"])]
     accepted = spark.read.text((manifest.parent / told["accepted_ids"]).as_uri()).select(
         F.col("value").alias("event_id")
     )
-    landed = (
-        at_snapshot(spark, RAW_EVENTS, stage.raw_snapshot_id)
-        .where(on_dates(days))
-        .select(F.get_json_object(F.col("value").cast("string"), "$.event_id").alias("event_id"))
-    )
+    landed = at_snapshot(spark, RAW_EVENTS, stage.raw_snapshot_id).where(on_dates(days))
+    erased = spark.table(spark_name(ERASURES)).select(F.explode("event_ids").alias("event_id"))
+    missing = accepted.join(landed, on="event_id", how="left_anti")
     return Play(
-        erased_ids=erased_ids(settings, days),
         sent=told["sent"],
         accepted=told["accepted"],
         refused=told["refused"],
         repeated=told["injected"]["duplicates"],
         accepted_ids=accepted.count(),
         accepted_ids_landed=accepted.join(landed, on="event_id", how="left_semi").count(),
+        erased_ids=missing.join(erased, on="event_id", how="left_semi").count(),
     )
 
 

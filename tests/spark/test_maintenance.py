@@ -399,7 +399,7 @@ def test_what_is_landed_while_the_position_is_kept_is_not_set_back(
     assert stands.landing == 6
 
     monkeypatch.setattr("daybook_spark.landing.load", lambda *of: seen.pop() if seen else load(*of))
-    keep_position(spark, lake)
+    keep_position(lake)
 
     assert not seen
     assert position(lake, load(lake, RAW_EVENTS)) == stands
