@@ -71,8 +71,8 @@ def _rebuild_together(
     spark: SparkSession, settings: Settings, days: list[date], run_id: str, dry_run: bool
 ) -> list[dict[str, Any]]:
     stage, answers = build(spark, settings, days, run_id)
-    # pages that change are proved once more when they are published, which keeps the rows that their checks find
-    looked_at = prove(spark, settings, stage, answers, list(days), days[0], None, keep_failing_rows=False)
+    # a page that a check stops here is not proved again: the rows that it finds wrong are kept now
+    looked_at = prove(spark, settings, stage, answers, list(days), days[0], None, keep_failing_rows=not dry_run)
     proved = {page.counts.day: page for page in looked_at}
     news = [day for day in days if proved[day].is_news]
     published = {}
