@@ -26,16 +26,11 @@ def run_job(settings: Settings, job: str, arguments: list[str]) -> dict[str, Any
     Raises:
         DaybookError: the job failed; the text is its own if it left one.
     """
-    from daybook.stack.environment import job_environment, venv_bin
+    from daybook.stack.environment import job_environment
 
     with tempfile.TemporaryDirectory(prefix="daybook-") as folder:
         summary_file = Path(folder) / "summary.json"
-        conf = [part for key, value in submit_conf(settings).items() for part in ("--conf", f"{key}={value}")]
-        command = [
-            *(str(venv_bin() / "spark-submit"), "--master", settings.spark_master, "--name", job),
-            *("--jars", jars(settings), *conf),
-            *(str(JOBS_DIR / f"{job}.py"), *arguments, "--summary", str(summary_file)),
-        ]
+        command = submit_command(settings, job, [*arguments, "--summary", str(summary_file)])
         with subprocess.Popen(
             command,
             env=job_environment(settings),
@@ -51,3 +46,15 @@ def run_job(settings: Settings, job: str, arguments: list[str]) -> dict[str, Any
     if process.returncode != 0 or not summary:
         raise DaybookError(summary.get("error") or f"{job} ended with status {process.returncode}; its log is above")
     return summary
+
+
+def submit_command(settings: Settings, job: str, arguments: list[str]) -> list[str]:
+    """The command line that submits one of ``spark/jobs``."""
+    from daybook.stack.environment import venv_bin
+
+    conf = [part for key, value in submit_conf(settings).items() for part in ("--conf", f"{key}={value}")]
+    return [
+        *(str(venv_bin() / "spark-submit"), "--master", settings.spark_master, "--name", job),
+        *("--jars", jars(settings), *conf),
+        *(str(JOBS_DIR / f"{job}.py"), *arguments),
+    ]
