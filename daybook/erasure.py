@@ -17,6 +17,7 @@ ERASURES_SCHEMA = """
     user_digest STRING COMMENT 'SHA-256 of the user_id, hex: proves that a given player was erased, names none',
     records BIGINT COMMENT 'raw records that were removed',
     days STRING COMMENT 'JSON list of objects: day (null for records that name none), records',
+    landing BIGINT COMMENT 'number of the last landing whose records were removed',
     event_ids ARRAY<STRING> COMMENT 'what the ledger of a generated day has to account for; names no player'
 """
 """Columns of ``erasures``: one row for each time that a player was erased."""

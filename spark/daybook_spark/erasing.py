@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from daybook.answers import answers
-from daybook.erasure import ERASURES_SCHEMA, user_digest
+from daybook.erasure import ERASURES_SCHEMA, erasures, user_digest
 from daybook.errors import DaybookError
 from daybook.lake_names import (
     CATALOG,
@@ -22,6 +22,7 @@ from daybook.lake_names import (
     REJECTED_EVENTS,
     spark_name,
 )
+from daybook.position import position
 from daybook.settings import Settings
 from daybook.snapshots import partition_counts
 from daybook_spark.events import struct
@@ -39,7 +40,8 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
     """Remove a player's rows.
 
     In this order: the record of it, the raw records, the days derived anew from what is left, all older snapshots with
-    their files. A run that was killed is finished by repeating it.
+    their files. A run that was killed is finished by repeating it; what it wrote down is not written down again. What
+    is landed meanwhile stays, for the next time.
 
     Args:
         spark: the session.
@@ -55,8 +57,14 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
         DaybookError: the player has rows in a page whose raw records retention has removed. Nothing was removed.
     """
     _refuse_pages_that_stand(spark, settings, user_id)
+    upto = position(settings, load(settings, RAW_EVENTS)).landing
+    digest = user_digest(user_id)
+    # raw records go in one commit: if some are left of a landing that was written down, that run had removed none
+    written_upto = max((row["landing"] for row in erasures(settings) if row["user_digest"] == digest), default=0)
+    landed = _records(spark, RAW_EVENTS, user_id).where(F.col("landing") <= upto)
+    removed = landed.count()
     counted = (
-        _records(spark, RAW_EVENTS, user_id)
+        landed.where(F.col("landing") > written_upto)
         .groupBy("event_date")
         .agg(F.count(F.lit(1)).alias("records"), F.collect_set("event_id").alias("event_ids"))
         .orderBy("event_date")
@@ -68,10 +76,10 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
     ]
     records = sum(row["records"] for row in counted)
     event_ids = [event_id for row in counted for event_id in row["event_ids"]]
-    written = (datetime.now(UTC), getpass.getuser(), note, user_digest(user_id), records, json.dumps(days), event_ids)
+    written = (datetime.now(UTC), getpass.getuser(), note, digest, records, json.dumps(days), upto, event_ids)
     spark.createDataFrame([written], struct(ERASURES_SCHEMA)).writeTo(spark_name(ERASURES)).append()
 
-    spark.sql(f"DELETE FROM {spark_name(RAW_EVENTS)} WHERE {OF_USER}", args={"user_id": user_id})
+    _remove_raw(spark, user_id, upto)
     keep_position(settings)
     spark.sql(
         f"DELETE FROM {spark_name(CHECK_FAILURES)} WHERE get_json_object(failing_row, '$.user_id') = :user_id",
@@ -88,7 +96,14 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
         own = next((day for day in dates if day is not None), datetime.now(UTC).date())
         publish_pages(spark, settings, stage, staged_answers, own, None)
     _expire_all_but_current(spark, settings)
-    return {"records": records, "days": [day.isoformat() for day in dates if day is not None]}
+    return {"records": removed, "days": [day.isoformat() for day in dates if day is not None]}
+
+
+def _remove_raw(spark: SparkSession, user_id: str, upto: int) -> None:
+    spark.sql(
+        f"DELETE FROM {spark_name(RAW_EVENTS)} WHERE {OF_USER} AND landing <= :upto",
+        args={"user_id": user_id, "upto": upto},
+    )
 
 
 def _records(spark: SparkSession, table: str, user_id: str) -> DataFrame:

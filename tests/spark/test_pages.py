@@ -489,3 +489,29 @@ def test_a_forgotten_player_is_in_no_table_and_in_no_file_and_the_days_balance(
     more.land(topic)
     assert [one["day"] for one in more.build().publish().published] == ["2026-05-03"]
     assert forget(spark, lake, "leaver", "forget2", "") == {"records": 0, "days": []}
+
+
+@pytest.mark.parametrize("step", ["_remove_raw", "keep_position", "publish_pages", "_expire_all_but_current"])
+def test_an_erasure_that_was_killed_is_finished_by_the_next_and_recorded_once(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any, tmp_path: Path, monkeypatch: Any, step: str
+) -> None:
+    for number, user in enumerate(("keeper", "leaver", "leaver")):
+        topic.event(event_id=an_id(number + 1), user_id=user)
+    first = run("run1")
+    first.land(topic)
+    told = manifest(tmp_path, [an_id(n) for n in (1, 2, 3)])
+    first.build().publish(told)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"daybook_spark.erasing.{step}", killed)
+        with pytest.raises(KeyboardInterrupt):
+            forget(spark, lake, "leaver", "killed", "asked by letter")
+    forget(spark, lake, "leaver", "again", "asked by letter")
+
+    assert sum(record["records"] for record in rows(spark, "erasures")) == 2
+    assert "leaver" not in str([rows(spark, table) for table in (RAW_EVENTS, EVENTS, *answers())])
+    assert (int(page(lake)["landed"]), int(page(lake)["events"])) == (1, 1)
+    assert run("run2").build(force=True).publish(told).published
