@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test lint format bench
+.PHONY: help setup demo up down status test test-faults lint format bench
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install everything below this folder: .venv from the lock, the jars (2 minutes, then 1 second)
 	@$(PYTHON) bootstrap.py
@@ -31,6 +31,9 @@ lint: setup ## style, types and SQL
 
 bench: setup ## what an acknowledgement costs the intake, beside the same without one and the shape of 2019
 	@$(BIN)/python -m benchmarks.intake
+
+test-faults: setup ## every fault of a year, each as often as its table says (an hour and more); prints the table
+	@DAYBOOK_FAULTS=full $(BIN)/pytest -v -n 2 --dist loadscope tests/faults
 
 format: setup ## write Python and SQL in the house style
 	@$(BIN)/ruff check --fix --quiet .

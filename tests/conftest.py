@@ -1,7 +1,4 @@
-"""What several kinds of tests share: a broker and an intake to each module that asks for them, and one Spark session.
-
-The stack that is shared by all is in ``integration``.
-"""
+"""What several kinds of tests share: a broker and an intake to each module, one Spark session, one embedded stack."""
 
 from __future__ import annotations
 
@@ -15,10 +12,12 @@ import pytest
 from daybook.java import java_home
 from daybook.lake_names import CATALOG, NAMESPACE
 from daybook.settings import Settings
-from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, until
+from tests.integration.own_broker import SMALL_DAYS, OwnBroker, OwnIntake, free_ports, own_settings, until
 
 if TYPE_CHECKING:  # loaded by the tests that need it: unit tests start in a moment
     from pyspark.sql import SparkSession
+
+    from tests.integration.running_stack import Stack
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +73,32 @@ def lake(spark: SparkSession, lake_settings: Settings) -> Settings:
     shutil.rmtree(lake_settings.warehouse.removeprefix("file://"), ignore_errors=True)
     create_tables(spark)
     return lake_settings
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The embedded stack, up for the whole session on ports and a state folder of its own.
+
+    It is the product's own: brought up by ``daybook up``, taken down by ``daybook down``, beside any other.
+    """
+    from daybook.stack.environment import stack_environment
+    from tests.integration.running_stack import Stack
+
+    home = tmp_path_factory.mktemp("stack")
+    api_port, airflow_port, kafka_port, controller_port = free_ports(4)
+    settings = Settings(
+        home=home,
+        api_port=api_port,
+        airflow_port=airflow_port,
+        kafka_port=kafka_port,
+        kafka_controller_port=controller_port,
+        kafka_partitions=3,
+        spark_driver_java_options=SMALL_DAYS,
+    )
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DAYBOOK_", "AIRFLOW"))}
+    up = Stack(settings, {**inherited, **stack_environment(settings)})
+    try:
+        up.daybook("up")
+        yield up
+    finally:
+        up.daybook("down")

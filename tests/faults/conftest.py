@@ -1,27 +1,55 @@
-"""A place at the end of the run for a test's figures."""
+"""A place at the end of the run for a test's figures, and the table of faults."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
 
-_FIGURES = pytest.StashKey[dict[str, str]]()
+_FIGURES, _FAULT = "figures", "fault"
+"""What a test reports is a property of its report: that is how it comes to the end of a run of several processes."""
 
 Figures = Callable[[Mapping[str, object]], None]
+FaultTable = Callable[[Mapping[str, Any]], None]
 
 
 @pytest.fixture
-def figures(request: pytest.FixtureRequest) -> Figures:
-    """Takes a test's figures, which are shown when the run ends, whether the test passed or not."""
+def figures(record_property: Callable[[str, object], None]) -> Figures:
+    """Takes what a test measured; shown as one line when the run ends."""
 
-    def show(named: Mapping[str, object]) -> None:
-        shown = request.config.stash.setdefault(_FIGURES, {})
-        shown[request.node.name] = ", ".join(f"{name} {value}" for name, value in named.items())
+    def show(measured: Mapping[str, object]) -> None:
+        record_property(_FIGURES, ", ".join(f"{name} {value}" for name, value in measured.items()))
 
     return show
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for name, line in config.stash.get(_FIGURES, {}).items():
-        terminalreporter.write_line(f"{name}: {line}")
+@pytest.fixture
+def fault_table(record_property: Callable[[str, object], None]) -> FaultTable:
+    """Takes a row of the table of faults, which is shown when the run ends, its counts added up."""
+    return lambda row: record_property(_FAULT, dict(row))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report, line in _reported(terminalreporter, _FIGURES):
+        terminalreporter.write_line(f"{report.location[2]}: {line}")
+    if rows := [row for _, row in _reported(terminalreporter, _FAULT)]:
+        _write_table(terminalreporter, rows)
+
+
+def _reported(terminalreporter: pytest.TerminalReporter, name: str) -> Iterator[tuple[pytest.TestReport, Any]]:
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for key, value in report.user_properties:
+                if key == name and report.when == "call":
+                    yield report, value
+
+
+def _write_table(terminalreporter: pytest.TerminalReporter, rows: list[dict[str, Any]]) -> None:
+    """A row's accepted and landed ids are those of its laboratory so far; faults, lost and doubled are its own."""
+    summed = ("faults", "given up", "lost", "doubled", "unbalanced", "seconds")
+    total = {name: sum(row[name] for row in rows) if name in summed else "" for name in rows[0]} | {"row": "all"}
+    terminalreporter.section("faults")
+    for row in [dict(zip(total, total, strict=True)), *rows, total]:
+        cells = [f"{row['row']:<50}", *(f"{row[name]!s:>10}" for name in total if name != "row")]
+        terminalreporter.write_line(" ".join(cells))

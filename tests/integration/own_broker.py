@@ -22,10 +22,15 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack import kafka
 
+SMALL_DAYS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Java options of the drivers in tests, as their setting proposes for days of this size: half the processor time."""
+
 
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on, below those that the system hands to clients' connections."""
-    start = 15_100 + os.getpid() % 80 * 10
+    # of several processes of one test run, each has a thousand of its own
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    start = 15_100 + worker * 1_000 + os.getpid() % 80 * 10
     return list(islice((port for port in range(start, 32_000) if kafka.port_is_free(port)), count))
 
 

@@ -31,9 +31,9 @@ class Stack:
         """Run the ``daybook`` command; fails the test if it exits with another status than 0, unless told not to."""
         return self._run("daybook", arguments, check)
 
-    def airflow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the ``airflow`` command."""
-        return self._run("airflow", arguments, check=True)
+    def airflow(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the ``airflow`` command, in the same way."""
+        return self._run("airflow", arguments, check)
 
     def _run(self, program: str, arguments: tuple[str, ...], check: bool) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).with_name(program)), *arguments]
