@@ -5,6 +5,7 @@ Each setting says what it cured.
 
 from __future__ import annotations
 
+from daybook.driver_files import driver_dir
 from daybook.errors import DaybookError
 from daybook.lake_names import CATALOG
 from daybook.settings import REPOSITORY, Settings
@@ -31,13 +32,16 @@ def jars(settings: Settings) -> str:
 def submit_conf(settings: Settings) -> dict[str, str]:
     """Spark configuration of every job, as ``--conf`` takes it."""
     catalog = f"spark.sql.catalog.{CATALOG}"
-    # one Spark line per log line of the task: only warnings and our own words are worth it
-    quiet = f"-Dlog4j2.configurationFile={LOG4J2_FILE.as_uri()}"
+    java_options = [
+        # one Spark line per log line of the task: only warnings and our own words are worth it
+        f"-Dlog4j2.configurationFile={LOG4J2_FILE.as_uri()}",
+        f'"-Djava.io.tmpdir={driver_dir(settings)}"',
+    ]
     return {
         "spark.driver.memory": settings.spark_driver_memory,
         # the first compiler and the serial collector take 38 s of processor time for all steps of a day of one event,
         # Java's own choice 60 s (33 and 37 s on the clock); above a million events the second compiler pays
-        "spark.driver.extraJavaOptions": f"{quiet} {settings.spark_driver_java_options}".strip(),
+        "spark.driver.extraJavaOptions": " ".join([*java_options, settings.spark_driver_java_options]).strip(),
         # no web server and no port for a job of seconds; two jobs side by side would fight for 4040
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import click
 from pyspark.sql import SparkSession
 
 from daybook.days import parse_day
+from daybook.driver_files import remove_leftovers
 from daybook.errors import DaybookError
 from daybook.settings import Settings, settings
 from daybook_spark.session import spark_session
@@ -45,6 +47,7 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
     chosen = settings()
     if chosen.catalog_uri.startswith("jdbc:sqlite:"):
         Path(chosen.catalog_uri.removeprefix("jdbc:sqlite:")).parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(chosen, datetime.now(UTC))
     spark = spark_session(title, chosen)
     spark.sparkContext.setLogLevel("WARN")
     try:
