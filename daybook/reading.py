@@ -172,7 +172,7 @@ def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+    table = Table(box=box.SIMPLE, pad_edge=False)
     names = list(rows[0]) if rows else ["no rows"]
     for name in names:
         table.add_column(name, justify="right" if _is_number(row[name] for row in rows) else "left", no_wrap=True)
@@ -182,6 +182,8 @@ def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
     console = Console()
     unlimited = console.options.update(max_width=10_000)
     console.width = max(console.width, console.measure(table, options=unlimited).maximum)
+    # a table's own title would be broken at the table's width
+    console.print(Text(title, style="italic"), soft_wrap=True)
     console.print(table)
 
 

@@ -66,14 +66,17 @@ class Log:
         except BrokerAway:
             return None
 
-    def send(self, count: int, *, partition: int = 0, producer: Producer | None = None) -> list[str]:
+    def send(
+        self, count: int, *, partition: int = 0, producer: Producer | None = None, taken_at: datetime | None = None
+    ) -> list[str]:
         """Append events; returns their ids."""
         chosen = producer or Producer({"bootstrap.servers": self.settings.bootstrap_servers})
         ids = [str(uuid4()) for _ in range(count)]
         for one in ids:
             event = client_event.validate_python({**EXAMPLES["purchase_item"], "event_id": one})
             record = complete(event, received_at=datetime.now(UTC), request_host="", user_agent="")
-            chosen.produce(self.settings.kafka_topic, encode(record), key=b"key", partition=partition)
+            moment = int(taken_at.timestamp() * 1000) if taken_at else 0  # 0: now
+            chosen.produce(self.settings.kafka_topic, encode(record), b"key", partition=partition, timestamp=moment)
         assert chosen.flush(30) == 0
         return ids
 
@@ -259,7 +262,9 @@ def test_what_a_killed_run_staged_is_published_by_the_next_one_even_if_kafka_los
     assert log.landed() == sorted(ids)
 
 
-def test_it_warns_when_the_oldest_record_has_used_half_of_the_retention(log: Log) -> None:
+def test_it_warns_when_the_oldest_record_has_used_half_of_the_retention(
+    log: Log, capsys: pytest.CaptureFixture[str]
+) -> None:
     four_days = ConfigEntry("retention.ms", str(4 * 24 * 3_600_000), incremental_operation=AlterConfigOpType.SET)
     topic = ConfigResource(ResourceType.TOPIC, log.settings.kafka_topic, incremental_configs=[four_days])
     [changed] = log.admin.incremental_alter_configs([topic]).values()
@@ -277,3 +282,7 @@ def test_it_warns_when_the_oldest_record_has_used_half_of_the_retention(log: Log
     assert "offset 0 of partition 1 has waited 2.1 days of the 4.0 days" in (warning(timedelta(days=2.1)) or "")
     log.land()
     assert warning(timedelta(days=2.1)) is None
+    assert "WARNING" not in capsys.readouterr().out
+    log.send(1, taken_at=datetime.now(UTC) - timedelta(days=2.2))
+    log.land()
+    assert f"WARNING {DAY}: offset 0 of partition 0 has waited 2.2 days of the 4.0 days" in capsys.readouterr().out

@@ -10,10 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
 from pyiceberg.table import Table
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.types import DateType, NestedField, StringType
 
 from daybook.lake import sqlalchemy_uri
-from daybook.lake_names import CATALOG, DAY_LEDGER, NAMESPACE
+from daybook.lake_names import ACCEPTED_LOSSES, CATALOG, DAY_LEDGER, NAMESPACE, RAW_EVENTS
 from daybook.ledger import LandedRange, PageCounts, balance, lines_json
 from daybook.settings import Settings
 
@@ -57,7 +61,24 @@ PROVIDERS = pa.schema(
         ("coverage", pa.float64()),
     ]
 )
-SCHEMAS = {DAY_LEDGER: LEDGER, "event_popularity": POPULARITY, "provider_usage": PROVIDERS}
+LOSSES = pa.schema(
+    [
+        ("accepted_at", pa.timestamp("us", tz="UTC")),
+        *((name, pa.string()) for name in ("accepted_by", "note")),
+        ("landing", pa.int64()),
+        *((name, pa.string()) for name in ("topic_id", "lost")),
+        ("records", pa.int64()),
+        ("resume_from", pa.string()),
+    ]
+)
+SCHEMAS = {
+    DAY_LEDGER: LEDGER,
+    ACCEPTED_LOSSES: LOSSES,
+    "event_popularity": POPULARITY,
+    "provider_usage": PROVIDERS,
+}
+RAW = Schema(NestedField(1, "event_date", DateType()), NestedField(2, "value", StringType()))
+"""Of ``raw_events`` that much which readers count."""
 
 
 class SmallLake:
@@ -113,3 +134,21 @@ class SmallLake:
             **columns,
         }
         self.table(DAY_LEDGER).append(pa.Table.from_pylist([row], schema=LEDGER))
+
+    def land(self, counts: dict[date, int]) -> None:
+        """Add so many raw records of each day."""
+        by_day = PartitionSpec(PartitionField(1, 1000, IdentityTransform(), "event_date"))
+        table = self.catalog.create_table_if_not_exists((NAMESPACE, RAW_EVENTS), schema=RAW, partition_spec=by_day)
+        days = [day for day, count in counts.items() for _ in range(count)]
+        table.append(pa.table({"event_date": pa.array(days, pa.date32()), "value": pa.array(["{}"] * len(days))}))
+
+    def accept_loss(self, lost: str, note: str) -> None:
+        """Add an operator's decision."""
+        row = {
+            **dict.fromkeys(LOSSES.names),
+            "accepted_at": datetime(2026, 5, 4, 9, 30, tzinfo=UTC),
+            "accepted_by": "operator",
+            "note": note,
+            "lost": lost,
+        }
+        self.table(ACCEPTED_LOSSES).append(pa.Table.from_pylist([row], schema=LOSSES))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -174,6 +174,34 @@ def test_status_prints_each_days_newest_page_by_day(lake: SmallLake) -> None:
         "balanced": True,
     }
     assert printed == [live, {**live, "day": "2026-05-04", "sent": 12, "accepted": 12}]
+
+
+NOTICES = (
+    ("Restated days", "2026-05-03 r2: +41 events"),
+    ("Checks that let the page pass with a warning", "provider_coverage"),
+    ("Records that no page shows yet", "behind the lateness window; trigger the day"),
+    ("Losses that were accepted", "offsets 3..6 of partition 0"),
+)
+
+
+def test_status_tells_what_the_reader_of_the_ledger_has_to_know_besides(lake: SmallLake) -> None:
+    lake.publish(DAY, {})
+    lake.land({DAY: 12})
+    quiet = _daybook("status").stdout
+    assert not [title for title, _ in NOTICES if title in quiet]
+
+    warning = [{"check": "provider_coverage", "severity": "warn", "rows": 3}]
+    lake.publish(DAY, {}, revision=2, receipt="2026-05-03 r2: +41 events", checks=json.dumps(warning))
+    today = datetime.now(UTC).date()
+    lake.land({DAY: 1, today: 2})
+    lake.accept_loss("4 records lost, offsets 3..6 of partition 0", "the disk was full")
+    told = _daybook("status").stdout
+
+    for title, words in NOTICES:
+        assert words in told.partition(title)[2], title
+    waiting = [line.split() for line in told.splitlines() if "window;" in line or "has no page" in line]
+    assert [line[:3] for line in waiting] == [[str(DAY), "13", "12"], [str(today), "2", "0"]]
+    assert "2026-05-04 09:30Z" in told
 
 
 def test_status_says_what_is_not_there_and_how_to_get_it(own_settings: Settings) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from daybook.answers import answers
 from daybook.errors import BadInput
+from daybook.ledger import AnswerChange, RowChange, changes_json
 from daybook.report import write_report
 from daybook.settings import Settings
 from tests.unit.small_lake import SmallLake
@@ -93,6 +94,22 @@ def test_the_two_questions_come_first_with_their_numbers(lake: SmallLake) -> Non
     ledger = "raw records of the day = events + duplicates + rejected"
     assert ledger in page.texts["th"]
     assert "scheduled__2026-05-03" in page.texts["code"]
+
+
+def test_a_restated_page_says_which_rows_of_which_answers_changed(lake: SmallLake) -> None:
+    first = write_report(lake.settings, str(DAY))[0].read_text(encoding="utf-8")
+    assert "What changed" not in first
+    risen = RowChange({"provider": "comcast", "item": HOSTILE}, {"events": 7}, {"events": 48})
+    changes = {"provider_event_popularity": AnswerChange(added=2, removed=0, changed=1, rows=[risen])}
+    lake.publish(DAY, {}, revision=2, receipt="41 more", changes=changes_json(changes))
+    [file, *_] = write_report(lake.settings, str(DAY))
+    page = Page(file)
+    assert any("differ from revision 1" in text for text in page.texts["caption"])
+    row = next(text for text in page.texts["td"] if "comcast" in text)
+    assert HOSTILE in row
+    assert "7" in row
+    assert "48" in row
+    assert "script" not in {tag for tag, _ in page.tags}
 
 
 def test_tables_can_be_read_by_a_screen_reader(lake: SmallLake) -> None:
