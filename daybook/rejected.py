@@ -61,7 +61,7 @@ class Rejected:
             return None
         event = {name: told[name] for name in FIELDS if told.get(name) is not None}
         if self.reason in NEEDS_ID or not _is_uuid(event.get("event_id")):
-            event["event_id"] = str(uuid5(_NAMESPACE, "/".join(map(str, self.coordinates))))
+            event["event_id"] = id_made_of(self.coordinates)
         if self.reason in NEEDS_TIME:
             event["occurred_at"] = moment_text(self.kafka_timestamp)
         # without it the intake would take the host of this request
@@ -87,6 +87,11 @@ class Rejected:
             "value_base64": coded,
             "event": self.repaired(),
         }
+
+
+def id_made_of(coordinates: tuple[int, int, int]) -> str:
+    """The id of the event that stands for a record without one of its own: the same at every call."""
+    return str(uuid5(_NAMESPACE, "/".join(map(str, coordinates))))
 
 
 def _is_uuid(value: Any) -> bool:

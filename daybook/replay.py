@@ -15,7 +15,7 @@ import click
 
 from daybook.errors import BadInput, DaybookError
 from daybook.lake_names import REPLAYED_RECORDS
-from daybook.rejected import Rejected, chosen_day, rejected_records
+from daybook.rejected import Rejected, chosen_day, id_made_of, rejected_records
 from daybook.settings import Settings, settings
 
 REPLAYED_SCHEMA = """
@@ -42,15 +42,20 @@ def open_records(settings: Settings, found: list[Rejected]) -> list[Rejected]:
 def repaired_by_hand(file: Path, found: list[Rejected]) -> dict[tuple[int, int, int], dict[str, Any]]:
     """The events of a file as ``daybook rejected --json`` writes it, by coordinates; those without one are left out.
 
+    An event without an id gets the one made of its coordinates: the intake would give it another each time.
+
     Raises:
         BadInput: it is no such file, or names a record that was not rejected.
     """
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
         events = {
-            (row["landing"], row["kafka_partition"], row["kafka_offset"]): row["event"] for row in rows if row["event"]
+            at: {**row["event"], "event_id": row["event"].get("event_id") or id_made_of(at)}
+            for row in rows
+            if row["event"]
+            for at in [(row["landing"], row["kafka_partition"], row["kafka_offset"])]
         }
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(f"{file} is not what `daybook rejected --json` writes ({error}); nothing was sent") from None
     if unknown := sorted(events.keys() - {one.coordinates for one in found}):
         raise BadInput(f"{file} names landing/partition/offset {unknown[0]}, which is not rejected; nothing was sent")

@@ -51,7 +51,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(7200)]
 IS_FULL = os.environ.get("DAYBOOK_FAULTS") == "full"
 DAY = datetime.now(UTC).date() - timedelta(days=40)
 STEPS = ("publish_day", "land_events", "user_behaviour", "host_providers")
-"""Those that change what readers see come first: a row with fewer faults takes those."""
+"""Those that change what readers see come first: the short version takes these two."""
 ALL_STEPS = (*("generate_events", "wait_for_offsets", "land_events"), *AREAS, *("publish_day", "write_report"))
 EVENTS = 2_000
 """Of a generated day: so many that its generation can be caught at work."""
@@ -88,8 +88,9 @@ def killed_before_every_commit(lab: DayLab, times: int) -> None:
         "host_providers": count(1),
         "publish_day": chain((1,), repeat(2)),
     }
+    steps = STEPS if IS_FULL else STEPS[:2]
     play(lab, DAY)
-    lab.run_day(DAY, {step: (kill_before_commit(lab, one) for one in islice(commits[step], times)) for step in STEPS})
+    lab.run_day(DAY, {step: (kill_before_commit(lab, one) for one in islice(commits[step], times)) for step in steps})
 
 
 def killed_at_random(lab: DayLab, times: int) -> None:

@@ -17,7 +17,7 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DateType, NestedField, StringType
 
 from daybook.lake import sqlalchemy_uri
-from daybook.lake_names import ACCEPTED_LOSSES, CATALOG, DAY_LEDGER, NAMESPACE, RAW_EVENTS
+from daybook.lake_names import ACCEPTED_LOSSES, CATALOG, DAY_LEDGER, NAMESPACE, RAW_EVENTS, REPLAYED_RECORDS
 from daybook.ledger import LandedRange, PageCounts, balance, lines_json
 from daybook.settings import Settings
 
@@ -71,9 +71,20 @@ LOSSES = pa.schema(
         ("resume_from", pa.string()),
     ]
 )
+REPLAYED = pa.schema(
+    [
+        ("replayed_at", pa.timestamp("us", tz="UTC")),
+        ("replayed_by", pa.string()),
+        ("landing", pa.int64()),
+        ("kafka_partition", pa.int32()),
+        ("kafka_offset", pa.int64()),
+        ("event_id", pa.string()),
+    ]
+)
 SCHEMAS = {
     DAY_LEDGER: LEDGER,
     ACCEPTED_LOSSES: LOSSES,
+    REPLAYED_RECORDS: REPLAYED,
     "event_popularity": POPULARITY,
     "provider_usage": PROVIDERS,
 }
