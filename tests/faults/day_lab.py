@@ -346,9 +346,9 @@ class Commits:
             time.sleep(0.002)  # between two looks at the condition above
 
     def can_be_made(self) -> bool:
-        """Whether nobody is in the middle of a commit."""
+        """Whether nobody is in the middle of a commit, or of a look, which holds SQLite's commits up just as well."""
         try:
-            self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError:
             return False
         self.connection.execute("ROLLBACK")
@@ -412,13 +412,18 @@ def full_disk(lab: DayLab) -> Iterator[None]:
 
 @contextmanager
 def read_only(lab: DayLab) -> Iterator[None]:
-    """The lake's file system can be read and not written."""
+    """The lake's file system can be read and not written, by whoever opens a file from now on.
+
+    It is mounted over itself: no file system becomes read-only while somebody, as this process, has a file open to
+    write.
+    """
     folder = str(lab.catalog.parent)
-    subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
     try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
         yield
     finally:
-        subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 @contextmanager
