@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
@@ -132,9 +132,9 @@ class DayLab:
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    @property
+    @cached_property
     def admin(self) -> AdminClient:
-        """Kafka's administration."""
+        """Kafka's administration; one that stays, since its answers come later and die with it."""
         return AdminClient({"bootstrap.servers": self.settings.bootstrap_servers, "log_level": 0})
 
     def offsets(self) -> dict[int, int] | None:
