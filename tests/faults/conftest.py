@@ -30,6 +30,15 @@ def fault_table(record_property: Callable[[str, object], None]) -> FaultTable:
     return lambda row: record_property(_FAULT, dict(row))
 
 
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Shows a row's counts beside its name as soon as it is done: the whole table takes long."""
+    row = dict(getattr(report, "user_properties", ())).get(_FAULT)
+    if row is None or report.when != "call":
+        return None
+    counts = ", ".join(f"{name} {value}" for name, value in row.items() if name != "row")
+    return report.outcome, "." if report.passed else "F", f"{report.outcome.upper()} ({counts})"
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for report, line in _reported(terminalreporter, _FIGURES):
         terminalreporter.write_line(f"{report.location[2]}: {line}")
