@@ -347,11 +347,14 @@ class Commits:
 
     def can_be_made(self) -> bool:
         """Whether nobody is in the middle of a commit, or of a look, which holds SQLite's commits up just as well."""
+        at_once = sqlite3.connect(self.lab.catalog, isolation_level=None, timeout=0)
         try:
-            self.connection.execute("BEGIN EXCLUSIVE")
+            at_once.execute("BEGIN EXCLUSIVE")
+            at_once.execute("ROLLBACK")
         except sqlite3.OperationalError:
             return False
-        self.connection.execute("ROLLBACK")
+        finally:
+            at_once.close()
         return True
 
     def before_the_next(self, process: subprocess.Popen[bytes], do: Callable[[], object]) -> bool:
