@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import psutil
 import urllib3
 from confluent_kafka.admin import AdminClient
 
@@ -38,14 +37,14 @@ from daybook.spark_job import submit_command
 from daybook.stack.environment import job_environment, venv_bin
 from tests.integration.own_broker import OwnBroker, OwnIntake, until
 
-STEP_TIMEOUT_SECONDS = 120
+STEP_TIMEOUT_SECONDS = 300
 ATTEMPTS = 3
 """How often a step is tried after its faults, before the test fails."""
 MOST_FAULTS = 30
 """Of one step of one day."""
 
-Fault = Callable[[subprocess.Popen[bytes]], None]
-"""What is done to a driver while it runs."""
+Fault = Callable[[subprocess.Popen[bytes]], bool | None]
+"""What is done to a driver while it runs; whether it has been frozen by it."""
 Faults = Iterable[Fault]
 """What is done to a step's first try, to its second, and so on, until one comes through; may have no end."""
 
@@ -162,11 +161,9 @@ class DayLab:
             for fault in chain(islice(faults, MOST_FAULTS), repeat(None, ATTEMPTS)):
                 began = time.monotonic()
                 process, summary = drivers.enter_context(self.driver(job, arguments))
-                if fault is not None:
-                    fault(process)
-                    if process.poll() is None and psutil.Process(process.pid).status() == psutil.STATUS_STOPPED:
-                        frozen.append(process)
-                        continue
+                if fault is not None and fault(process):
+                    frozen.append(process)
+                    continue
                 process.wait(STEP_TIMEOUT_SECONDS)
                 told = _read(summary)
                 if process.returncode == 0 and told is not None:
@@ -307,16 +304,17 @@ def kill_at(lab: DayLab, step: str, share: float) -> Fault:
 def freeze_after_commit(lab: DayLab, number: int) -> Fault:
     """Stop the driver in its tracks once it has made so many commits; it wakes up when its step is done."""
 
-    def fault(process: subprocess.Popen[bytes]) -> None:
+    def fault(process: subprocess.Popen[bytes]) -> bool:
         commits = Commits(lab)
         commits.pass_by(process, number)
         while process.poll() is None:
             os.killpg(process.pid, signal.SIGSTOP)
             if commits.can_be_made():
                 lab.injected += 1
-                return
+                return True
             os.killpg(process.pid, signal.SIGCONT)  # it holds the catalog: a moment later, then
             time.sleep(0.01)  # between two looks at the condition above
+        return False
 
     return fault
 
