@@ -23,7 +23,7 @@ from daybook.settings import REPOSITORY, Settings
 from daybook.stack import kafka
 
 SMALL_DAYS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""Java options of the drivers in tests, as their setting proposes for days of this size: half the processor time."""
+"""Java options of the tests' drivers, as their setting proposes for such days: a third less processor time."""
 
 
 def free_ports(count: int) -> list[int]:
