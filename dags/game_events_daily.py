@@ -30,6 +30,7 @@ from daybook.settings import settings
 from daybook_airflow.macros import MACROS, daybook_day
 from daybook_airflow.offsets_sensor import KafkaOffsetsSensor
 from daybook_airflow.spark_operator import DaybookSparkOperator
+from daybook_airflow.task_defaults import TASK_DEFAULTS
 
 DAY = "{{ daybook_day(dag_run, params) }}"
 JOB_ARGS = ["--day", DAY, "--run-id", "{{ run_id }}"]
@@ -43,7 +44,7 @@ SPARK_ARGS: dict[str, Any] = {"day": DAY, "pool": "spark", "execution_timeout": 
     start_date=datetime(2019, 11, 1, tzinfo=UTC),
     catchup=False,  # days gone by are asked for by `airflow backfill create`, never started by unpausing
     max_active_runs=4,  # a run that waits for its day to close must not hold up the others; any order of runs is safe
-    default_args={"owner": "data-engineering", "retries": 1, "retry_delay": timedelta(seconds=30)},
+    default_args=TASK_DEFAULTS,
     params={
         "day": Param(
             None, type=["null", "string"], format="date", description="the day to build, UTC; empty = yesterday"

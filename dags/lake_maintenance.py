@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import CronDataIntervalTimetable, chain, dag
 
 from daybook_airflow.spark_operator import DaybookSparkOperator
+from daybook_airflow.task_defaults import TASK_DEFAULTS
 
 DAY = "{{ dag_run.run_after | ds }}"
 STEPS = {
@@ -35,7 +36,7 @@ STEPS = {
     start_date=datetime(2019, 11, 3, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={"owner": "data-engineering", "retries": 1, "retry_delay": timedelta(seconds=30)},
+    default_args=TASK_DEFAULTS,
     tags=["daybook"],
     doc_md=__doc__,
 )

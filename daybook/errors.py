@@ -13,6 +13,10 @@ class DaybookError(Exception):
     exit_status = 1
 
 
+class NeedsDecision(DaybookError):
+    """Another try would end the same: somebody has to look, and decide. Airflow does not try the task again."""
+
+
 class BadInput(DaybookError):
     """What was asked for cannot be: a wrong day, an unknown answer, a stack that is not up. Nothing was changed."""
 

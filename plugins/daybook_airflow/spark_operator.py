@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from daybook.settings import settings
 from daybook.spark_conf import JOBS_DIR, jars, submit_conf
@@ -19,10 +19,10 @@ from daybook.spark_conf import JOBS_DIR, jars, submit_conf
 class DaybookSparkOperator(SparkSubmitOperator):
     """Runs one of ``spark/jobs`` for a day and returns the summary that the job leaves.
 
-    The job is called with ``--summary FILE``: it writes a JSON object there, ``{"error": "..."}`` if it fails with
-    something to say; that text then is the task's error and its last log line. Jars and configuration come from
-    :mod:`daybook.spark_conf` when the step starts, the master from the connection ``spark_default``. A summary
-    ``{"skip": "..."}`` means that there is nothing to do for this step and those after it.
+    The job is called with ``--summary FILE``: it writes a JSON object there, if it fails with something to say
+    ``{"error": "...", "try_again": ...}``; that text then is the task's error and its last log line. Jars and
+    configuration come from :mod:`daybook.spark_conf` when the step starts, the master from the connection
+    ``spark_default``. A summary ``{"skip": "..."}`` means that there is nothing to do for this step and those after it.
 
     :param job: file name in ``spark/jobs``, without ``.py``
     :param day: the run's day, for the application's name and for messages (templated)
@@ -43,6 +43,7 @@ class DaybookSparkOperator(SparkSubmitOperator):
 
         Raises:
             AirflowException: the job failed; the text is the job's own if it left one.
+            AirflowFailException: it failed, and would fail the same way again: the task is not tried again.
             AirflowSkipException: the job found nothing to do; the text says why.
         """
         self.conf = {**submit_conf(settings()), **(self.conf or {})}
@@ -53,12 +54,13 @@ class DaybookSparkOperator(SparkSubmitOperator):
             try:
                 super().execute(context)
             except AirflowException:
-                error = (_read(summary_file) or {}).get("error")
-                if error is None:
+                told = _read(summary_file) or {}
+                if "error" not in told:
                     raise
-                self.log.error("%s", error)
+                self.log.error("%s", told["error"])
                 # the provider's text is the command line and Spark's tail, both in the log above already
-                raise AirflowException(error) from None
+                kind = AirflowException if told["try_again"] else AirflowFailException
+                raise kind(told["error"]) from None
             summary = _read(summary_file)
         if summary is None:
             raise AirflowException(

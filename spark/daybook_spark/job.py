@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from daybook.days import parse_day
 from daybook.driver_files import remove_leftovers
-from daybook.errors import DaybookError
+from daybook.errors import DaybookError, NeedsDecision
 from daybook.settings import Settings, settings
 from daybook_spark.session import spark_session
 
@@ -35,7 +35,8 @@ def arguments(description: str, *, of_a_day: bool = True) -> argparse.ArgumentPa
 def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
     """Run a job: session, work, summary file.
 
-    On a :class:`DaybookError` the file holds ``{"error": ...}``, the text is the last line, and the job exits with 1.
+    On a :class:`DaybookError` the file holds ``{"error": ..., "try_again": ...}``, the text is the last line, and the
+    job exits with 1.
 
     Args:
         name: the job's name, which is the task's.
@@ -53,7 +54,8 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
     try:
         summary = work(spark, chosen, args)
     except DaybookError as error:
-        args.summary.write_text(json.dumps({"error": str(error)}), encoding="utf-8")
+        failure = {"error": str(error), "try_again": not isinstance(error, NeedsDecision)}
+        args.summary.write_text(json.dumps(failure), encoding="utf-8")
         click.echo(f"{title}: {error}", err=True)
         sys.exit(1)
     finally:

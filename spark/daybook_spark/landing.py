@@ -20,7 +20,7 @@ from pyiceberg.table.snapshots import Snapshot
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from daybook.errors import DaybookError
+from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka_offsets import TopicState, count_committed, offsets_text, parse_offsets, topic_state
 from daybook.lake_names import RAW_EVENTS
 from daybook.ledger import LandedRange
@@ -187,13 +187,13 @@ def _count(spark: SparkSession, settings: Settings, staged: Snapshot, day: date)
 
 def _refuse_lost(start: Position, topic: TopicState, until: dict[int, int], day: date) -> None:
     if loss := what_is_lost(start, topic):
-        raise DaybookError(
+        raise NeedsDecision(
             f"{day}: Kafka no longer has what was to be landed: {loss.text}. Nothing was moved or published. If the "
             'records cannot be brought back, `daybook accept-loss --note "why"` records that and the next run goes on'
         )
     short = [at for at, end in sorted(until.items()) if topic.end.get(at, 0) < end]
     if short:
-        raise DaybookError(
+        raise NeedsDecision(
             f"{day}: partition {short[0]} ends at {topic.end.get(short[0], 0)}, before the frozen end "
             f"{until[short[0]]}: the log was truncated after wait_for_offsets. Nothing was moved or published. Clear "
             "wait_for_offsets to freeze the range anew"

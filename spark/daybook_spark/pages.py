@@ -23,7 +23,7 @@ from daybook.answers import answers_version
 from daybook.checks import FAILURES_SCHEMA
 from daybook.days import day_bounds
 from daybook.erasure import ERASURES_SCHEMA, erased_since, erasures
-from daybook.errors import DaybookError
+from daybook.errors import NeedsDecision
 from daybook.kafka_offsets import Offsets
 from daybook.lake import ledger
 from daybook.lake_names import (
@@ -161,7 +161,7 @@ def dates_due(spark: SparkSession, settings: Settings, day: date, *, force: bool
             return one == day and (one in raw or _record_began(spark) < day_bounds(one)[1])
         if page["landed"] > raw.get(one, 0):
             if one == day and force:
-                raise DaybookError(raw_is_gone(page, raw.get(one, 0)))
+                raise NeedsDecision(raw_is_gone(page, raw.get(one, 0)))
             return False
         if one in near:
             return one == day and force  # to be told why it cannot be
@@ -236,9 +236,9 @@ def _refuse_removed(
                 row["count"] for row in landings if row["event_date"] == day and row["landing"] <= page["landing"]
             )
             if _lacks(page, left, done):
-                raise DaybookError(raw_is_gone(page, left))
+                raise NeedsDecision(raw_is_gone(page, left))
         if counts.get(day) and near.get(day, day) != day:
-            raise DaybookError(neighbour_is_gone(day, near[day]))
+            raise NeedsDecision(neighbour_is_gone(day, near[day]))
 
 
 def nothing_due(settings: Settings, day: date) -> str:
@@ -285,7 +285,7 @@ def stage_pages(
         landed: what the run landed, passed through to the ledger.
 
     Raises:
-        DaybookError: raw records that a day's page, or its ids, rest on were removed by retention.
+        NeedsDecision: raw records that a day's page, or its ids, rest on were removed by retention.
     """
     wap_id = f"{run_id}:{uuid4().hex[:12]}"
     revisions = {row["event_date"]: int(row["revision"]) for row in latest_revisions(settings)}

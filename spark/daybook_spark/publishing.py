@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from daybook.answers import answers, answers_version
 from daybook.checks import Finding, failed_text, findings_json
-from daybook.errors import DaybookError
+from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka_offsets import offsets_text
 from daybook.lake_names import AREAS, DAY_LEDGER, ERASURES, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.ledger import (
@@ -82,7 +82,8 @@ def publish_pages(
         manifest: the generator's manifest of that day, if it played it.
 
     Raises:
-        DaybookError: a page does not balance, or other runs kept publishing the same days. Readers see what they saw.
+        NeedsDecision: a page does not balance, or a check that stops it does not hold.
+        DaybookError: other runs kept publishing the same days. In both cases readers see what they saw.
     """
     done: list[dict[str, Any]] = []
     unchanged = [] if day in stage.dates else [day.isoformat()]
@@ -182,7 +183,7 @@ def prove(
         keep_failing_rows: add the rows that checks find wrong to ``check_failures``, whether or not they stop the page.
 
     Raises:
-        DaybookError: a page does not balance, or a check that stops it does not hold.
+        NeedsDecision: a page does not balance, or a check that stops it does not hold.
     """
     counts = {one.day: one for one in count_pages(spark, stage, staged_answers, pages, day, manifest)}
     lines = {one: balance(page, stage.landed) for one, page in counts.items()}
@@ -191,12 +192,12 @@ def prove(
         f"{stage.wap_id}"
     )
     if wrong := [text for one in pages if (text := unbalanced_text(one, lines[one]))]:
-        raise DaybookError(f"{'; '.join(wrong)}. {kept}")
+        raise NeedsDecision(f"{'; '.join(wrong)}. {kept}")
     days = [one for one in pages if one is not None]
     findings = check_pages(spark, stage, staged_answers, days, keep_rows=keep_failing_rows)
     if failed := failed_text(findings):
         where = f"; `daybook checks --day {days[0]}` shows the rows" if keep_failing_rows else ""
-        raise DaybookError(f"{failed}. {kept}{where}")
+        raise NeedsDecision(f"{failed}. {kept}{where}")
     newest = {row["event_date"]: row for row in latest_revisions(settings)}
     changed = changes(spark, settings, staged_answers, {one: newest[one] for one in days if one in newest})
     return [

@@ -62,11 +62,14 @@ class Stack:
         tasks = api.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
         return {task["task_id"]: task["state"] for task in tasks}
 
+    def tries(self, run_id: str, task_id: str) -> int:
+        """How often a task was tried."""
+        return int(self.api().call("GET", _task_path(run_id, task_id))["try_number"])
+
     def task_log(self, run_id: str, task_id: str) -> str:
         """The text of a task's log of its last try."""
-        path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}"
-        tries = self.api().call("GET", path)["try_number"]
-        content = self.api().call("GET", f"{path}/logs/{tries}")["content"]
+        path = f"{_task_path(run_id, task_id)}/logs/{self.tries(run_id, task_id)}"
+        content = self.api().call("GET", path)["content"]
         return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in content)
 
     def manifest(self, day: date) -> dict[str, Any]:
@@ -78,3 +81,7 @@ class Stack:
         """What ``daybook status --json`` says of a day."""
         pages: list[dict[str, Any]] = self.json("status")
         return next(page for page in pages if page["day"] == day.isoformat())
+
+
+def _task_path(run_id: str, task_id: str) -> str:
+    return f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}"

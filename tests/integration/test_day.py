@@ -219,6 +219,7 @@ def test_a_day_that_does_not_balance_fails_saying_so_and_is_not_published(stack:
 
     assert (states["publish_day"], states["write_report"]) == ("failed", "upstream_failed")
     assert "acknowledged ids found in raw_events: 199 against 200 (-1)" in stack.task_log(run_id, "publish_day")
+    assert stack.tries(run_id, "publish_day") == 1, "a second try would find the same"
     assert day.isoformat() not in {page["day"] for page in stack.json("status")}
     refused = stack.daybook("answer", "event_popularity", "--day", day.isoformat(), "--json", check=False)
     assert refused.returncode == 2

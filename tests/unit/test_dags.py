@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException, ParamValidationError
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, ParamValidationError
 
 from daybook.lake_names import AREAS
 from daybook.settings import Settings, settings
@@ -83,7 +83,7 @@ def test_every_task_can_be_run_and_read_by_another(bag: DagBag) -> None:
             where = f"{dag.dag_id}.{task.task_id}"
             assert task.doc_md, f"{where}: write doc_md, or a docstring for a @task"
             assert task.owner == "data-engineering", f"{where}: name its owner"
-            assert (task.retries or 0) >= 1, f"{where}: give it a retry; every task may run twice"
+            assert task.retries == 3, f"{where}: leave it the retries of TASK_DEFAULTS; every task may run again"
             assert task.execution_timeout, f"{where}: give it an execution_timeout"
 
 
@@ -252,16 +252,19 @@ def test_what_a_step_hands_on_arrives_unchanged(dag: DAG, submitted: Path) -> No
     assert "--manifest=" in publish, "nobody generated this day"
 
 
+@pytest.mark.parametrize("try_again", [True, False])
 def test_a_job_that_says_why_it_failed_is_quoted_and_nothing_else(
-    dag: DAG, submitted: Path, monkeypatch: pytest.MonkeyPatch
+    dag: DAG, submitted: Path, monkeypatch: pytest.MonkeyPatch, try_again: bool
 ) -> None:
-    monkeypatch.setenv("SUMMARY", '{"error": "2026-05-03 does not balance: events 12 against 10 (+2)"}')
+    told = {"error": "2026-05-03 does not balance: events 12 against 10 (+2)", "try_again": try_again}
+    monkeypatch.setenv("SUMMARY", json.dumps(told))
     monkeypatch.setenv("EXIT_STATUS", "1")
     run = Run(dag, XCOMS)
     with pytest.raises(AirflowException) as caught:
         run.task("publish_day").execute(run.context)
     assert str(caught.value) == "2026-05-03 does not balance: events 12 against 10 (+2)"
     assert caught.value.__suppress_context__
+    assert isinstance(caught.value, AirflowFailException) is not try_again, "what would fail again is not tried again"
 
 
 @pytest.mark.parametrize("summary", [None, "", '{"half'])
