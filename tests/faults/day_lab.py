@@ -27,8 +27,8 @@ import urllib3
 from confluent_kafka.admin import AdminClient
 
 from daybook.kafka_offsets import BrokerAway, TopicMissing, offsets_text, topic_offsets
-from daybook.lake import latest_pages, load
-from daybook.lake_names import AREAS, EVENTS, RAW_EVENTS, REJECTED_EVENTS
+from daybook.lake import catalog, latest_pages, load
+from daybook.lake_names import AREAS, EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
 from daybook.position import position
 from daybook.reading import waiting_days
 from daybook.settings import Settings
@@ -91,6 +91,11 @@ class DayLab:
     def warehouse(self) -> Path:
         """The lake's files."""
         return Path(self.settings.warehouse.removeprefix("file://"))
+
+    def commits(self) -> int:
+        """How many commits the lake has seen, up to a hundred of each table: so many does Iceberg remember."""
+        tables = (load(self.settings, name) for _, name in catalog(self.settings).list_tables(NAMESPACE))
+        return sum(len(table.metadata.metadata_log) for table in tables if table)
 
     def send(self, *moments: str) -> None:
         """Send an event for each moment, as a game does, until every one is acknowledged."""

@@ -19,7 +19,7 @@ from daybook.erasure import erasures
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import ledger, load, read_answer
-from daybook.lake_names import EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
+from daybook.lake_names import CATALOG, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.position import END, LANDING, START, position
 from daybook.settings import Settings
 from daybook_spark.erasing import forget
@@ -122,6 +122,38 @@ def test_nothing_younger_than_the_retention_goes_and_a_staged_run_still_publishe
     remove_orphan_files(spark, lake, datetime.now(UTC))
     assert [one["day"] for one in waiting.publish().published] == ["2026-05-03"]
     assert spark.table(spark_name(EVENTS)).count() == 8
+
+
+def test_files_merged_under_a_staged_landing_and_a_staged_page_lose_and_double_nothing(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
+    two_days(topic, run)
+    topic.event(event_id=an_id(50))
+    waiting = run("waiting")
+    waiting.land(topic)
+    waiting.build()
+    assert waiting.stage.events_snapshot_id is not None
+    publish(spark, lake, EVENTS, waiting.stage.events_snapshot_id)  # the page is published by half
+    topic.event(event_id=an_id(51))
+    at = position(lake, load(lake, RAW_EVENTS))
+    ends = {LANDING: str(at.landing + 1), START: offsets_text(at.offsets), END: offsets_text({0: len(topic.rows)})}
+    rows = topic.raw(len(topic.rows) - 1, at.landing + 1)
+    landing = stage_append(spark, lake, rows, RAW_EVENTS, f"landing:{at.landing + 1}", ends)
+
+    for name in (RAW_EVENTS, EVENTS, REJECTED_EVENTS, *answers()):  # all files of all days, not only where many lie
+        spark.sql(
+            f"CALL {CATALOG}.system.rewrite_data_files("
+            f"table => '{spark_name(name)}', options => map('rewrite-all', 'true'))"
+        ).collect()
+
+    publish(spark, lake, RAW_EVENTS, landing.snapshot_id)
+    assert position(lake, load(lake, RAW_EVENTS)).offsets == {0: len(topic.rows)}
+    assert [(one["day"], one["revision"]) for one in waiting.publish().published] == [("2026-05-03", 3)]
+    run("next").build().publish()
+    assert sorted(row.event_id for row in spark.table(spark_name(EVENTS)).collect()) == sorted(
+        an_id(number) for number in (1, 2, *range(10, 15), 50, 51)
+    )
+    assert spark.table(spark_name(RAW_EVENTS)).count() == len(topic.rows)
 
 
 def test_a_run_that_slept_longer_than_the_retention_publishes_nothing_twice(
