@@ -77,8 +77,8 @@ def load(settings: Settings, table: str) -> Table | None:
         if "iceberg_tables" in str(error.orig):
             return None
         raise BadInput(
-            f"the lake's catalog does not answer ({str(error.orig).strip().splitlines()[0]}); nothing was changed."
-            " See that DAYBOOK_LAKE_CATALOG_URI is right and its database is up, then repeat"
+            f"the lake's catalog does not answer ({str(error.orig).strip().splitlines()[0]}); what readers see"
+            " is unchanged. See that DAYBOOK_LAKE_CATALOG_URI is right and its database is up, then repeat"
         ) from None
 
 

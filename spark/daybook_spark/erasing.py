@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from daybook.answers import answers
 from daybook.erasure import ERASURES_SCHEMA, erasures, user_digest
 from daybook.errors import DaybookError
+from daybook.lake import load
 from daybook.lake_names import (
     CATALOG,
     CHECK_FAILURES,
@@ -30,7 +31,6 @@ from daybook_spark.landing import keep_position
 from daybook_spark.pages import latest_revisions, near_removed
 from daybook_spark.publishing import publish_pages
 from daybook_spark.rebuilding import build
-from daybook_spark.staging import load
 
 OF_USER = "(get_json_object(CAST(value AS STRING), '$.user_id') <=> :user_id OR CAST(key AS STRING) <=> :user_id)"
 """Whether a raw or rejected record is the player's ``:user_id``: it says so, or its key does."""

@@ -22,6 +22,7 @@ from pyspark.sql import functions as F
 
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka_offsets import TopicState, count_committed, offsets_text, parse_offsets, topic_state
+from daybook.lake import load
 from daybook.lake_names import RAW_EVENTS
 from daybook.ledger import LandedRange
 from daybook.losses import retention_warning, what_is_lost
@@ -29,7 +30,7 @@ from daybook.position import END, LANDING, START, TOPIC_ID, Position, position
 from daybook.settings import Settings
 from daybook.snapshots import property_of, published
 from daybook_spark.events import raw_records
-from daybook_spark.staging import PublishRefused, at_snapshot, load, publish, stage_append, staged_under
+from daybook_spark.staging import PublishRefused, at_snapshot, publish, stage_append, staged_under
 
 
 def land(spark: SparkSession, settings: Settings, until: dict[int, int], day: date, run_id: str) -> list[LandedRange]:

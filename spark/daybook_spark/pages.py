@@ -25,7 +25,7 @@ from daybook.days import day_bounds
 from daybook.erasure import ERASURES_SCHEMA, erased_since, erasures
 from daybook.errors import NeedsDecision
 from daybook.kafka_offsets import Offsets
-from daybook.lake import ledger
+from daybook.lake import latest_pages, ledger, load
 from daybook.lake_names import (
     ACCEPTED_LOSSES,
     CHECK_FAILURES,
@@ -58,7 +58,6 @@ from daybook_spark.staging import (
     at_snapshot,
     create_namespace,
     create_table,
-    load,
     on_dates,
     stage_dates,
 )
@@ -260,11 +259,8 @@ def _record_began(spark: SparkSession) -> datetime:
 
 def latest_revisions(settings: Settings) -> list[dict[str, Any]]:
     """The newest ledger row of each day."""
-    newest: dict[date, dict[str, Any]] = {}
-    for row in ledger(settings).to_dict("records"):
-        if row["event_date"] not in newest or row["revision"] > newest[row["event_date"]]["revision"]:
-            newest[row["event_date"]] = row
-    return list(newest.values())
+    rows: list[dict[str, Any]] = latest_pages(settings).to_dict("records")
+    return rows
 
 
 def _first_landings(settings: Settings) -> dict[date, int]:

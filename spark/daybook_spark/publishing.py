@@ -22,6 +22,7 @@ from daybook.answers import answers, answers_version
 from daybook.checks import Finding, failed_text, findings_json
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka_offsets import offsets_text
+from daybook.lake import load
 from daybook.lake_names import AREAS, DAY_LEDGER, ERASURES, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.ledger import (
     LEDGER_SCHEMA,
@@ -48,7 +49,6 @@ from daybook_spark.staging import (
     PublishRefused,
     at_snapshot,
     is_published,
-    load,
     on_dates,
     publish,
     stage_append,

@@ -14,14 +14,13 @@ from contextlib import contextmanager
 from datetime import date
 
 from py4j.protocol import Py4JJavaError
-from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from daybook.lake import catalog
+from daybook.lake import load
 from daybook.lake_names import CATALOG, NAMESPACE, spark_name
 from daybook.settings import Settings
 from daybook.snapshots import partition_counts, property_of, published
@@ -55,14 +54,6 @@ def create_table(spark: SparkSession, table: str, columns: str, *, by_day: bool 
 def create_namespace(spark: SparkSession) -> None:
     """Make the lake's namespace if it is not there."""
     spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {CATALOG}.{NAMESPACE}")
-
-
-def load(settings: Settings, table: str) -> Table | None:
-    """The table's newest metadata; none if there is no such table."""
-    try:
-        return catalog(settings).load_table((NAMESPACE, table))
-    except NoSuchTableError:
-        return None
 
 
 def staged_under(table: Table | None, wap_id: str) -> list[Snapshot]:

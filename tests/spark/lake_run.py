@@ -9,13 +9,14 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from daybook.kafka_offsets import offsets_text
+from daybook.lake import load
 from daybook.lake_names import AREAS, RAW_EVENTS
 from daybook.position import END, LANDING, START, position
 from daybook.settings import Settings
 from daybook_spark.answering import Staged, stage_answers
 from daybook_spark.pages import Stage, dates_due, stage_pages
 from daybook_spark.publishing import Published, publish_pages
-from daybook_spark.staging import load, publish, stage_append
+from daybook_spark.staging import publish, stage_append
 from tests.spark.topic_records import Topic
 
 DAY = date(2026, 5, 3)

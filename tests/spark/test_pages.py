@@ -15,7 +15,7 @@ from daybook.answers import answers
 from daybook.erasure import user_digest
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import offsets_text
-from daybook.lake import ledger
+from daybook.lake import ledger, load
 from daybook.lake_names import CHECK_FAILURES, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.position import END, LANDING, START, position
 from daybook.providers import Provider, resolve
@@ -23,7 +23,7 @@ from daybook.settings import Settings
 from daybook_spark.erasing import forget
 from daybook_spark.pages import Stage, nothing_due
 from daybook_spark.rebuilding import rebuild
-from daybook_spark.staging import PublishRefused, load, publish, stage_append, stage_dates
+from daybook_spark.staging import PublishRefused, publish, stage_append, stage_dates
 from tests.spark.lake_run import DAY, NEXT_DAY, Run, an_id
 from tests.spark.topic_records import Topic, manifest
 
