@@ -1,6 +1,7 @@
 """The jars of the broker and of Spark: fetched once at set-up, checked against ``jars/sha256.txt`` every time.
 
-``python -m daybook.jars`` is the last step of ``make setup``. Nothing resolves a jar at run time.
+``python -m daybook.jars`` is the last step of ``make setup``; it makes the archive of their classes too. Nothing
+resolves a jar at run time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from daybook import class_archive
 from daybook.errors import DaybookError
 from daybook.java import is_from_wheel, java
 from daybook.settings import REPOSITORY
@@ -149,6 +151,7 @@ def main(arguments: Sequence[str]) -> int:
             SHA256_FILE.write_text("".join(lines), encoding="utf-8")
             shutil.rmtree(work)
         install(LIB_DIR)
+        class_archive.install()
     except DaybookError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_status

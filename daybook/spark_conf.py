@@ -5,6 +5,7 @@ Each setting says what it cured.
 
 from __future__ import annotations
 
+from daybook import class_archive
 from daybook.driver_files import driver_dir
 from daybook.errors import DaybookError
 from daybook.lake_names import CATALOG
@@ -36,6 +37,7 @@ def submit_conf(settings: Settings) -> dict[str, str]:
         # one Spark line per log line of the task: only warnings and our own words are worth it
         f"-Dlog4j2.configurationFile={LOG4J2_FILE.as_uri()}",
         f'"-Djava.io.tmpdir={driver_dir(settings)}"',
+        *class_archive.java_options(),
     ]
     return {
         "spark.driver.memory": settings.spark_driver_memory,

@@ -1,0 +1,39 @@
+"""The archive that set-up made is one that Spark's Java takes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from daybook import class_archive
+from daybook.java import is_from_wheel
+from daybook.settings import Settings
+from daybook.spark_job import submit_command
+from daybook.stack.environment import job_environment, venv_bin
+from tests.integration.own_broker import SMALL_DAYS
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("options", ["", SMALL_DAYS])
+def test_a_driver_reads_its_classes_from_the_archive(tmp_path: Path, options: str) -> None:
+    if is_from_wheel() and not class_archive.archive_file().exists():
+        pytest.skip("the wheel's Java makes no archive")
+    log = tmp_path / "classes.log"
+    settings = Settings(home=tmp_path, spark_driver_java_options=f"{options} -Xlog:class+load:file={log}")
+    command = submit_command(settings, "land_events", [])
+    conf = command[: command.index("--jars")] + [part for part in command if part.startswith("spark.driver.extraJava")]
+    assert conf[0] == str(venv_bin() / "spark-submit")
+    subprocess.run(
+        [conf[0], "--conf", conf[-1], "--version"],
+        env={**os.environ, **job_environment(settings)},
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    loaded = log.read_text(encoding="utf-8").splitlines()
+    shared = [line for line in loaded if "shared objects file (top)" in line]
+    assert sum("org.apache.spark." in line for line in shared) > 50, loaded[-1]

@@ -1,0 +1,48 @@
+"""The archive of a driver's classes: used where there is one, and no one's that was made of something else."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from daybook import class_archive
+from daybook.settings import REPOSITORY, Settings
+from daybook.spark_conf import submit_conf
+
+
+def test_a_driver_is_told_of_the_archive_if_there_is_one(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert "SharedArchiveFile" not in submit_conf(own_settings)["spark.driver.extraJavaOptions"]
+    class_archive.archive_file().touch()
+    told = f'"-XX:SharedArchiveFile={class_archive.archive_file()}"'
+    assert told in submit_conf(own_settings)["spark.driver.extraJavaOptions"]
+
+
+def test_other_jars_have_another_archive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = class_archive.archive_file()
+    (tmp_path / "jars").mkdir()
+    sums = shutil.copy(REPOSITORY / "jars" / "sha256.txt", tmp_path / "jars")
+    monkeypatch.setattr(class_archive, "REPOSITORY", tmp_path)
+    assert class_archive.archive_file() == before
+    Path(sums).write_text("another jar", encoding="utf-8")
+    assert class_archive.archive_file() != before
+
+
+def test_a_rehearsal_that_fails_is_a_line_and_leaves_nothing(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    former = tmp_path / class_archive.NAME.format("former")
+    former.touch()
+    submit = tmp_path / "bin" / "spark-submit"
+    submit.parent.mkdir()
+    submit.write_text("#!/bin/sh\necho a class is missing\nexit 1\n", encoding="utf-8")
+    submit.chmod(0o755)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    class_archive.install()
+    assert capsys.readouterr().out.endswith("none made, drivers start slower: a class is missing\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["bin"]
