@@ -32,7 +32,7 @@ lint: setup ## style, types and SQL
 bench: setup ## what an acknowledgement costs the intake, beside the same without one and the shape of 2019
 	@$(BIN)/python -m benchmarks.intake
 
-test-faults: setup ## every fault of a year, each as often as its table says (two hours); prints the table
+test-faults: setup ## every fault of a year, each as often as its table says (80 minutes); prints the table
 	@DAYBOOK_FAULTS=full $(BIN)/pytest -v -n 2 --dist loadscope tests/faults
 
 format: setup ## write Python and SQL in the house style
