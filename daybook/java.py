@@ -15,7 +15,7 @@ SUPPORTED = (17, 21)
 """Java versions that both Kafka 4.3 and Spark 4.1 are tested with."""
 
 
-def _version(java: Path) -> int | None:
+def version(java: Path) -> int | None:
     """Major version of a ``java`` program, or none if it does not run."""
     try:
         answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False)
@@ -36,7 +36,7 @@ def java_home() -> Path:
         # /usr/bin/java is a chain of links into the real home
         candidates.append(Path(on_path).resolve())
     for candidate in candidates:
-        if candidate.is_file() and _version(candidate) in SUPPORTED:
+        if candidate.is_file() and version(candidate) in SUPPORTED:
             return candidate.parent.parent
     return _home_of_the_wheel()
 

@@ -78,6 +78,15 @@ def two_days(topic: Topic, run: MakeRun) -> None:
     run("run1", NEXT_DAY).build().publish()
 
 
+def a_run_beside_two_days(topic: Topic, run: MakeRun) -> Run:
+    """A third revision of the first of two days, staged and not published."""
+    two_days(topic, run)
+    topic.event(event_id=an_id(50))
+    waiting = run("waiting")
+    waiting.land(topic)
+    return waiting.build()
+
+
 def aged(lake: Settings, days: float) -> None:
     """Make every file of the lake older; Iceberg goes by the clock when it looks for orphans."""
     then = time.time() - days * 86_400
@@ -112,11 +121,7 @@ def test_each_step_is_safe_to_repeat_and_readers_notice_nothing(
 def test_nothing_younger_than_the_retention_goes_and_a_staged_run_still_publishes(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
-    two_days(topic, run)
-    topic.event(event_id=an_id(50))
-    waiting = run("waiting")
-    waiting.land(topic)
-    waiting.build()
+    waiting = a_run_beside_two_days(topic, run)
     assert expire_snapshots(spark, lake, later(6.9)) == {}
     compact_files(spark, lake, later(6.9))
     remove_orphan_files(spark, lake, datetime.now(UTC))
@@ -127,11 +132,7 @@ def test_nothing_younger_than_the_retention_goes_and_a_staged_run_still_publishe
 def test_files_merged_under_a_staged_landing_and_a_staged_page_lose_and_double_nothing(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
-    two_days(topic, run)
-    topic.event(event_id=an_id(50))
-    waiting = run("waiting")
-    waiting.land(topic)
-    waiting.build()
+    waiting = a_run_beside_two_days(topic, run)
     assert waiting.stage.events_snapshot_id is not None
     publish(spark, lake, EVENTS, waiting.stage.events_snapshot_id)  # the page is published by half
     topic.event(event_id=an_id(51))

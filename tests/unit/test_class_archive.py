@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from daybook import class_archive
-from daybook.settings import REPOSITORY, Settings
+from daybook.java import SUPPORTED
+from daybook.settings import REPOSITORY, Settings, settings
 from daybook.spark_conf import submit_conf
 
 
@@ -40,9 +41,14 @@ def test_a_rehearsal_that_fails_is_a_line_and_leaves_nothing(
     former.touch()
     submit = tmp_path / "bin" / "spark-submit"
     submit.parent.mkdir()
-    submit.write_text("#!/bin/sh\necho a class is missing\nexit 1\n", encoding="utf-8")
+    submit.write_text('#!/bin/sh\necho "$DAYBOOK_LAKE_CATALOG_URI"\nexit 1\n', encoding="utf-8")
     submit.chmod(0o755)
+    monkeypatch.setenv("DAYBOOK_LAKE_CATALOG_URI", "jdbc:sqlite:somebody's lake")
+    settings.cache_clear()
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(class_archive, "TAKEN_BY", SUPPORTED)
     class_archive.install()
-    assert capsys.readouterr().out.endswith("none made, drivers start slower: a class is missing\n")
-    assert [path.name for path in tmp_path.iterdir()] == ["bin"]
+    said = capsys.readouterr().out
+    assert f"none made, drivers start slower: jdbc:sqlite:{tmp_path}/rehearsal-" in said, "and in nobody's lake"
+    base = class_archive.archive_file().with_suffix(".base.jsa")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", base.name]

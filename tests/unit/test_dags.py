@@ -222,7 +222,7 @@ def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_command_line_of_a_spark_task(
     own_settings: Settings, submitted: Path, monkeypatch: pytest.MonkeyPatch, task_id: str
 ) -> None:
-    monkeypatch.setattr(class_archive, "java_options", list)  # not every Java makes an archive
+    monkeypatch.setattr(class_archive, "java_options", list)  # its name differs from Java to Java
     own_settings.manifests_dir.mkdir(parents=True)
     (own_settings.manifests_dir / "2026-05-03.json").touch()
     run = Run(load().dags["lake_maintenance" if task_id in UPKEEP else "game_events_daily"], XCOMS)
