@@ -24,19 +24,28 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, Param, TriggerRule, dag, task
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from daybook.errors import BadInput
 from daybook.settings import settings
+from daybook_airflow.assets import table_assets
+from daybook_airflow.deadline import published_by
 from daybook_airflow.macros import MACROS, daybook_day
 from daybook_airflow.offsets_sensor import KafkaOffsetsSensor
 from daybook_airflow.spark_operator import DaybookSparkOperator
-from daybook_airflow.task_defaults import TASK_DEFAULTS
+from daybook_airflow.task_defaults import TASK_DEFAULTS, told
 
 DAY = "{{ daybook_day(dag_run, params) }}"
 JOB_ARGS = ["--day", DAY, "--run-id", "{{ run_id }}"]
 STAGE_ARGS = ["--stage", '{{ ti.xcom_pull(task_ids="land_events") | tojson }}']
 # one Spark driver at a time: two would not fit the memory of a laptop, and a job of seconds gains nothing from company
-SPARK_ARGS: dict[str, Any] = {"day": DAY, "pool": "spark", "execution_timeout": timedelta(hours=1)}
+SPARK_ARGS: dict[str, Any] = {
+    "day": DAY,
+    "offsets": '{{ ti.xcom_pull(task_ids="wait_for_offsets") | tojson }}',
+    "pool": "spark",
+    "execution_timeout": timedelta(hours=1),
+}
+MAX_EVENTS = 10_000_000  # more than one generator plays in the hour that its task may take
 
 
 @dag(
@@ -45,18 +54,50 @@ SPARK_ARGS: dict[str, Any] = {"day": DAY, "pool": "spark", "execution_timeout": 
     catchup=False,  # days gone by are asked for by `airflow backfill create`, never started by unpausing
     max_active_runs=4,  # a run that waits for its day to close must not hold up the others; any order of runs is safe
     default_args=TASK_DEFAULTS,
+    deadline=published_by(settings()),
     params={
         "day": Param(
-            None, type=["null", "string"], format="date", description="the day to build, UTC; empty = yesterday"
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Day",
+            description="The day to build, UTC. Empty: yesterday, or the day of the logical date.",
         ),
         "events": Param(
-            settings().generated_events, type="integer", minimum=0, description="events to generate; 0 = live traffic"
+            settings().generated_events,
+            type="integer",
+            minimum=0,
+            maximum=MAX_EVENTS,
+            title="Generated events",
+            description="How many events of made-up players to send first. 0: live traffic only.",
         ),
-        "seed": Param(settings().generated_seed, type="integer", minimum=0, description="seed of a generated day"),
-        "duplicates": Param(0, type="number", minimum=0, maximum=1, description="share of generated events sent twice"),
-        "late": Param(0, type="number", minimum=0, maximum=1, description="share that happened 1 to 30 days earlier"),
-        "invalid": Param(0, type="number", minimum=0, maximum=1, description="share of events that are none, besides"),
-        "force": Param(False, type="boolean", description="build the day again though nothing changed"),
+        "seed": Param(
+            settings().generated_seed,
+            type="integer",
+            minimum=0,
+            title="Seed",
+            description="Decides the generated events: the same seed gives the same day.",
+        ),
+        "force": Param(
+            False,
+            type="boolean",
+            title="Build again",
+            description="Build the day's page anew though nothing has changed.",
+        ),
+        **{
+            name: Param(
+                0, type="number", minimum=0, maximum=1, title=title, description=description, section="Bad clients"
+            )
+            for name, title, description in (
+                ("duplicates", "Share sent twice", "Of the generated events, 0 to 1."),
+                (
+                    "late",
+                    "Share that comes late",
+                    "Of the generated events, 0 to 1; they happened 1 to 30 days ago.",
+                ),
+                ("invalid", "Share that is no event", "Besides the generated events, 0 to 1; the intake refuses them."),
+            )
+        },
     },
     user_defined_macros=MACROS,
     tags=["daybook"],
@@ -72,6 +113,9 @@ def game_events_daily() -> None:
         Leaves the manifest: what was sent, accepted and refused, the highest acknowledged offset of each partition.
         A second try goes on where the first one was killed.
         """
+        day = date.fromisoformat(daybook_day(dag_run, params))
+        if day > dag_run.run_after.date():
+            raise AirflowFailException(f"{day} has not begun (UTC); nothing was generated or landed")
         if not params["events"]:
             raise AirflowSkipException("live traffic: nothing to generate")
         from event_generator.manifest import Request
@@ -79,8 +123,10 @@ def game_events_daily() -> None:
         from event_generator.play import play_day
 
         mischief = Mischief(params["duplicates"], params["late"], params["invalid"])
-        day = date.fromisoformat(daybook_day(dag_run, params))
-        manifest, _ = play_day(Request(day, params["events"], params["seed"], mischief), settings())
+        try:
+            manifest, _ = play_day(Request(day, params["events"], params["seed"], mischief), settings())
+        except BadInput as error:  # another try would ask for the same
+            raise AirflowFailException(str(error)) from None
         return manifest
 
     wait_for_offsets = KafkaOffsetsSensor(
@@ -133,10 +179,11 @@ def game_events_daily() -> None:
         ],
         doc_md="Proves that the ledger balances, then publishes all staged tables. If a line does not balance it says "
         "which and by how much, and readers still see the former page.",
+        outlets=list(table_assets().values()),
         **SPARK_ARGS,
     )
 
-    @task(execution_timeout=timedelta(minutes=10))
+    @task(execution_timeout=timedelta(minutes=10), **told("The day is published; its report is older, or missing."))
     def write_report(published: dict[str, Any], dag_run: Any = None, params: Any = None) -> list[str]:
         """Write the HTML pages of the run's day and of every day it restated, and the index of all days."""
         from daybook.report import write_report as write_pages

@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import CronDataIntervalTimetable, chain, dag
 
 from daybook_airflow.spark_operator import DaybookSparkOperator
-from daybook_airflow.task_defaults import TASK_DEFAULTS
+from daybook_airflow.task_defaults import TASK_DEFAULTS, told
 
 DAY = "{{ dag_run.run_after | ds }}"
 STEPS = {
@@ -36,7 +36,7 @@ STEPS = {
     start_date=datetime(2019, 11, 3, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args=TASK_DEFAULTS,
+    default_args={**TASK_DEFAULTS, **told("What readers see is unchanged.")},
     tags=["daybook"],
     doc_md=__doc__,
 )

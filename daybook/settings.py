@@ -116,6 +116,14 @@ class Settings(BaseSettings):
         ge=0,
         description="how long raw records are kept; 0 = for ever; more than 2 * lateness_days + 1 otherwise",
     )
+    publish_within_hours: int = Field(
+        default=6, ge=1, le=48, description="hours after a day's end when an alert says that it is not published"
+    )
+    notify_urls: SecretStr = Field(
+        default=SecretStr(""),
+        description="who is told of failures and missed deadlines besides the log: Apprise URLs, separated by spaces, "
+        "such as slack://..., mailto://... or jsons://HOST/PATH (a webhook)",
+    )
     generated_events: int = Field(
         default=0, ge=0, description="events a run generates unless told otherwise; 0 = live traffic only"
     )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from structlog.contextvars import bind_contextvars
 
 from daybook_airflow.offsets_goal import OffsetsGoal
 from daybook_airflow.offsets_hook import KafkaOffsetsHook
@@ -59,6 +60,7 @@ class KafkaOffsetsTrigger(BaseTrigger):
         yield TriggerEvent(await self._wait())  # type: ignore[no-untyped-call]  # Airflow's
 
     async def _wait(self) -> dict[str, Any]:
+        bind_contextvars(day=self.goal.day)  # this trigger's lines alone: each runs as a task with a context of its own
         loop = asyncio.get_running_loop()
         hook = KafkaOffsetsHook(self.goal.kafka_config_id)
         deadline = datetime.fromisoformat(self.deadline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from daybook.settings import settings
 from daybook.spark_conf import JOBS_DIR, jars, submit_conf
+from daybook_airflow.assets import published_extra, table_assets
 
 
 class DaybookSparkOperator(SparkSubmitOperator):
@@ -26,17 +28,20 @@ class DaybookSparkOperator(SparkSubmitOperator):
 
     :param job: file name in ``spark/jobs``, without ``.py``
     :param day: the run's day, for the application's name and for messages (templated)
+    :param offsets: the frozen end of each partition, JSON, for every line of the log (templated)
+    :param outlets: assets of the lake's tables; their events say which days were published, with revision and rows
     :param application_args: the job's arguments without ``--summary`` (templated); one that renders to an empty text is
         left out, so that a template can be a flag
     :return: the job's summary
     """
 
-    template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "day")
+    template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "day", "offsets")
 
-    def __init__(self, *, job: str, day: str, **kwargs: Any) -> None:
+    def __init__(self, *, job: str, day: str, offsets: str = "", **kwargs: Any) -> None:
         super().__init__(application=str(JOBS_DIR / f"{job}.py"), name=f"{job} {day}", **kwargs)
         self.job = job
         self.day = day
+        self.offsets = offsets
 
     def execute(self, context: Context) -> dict[str, Any]:  # type: ignore[override]  # Spark's returns nothing
         """Submit, wait, and read the summary.
@@ -53,12 +58,9 @@ class DaybookSparkOperator(SparkSubmitOperator):
             self.application_args = [*filter(None, self.application_args or []), "--summary", str(summary_file)]
             try:
                 super().execute(context)
-            except AirflowException:
-                told = _read(summary_file) or {}
-                if "error" not in told:
-                    raise
-                self.log.error("%s", told["error"])
+            except AirflowException as died:
                 # the provider's text is the command line and Spark's tail, both in the log above already
+                told = _read(summary_file) or {"error": self._died(str(died)), "try_again": True}
                 kind = AirflowException if told["try_again"] else AirflowFailException
                 raise kind(told["error"]) from None
             summary = _read(summary_file)
@@ -70,7 +72,19 @@ class DaybookSparkOperator(SparkSubmitOperator):
         if "skip" in summary:
             self.log.info("%s", summary["skip"])
             raise AirflowSkipException(summary["skip"])
+        for table, asset in table_assets().items():
+            if asset in self.outlets:
+                context["outlet_events"][asset].extra = published_extra(table, summary["published"])
         return summary
+
+    def _died(self, said: str) -> str:
+        """Why a driver that left no word ended, as far as its exit status tells."""
+        status = re.search(r"Error code is: (-?\d+)", said)
+        ended = f"ended with status {status[1]}" if status else "did not start"
+        return (
+            f"{self.day}: the Spark driver of {self.job} {ended} and left no word, as one does that was killed "
+            "or ran out of memory (DAYBOOK_SPARK_DRIVER_MEMORY); the lines above are its last"
+        )
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from daybook.days import parse_day
@@ -35,8 +37,8 @@ def arguments(description: str, *, of_a_day: bool = True) -> argparse.ArgumentPa
 def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
     """Run a job: session, work, summary file.
 
-    On a :class:`DaybookError` the file holds ``{"error": ..., "try_again": ...}``, the text is the last line, and the
-    job exits with 1.
+    When it fails the file holds ``{"error": ..., "try_again": ...}``, the text is the last line, and the job exits with
+    1: of a :class:`DaybookError` its text, of anything else what it began with.
 
     Args:
         name: the job's name, which is the task's.
@@ -54,11 +56,31 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
     try:
         summary = work(spark, chosen, args)
     except DaybookError as error:
-        failure = {"error": str(error), "try_again": not isinstance(error, NeedsDecision)}
-        args.summary.write_text(json.dumps(failure), encoding="utf-8")
-        click.echo(f"{title}: {error}", err=True)
-        sys.exit(1)
+        _fail(args.summary, title, str(error), try_again=not isinstance(error, NeedsDecision))
+    except Exception as error:
+        # nobody foresaw it: all there is to know goes to the log, the reason alone to the reader
+        traceback.print_exc()
+        _fail(args.summary, title, f"{title}: {root_cause(error)}", try_again=True)
     finally:
         spark.stop()
     args.summary.write_text(json.dumps(summary), encoding="utf-8")
     click.echo(f"{title}: done")
+
+
+def _fail(summary: Path, title: str, error: str, *, try_again: bool) -> NoReturn:
+    """Leave the failure for the task, say it, end."""
+    summary.write_text(json.dumps({"error": error, "try_again": try_again}), encoding="utf-8")
+    click.echo(f"{title}: {error}", err=True)
+    sys.exit(1)
+
+
+def root_cause(error: BaseException) -> str:
+    """The first line of what an error began with; for one of Spark's that is the innermost cause in the JVM."""
+    try:
+        cause = getattr(error, "java_exception", None)
+        while cause is not None and cause.getCause() is not None:
+            cause = cause.getCause()
+        text = f"{type(error).__name__}: {error}" if cause is None else cause.toString()
+    except (Py4JError, OSError):  # the JVM itself is gone
+        text = f"{type(error).__name__}, and the JVM is gone"
+    return str(text).strip().splitlines()[0]

@@ -63,7 +63,7 @@ class Published:
     """What publishing did; goes to the report as JSON."""
 
     published: list[dict[str, Any]]
-    """``day``, ``revision``, ``receipt`` of each page that was published."""
+    """Of each page that was published: ``day``, ``revision``, ``receipt``, ``rows`` (table -> its rows of the day)."""
     unchanged: list[str]
     """Days whose page stands as it was: another run published the same, or nothing was due."""
 
@@ -227,12 +227,20 @@ def _publish_once(
     for table, snapshot_id in snapshots.items():
         if snapshot_id is not None:
             publish(spark, settings, table, snapshot_id)
-    pinned = {}
+    pinned, rows = {}, {}
     for table in snapshots:
         metadata = load(settings, table)
         if metadata is not None and (current := metadata.current_snapshot()) is not None:
             pinned[table] = current.snapshot_id
-    return [_write_revision(spark, settings, stage, page, pinned) for page in proved if page.counts.day is not None]
+            rows[table] = partition_counts(metadata, current.snapshot_id)
+    return [
+        {
+            **_write_revision(spark, settings, stage, page, pinned),
+            "rows": {table: rows.get(table, {}).get(page.counts.day, 0) for table in snapshots},
+        }
+        for page in proved
+        if page.counts.day is not None
+    ]
 
 
 def count_pages(

@@ -20,10 +20,13 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, ParamValidationError
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from daybook import class_archive
-from daybook.lake_names import AREAS
+from daybook.lake_names import AREAS, answer_files
 from daybook.settings import Settings, settings
+from daybook_airflow.assets import table_assets
+from daybook_airflow.notifier import FailureNotifier
 from daybook_airflow.spark_operator import DaybookSparkOperator
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -86,6 +89,10 @@ def test_every_task_can_be_run_and_read_by_another(bag: DagBag) -> None:
             assert task.owner == "data-engineering", f"{where}: name its owner"
             assert task.retries == 3, f"{where}: leave it the retries of TASK_DEFAULTS; every task may run again"
             assert task.execution_timeout, f"{where}: give it an execution_timeout"
+            for callback, again in ((task.on_failure_callback, False), (task.on_retry_callback, True)):
+                [notifier] = list(callback)  # type: ignore[arg-type]  # Airflow keeps what it is given as a list
+                assert isinstance(notifier, FailureNotifier), f"{where}: leave it the callbacks of TASK_DEFAULTS"
+                assert notifier.tries_again is again
 
 
 def test_every_spark_task_takes_the_one_slot_of_its_pool(bag: DagBag) -> None:
@@ -122,6 +129,7 @@ def test_the_schedule_is_a_day_from_midnight_to_midnight_utc(bag: DagBag) -> Non
         {"day": "2026-5-3"},
         {"day": 20260503},
         {"events": -1},
+        {"events": 10_000_001},
         {"events": "many"},
         {"seed": -1},
         {"force": "yes"},
@@ -163,6 +171,52 @@ def test_loading_a_dag_loads_no_heavy_library(dag_id: str) -> None:
     assert loaded.stdout.strip() == ""
 
 
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
+def test_parsing_a_dag_loads_few_modules_beside_airflows_own(dag_id: str) -> None:
+    """A count, not a time: the DAG processor parses each file every 30 seconds."""
+    code = (
+        "import sys, runpy;"
+        "import airflow.sdk, airflow.providers.apache.spark.operators.spark_submit;"
+        "before = set(sys.modules); runpy.run_path(sys.argv[1]); print(len(set(sys.modules) - before))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code, str(REPOSITORY / "dags" / f"{dag_id}.py")],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert int(loaded.stdout) <= 170  # 142 on 2026-11-25, 24 of them confluent_kafka's and 22 pydantic_settings'
+
+
+def test_every_parameter_of_the_trigger_form_explains_itself(bag: DagBag) -> None:
+    params = bag.dags["game_events_daily"].params
+    for name in params:
+        param = params.get_param(name)
+        assert param.schema["title"], f"{name}: give it a title"
+        assert param.description, f"{name}: say what it does"
+
+
+def test_what_is_published_are_assets_with_days_revisions_and_rows(
+    dag: DAG, submitted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = table_assets()
+    assert set(tables) == {"events", *answer_files()}
+    rows = dict.fromkeys(tables, 3) | {"event_popularity": 13}
+    monkeypatch.setenv("SUMMARY", json.dumps({"published": [{"day": "2026-05-03", "revision": 2, "rows": rows}]}))
+    run = Run(dag, XCOMS)
+    run.task("publish_day").execute(run.context)
+    told = run.context["outlet_events"]
+    assert told[tables["event_popularity"]].extra == {"days": {"2026-05-03": {"revision": 2, "rows": 13}}}
+    assert told[tables["events"]].extra == {"days": {"2026-05-03": {"revision": 2, "rows": 3}}}
+
+
+def test_a_day_that_has_not_begun_is_refused_before_anything_is_done(dag: DAG) -> None:
+    for events in (0, 12):
+        run = Run(dag, {}, day="2026-05-05", events=events)
+        with pytest.raises(AirflowFailException, match=r"^2026-05-05 has not begun \(UTC\)"):
+            run.task("generate_events").python_callable(dag_run=run.context["dag_run"], params=run.context["params"])
+
+
 def _validated(dag: DAG, params: dict[str, Any]) -> dict[str, Any]:
     dag.params.update(params)
     return dict(dag.params.dump())
@@ -181,6 +235,7 @@ class Run:
                 run_type="manual", logical_date=None, run_after=datetime(2026, 5, 4, 9, 30, tzinfo=UTC)
             ),
             "ti": SimpleNamespace(xcom_pull=lambda task_ids: _pull(xcoms, task_ids)),
+            "outlet_events": OutletEventAccessors(),
         }
 
     def task(self, task_id: str) -> Any:
@@ -214,7 +269,7 @@ def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     binary.chmod(0o755)
     monkeypatch.setenv("PATH", str(binary.parent), prepend=os.pathsep)
     monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", json.dumps({"conn_type": "spark", "host": "local[2]"}))
-    monkeypatch.setenv("SUMMARY", "{}")
+    monkeypatch.setenv("SUMMARY", '{"published": []}')
     return argv
 
 
@@ -226,7 +281,7 @@ def test_the_command_line_of_a_spark_task(
     own_settings.manifests_dir.mkdir(parents=True)
     (own_settings.manifests_dir / "2026-05-03.json").touch()
     run = Run(load().dags["lake_maintenance" if task_id in UPKEEP else "game_events_daily"], XCOMS)
-    assert run.task(task_id).execute(run.context) == {}
+    assert run.task(task_id).execute(run.context) == {"published": []}
     lines = [_without_places(argument, own_settings) for argument in json.loads(submitted.read_text())]
     golden = GOLDEN / f"{task_id}.txt"
     if WRITE_GOLDEN:
@@ -272,13 +327,13 @@ def test_a_job_that_says_why_it_failed_is_quoted_and_nothing_else(
 
 
 @pytest.mark.parametrize("summary", [None, "", '{"half'])
-def test_a_job_that_dies_without_a_word_fails_with_sparks_own(
+def test_a_job_that_dies_without_a_word_fails_with_its_exit_status(
     dag: DAG, submitted: Path, monkeypatch: pytest.MonkeyPatch, summary: str | None
 ) -> None:
     monkeypatch.delenv("SUMMARY") if summary is None else monkeypatch.setenv("SUMMARY", summary)
     monkeypatch.setenv("EXIT_STATUS", "137")
     run = Run(dag, XCOMS)
-    with pytest.raises(AirflowException, match="Error code is: 137"):
+    with pytest.raises(AirflowException, match=r"2026-05-03: the Spark driver of land_events ended with status 137"):
         run.task("land_events").execute(run.context)
 
 

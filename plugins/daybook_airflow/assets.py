@@ -1,0 +1,30 @@
+"""The lake's tables as Airflow's assets: what a DAG of somebody else's can be scheduled by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from airflow.sdk import Asset
+
+from daybook.lake_names import CATALOG, EVENTS, NAMESPACE, answer_files
+
+
+def table_assets() -> dict[str, Asset]:
+    """Table -> asset, of ``events`` and of every answer; a new ``.sql`` file is a new asset."""
+    return {
+        table: Asset(name=f"{NAMESPACE}.{table}", uri=f"iceberg://{CATALOG}/{NAMESPACE}/{table}", group="daybook")
+        for table in (EVENTS, *answer_files())
+    }
+
+
+def published_extra(table: str, published: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What an event of a table's asset says: ``{"days": {"2026-05-03": {"revision": 2, "rows": 13}}}``.
+
+    Args:
+        table: the table.
+        published: the pages that a run published, as ``publish_day`` hands them on.
+    """
+    return {
+        "days": {page["day"]: {"revision": page["revision"], "rows": page["rows"].get(table, 0)} for page in published}
+    }

@@ -1,0 +1,80 @@
+"""The hour by which the schedule's day must be published, and what is told when it is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import BaseDeadlineReference, DeadlineAlert
+
+from daybook.settings import Settings, settings
+from daybook_airflow.messages import send
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+
+class EndOfScheduledDay(BaseDeadlineReference):
+    """The end of a scheduled run's day.
+
+    Other runs have no deadline: a backfill of last year would miss every one of them. Airflow's own reference, the
+    logical date, knows no such difference.
+    """
+
+    required_kwargs = frozenset({"dag_id", "run_id"})
+
+    def _evaluate_with(self, *, session: Session, dag_id: str, run_id: str) -> datetime | None:
+        from airflow.models import DagRun
+        from sqlalchemy import select
+
+        found = session.execute(
+            select(DagRun.run_type, DagRun.data_interval_end).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
+        ).one()
+        return found.data_interval_end if found.run_type == "scheduled" else None
+
+
+def published_by(chosen: Settings) -> DeadlineAlert:
+    """The alert of a day that is not published ``DAYBOOK_PUBLISH_WITHIN_HOURS`` after its end."""
+    return DeadlineAlert(
+        name="published",
+        reference=EndOfScheduledDay(),
+        interval=timedelta(hours=chosen.publish_within_hours),
+        callback=AsyncCallback(tell_late),
+    )
+
+
+async def tell_late(context: Mapping[str, Any]) -> None:
+    """Tell that the schedule's day is late, unless another run has published it; runs in the triggerer.
+
+    Args:
+        context: what Airflow gives a deadline's callback: ``dag_run`` as its API shows it, ``deadline``.
+    """
+    run = context["dag_run"]
+    day = datetime.fromisoformat(str(run["data_interval_start"]).replace("Z", "+00:00")).astimezone(UTC).date()
+    log = structlog.get_logger(__name__).bind(day=day.isoformat(), run_id=run["dag_run_id"])
+    # the lake's reader and the senders block: a thread keeps the triggerer's waits running
+    if await asyncio.to_thread(_is_published, day):
+        log.info(f"{day} is late in run {run['dag_run_id']}, and published by another")
+        return
+    text = late_text(day, run)
+    await asyncio.to_thread(send, text)
+    log.error(text)
+
+
+def late_text(day: date, run: Mapping[str, Any]) -> str:
+    """One line: which day, what is safe, where to look."""
+    return (
+        f"{day} is not published {settings().publish_within_hours} hours after its end: run {run['dag_run_id']} is "
+        f"{run['state']}. Readers see the days before, and nothing that was accepted is lost. Look at the run's first "
+        f"task that is not done: {settings().airflow_url}/dags/{run['dag_id']}/runs/{run['dag_run_id']}"
+    )
+
+
+def _is_published(day: date) -> bool:
+    from daybook.lake import latest_pages
+
+    return day in set(latest_pages(settings())["event_date"])

@@ -1,0 +1,63 @@
+"""Who is told when a task fails: its log always, and whoever ``DAYBOOK_NOTIFY_URLS`` names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import BaseNotifier, Context
+
+from daybook.runs import DAG
+from daybook_airflow.macros import daybook_day
+from daybook_airflow.messages import send
+
+_LONGEST_REASON = 1_000
+"""Characters of an error that are passed on; the whole of it is in the log."""
+
+
+class FailureNotifier(BaseNotifier):
+    """Says of a failed try what happened, what is safe and the next command: the last line of the task's log.
+
+    A try that Airflow repeats by itself is logged only; the failure of a task is sent to ``DAYBOOK_NOTIFY_URLS`` too.
+
+    :param safe: what the reader can rely on although the task failed, a sentence
+    :param tries_again: whether it is the callback of tries that are repeated
+    """
+
+    def __init__(self, *, safe: str, tries_again: bool = False) -> None:
+        super().__init__()
+        self.safe = safe
+        self.tries_again = tries_again
+
+    def notify(self, context: Context) -> None:
+        """Send if nothing else will be done about it, then log."""
+        text = failure_text(context, self.safe, tries_again=self.tries_again)
+        if not self.tries_again:
+            send(text)
+        self.log.error("%s", text)
+
+
+def failure_text(context: Mapping[str, Any], safe: str, *, tries_again: bool) -> str:
+    """One line: day, task, reason, what is safe, what to do.
+
+    Args:
+        context: Airflow's context of the failed try.
+        safe: what the reader can rely on.
+        tries_again: Airflow repeats the task by itself.
+    """
+    task, ti, dag_run = context["task"], context["ti"], context["dag_run"]
+    day = getattr(task, "day", None) or daybook_day(dag_run, context["params"])
+    reason = " ".join(str(context.get("exception") or "its process ended").split())[:_LONGEST_REASON].rstrip(".")
+    reason = reason.removeprefix(f"{day}: ")
+    text = f"{day}: {ti.task_id} failed at try {ti.try_number}: {reason}. {safe}"
+    if tries_again:
+        return f"{text} It is tried again by itself."
+    return f"{text} When the cause is mended: {_again(dag_run, day)}, or clear the task."
+
+
+def _again(dag_run: Any, day: str) -> str:
+    """The command that does a failed run's work; safe at any time."""
+    conf = {**(dag_run.conf or {}), **({"day": day} if dag_run.dag_id == DAG else {})}
+    given = f" -c '{json.dumps(conf)}'" if conf else ""
+    return f"`airflow dags trigger {dag_run.dag_id}{given}`"

@@ -1,0 +1,25 @@
+"""The frame of a job: what is said of an error that nobody foresaw."""
+
+from __future__ import annotations
+
+import pytest
+from py4j.protocol import Py4JJavaError
+from pyspark.sql import SparkSession
+
+from daybook_spark.job import root_cause
+
+
+def test_of_an_error_in_the_jvm_the_innermost_cause_is_told(spark: SparkSession) -> None:
+    jvm = spark.sparkContext._jvm
+    assert jvm is not None
+    full = jvm.java.io.IOException("No space left on device")
+    outer = jvm.org.apache.spark.SparkException("Job aborted\nby a hundred lines", full)
+    failed = jvm.java.util.concurrent.CompletableFuture()
+    failed.completeExceptionally(outer)
+    with pytest.raises(Py4JJavaError) as caught:
+        failed.join()
+    assert root_cause(caught.value) == "java.io.IOException: No space left on device"
+
+
+def test_of_an_error_in_python_its_first_line_is_told() -> None:
+    assert root_cause(ValueError("not this\nand more")) == "ValueError: not this"

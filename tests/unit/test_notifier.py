@@ -1,0 +1,176 @@
+"""Who is told, and what: a failed try, a late day. Messages go to a real web server on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from structlog.contextvars import clear_contextvars, get_contextvars
+from structlog.testing import capture_logs
+
+from daybook.settings import Settings, settings
+from daybook_airflow.deadline import tell_late
+from daybook_airflow.log_context import bind_log_context
+from daybook_airflow.messages import send
+from daybook_airflow.notifier import FailureNotifier, failure_text
+from daybook_airflow.run_notes import on_dag_run_running
+from tests.unit.small_lake import SmallLake
+
+SAFE = "Readers see what they saw before."
+
+
+def a_failure(exception: BaseException | str | None, **run: Any) -> dict[str, Any]:
+    """Airflow's context of a failed try."""
+    fields = {
+        "dag_id": "game_events_daily",
+        "run_id": "scheduled__2026-05-04",
+        "run_type": "scheduled",
+        "logical_date": datetime(2026, 5, 3, tzinfo=UTC),
+        "run_after": datetime(2026, 5, 4, tzinfo=UTC),
+        "conf": {},
+    }
+    return {
+        "task": SimpleNamespace(),
+        "ti": SimpleNamespace(task_id="land_events", try_number=2),
+        "dag_run": SimpleNamespace(**{**fields, **run}),
+        "params": {},
+        "exception": exception,
+    }
+
+
+def test_a_failure_says_what_happened_what_is_safe_and_the_next_command() -> None:
+    text = failure_text(a_failure(ValueError("2026-05-03: Kafka is\naway")), SAFE, tries_again=False)
+    assert text == (
+        "2026-05-03: land_events failed at try 2: Kafka is away. Readers see what they saw before. When the cause is "
+        """mended: `airflow dags trigger game_events_daily -c '{"day": "2026-05-03"}'`, or clear the task."""
+    )
+
+
+def test_the_next_command_asks_for_what_the_failed_run_was_asked_for() -> None:
+    conf = {"day": "2026-05-02", "events": 20, "seed": 3}
+    context = a_failure("no", conf=conf, run_type="manual", logical_date=None)
+    context["params"] = conf
+    text = failure_text(context, SAFE, tries_again=False)
+    assert text.startswith("2026-05-02: ")
+    assert json.dumps(conf) in text
+    upkeep = a_failure("no", dag_id="lake_maintenance")
+    assert "`airflow dags trigger lake_maintenance`" in failure_text(upkeep, SAFE, tries_again=False)
+
+
+def test_a_try_that_is_repeated_asks_nothing_of_anybody() -> None:
+    text = failure_text(a_failure(None), SAFE, tries_again=True)
+    assert text.endswith("its process ended. Readers see what they saw before. It is tried again by itself.")
+    assert "airflow dags trigger" not in text
+
+
+class _Webhook(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.told.append(json.loads(body))  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing on the terminal."""
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch, own_settings: Settings) -> Iterator[list[dict[str, Any]]]:
+    """What a web server was told that ``DAYBOOK_NOTIFY_URLS`` names."""
+    server = HTTPServer(("127.0.0.1", 0), _Webhook)
+    server.told = []  # type: ignore[attr-defined]
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("DAYBOOK_NOTIFY_URLS", f"json://127.0.0.1:{server.server_port}/alerts")
+    settings.cache_clear()
+    yield server.told  # type: ignore[attr-defined]
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_failed_task_is_told_to_the_webhook_and_a_repeated_try_is_not(webhook: list[dict[str, Any]]) -> None:
+    FailureNotifier(safe=SAFE, tries_again=True)(a_failure("no"))
+    assert webhook == []
+    FailureNotifier(safe=SAFE)(a_failure("no"))
+    [message] = webhook
+    assert message["message"].startswith("2026-05-03: land_events failed at try 2: no.")
+    assert (message["title"], message["type"]) == ("Daybook", "failure")
+
+
+def test_by_default_nobody_is_told_but_the_log(own_settings: Settings) -> None:
+    assert settings().notify_urls.get_secret_value() == ""
+    with capture_logs() as logged:
+        send("a failure")
+    assert logged == []
+
+
+@pytest.mark.parametrize("url", ["json://token@127.0.0.1:1/alerts", "nosuchthing://token", "token"])
+def test_somebody_who_cannot_be_reached_fails_nothing_and_no_secret_is_logged(
+    webhook: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    reached = settings().notify_urls.get_secret_value()
+    monkeypatch.setenv("DAYBOOK_NOTIFY_URLS", f"{url} {reached}")
+    settings.cache_clear()
+    with capture_logs() as logged:
+        send("a failure")
+    assert [message["message"] for message in webhook] == ["a failure"]
+    [line] = logged
+    assert "DAYBOOK_NOTIFY_URLS" in line["event"]
+    assert "token" not in line["event"]
+
+
+LATE = {
+    "dag_run": {
+        "dag_id": "game_events_daily",
+        "dag_run_id": "scheduled__2026-05-04",
+        "state": "running",
+        "data_interval_start": "2026-05-03T00:00:00Z",
+    },
+    "deadline": {},
+}
+
+
+def test_a_late_day_is_told_with_its_run(webhook: list[dict[str, Any]]) -> None:
+    with capture_logs() as logged:
+        asyncio.run(tell_late(LATE))
+    [message], [line] = webhook, logged
+    assert message["message"] == line["event"]
+    assert line["event"].startswith("2026-05-03 is not published 6 hours after its end: run scheduled__2026-05-04 is")
+    assert (line["day"], line["log_level"]) == ("2026-05-03", "error")
+
+
+def test_of_a_late_run_whose_day_another_has_published_nobody_is_told(
+    webhook: list[dict[str, Any]], own_settings: Settings
+) -> None:
+    SmallLake(own_settings).publish(date(2026, 5, 3), {})
+    asyncio.run(tell_late(LATE))
+    assert webhook == []
+
+
+def test_every_line_of_a_tasks_log_carries_the_day_and_the_offsets() -> None:
+    context = a_failure(None)
+    clear_contextvars()
+    bind_log_context(context)
+    assert get_contextvars() == {"day": "2026-05-03"}
+    context["task"] = SimpleNamespace(day="2026-05-02", offsets='{"0": 13}')
+    bind_log_context(context)
+    assert get_contextvars() == {"day": "2026-05-02", "offsets": '{"0": 13}'}
+    clear_contextvars()
+
+
+def test_the_note_of_a_run_is_its_day_unless_somebody_wrote_one() -> None:
+    run = SimpleNamespace(**vars(a_failure(None)["dag_run"]), note=None)
+    on_dag_run_running(run, "")  # type: ignore[arg-type]
+    assert run.note == "day 2026-05-03"
+    run.note = "after the outage"
+    on_dag_run_running(run, "")  # type: ignore[arg-type]
+    assert run.note == "after the outage"
+    upkeep = SimpleNamespace(**{**vars(run), "dag_id": "lake_maintenance", "note": None})
+    on_dag_run_running(upkeep, "")  # type: ignore[arg-type]
+    assert upkeep.note is None
