@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test test-faults lint format bench
+.PHONY: help setup demo up down status test test-e2e test-faults lint format bench browser
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,9 +35,15 @@ bench: setup ## what an acknowledgement costs the intake, beside the same withou
 test-faults: setup ## every fault of a year, each as often as its table says (80 minutes); prints the table
 	@DAYBOOK_FAULTS=full $(BIN)/pytest -v -n 2 --dist loadscope tests/faults
 
+test-e2e: setup browser ## Airflow's UI in a real browser: the form, backfills of ten days in every way, pictures for docs/
+	@DAYBOOK_E2E=full $(BIN)/pytest -v tests/e2e
+
+browser: setup ## install a browser for the end-to-end tests, if none is there
+	@$(BIN)/python -m tests.e2e.browser
+
 format: setup ## write Python and SQL in the house style
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 
-test: lint ## all checks and tests, on a stack of their own beside one that is up
+test: lint browser ## all checks and tests, on a stack of their own beside one that is up
 	@$(BIN)/pytest -q

@@ -11,6 +11,11 @@ run became due: a trigger without a date means yesterday. Days are UTC. A backfi
 
 **Lateness**: live traffic's day closes `DAYBOOK_DAY_GRACE_MINUTES` after its end; later events restate it.
 
+**Deadline**: a scheduled day that is not published `DAYBOOK_PUBLISH_WITHIN_HOURS` after its end is told, as is a task
+that failed, to whoever `DAYBOOK_NOTIFY_URLS` names.
+
+**Output for other DAGs**: the assets `game.events` and `game.<answer>`; an event's `days` says what was published.
+
 **To run it again**: trigger the day again; what has not changed is not published anew, unless `force` is set. A failed
 task can be cleared at any time: readers see the former page until `publish_day` has proved the new one. Many days:
 `airflow backfill create --dag-id game_events_daily --from-date D --to-date D`.
@@ -61,7 +66,7 @@ MAX_EVENTS = 10_000_000  # more than one generator plays in the hour that its ta
             type=["null", "string"],
             format="date",
             title="Day",
-            description="The day to build, UTC. Empty: yesterday, or the day of the logical date.",
+            description="The day to build, UTC. Empty: yesterday, or the logical date's. A backfill ignores it.",
         ),
         "events": Param(
             settings().generated_events,

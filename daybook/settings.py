@@ -117,7 +117,7 @@ class Settings(BaseSettings):
         description="how long raw records are kept; 0 = for ever; more than 2 * lateness_days + 1 otherwise",
     )
     publish_within_hours: int = Field(
-        default=6, ge=1, le=48, description="hours after a day's end when an alert says that it is not published"
+        default=6, ge=0, le=48, description="hours after a day's end when an alert says that it is not published"
     )
     notify_urls: SecretStr = Field(
         default=SecretStr(""),

@@ -83,6 +83,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """
     from daybook.stack.environment import stack_environment
     from tests.integration.running_stack import Stack
+    from tests.webhook import Webhook
 
     home = tmp_path_factory.mktemp("stack")
     api_port, airflow_port, kafka_port, controller_port = free_ports(4)
@@ -94,11 +95,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         kafka_controller_port=controller_port,
         kafka_partitions=3,
         spark_driver_java_options=SMALL_DAYS,
+        publish_within_hours=0,  # every scheduled day is late: its alert is seen at once
     )
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DAYBOOK_", "AIRFLOW"))}
-    up = Stack(settings, {**inherited, **stack_environment(settings)})
-    try:
-        up.daybook("up")
-        yield up
-    finally:
-        up.daybook("down")
+    with Webhook() as webhook:
+        told = {"DAYBOOK_NOTIFY_URLS": webhook.url}
+        up = Stack(settings, {**inherited, **stack_environment(settings), **told}, webhook)
+        try:
+            up.daybook("up")
+            yield up
+        finally:
+            up.daybook("down")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -53,6 +54,7 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
     remove_leftovers(chosen, datetime.now(UTC))
     spark = spark_session(title, chosen)
     spark.sparkContext.setLogLevel("WARN")
+    click.echo(f"{title}: Spark was up {_seconds_since_launch(spark):.1f} s after its launch")
     try:
         summary = work(spark, chosen, args)
     except DaybookError as error:
@@ -65,6 +67,14 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
         spark.stop()
     args.summary.write_text(json.dumps(summary), encoding="utf-8")
     click.echo(f"{title}: done")
+
+
+def _seconds_since_launch(spark: SparkSession) -> float:
+    """How long ago spark-submit's process began: what a step pays before its own work."""
+    jvm = spark.sparkContext._jvm
+    assert jvm is not None  # there is one as long as the session lives
+    began_ms: int = jvm.java.lang.management.ManagementFactory.getRuntimeMXBean().getStartTime()
+    return time.time() - began_ms / 1000
 
 
 def _fail(summary: Path, title: str, error: str, *, try_again: bool) -> NoReturn:

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+import click
 from pyspark.sql import SparkSession
 
 from daybook.lake_names import AREAS
@@ -17,7 +18,9 @@ from daybook_spark.pages import Stage
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
     """Answer; the summary is answer -> staged snapshot."""
-    return dict(stage_answers(spark, settings, args.area, Stage.from_json(args.stage)))
+    staged = dict(stage_answers(spark, settings, args.area, Stage.from_json(args.stage)))
+    click.echo(f"staged: {', '.join(staged)}")
+    return staged
 
 
 if __name__ == "__main__":

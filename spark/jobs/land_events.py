@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+import click
 from pyspark.sql import SparkSession
 
 from daybook.kafka_offsets import parse_offsets
+from daybook.ledger import day_name
 from daybook.settings import Settings
 from daybook_spark.job import arguments, run
 from daybook_spark.landing import land
@@ -18,10 +20,16 @@ def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> d
     """Land, then stage; the summary is the stage, or why the rest of the run can be skipped."""
     create_tables(spark)
     landed = land(spark, settings, args.until, args.day, args.run_id)
+    for part in landed:
+        click.echo(
+            f"landed {part.records} records of partition {part.partition}, offsets {part.start} to {part.end - 1}"
+        )
     dates = dates_due(spark, settings, args.day, force=args.force)
     if not dates:
         return {"skip": nothing_due(settings, args.day)}
-    return stage_pages(spark, settings, dates, args.run_id, landed).to_json()
+    stage = stage_pages(spark, settings, dates, args.run_id, landed)
+    click.echo(f"staged under {stage.wap_id}: {', '.join(map(day_name, dates))}")
+    return stage.to_json()
 
 
 if __name__ == "__main__":

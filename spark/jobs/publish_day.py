@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import click
 from pyspark.sql import SparkSession
 
 from daybook.settings import Settings
@@ -20,7 +21,12 @@ def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> d
     """Publish; the summary is the days with their revisions."""
     answers = {name: snapshot_id for staged in args.answers for name, snapshot_id in staged.items()}
     manifest = Path(args.manifest) if args.manifest else None
-    return asdict(publish_pages(spark, settings, Stage.from_json(args.stage), answers, args.day, manifest))
+    published = publish_pages(spark, settings, Stage.from_json(args.stage), answers, args.day, manifest)
+    for page in published.published:
+        click.echo(f"published: {page['receipt']}")
+    for day in published.unchanged:
+        click.echo(f"as it was: {day}")
+    return asdict(published)
 
 
 if __name__ == "__main__":

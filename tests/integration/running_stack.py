@@ -14,6 +14,7 @@ from typing import Any
 from daybook.settings import Settings
 from daybook.stack import airflow
 from daybook.stack.airflow_api import AirflowApi
+from tests.webhook import Webhook
 
 DAG_ID = "game_events_daily"
 RUN_TIMEOUT_SECONDS = 600
@@ -26,6 +27,8 @@ class Stack:
     settings: Settings
     env: dict[str, str]
     """Environment for programs that work with this stack, as a user's shell has it after ``daybook env``."""
+    webhook: Webhook
+    """Who is told of failures and late days."""
 
     def daybook(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the ``daybook`` command; fails the test if it exits with another status than 0, unless told not to."""
@@ -66,16 +69,24 @@ class Stack:
         """How often a task was tried."""
         return int(self.api().call("GET", _task_path(run_id, task_id))["try_number"])
 
-    def task_log(self, run_id: str, task_id: str) -> str:
-        """The text of a task's log of its last try."""
+    def log_lines(self, run_id: str, task_id: str) -> list[dict[str, Any]]:
+        """The lines of a task's log of its last try: ``event`` is the text, the rest their fields."""
         path = f"{_task_path(run_id, task_id)}/logs/{self.tries(run_id, task_id)}"
         content = self.api().call("GET", path)["content"]
-        return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in content)
+        return [line if isinstance(line, dict) else {"event": str(line)} for line in content]
+
+    def task_log(self, run_id: str, task_id: str) -> str:
+        """The text of a task's log of its last try."""
+        return "\n".join(str(line["event"]) for line in self.log_lines(run_id, task_id))
 
     def manifest(self, day: date) -> dict[str, Any]:
         """The generator's manifest of a day."""
         told: dict[str, Any] = json.loads((self.settings.manifests_dir / f"{day}.json").read_text(encoding="utf-8"))
         return told
+
+    def answers(self, day: date) -> dict[str, Any]:
+        """Every answer of a generated day, as its readers get it."""
+        return {name: self.json("answer", name, "--day", day.isoformat()) for name in self.manifest(day)["expected"]}
 
     def page(self, day: date) -> dict[str, Any]:
         """What ``daybook status --json`` says of a day."""

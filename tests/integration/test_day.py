@@ -11,7 +11,9 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Producer
 
-from tests.integration.running_stack import Stack
+from daybook.stack.airflow_api import AirflowRefused
+from tests.integration.own_broker import until
+from tests.integration.running_stack import DAG_ID, Stack
 
 pytestmark = pytest.mark.integration
 
@@ -59,13 +61,28 @@ def an_event(day: date, **fields: object) -> dict[str, object]:
     }
 
 
-def everything(stack: Stack, day: date) -> dict[str, object]:
-    """Every answer of a day, as its readers get it."""
-    return {name: stack.json("answer", name, "--day", day.isoformat()) for name in stack.manifest(day)["expected"]}
-
-
 def test_a_triggered_day_runs_through_every_step(published: dict[str, str]) -> None:
     assert published == dict.fromkeys(STEPS, "success")
+
+
+def test_its_run_is_named_by_the_day_and_its_log_lines_by_day_run_and_offsets(
+    stack: Stack, published: dict[str, str]
+) -> None:
+    assert stack.api().call("GET", f"/dags/{DAG_ID}/dagRuns/first")["note"] == f"day {DAY}"
+    lines = stack.log_lines("first", "publish_day")
+    told = next(line for line in lines if line["event"].startswith(f"published: {DAY} r1"))
+    assert (told["day"], told["run_id"]) == (DAY.isoformat(), "first")
+    assert sum(json.loads(told["offsets"]).values()) >= EVENTS
+    said = [line["event"] for line in lines if line["event"].startswith(("WARN", "ERROR"))]
+    assert said == ["WARNING: Using incubator modules: jdk.incubator.vector"], "a quiet day has a quiet log"
+
+
+def test_its_tables_are_assets_that_say_what_was_published(stack: Stack, published: dict[str, str]) -> None:
+    events = stack.api().call("GET", "/assets/events?source_dag_id=game_events_daily&limit=100")["asset_events"]
+    told = {one["name"]: one["extra"]["days"] for one in events if one["source_run_id"] == "first"}
+    answers = {name: len(rows) for name, rows in stack.manifest(DAY)["expected"].items()}
+    rows = {"game.events": EVENTS, **{f"game.{name}": count for name, count in answers.items()}}
+    assert told == {name: {DAY.isoformat(): {"revision": 1, "rows": count}} for name, count in rows.items()}
 
 
 def test_its_ledger_balances(stack: Stack, published: dict[str, str]) -> None:
@@ -89,7 +106,7 @@ def test_every_answer_is_what_the_generator_expects(stack: Stack, published: dic
     expected = stack.manifest(DAY)["expected"]
     assert len(expected) >= 4
     assert sum(row["events"] for row in expected["event_popularity"]) == EVENTS
-    assert everything(stack, DAY) == expected
+    assert stack.answers(DAY) == expected
 
 
 def test_its_report_is_written(stack: Stack, published: dict[str, str]) -> None:
@@ -99,11 +116,11 @@ def test_its_report_is_written(stack: Stack, published: dict[str, str]) -> None:
 
 
 def test_a_second_trigger_of_the_day_changes_nothing(stack: Stack, published: dict[str, str]) -> None:
-    before, page = everything(stack, DAY), stack.page(DAY)
+    before, page = stack.answers(DAY), stack.page(DAY)
     states = stack.trigger("second", day=DAY.isoformat(), events=EVENTS, seed=7)
     assert states["land_events"] == "skipped"
     assert "stands as revision 1" in stack.task_log("second", "land_events")
-    assert everything(stack, DAY) == before
+    assert stack.answers(DAY) == before
     assert stack.page(DAY) == page
 
 
@@ -123,7 +140,7 @@ def test_late_and_repeated_events_and_records_that_are_none_restate_the_day(
     states = stack.trigger("other", day=other.isoformat(), events=500, seed=7)
 
     assert set(states.values()) == {"success"}
-    assert everything(stack, other) == stack.manifest(other)["expected"]
+    assert stack.answers(other) == stack.manifest(other)["expected"]
     page = stack.page(DAY)
     assert (page["revision"], page["landed"]) == (2, EVENTS + 3)
     assert (page["events"], page["duplicates"], page["rejected"], page["late"]) == (EVENTS + 1, 1, 1, 1)
@@ -180,13 +197,13 @@ def test_past_days_are_rebuilt_without_kafka_and_a_player_is_forgotten(stack: St
     assert "4 records removed" in done
     page = stack.page(DAY)
     assert (page["revision"], page["events"]) == (before["revision"] + 1, EVENTS)
-    assert everything(stack, DAY) == stack.manifest(DAY)["expected"]
+    assert stack.answers(DAY) == stack.manifest(DAY)["expected"]
 
 
 def test_the_lakes_upkeep_runs_and_what_readers_see_stays(stack: Stack, published: dict[str, str]) -> None:
-    before = everything(stack, DAY)
+    before = stack.answers(DAY)
     assert set(stack.trigger("upkeep", dag_id="lake_maintenance").values()) == {"success"}
-    assert everything(stack, DAY) == before
+    assert stack.answers(DAY) == before
 
 
 def test_a_day_of_badly_behaved_clients_balances_and_answers_as_it_should(stack: Stack) -> None:
@@ -203,7 +220,7 @@ def test_a_day_of_badly_behaved_clients_balances_and_answers_as_it_should(stack:
     # a late event's repetition is late too
     assert 0 < page["duplicates"] <= 60
     assert page["landed"] == page["events"] + page["duplicates"]
-    assert everything(stack, day) == told["expected"]
+    assert stack.answers(day) == told["expected"]
 
 
 def test_a_day_that_does_not_balance_fails_saying_so_and_is_not_published(stack: Stack) -> None:
@@ -220,9 +237,46 @@ def test_a_day_that_does_not_balance_fails_saying_so_and_is_not_published(stack:
     assert (states["publish_day"], states["write_report"]) == ("failed", "upstream_failed")
     assert "acknowledged ids found in raw_events: 199 against 200 (-1)" in stack.task_log(run_id, "publish_day")
     assert stack.tries(run_id, "publish_day") == 1, "a second try would find the same"
+    last = [line["event"] for line in stack.log_lines(run_id, "publish_day") if not line["event"].startswith("::")][-1]
+    assert last.startswith(f"{day}: publish_day failed at try 1: ")
+    assert "Readers see what they saw before" in last
+    assert "`airflow dags trigger game_events_daily -c " in last
+    assert last in stack.webhook.texts, "a failed task is told to whoever DAYBOOK_NOTIFY_URLS names"
     assert day.isoformat() not in {page["day"] for page in stack.json("status")}
     refused = stack.daybook("answer", "event_popularity", "--day", day.isoformat(), "--json", check=False)
     assert refused.returncode == 2
+
+
+@pytest.mark.parametrize("conf", [{"day": "2026-5-3"}, {"events": -1}, {"seed": "one"}, {"late": 2}, {"force": "yes"}])
+def test_values_that_cannot_be_are_refused_before_a_run_starts(stack: Stack, conf: dict[str, Any]) -> None:
+    """As the form sends them, by the API, and by the command."""
+    body = {"dag_run_id": "refused", "logical_date": None, "conf": conf}
+    with pytest.raises(AirflowRefused) as refused:
+        stack.api().call("POST", f"/dags/{DAG_ID}/dagRuns", body)
+    assert refused.value.status in (400, 422)
+    assert next(iter(conf)) in str(refused.value)
+    with pytest.raises(AirflowRefused, match="404"):
+        stack.api().call("GET", f"/dags/{DAG_ID}/dagRuns/refused")
+
+
+def test_the_command_refuses_such_values_too_and_a_day_to_come_is_refused_by_the_first_task(stack: Stack) -> None:
+    done = stack.airflow("dags", "trigger", DAG_ID, "--run-id", "refused", "--conf", '{"events": -1}', check=False)
+    assert done.returncode != 0
+    assert "events" in done.stdout + done.stderr
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    states = stack.trigger("tomorrow", day=tomorrow.isoformat(), events=0)
+    assert (states["generate_events"], states["land_events"]) == ("failed", "upstream_failed")
+    assert stack.tries("tomorrow", "generate_events") == 1
+    assert "has not begun (UTC); nothing was generated or landed" in stack.task_log("tomorrow", "generate_events")
+
+
+def test_a_scheduled_day_that_is_late_is_told(stack: Stack, published: dict[str, str]) -> None:
+    """Unpausing started yesterday's run; this stack wants a day published the moment it ends."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    until(lambda: any(text.startswith(f"{yesterday} is not published") for text in stack.webhook.texts), "alert", 180)
+    late = [text for text in stack.webhook.texts if "is not published" in text]
+    assert len(late) == 1, "other runs have no deadline"
+    assert f"/dags/{DAG_ID}/runs/scheduled__" in late[0]
 
 
 def test_the_lake_is_read_by_others_with_what_env_prints(stack: Stack, published: dict[str, str]) -> None:

@@ -70,7 +70,7 @@ def test_up_twice_changes_nothing(stack: Stack) -> None:
 
 
 def test_up_with_other_settings_says_to_go_down_first(stack: Stack) -> None:
-    other = Stack(stack.settings, {**stack.env, "DAYBOOK_SPARK_MASTER": "local[1]"})
+    other = Stack(stack.settings, {**stack.env, "DAYBOOK_SPARK_MASTER": "local[1]"}, stack.webhook)
     done = other.daybook("up", check=False)
     assert done.returncode == 2
     assert "daybook down" in done.stderr

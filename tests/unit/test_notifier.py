@@ -6,8 +6,6 @@ import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +20,7 @@ from daybook_airflow.messages import send
 from daybook_airflow.notifier import FailureNotifier, failure_text
 from daybook_airflow.run_notes import on_dag_run_running
 from tests.unit.small_lake import SmallLake
+from tests.webhook import Webhook
 
 SAFE = "Readers see what they saw before."
 
@@ -70,35 +69,20 @@ def test_a_try_that_is_repeated_asks_nothing_of_anybody() -> None:
     assert "airflow dags trigger" not in text
 
 
-class _Webhook(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.told.append(json.loads(body))  # type: ignore[attr-defined]
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing on the terminal."""
-
-
 @pytest.fixture
-def webhook(monkeypatch: pytest.MonkeyPatch, own_settings: Settings) -> Iterator[list[dict[str, Any]]]:
-    """What a web server was told that ``DAYBOOK_NOTIFY_URLS`` names."""
-    server = HTTPServer(("127.0.0.1", 0), _Webhook)
-    server.told = []  # type: ignore[attr-defined]
-    Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("DAYBOOK_NOTIFY_URLS", f"json://127.0.0.1:{server.server_port}/alerts")
-    settings.cache_clear()
-    yield server.told  # type: ignore[attr-defined]
-    server.shutdown()
-    server.server_close()
+def webhook(monkeypatch: pytest.MonkeyPatch, own_settings: Settings) -> Iterator[Webhook]:
+    """A web server that ``DAYBOOK_NOTIFY_URLS`` names."""
+    with Webhook() as running:
+        monkeypatch.setenv("DAYBOOK_NOTIFY_URLS", running.url)
+        settings.cache_clear()
+        yield running
 
 
-def test_a_failed_task_is_told_to_the_webhook_and_a_repeated_try_is_not(webhook: list[dict[str, Any]]) -> None:
+def test_a_failed_task_is_told_to_the_webhook_and_a_repeated_try_is_not(webhook: Webhook) -> None:
     FailureNotifier(safe=SAFE, tries_again=True)(a_failure("no"))
-    assert webhook == []
+    assert webhook.told == []
     FailureNotifier(safe=SAFE)(a_failure("no"))
-    [message] = webhook
+    [message] = webhook.told
     assert message["message"].startswith("2026-05-03: land_events failed at try 2: no.")
     assert (message["title"], message["type"]) == ("Daybook", "failure")
 
@@ -112,14 +96,14 @@ def test_by_default_nobody_is_told_but_the_log(own_settings: Settings) -> None:
 
 @pytest.mark.parametrize("url", ["json://token@127.0.0.1:1/alerts", "nosuchthing://token", "token"])
 def test_somebody_who_cannot_be_reached_fails_nothing_and_no_secret_is_logged(
-    webhook: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, url: str
+    webhook: Webhook, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     reached = settings().notify_urls.get_secret_value()
     monkeypatch.setenv("DAYBOOK_NOTIFY_URLS", f"{url} {reached}")
     settings.cache_clear()
     with capture_logs() as logged:
         send("a failure")
-    assert [message["message"] for message in webhook] == ["a failure"]
+    assert webhook.texts == ["a failure"]
     [line] = logged
     assert "DAYBOOK_NOTIFY_URLS" in line["event"]
     assert "token" not in line["event"]
@@ -136,21 +120,19 @@ LATE = {
 }
 
 
-def test_a_late_day_is_told_with_its_run(webhook: list[dict[str, Any]]) -> None:
+def test_a_late_day_is_told_with_its_run(webhook: Webhook) -> None:
     with capture_logs() as logged:
         asyncio.run(tell_late(LATE))
-    [message], [line] = webhook, logged
-    assert message["message"] == line["event"]
+    [text], [line] = webhook.texts, logged
+    assert text == line["event"]
     assert line["event"].startswith("2026-05-03 is not published 6 hours after its end: run scheduled__2026-05-04 is")
     assert (line["day"], line["log_level"]) == ("2026-05-03", "error")
 
 
-def test_of_a_late_run_whose_day_another_has_published_nobody_is_told(
-    webhook: list[dict[str, Any]], own_settings: Settings
-) -> None:
+def test_of_a_late_run_whose_day_another_has_published_nobody_is_told(webhook: Webhook, own_settings: Settings) -> None:
     SmallLake(own_settings).publish(date(2026, 5, 3), {})
     asyncio.run(tell_late(LATE))
-    assert webhook == []
+    assert webhook.told == []
 
 
 def test_every_line_of_a_tasks_log_carries_the_day_and_the_offsets() -> None:

@@ -1,0 +1,124 @@
+"""Airflow's UI as a person uses it: verbs over a real browser's page."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from pathlib import Path
+
+from playwright.sync_api import FrameLocator, Locator, Page, expect
+
+from daybook.settings import Settings
+from daybook.stack import airflow
+from daybook.stack.airflow_api import USER
+
+DAG_ID = "game_events_daily"
+RUN_TIMEOUT_MS = 10 * 60 * 1_000
+"""A day takes a minute on a quiet machine."""
+
+
+class AirflowPage:
+    """A browser's page that is used by one person."""
+
+    def __init__(self, page: Page, settings: Settings, pictures: Path) -> None:
+        self.page = page
+        self.settings = settings
+        self.pictures = pictures
+        self.errors: list[str] = []
+        """What the browser's console says is wrong."""
+        self.outside: list[str] = []
+        """Addresses that were asked for and are not this Airflow's."""
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self._note(request.url))
+
+    def _note(self, url: str) -> None:
+        if not url.startswith((self.settings.airflow_url, "data:", "blob:")):
+            self.outside.append(url)
+
+    def picture(self, name: str) -> None:
+        """Keep a screenshot."""
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=self.pictures / f"{name}.png")
+
+    def go(self, path: str) -> None:
+        """Open a page of this Airflow."""
+        self.page.goto(self.settings.airflow_url + path)
+
+    def log_in(self) -> None:
+        """Log in by the form that an unknown visitor is sent to."""
+        self.go(f"/dags/{DAG_ID}")
+        self.page.get_by_label("Username").fill(USER)
+        self.page.get_by_label("Password").fill(airflow.password(self.settings))
+        self.page.get_by_role("button", name="Sign in").click()
+        expect(self.page.get_by_role("button", name="Trigger Dag")).to_be_visible()
+
+    def unpause(self) -> None:
+        """Switch the DAG on."""
+        self.go(f"/dags/{DAG_ID}")
+        switch = self.page.get_by_test_id("toggle-pause").first
+        expect(switch).to_have_attribute("data-state", "unchecked")
+        switch.click()
+        expect(switch).to_have_attribute("data-state", "checked")
+
+    def _number(self, dialog: Locator, label: str, value: int) -> None:
+        field = dialog.get_by_role("spinbutton", name=label)
+        field.fill(str(value))
+        field.blur()
+
+    def trigger(self, day: date, events: int, seed: int, run_id: str) -> None:
+        """Fill in the trigger form and send it."""
+        self.go(f"/dags/{DAG_ID}")
+        self.page.get_by_role("button", name="Trigger Dag").click()
+        dialog = self.page.get_by_role("dialog")
+        dialog.locator("#element_day").fill(day.isoformat())
+        self._number(dialog, "Generated events", events)
+        self._number(dialog, "Seed", seed)
+        self.picture("trigger-form")
+        dialog.get_by_text("Advanced Options").click()
+        dialog.locator("input[name=dagRunId]").fill(run_id)
+        dialog.get_by_role("button", name="Trigger", exact=True).click()
+        expect(dialog).to_be_hidden()
+
+    def watch(self, run_id: str) -> None:
+        """Look at a run until its badge says that it has succeeded."""
+        self.go(f"/dags/{DAG_ID}/runs/{run_id}")
+        badge = self.page.get_by_text(re.compile("^(Success|Failed)$")).first
+        expect(badge).to_have_text("Success", timeout=RUN_TIMEOUT_MS)
+
+    def backfill(self, first: date, last: date, max_active_runs: int) -> None:
+        """Fill in the backfill form and send it."""
+        self.go(f"/dags/{DAG_ID}")
+        self.page.get_by_role("button", name="Trigger Dag").click()
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_text("Run this Dag for a range of dates").click()
+        self._date(dialog, 0, first)
+        self._date(dialog, 1, last)
+        dialog.locator("input[name=max_active_runs]").fill(str(max_active_runs))
+        self.picture("backfill-form")
+        dialog.get_by_role("button", name="Run Backfill").click()
+        expect(dialog).to_be_hidden()
+
+    def _date(self, dialog: Locator, place: int, day: date) -> None:
+        dialog.get_by_test_id("datetime-input").nth(place).click()
+        calendar = self.page.locator("[data-scope=popover][data-part=content][data-state=open]")
+        calendar.get_by_placeholder("YYYY/MM/DD").fill(f"{day:%Y/%m/%d}")
+        calendar.get_by_placeholder("HH:mm").fill("00:00")
+        self.page.keyboard.press("Enter")
+        self.page.keyboard.press("Escape")
+        expect(calendar).to_be_hidden()
+
+    def clear_run(self, run_id: str) -> None:
+        """Clear all tasks of a run: it runs again."""
+        self.go(f"/dags/{DAG_ID}/runs/{run_id}")
+        self.page.get_by_role("button", name="Clear").first.click()
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_text("Clear existing tasks").click()
+        dialog.get_by_role("button", name="Confirm").click()
+        expect(dialog).to_be_hidden()
+
+    def report_tab(self, run_id: str) -> FrameLocator:
+        """Open the report of a run by its tab."""
+        self.go(f"/dags/{DAG_ID}/runs/{run_id}")
+        self.page.get_by_role("link", name="Daybook").last.click()
+        return self.page.frame_locator("iframe")

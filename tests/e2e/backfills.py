@@ -1,0 +1,83 @@
+"""Backfills on a running stack: created by Airflow's own command, watched until they end, taken apart."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from tests.integration.running_stack import DAG_ID, Stack
+
+TIMEOUT_SECONDS = 30 * 60
+
+
+@dataclass
+class Backfills:
+    """The backfills of a stack, and their operator's verbs."""
+
+    stack: Stack
+
+    def create(
+        self,
+        first: date,
+        last: date,
+        *,
+        max_active_runs: int = 3,
+        reprocess: str = "none",
+        backwards: bool = False,
+        **conf: Any,
+    ) -> int:
+        """Create one with ``airflow backfill create``; returns its id."""
+        options = ["--run-backwards"] if backwards else []
+        self.stack.airflow(
+            *("backfill", "create", "--dag-id", DAG_ID, "--from-date", str(first), "--to-date", str(last)),
+            *("--max-active-runs", str(max_active_runs), "--reprocess-behavior", reprocess),
+            *("--dag-run-conf", json.dumps(conf), *options),
+        )
+        return self.newest()
+
+    def newest(self) -> int:
+        """Id of the backfill that was created last."""
+        return max(int(one["id"]) for one in self._all())
+
+    def _all(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.stack.api().call("GET", f"/backfills?dag_id={DAG_ID}&limit=100")["backfills"]
+        return found
+
+    def runs(self, first: date, last: date) -> dict[date, dict[str, Any]]:
+        """Day -> the run of its logical date, as Airflow's API tells it."""
+        query = f"run_type=backfill&logical_date_gte={first}T00:00:00Z&logical_date_lte={last}T00:00:00Z&limit=100"
+        found = self.stack.api().call("GET", f"/dags/{DAG_ID}/dagRuns?{query}")["dag_runs"]
+        return {datetime.fromisoformat(run["logical_date"]).date(): run for run in found}
+
+    def wait(self, backfill_id: int) -> float:
+        """Wait until it has ended; returns its seconds, by Airflow's own clock."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while True:
+            told = next(one for one in self._all() if one["id"] == backfill_id)
+            if told["completed_at"]:
+                began, ended = (datetime.fromisoformat(told[name]) for name in ("created_at", "completed_at"))
+                return (ended - began).total_seconds()
+            assert time.monotonic() < deadline, f"backfill {backfill_id} has not ended in {TIMEOUT_SECONDS} s"
+            time.sleep(1)  # between two looks at the condition above
+
+    def cancel(self, backfill_id: int) -> None:
+        """Cancel it: what runs goes on, what is queued does not start."""
+        self.stack.api().call("PUT", f"/backfills/{backfill_id}/cancel")
+
+    def spark_start_seconds(self, runs: dict[date, dict[str, Any]]) -> list[float]:
+        """What each Spark step of the runs paid before its own work, from their logs."""
+        seconds = []
+        for run in runs.values():
+            for task_id in ("land_events", "user_behaviour", "host_providers", "publish_day"):
+                told = re.search(r"Spark was up ([\d.]+) s after", self.stack.task_log(run["dag_run_id"], task_id))
+                seconds += [float(told[1])] if told else []
+        return seconds
+
+
+def days(first: date, count: int) -> list[date]:
+    """So many days from the first on."""
+    return [first + timedelta(days=at) for at in range(count)]
