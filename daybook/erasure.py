@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -37,7 +38,7 @@ def erasures(settings: Settings) -> list[dict[str, Any]]:
     return [{**row, "days": json.loads(row["days"])} for row in sorted(rows, key=lambda row: row["erased_at"])]
 
 
-def erased_since(done: list[dict[str, Any]], day: date, moment: datetime) -> int:
+def erased_since(done: Sequence[Mapping[str, Any]], day: date, moment: datetime) -> int:
     """How many raw records of a day were erased after a moment; ``done`` is of :func:`erasures`."""
     return sum(
         one["records"]

@@ -8,7 +8,7 @@ PyIceberg are loaded by the first call: they take two seconds.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daybook.answers import answers
 from daybook.days import parse_day
@@ -101,6 +101,12 @@ def latest_pages(settings: Settings) -> pd.DataFrame:
     """The newest revision of each day, by day; columns as :func:`ledger`."""
     rows = ledger(settings)  # sorted: the last of a day is its newest
     return rows.drop_duplicates("event_date", keep="last", ignore_index=True)
+
+
+def latest_revisions(settings: Settings) -> list[dict[str, Any]]:
+    """The newest ledger row of each day, by day; columns as :func:`ledger`."""
+    rows: list[dict[str, Any]] = latest_pages(settings).to_dict("records")
+    return rows
 
 
 def page_of(settings: Settings, day: str) -> pd.Series:

@@ -11,9 +11,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from daybook.answers import answers
+from daybook.due import lake_days
 from daybook.erasure import ERASURES_SCHEMA, erasures, user_digest
 from daybook.errors import DaybookError
-from daybook.lake import load
+from daybook.lake import latest_revisions, load
 from daybook.lake_names import (
     CATALOG,
     CHECK_FAILURES,
@@ -25,10 +26,8 @@ from daybook.lake_names import (
 )
 from daybook.position import position
 from daybook.settings import Settings
-from daybook.snapshots import partition_counts
 from daybook_spark.events import struct
 from daybook_spark.landing import keep_position
-from daybook_spark.pages import latest_revisions, near_removed
 from daybook_spark.publishing import publish_pages
 from daybook_spark.rebuilding import build
 
@@ -112,16 +111,14 @@ def _records(spark: SparkSession, table: str, user_id: str) -> DataFrame:
 
 def _refuse_pages_that_stand(spark: SparkSession, settings: Settings, user_id: str) -> None:
     """Without its raw records a page cannot be derived anew: it would come out empty, for every player."""
-    pages = latest_revisions(settings)
-    raw = partition_counts(load(settings, RAW_EVENTS))
-    near = near_removed(settings, raw, pages)
+    known = lake_days(settings, load(settings, RAW_EVENTS))
+    near = known.near
     if not near:
         return
     rows = spark.table(spark_name(EVENTS)).where(F.col("user_id") == user_id).select("event_date")
     for table in (RAW_EVENTS, REJECTED_EVENTS):
         rows = rows.union(_records(spark, table, user_id).select("event_date"))
-    paged = {page["event_date"] for page in pages}
-    if bound := sorted({row["event_date"] for row in rows.distinct().collect()} & near.keys() & paged):
+    if bound := sorted({row["event_date"] for row in rows.distinct().collect()} & near.keys() & known.pages.keys()):
         raise DaybookError(
             f"{', '.join(map(str, bound))}: these pages have rows of the player and cannot be derived without them, "
             f"because DAYBOOK_RAW_RETENTION_DAYS removed raw records of {near[bound[0]]}. Nothing was removed"

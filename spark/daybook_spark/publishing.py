@@ -22,7 +22,7 @@ from daybook.answers import answers, answers_version
 from daybook.checks import Finding, failed_text, findings_json
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka_offsets import offsets_text
-from daybook.lake import load
+from daybook.lake import latest_revisions, load
 from daybook.lake_names import AREAS, DAY_LEDGER, ERASURES, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.ledger import (
     LEDGER_SCHEMA,
@@ -43,7 +43,7 @@ from daybook.snapshots import partition_counts
 from daybook_spark.answering import Staged, stage_answers
 from daybook_spark.checking import check_pages
 from daybook_spark.events import struct
-from daybook_spark.pages import Stage, latest_revisions, stage_pages
+from daybook_spark.pages import Stage, stage_pages
 from daybook_spark.receipts import changes
 from daybook_spark.staging import (
     PublishRefused,

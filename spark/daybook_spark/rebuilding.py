@@ -8,12 +8,12 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from daybook.due import lake_days, neighbour_is_gone, raw_is_gone
 from daybook.lake import load
 from daybook.lake_names import AREAS, RAW_EVENTS
 from daybook.settings import Settings
-from daybook.snapshots import partition_counts
 from daybook_spark.answering import Staged, stage_answers
-from daybook_spark.pages import Stage, latest_revisions, near_removed, neighbour_is_gone, raw_is_gone, stage_pages
+from daybook_spark.pages import Stage, stage_pages
 from daybook_spark.publishing import Proved, prove, publish_pages
 
 DAYS_AT_ONCE = 31
@@ -43,9 +43,9 @@ def rebuild(
     Raises:
         DaybookError: a page does not balance, or a check stops it; pages of earlier months may have been published.
     """
-    pages = {row["event_date"]: row for row in latest_revisions(settings) if first <= row["event_date"] <= last}
-    raw = partition_counts(load(settings, RAW_EVENTS))
-    near = near_removed(settings, raw, latest_revisions(settings))
+    known = lake_days(settings, load(settings, RAW_EVENTS))
+    pages = {day: page for day, page in known.pages.items() if first <= day <= last}
+    raw, near = known.raw, known.near
     whole = {day for day, page in pages.items() if page["landed"] <= raw.get(day, 0) and day not in near}
     told = [
         {

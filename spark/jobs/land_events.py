@@ -8,12 +8,13 @@ from typing import Any
 import click
 from pyspark.sql import SparkSession
 
+from daybook.due import dates_due, nothing_due
 from daybook.kafka_offsets import parse_offsets
 from daybook.ledger import day_name
 from daybook.settings import Settings
 from daybook_spark.job import arguments, run
 from daybook_spark.landing import land
-from daybook_spark.pages import create_tables, dates_due, nothing_due, stage_pages
+from daybook_spark.pages import create_tables, stage_pages
 
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> d
         click.echo(
             f"landed {part.records} records of partition {part.partition}, offsets {part.start} to {part.end - 1}"
         )
-    dates = dates_due(spark, settings, args.day, force=args.force)
+    dates = dates_due(settings, args.day, force=args.force)
     if not dates:
         return {"skip": nothing_due(settings, args.day)}
     stage = stage_pages(spark, settings, dates, args.run_id, landed)

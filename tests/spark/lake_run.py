@@ -8,13 +8,14 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from daybook.due import dates_due
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import load
 from daybook.lake_names import AREAS, RAW_EVENTS
 from daybook.position import END, LANDING, START, position
 from daybook.settings import Settings
 from daybook_spark.answering import Staged, stage_answers
-from daybook_spark.pages import Stage, dates_due, stage_pages
+from daybook_spark.pages import Stage, stage_pages
 from daybook_spark.publishing import Published, publish_pages
 from daybook_spark.staging import publish, stage_append
 from tests.spark.topic_records import Topic
@@ -58,7 +59,7 @@ class Run:
         publish(self.spark, self.settings, RAW_EVENTS, snapshot.snapshot_id)
 
     def build(self, *, force: bool = False) -> Run:
-        dates = dates_due(self.spark, self.settings, self.day, force=force)
+        dates = dates_due(self.settings, self.day, force=force)
         self.stage = stage_pages(self.spark, self.settings, dates, self.run_id, [])
         self.answers = {}
         for area in AREAS:

@@ -15,6 +15,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from daybook.answers import answers
+from daybook.due import dates_due
 from daybook.erasure import erasures
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import offsets_text
@@ -31,7 +32,6 @@ from daybook_spark.maintenance import (
     expire_snapshots,
     remove_orphan_files,
 )
-from daybook_spark.pages import dates_due
 from daybook_spark.rebuilding import rebuild
 from daybook_spark.staging import publish, stage_append
 from tests.spark.lake_run import DAY, NEXT_DAY, Run, an_id
@@ -303,9 +303,9 @@ def test_raw_records_go_after_their_retention_and_their_pages_stand(
     assert apply_raw_retention(spark, kept, now) == {}
     assert apply_raw_retention(spark, lake, now) == {}, "kept for ever unless told otherwise"
 
-    assert dates_due(spark, lake, DAY, force=False) == []
+    assert dates_due(lake, DAY, force=False) == []
     with pytest.raises(DaybookError, match=r"2026-05-03 stands as revision 2 and cannot be built again: 0 of its 6"):
-        dates_due(spark, lake, DAY, force=True)
+        dates_due(lake, DAY, force=True)
     told = rebuild(spark, lake, DAY, NEXT_DAY, "rebuild", dry_run=False)
     assert [one["changed"] for one in told] == [False, False]
     assert "cannot be built again" in told[0]["receipt"]
@@ -313,7 +313,7 @@ def test_raw_records_go_after_their_retention_and_their_pages_stand(
 
     # the record without a day goes by the time at which Kafka took it, in the night before the second day
     assert apply_raw_retention(spark, kept, now + timedelta(days=1)) == {RAW_EVENTS: 2, REJECTED_EVENTS: 1}
-    assert dates_due(spark, lake, DAY, force=False) == []
+    assert dates_due(lake, DAY, force=False) == []
     assert readers_see(lake) == before
 
 
@@ -362,7 +362,7 @@ def test_a_day_whose_neighbour_is_removed_is_not_built_for_an_id_could_count_twi
     first.land(topic)
     before = readers_see(lake)
 
-    assert dates_due(spark, narrow, NEXT_DAY, force=False) == []
+    assert dates_due(narrow, NEXT_DAY, force=False) == []
     with pytest.raises(DaybookError, match=r"2026-05-04 cannot be built: .* removed the raw records of 2026-05-03"):
         Run(spark, narrow, "forced", NEXT_DAY).build(force=True)
     told = rebuild(spark, narrow, DAY, NEXT_DAY, "rebuild", dry_run=False)
@@ -395,9 +395,9 @@ def test_records_without_a_day_stay_until_they_are_listed_as_rejected(
     assert apply_raw_retention(spark, narrow, LONG_AFTER) == {}
     first.build().publish()
     spark.sql(f"DELETE FROM {spark_name(RAW_EVENTS)} WHERE event_date IS NULL")  # then the step is killed
-    assert dates_due(spark, narrow, DAY, force=False) == []
+    assert dates_due(narrow, DAY, force=False) == []
     assert apply_raw_retention(spark, narrow, LONG_AFTER) == {REJECTED_EVENTS: 1}
-    assert dates_due(spark, narrow, DAY, force=False) == []
+    assert dates_due(narrow, DAY, force=False) == []
 
 
 def test_a_player_of_a_page_whose_raw_records_are_removed_is_not_forgotten_at_the_cost_of_the_others(

@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from daybook.answers import answers
+from daybook.due import nothing_due
 from daybook.erasure import user_digest
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import offsets_text
@@ -21,7 +22,7 @@ from daybook.position import END, LANDING, START, position
 from daybook.providers import Provider, resolve
 from daybook.settings import Settings
 from daybook_spark.erasing import forget
-from daybook_spark.pages import Stage, nothing_due
+from daybook_spark.pages import Stage
 from daybook_spark.rebuilding import rebuild
 from daybook_spark.staging import PublishRefused, publish, stage_append, stage_dates
 from tests.spark.lake_run import DAY, NEXT_DAY, Run, an_id

@@ -1,0 +1,194 @@
+"""Which days a run has to build: the rule that ``land_events`` goes by and ``daybook plan`` foretells by.
+
+A day is due when its raw records are more than its newest page counts, or it was built by another provider map or other
+answers. A run builds its own day, and any day that has a page already and is due: late events restate
+their day. A day that has no page yet waits for the run that it belongs to: it may still be filling. A day without a
+record is only known to be empty if something had been recorded before it ended; of a day before the record began
+nothing is known, and it gets no page of zeros. A day whose raw records retention has removed is never built again: its
+page stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from daybook.answers import answers_version
+from daybook.contract import FIRST_MOMENT
+from daybook.days import day_bounds
+from daybook.erasure import erased_since, erasures
+from daybook.errors import NeedsDecision
+from daybook.lake import latest_revisions, load
+from daybook.lake_names import RAW_EVENTS, REJECTED_EVENTS
+from daybook.providers import map_version
+from daybook.settings import Settings
+from daybook.snapshots import partition_counts
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
+
+@dataclass(frozen=True)
+class LakeDays:
+    """What the lake knows of its days at one moment: all that decides what a run builds."""
+
+    raw: Mapping[date | None, int]
+    """Raw records of each date; none stands for those that name no day."""
+    pages: Mapping[date, Mapping[str, Any]]
+    """The newest ledger row of each day that has a page."""
+    near: Mapping[date, date]
+    """The days within ``lateness_days`` of one whose raw records are gone, each with such a day.
+
+    Their ids are held against that day's records, without which an event could be counted on both days: they cannot be
+    built any more than that day itself.
+    """
+    erased: Sequence[Mapping[str, Any]]
+    """From :func:`daybook.erasure.erasures`."""
+    rejected_without_day: int
+    """Rows of ``rejected_events`` that name no day."""
+    began: Callable[[], datetime]
+    """From :func:`record_began`; asked only for a day without a record."""
+    lateness_days: int
+    versions: tuple[str, str]
+    """Of the provider map and of the answers, as a page would be built now."""
+
+    def is_due(self, one: date, day: date, *, force: bool = False) -> bool:
+        """Whether the run of a day has to build a date.
+
+        Raises:
+            NeedsDecision: the run's own day is to be built by force, and its raw records are gone.
+        """
+        page = self.pages.get(one)
+        if page is None:
+            return one == day and (one in self.raw or self.began() < day_bounds(one)[1])
+        if page["landed"] > self.raw.get(one, 0):
+            if one == day and force:
+                raise NeedsDecision(raw_is_gone(page, self.raw.get(one, 0)))
+            return False
+        if one in self.near:
+            return one == day and force  # to be told why it cannot be
+        if page["landed"] < self.raw.get(one, 0):
+            # older days are listed by `daybook status` and restated on request
+            return one >= day - timedelta(days=self.lateness_days)
+        # a change of the map or of the answers restates other days by `daybook rebuild`, not by the next day's run
+        return one == day and (force or (page["provider_map_version"], page["answers_version"]) != self.versions)
+
+    @property
+    def undated_are_due(self) -> bool:
+        """Whether there are raw records without a day that were not rejected yet; any run does that."""
+        return self.raw.get(None, 0) > self.rejected_without_day
+
+
+def lake_days(settings: Settings, raw_table: Table | None) -> LakeDays:
+    """What the lake knows of its days.
+
+    Args:
+        settings: where the lake is.
+        raw_table: metadata of ``raw_events``, which decides how much of it is seen.
+    """
+    raw = partition_counts(raw_table)
+    pages = {row["event_date"]: row for row in latest_revisions(settings)}
+    erased = erasures(settings)
+    return LakeDays(
+        raw=raw,
+        pages=pages,
+        near=_near_removed(settings.lateness_days, raw, pages, erased),
+        erased=erased,
+        rejected_without_day=partition_counts(load(settings, REJECTED_EVENTS)).get(None, 0),
+        began=cache(partial(record_began, raw_table)),
+        lateness_days=settings.lateness_days,
+        versions=(map_version(), answers_version()),
+    )
+
+
+def dates_due(settings: Settings, day: date, *, force: bool) -> list[date | None]:
+    """The dates that the run of a day has to build, in order; the records without a day last.
+
+    Args:
+        settings: where the lake is.
+        day: the run's own day.
+        force: build the run's own day even if its page is up to date.
+    """
+    known = lake_days(settings, load(settings, RAW_EVENTS))
+    due = sorted(one for one in {day, *known.pages} if known.is_due(one, day, force=force))
+    return [*due, *([None] if known.undated_are_due else [])]
+
+
+def nothing_due(settings: Settings, day: date) -> str:
+    """Why a run has nothing to build, for the reader."""
+    known = lake_days(settings, load(settings, RAW_EVENTS))
+    page, left = known.pages.get(day), known.raw.get(day, 0)
+    if page is None:
+        return f"nothing is known of {day}: no record of it has come, and none at all before its end; it gets no page"
+    if page["landed"] > left:
+        return raw_is_gone(page, left)
+    return f"{day} stands as revision {page['revision']}: no new record of it has come, nothing to publish"
+
+
+def raw_is_gone(page: Mapping[str, Any], left: int) -> str:
+    """Why a day cannot be built again, for the reader."""
+    return (
+        f"{page['event_date']} stands as revision {page['revision']} and cannot be built again: {left} of its "
+        f"{page['landed']} raw records are left, DAYBOOK_RAW_RETENTION_DAYS removed the others. Nothing was changed"
+    )
+
+
+def _near_removed(
+    lateness_days: int,
+    raw: Mapping[date | None, int],
+    pages: Mapping[date, Mapping[str, Any]],
+    erased: Sequence[Mapping[str, Any]],
+) -> dict[date, date]:
+    removed = [day for day, page in pages.items() if _lacks(page, raw.get(day, 0), erased)]
+    window = [timedelta(days=days) for days in range(-lateness_days, lateness_days + 1)]
+    return {day + span: day for day in removed for span in window}
+
+
+def _lacks(page: Mapping[str, Any], left: int, erased: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether retention has taken of a page's raw records: more are gone than players' erasures since have removed."""
+    gone = page["landed"] - left
+    return bool(gone > 0 and gone > erased_since(erased, page["event_date"], page["published_at"]))
+
+
+def neighbour_is_gone(day: date, removed: date) -> str:
+    """Why a day near one whose raw records are gone cannot be built, for the reader."""
+    return (
+        f"{day} cannot be built: DAYBOOK_RAW_RETENTION_DAYS removed the raw records of {removed}, without which an "
+        f"event of {day} could be counted on both days. Nothing was changed"
+    )
+
+
+def why_refused(known: LakeDays, left: Mapping[date, int], dates: Iterable[date | None]) -> str | None:
+    """Why dates cannot be built, for the reader: what their pages, or ids, rest on was removed by retention.
+
+    Args:
+        known: the lake's days.
+        left: of each date, the raw records that are left of those its page was built from. Records that came since may
+            be as many as those that were removed, so they are not counted.
+        dates: the dates that a run would build.
+    """
+    for day in dates:
+        if day is None:
+            continue
+        if (page := known.pages.get(day)) and _lacks(page, left.get(day, 0), known.erased):
+            return raw_is_gone(page, left.get(day, 0))
+        if known.raw.get(day) and known.near.get(day, day) != day:
+            return neighbour_is_gone(day, known.near[day])
+    return None
+
+
+def record_began(raw: Table | None) -> datetime:
+    """When Kafka took the first record that was ever landed, UTC; the end of time before any was. From the metadata."""
+    from pyiceberg.conversions import from_bytes
+    from pyiceberg.types import TimestamptzType
+
+    if raw is None:
+        return datetime.max.replace(tzinfo=UTC)
+    taken_at = raw.schema().find_field("kafka_timestamp").field_id
+    lowest = [(task.file.lower_bounds or {}).get(taken_at) for task in raw.scan().plan_files()]
+    kind = TimestamptzType()
+    moments: list[int] = [from_bytes(kind, one) for one in lowest if one]  # type: ignore[misc]  # its hint says text
+    return FIRST_MOMENT + timedelta(microseconds=min(moments)) if moments else datetime.max.replace(tzinfo=UTC)
