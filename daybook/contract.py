@@ -14,7 +14,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
@@ -42,6 +42,7 @@ FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 """Nothing happened in the game before this; it keeps calendars of other engines out of the lake's oldest partitions."""
 
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
+_DAY_FIRST = re.compile(r"\d{4}-\d\d-\d\d")
 _IPV6 = re.compile(r"[0-9a-f:]*:[0-9a-f:.]*")
 
 
@@ -310,6 +311,34 @@ def moment_text(moment: datetime) -> str:
     """
     # not strftime: its %Y drops the leading zeros of early years on Linux
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def event_date(value: bytes | None, taken_at: datetime, future_tolerance_minutes: int) -> date | None:
+    """The UTC day that a record says it happened on; none if it does not say, or names a time that cannot be.
+
+    The twin of ``daybook_spark.events.event_date_of``, which decides when the record is landed, for readers without
+    Spark. The two agree on every time in RFC 3339, also without its zone (then it is UTC) or without its time of day.
+    Spark reads some forms besides (``2026-5-3``): of such a record this one knows no day.
+
+    Args:
+        value: the record's value.
+        taken_at: the record's own time, with a time zone.
+        future_tolerance_minutes: how far ahead of it a client's clock may be.
+
+    >>> event_date(b'{"occurred_at": "2026-05-03T23:30:00-01:00"}', datetime(2026, 5, 4, 1, tzinfo=UTC), 60)
+    datetime.date(2026, 5, 4)
+    """
+    try:
+        told = json.loads(value or b"")
+        occurred_at = told.get("occurred_at") if isinstance(told, dict) else None
+        if not isinstance(occurred_at, str) or not _DAY_FIRST.match(occurred_at):
+            return None
+        moment = datetime.fromisoformat(occurred_at)
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, RecursionError):  # not JSON, not UTF-8, not a time, out of range, too deep
+        return None
+    latest = taken_at + timedelta(minutes=future_tolerance_minutes)
+    return moment.date() if FIRST_MOMENT <= moment <= latest else None
 
 
 def _player_of(host: str) -> str:

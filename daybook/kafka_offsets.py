@@ -17,7 +17,7 @@ from daybook.errors import DaybookError
 from daybook.settings import Settings
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer
+    from confluent_kafka import Consumer, Message
     from confluent_kafka.admin import AdminClient
 
 Offsets = dict[int, int]
@@ -134,26 +134,36 @@ def count_committed(settings: Settings, partition: int, start: int, end: int) ->
     Raises:
         DaybookError: the broker stopped answering.
     """
+    return sum(1 for _ in committed(settings, partition, start, end))
+
+
+def committed(settings: Settings, partition: int, start: int, end: int) -> Iterator[Message]:
+    """The records that the broker has for the offsets ``[start, end)`` of a partition, in their order; not empty.
+
+    Joins no consumer group and commits nothing.
+
+    Raises:
+        DaybookError: the broker stopped answering for :data:`REQUEST_TIMEOUT_SECONDS`, or no longer has the range.
+    """
     from confluent_kafka import KafkaError
 
-    records = 0
     with _reader(settings, partition, start) as consumer:
         while True:
             batch = consumer.consume(num_messages=10_000, timeout=REQUEST_TIMEOUT_SECONDS)
             if not batch:
                 raise DaybookError(
-                    f"Kafka at {settings.bootstrap_servers} stopped answering while partition {partition} was counted; "
+                    f"Kafka at {settings.bootstrap_servers} stopped answering while partition {partition} was read; "
                     "nothing was changed. See that the broker is up (`daybook status`), then clear the task"
                 )
             for message in batch:
                 error = message.error()
                 offset = message.offset()
                 if error is None and offset is not None and offset < end:
-                    records += 1
+                    yield message
                     if offset == end - 1:
-                        return records
+                        return
                 elif error is None or error.code() == KafkaError._PARTITION_EOF:
-                    return records  # what is left of the range holds no record
+                    return  # what is left of the range holds no record
                 else:
                     raise DaybookError(f"Kafka, partition {partition}: {error.str()}; nothing was changed")
 

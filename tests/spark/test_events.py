@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import date, datetime
 
@@ -9,8 +10,9 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from daybook.contract import event_date
 from daybook_spark.events import events_of, first_pages, judged, provider_map, rejected_of, same_ids_elsewhere
-from tests.spark.topic_records import Topic
+from tests.spark.topic_records import FUTURE_TOLERANCE_MINUTES, RECEIVED_AT, Topic
 
 A = str(uuid.UUID(int=1, version=4))
 B = str(uuid.UUID(int=2, version=4))
@@ -108,6 +110,24 @@ def test_the_day_is_the_utc_day_of_what_happened(topic: Topic) -> None:
     days = [row.event_date for row in topic.raw().orderBy("kafka_offset").collect()]
     assert days == [date(2026, 5, 3), date(2026, 5, 4), date(2026, 5, 3), date(2024, 2, 29)]
     assert verdicts(topic) == [("event", None)] * 4
+
+
+def test_readers_without_spark_name_the_same_day(topic: Topic) -> None:
+    times = (
+        *("2026-05-03T23:59:59.999999Z", "2026-05-04T01:30:00+02:00", "2026-05-03T23:30:00-01:00"),
+        *("2026-05-03T12:00:00", "2026-05-03 12:00:00Z", "2026-05-03", "1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z"),
+        *("2026-05-06T00:00:01Z", "2026-05-06T00:00:02Z", "9999-12-31T23:59:59Z", "2026-02-30T00:00:00Z"),
+        *("", "soon", "20260503", "0001-01-01T00:00:00+09:00"),
+    )
+    values = [json.dumps({"occurred_at": moment}).encode() for moment in times]
+    values += [b'{"occurred_at": null}', b'{"occurred_at": 12345678}', b"{}", b"[]", b"\xff", b"hello"]
+    values.append(b"[" * 100_000)
+    for value in [*values, None]:
+        topic.send(value)
+    landed = topic.raw().orderBy("kafka_offset").collect()
+    told = [event_date(value, RECEIVED_AT, FUTURE_TOLERANCE_MINUTES) for value in [*values, None]]
+    assert told == [row.event_date for row in landed]
+    assert {date(2026, 5, 3), date(2026, 5, 4), date(1970, 1, 1), date(2026, 5, 6), None} == set(told)
 
 
 def test_an_event_row_has_every_field_and_its_provider(spark: SparkSession, topic: Topic) -> None:
