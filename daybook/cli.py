@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "rejected": "daybook.rejected:rejected",
     "replay": "daybook.replay:replay",
     "rebuild": "daybook.rebuild:rebuild",
+    "plan": "daybook.plan:plan",
     "accept-loss": "daybook.losses:accept_loss",
     "forget-user": "daybook.erasure:forget_user",
 }

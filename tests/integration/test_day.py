@@ -115,6 +115,24 @@ def test_its_report_is_written(stack: Stack, published: dict[str, str]) -> None:
     assert f"{EVENTS:,}" in page
 
 
+def test_a_backfill_is_told_before_it_is_started(stack: Stack, published: dict[str, str]) -> None:
+    page, sent, tomorrow = stack.page(DAY), DAY - timedelta(days=60), datetime.now(UTC).date() + timedelta(days=1)
+    before = sent - timedelta(days=1)
+    send(stack, an_event(sent, user_id="planned-player"))
+
+    told = stack.json("plan", "--from", str(before), "--to", str(tomorrow))
+
+    days = {row["day"]: row for row in told["days"]}
+    expected = {before: "nothing known", sent: "only in Kafka", DAY: "published", tomorrow: "not over yet"}
+    assert {day: days[str(day)]["state"] for day in expected} == expected
+    assert (days[str(sent)]["records"], days[str(sent)]["not_landed"]) == (0, 1)
+    assert (days[str(DAY)]["generated"], days[str(DAY)]["on_page"]) == (EVENTS, EVENTS)
+    assert (told["kafka"], told["airflow"], told["lost"], told["also_restated"]) == (None, None, None, [])
+    assert told["estimate_seconds"] > 0
+    assert f"airflow backfill create --dag-id game_events_daily --from-date {before} --to-date" in told["command"]
+    assert stack.page(DAY) == page
+
+
 def test_a_second_trigger_of_the_day_changes_nothing(stack: Stack, published: dict[str, str]) -> None:
     before, page = stack.answers(DAY), stack.page(DAY)
     states = stack.trigger("second", day=DAY.isoformat(), events=EVENTS, seed=7)

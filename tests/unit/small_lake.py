@@ -14,7 +14,7 @@ from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
-from pyiceberg.types import DateType, NestedField, StringType
+from pyiceberg.types import DateType, NestedField, StringType, TimestamptzType
 
 from daybook.lake import sqlalchemy_uri
 from daybook.lake_names import ACCEPTED_LOSSES, CATALOG, DAY_LEDGER, NAMESPACE, RAW_EVENTS, REPLAYED_RECORDS
@@ -88,8 +88,14 @@ SCHEMAS = {
     "event_popularity": POPULARITY,
     "provider_usage": PROVIDERS,
 }
-RAW = Schema(NestedField(1, "event_date", DateType()), NestedField(2, "value", StringType()))
+RAW = Schema(
+    NestedField(1, "event_date", DateType()),
+    NestedField(2, "value", StringType()),
+    NestedField(3, "kafka_timestamp", TimestamptzType()),
+)
 """Of ``raw_events`` that much which readers count."""
+TAKEN_AT = datetime(2026, 5, 3, 8, tzinfo=UTC)
+"""When Kafka took the raw records, unless told otherwise."""
 
 
 class SmallLake:
@@ -146,12 +152,17 @@ class SmallLake:
         }
         self.table(DAY_LEDGER).append(pa.Table.from_pylist([row], schema=LEDGER))
 
-    def land(self, counts: dict[date, int]) -> None:
+    def land(self, counts: dict[date, int], taken_at: datetime = TAKEN_AT) -> None:
         """Add so many raw records of each day."""
         by_day = PartitionSpec(PartitionField(1, 1000, IdentityTransform(), "event_date"))
         table = self.catalog.create_table_if_not_exists((NAMESPACE, RAW_EVENTS), schema=RAW, partition_spec=by_day)
         days = [day for day, count in counts.items() for _ in range(count)]
-        table.append(pa.table({"event_date": pa.array(days, pa.date32()), "value": pa.array(["{}"] * len(days))}))
+        columns = {
+            "event_date": pa.array(days, pa.date32()),
+            "value": pa.array(["{}"] * len(days)),
+            "kafka_timestamp": pa.array([taken_at] * len(days), pa.timestamp("us", tz="UTC")),
+        }
+        table.append(pa.table(columns))
 
     def accept_loss(self, lost: str, note: str) -> None:
         """Add an operator's decision."""

@@ -1,0 +1,480 @@
+"""``daybook plan``: what a backfill of some days would do, told before it is started. Changes nothing.
+
+What a run builds is decided by :mod:`daybook.due`, the rule that the runs themselves go by. It is held against what the
+lake has and what Kafka has beyond it: the first run of a backfill lands all of that, whatever day it is for.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daybook.days import day_bounds, parse_day
+from daybook.errors import BadInput, DaybookError
+from daybook.reading import print_table
+from daybook.runs import DAG
+from daybook.settings import Settings
+from daybook.settings import settings as settings_of_this_process
+
+if TYPE_CHECKING:
+    from daybook.due import LakeDays
+    from daybook.losses import Loss
+    from daybook.position import Position
+    from daybook.stack.airflow_api import AirflowApi
+
+MAX_DAYS = 3_660
+"""Days of one plan: ten years."""
+BASIS_RUNS = 20
+"""Finished runs that the estimate rests on; each costs one call of Airflow's API."""
+
+PUBLISHED = "published"
+RESTATED = "published, would be restated"
+ONLY_RAW = "only in raw"
+ONLY_KAFKA = "only in Kafka"
+MAYBE_KAFKA = "maybe in Kafka"
+GENERATED = "generated"
+EMPTY = "empty"
+NOTHING_KNOWN = "nothing known"
+NOT_OVER = "not over yet"
+
+FINISHED = frozenset({"success", "failed"})
+"""States of a run that `airflow backfill create --reprocess-behavior completed` runs again."""
+WAITING_STEPS = frozenset({"generate_events", "wait_for_offsets"})
+PAGE = 100
+"""Runs that Airflow's API gives at once."""
+
+Show = Callable[[int, int], None]
+"""Told how many offsets of how many were read."""
+
+
+@dataclass(frozen=True)
+class NotLanded:
+    """What Kafka holds beyond the offsets where the record stands."""
+
+    per_day: Mapping[date | None, int] = field(default_factory=dict)
+    """Records of each event date; none stands for those that name no day."""
+    first_taken_at: datetime | None = None
+    """When Kafka took the first of them, UTC."""
+    loss: Loss | None = None
+    """What Kafka no longer has; without an operator's decision no run lands anything."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long Airflow's last runs took, in seconds, without waiting for the day and without generating it."""
+
+    builds: Sequence[float] = ()
+    """Of each run that published: its Spark steps and the report."""
+    landings: Sequence[float] = ()
+    """Of each run: its step ``land_events``, which is all that a run with nothing to build does."""
+
+
+@dataclass(frozen=True)
+class DayPlan:
+    """One day of the plan."""
+
+    day: str
+    state: str
+    records: int
+    """Raw records in the lake."""
+    on_page: int | None
+    """Raw records that its page counts; none without a page."""
+    not_landed: int | None
+    """Records in Kafka that were not landed yet; none if Kafka was not read."""
+    generated: int | None
+    """Events that the generator holds an acknowledgement for; none for a day that it has not played."""
+    revision: int | None
+    does: str
+    """What the backfill would do with it, in words."""
+
+
+def read_not_landed(settings: Settings, start: Position, show: Show) -> NotLanded:
+    """Read what Kafka holds beyond a position, up to its present end, and count it by event date.
+
+    After a loss it is what Kafka still has. Joins no consumer group and commits nothing.
+
+    Raises:
+        DaybookError: the broker does not answer, or the topic is missing.
+    """
+    from daybook.contract import event_date
+    from daybook.kafka_offsets import committed, topic_state
+    from daybook.losses import what_is_lost
+
+    topic = topic_state(settings)
+    loss = what_is_lost(start, topic)
+    begin = loss.resume_from if loss else start.offsets
+    ranges = {at: (begin.get(at, 0), end) for at, end in sorted(topic.end.items()) if begin.get(at, 0) < end}
+    offsets = sum(end - first for first, end in ranges.values())
+    per_day: Counter[date | None] = Counter()
+    first_taken_at: datetime | None = None
+    for at, (first, end) in ranges.items():
+        for message in committed(settings, at, first, end):
+            taken_at = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+            first_taken_at = min(first_taken_at or taken_at, taken_at)
+            per_day[event_date(message.value(), taken_at, settings.future_tolerance_minutes)] += 1
+            if (done := per_day.total()) % 1_000 == 0:
+                show(done, offsets)
+    return NotLanded(per_day, first_taken_at, loss)
+
+
+def generated_days(settings: Settings, days: Sequence[date]) -> dict[date, int]:
+    """Of each day that was generated to its end: how many events the generator holds an acknowledgement for.
+
+    Raises:
+        DaybookError: a manifest cannot be read.
+    """
+    from event_generator.manifest import read_manifest
+
+    told = {day: read_manifest(settings, day) for day in days}
+    return {day: int(manifest["accepted"]) for day, manifest in told.items() if manifest is not None}
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """All that decides what a backfill of some days does."""
+
+    known: LakeDays
+    """What the lake knows now."""
+    waiting: NotLanded | None
+    """What Kafka holds beyond it; none if Kafka was not read."""
+    days: Sequence[date]
+    """The days of the backfill, in order."""
+    now: datetime
+    """The present moment, UTC."""
+    ran: Mapping[date, str] = field(default_factory=dict)
+    """State of the run that Airflow has of a day already."""
+    generated: Mapping[date, int] = field(default_factory=dict)
+    """From :func:`generated_days`."""
+    plays: int = 0
+    """Events that each run generates; 0 = live traffic."""
+    grace: timedelta = timedelta(0)
+    """How long after its end a day of live traffic stays open."""
+
+    @cached_property
+    def after(self) -> LakeDays:
+        """What the lake will know once all that waits in Kafka has been landed."""
+        if self.waiting is None or self.waiting.first_taken_at is None:
+            return self.known
+        first, began = self.waiting.first_taken_at, self.known.began
+        raw = Counter(self.known.raw) + Counter(self.waiting.per_day)
+        return replace(self.known, raw=raw, began=lambda: min(began(), first))
+
+    def is_built(self, day: date) -> bool:
+        """Whether a run of the day would have something to build of the day itself."""
+        return self.after.is_due(day, day) or (self.plays > 0 and day not in self.generated)
+
+    @cached_property
+    def reprocess(self) -> bool:
+        """Whether a day that has to be built was run before, so that Airflow has to be told to run it again."""
+        fresh = next((day for day in self._over if day not in self.ran), None)
+        again = (day for day in self._over if self.ran.get(day) in FINISHED and self.is_built(day))
+        # a page to which records were added is restated by any run within the lateness window
+        return any(fresh is None or day not in self.known.pages or not self.after.is_due(day, fresh) for day in again)
+
+    @cached_property
+    def _over(self) -> list[date]:
+        return [day for day in self.days if day_bounds(day)[1] < self.now]
+
+    @cached_property
+    def runs(self) -> list[date]:
+        """The days that Airflow would create a run for, or clear the run of."""
+        return [day for day in self._over if day not in self.ran or (self.reprocess and self.ran[day] in FINISHED)]
+
+    @cached_property
+    def restated(self) -> list[date]:
+        """The days with a page that the first run restates beside its own."""
+        first = self.runs[0] if self.runs else None
+        return [one for one in sorted(self.after.pages) if first and one != first and self.after.is_due(one, first)]
+
+    @property
+    def also_restated(self) -> list[dict[str, Any]]:
+        """Those of them that lie outside the days: ``day``, ``records`` that its page does not show."""
+        outside = [one for one in self.restated if one not in set(self.days)]
+        return [{"day": one.isoformat(), "records": self._new(one)} for one in outside]
+
+    @property
+    def builds(self) -> int:
+        """How many of the runs build something."""
+        restated = set(self.restated)
+        building = {day for day in self.runs if day not in restated and self.is_built(day)}
+        return len(building | set(self.runs[:1] if restated or self.after.undated_are_due else []))
+
+    def rows(self) -> list[DayPlan]:
+        """The days, each with what is known of it and what would be done."""
+        waiting = self.waiting.per_day if self.waiting else None
+        pages = self.known.pages
+        return [
+            DayPlan(
+                day=day.isoformat(),
+                state=self.state(day),
+                records=self.known.raw.get(day, 0),
+                on_page=int(pages[day]["landed"]) if day in pages else None,
+                not_landed=waiting.get(day, 0) if waiting is not None else None,
+                generated=self.generated.get(day),
+                revision=int(pages[day]["revision"]) if day in pages else None,
+                does=self.does(day),
+            )
+            for day in self.days
+        ]
+
+    def state(self, day: date) -> str:
+        """Where the records of a day stand now, or that it has none."""
+        if day_bounds(day)[1] >= self.now:
+            return NOT_OVER
+        if day in self.known.pages:
+            return RESTATED if self.after.is_due(day, day) else PUBLISHED
+        if self.known.raw.get(day):
+            return ONLY_RAW
+        if self.waiting is None:
+            return MAYBE_KAFKA
+        if self.waiting.per_day.get(day):
+            return ONLY_KAFKA
+        if day in self.generated:
+            return GENERATED
+        return EMPTY if self.after.is_due(day, day) else NOTHING_KNOWN
+
+    def does(self, day: date) -> str:
+        """What the backfill does with a day."""
+        if self.state(day) == NOT_OVER:
+            return f"no run: it ends on {day + timedelta(days=1)} at 00:00 UTC, and Airflow leaves it out"
+        if day not in self._run_days:
+            told = f"no run: Airflow has one of this day, in state {self.ran[day]}"
+            return f"{told}; {self._work(day)}" if day in self.restated else told
+        closes_at = day_bounds(day)[1] + self.grace
+        held = "nothing before `daybook accept-loss`, then: " if self.waiting and self.waiting.loss else ""
+        wait = f"; waits until {closes_at:%Y-%m-%d %H:%M} UTC, when the day closes" if self.now < closes_at else ""
+        return f"{held}{self._refused(day) or self._work(day)}{wait}"
+
+    @cached_property
+    def _run_days(self) -> frozenset[date]:
+        return frozenset(self.runs)
+
+    def _new(self, day: date) -> int:
+        return self.after.raw.get(day, 0) - int(self.after.pages[day]["landed"])
+
+    def _refused(self, day: date) -> str | None:
+        """Why the run of a day would fail: retention has removed what it would have to build from."""
+        from daybook.due import why_refused
+
+        if not self.known.near:
+            return None
+        first = day - timedelta(days=self.after.lateness_days)
+        dates = [one for one in {day, *self.restated} if one >= first and self.after.is_due(one, day)]
+        left = {one: count for one, count in self.known.raw.items() if one is not None}
+        said = why_refused(self.after, left, sorted(dates))
+        return f"fails: {said}" if said else None
+
+    def _work(self, day: date) -> str:
+        state, count, played = self.state(day), self.after.raw.get(day, 0), self.generated.get(day)
+        empty = (
+            "publishes a page of zeros: records had come before it ended, and none is of it"
+            if self.after.is_due(day, day)
+            else "no page: no record of it has come, and none at all before its end"
+        )
+        if self.plays and played is None:
+            return f"plays {self.plays} events of it and builds its page"
+        if state == PUBLISHED:
+            return f"stays as revision {self.known.pages[day]['revision']}: nothing new; its run ends after land_events"
+        if state == RESTATED and self._new(day) > 0:
+            by = "its run" if day == self.runs[0] else f"the first run, of {self.runs[0]},"
+            return f"{by} restates it: {self._new(day)} records more"
+        if state == RESTATED:
+            return "builds it again: its page is of another provider map or other answers"
+        if state in (ONLY_RAW, ONLY_KAFKA):
+            told = f"; {played} were acknowledged to the generator" if played is not None else ""
+            return f"publishes its first page, of {count} records{told}"
+        if state == MAYBE_KAFKA:
+            return f"lands what Kafka has of it; without any, {empty}"
+        if state == GENERATED and self.after.is_due(day, day):
+            return f"fails: {played} events were acknowledged to the generator, and none is in the lake or in Kafka"
+        return empty
+
+
+def estimate(runs: int, builds: int, pace: Pace) -> tuple[float | None, str]:
+    """Seconds that the runs take one after the other, and what that rests on, in words.
+
+    Spark's steps share a pool of one slot, so runs that overlap take no less.
+
+    Args:
+        runs: runs that Airflow creates.
+        builds: those of them that build a page.
+        pace: how long the last runs took.
+    """
+    if not runs:
+        return 0.0, "no run is to be created"
+    if not pace.landings or (builds and not pace.builds):
+        return None, "no estimate: no run of the kind has ended well yet"
+    seconds, basis = 0.0, []
+    for count, took, what in (
+        (builds, pace.builds, "that publish"),
+        (runs - builds, pace.landings, "that only look (land_events)"),
+    ):
+        if count:
+            seconds += count * median(took)
+            basis.append(f"{count} runs {what} at {median(took):.0f} s, the median of the last {len(took)}")
+    return seconds, f"{'; '.join(basis)}; without waiting or generating, days of another size take longer or shorter"
+
+
+def ask_airflow(client: AirflowApi, first: date, last: date) -> tuple[dict[date, str], Pace]:
+    """The state of the run that Airflow has of each day of a range, and how long its last runs took.
+
+    Raises:
+        DaybookError: Airflow does not answer, or refuses.
+    """
+    from daybook.runs import seconds_of
+
+    ran: dict[date, str] = {}
+    seen = 0
+    while True:
+        span = f"logical_date_gte={first}T00:00:00Z&logical_date_lte={last}T00:00:00Z"
+        told = client.call("GET", f"/dags/{DAG}/dagRuns?{span}&order_by=logical_date&limit={PAGE}&offset={seen}")
+        for run in told["dag_runs"]:
+            moment = datetime.fromisoformat(run["logical_date"]).astimezone(UTC)
+            if moment == day_bounds(moment.date())[0]:  # a run triggered with another moment is none of a backfill's
+                ran[moment.date()] = str(run["state"])
+        seen += len(told["dag_runs"])
+        if not told["dag_runs"] or seen >= told["total_entries"]:
+            break
+    builds, landings = [], []
+    newest = client.call("GET", f"/dags/{DAG}/dagRuns?state=success&order_by=-start_date&limit={BASIS_RUNS}")
+    for run in newest["dag_runs"]:
+        told = client.call("GET", f"/dags/{DAG}/dagRuns/{run['dag_run_id']}/taskInstances")["task_instances"]
+        steps = {step["task_id"]: step for step in told if step["task_id"] not in WAITING_STEPS}
+        landings.append(seconds_of(steps["land_events"]))
+        if steps["publish_day"]["state"] == "success":
+            builds.append(sum(map(seconds_of, steps.values())))
+    return ran, Pace(builds, landings)
+
+
+def days_between(first: str, last: str) -> list[date]:
+    """The days from the first to the last, both included.
+
+    Raises:
+        BadInput: not days, in the wrong order, or more than :data:`MAX_DAYS`.
+    """
+    start, end = parse_day(first), parse_day(last)
+    if start > end:
+        raise BadInput(f"{first} is after {last}; nothing was changed")
+    count = (end - start).days + 1
+    if count > MAX_DAYS:
+        raise BadInput(f"{first} to {last} are {count} days; a plan is of {MAX_DAYS} at most")
+    return [start + timedelta(days=number) for number in range(count)]
+
+
+def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show) -> dict[str, Any]:
+    """The plan as ``daybook plan --json`` prints it.
+
+    What does not answer is left out and said: ``kafka`` and ``airflow`` hold why, or none.
+
+    Raises:
+        BadInput: the lake's catalog does not answer.
+        DaybookError: a manifest cannot be read.
+    """
+    from daybook.due import lake_days
+    from daybook.lake import load
+    from daybook.lake_names import RAW_EVENTS
+    from daybook.position import position
+    from daybook.stack import airflow
+
+    raw = load(settings, RAW_EVENTS)
+    known = lake_days(settings, raw)
+    waiting, no_kafka = None, None
+    try:
+        waiting = read_not_landed(settings, position(settings, raw), show)
+    except DaybookError as error:
+        # what comes behind is advice for a task
+        no_kafka = f"{str(error).partition(';')[0]}: the plan is of what the lake knows; what is not landed is left out"
+    ran: dict[date, str] = {}
+    pace, no_airflow = Pace(), None
+    try:
+        if not airflow.password_file(settings).exists():
+            raise DaybookError("this Daybook's Airflow was never started")
+        ran, pace = ask_airflow(airflow.api(settings, 5), days[0], days[-1])
+    except DaybookError as error:
+        no_airflow = f"{error}: which of the days it has run already is not known, and no estimate can be given"
+    outlook = Outlook(
+        known,
+        waiting,
+        days,
+        now,
+        ran,
+        generated_days(settings, days),
+        settings.generated_events,
+        timedelta(minutes=settings.day_grace_minutes),
+    )
+    runs, builds = len(outlook.runs), outlook.builds
+    seconds, basis = (None, no_airflow) if no_airflow else estimate(runs, builds, pace)
+    command = (
+        f"airflow backfill create --dag-id {DAG} --from-date {outlook.runs[0]} --to-date {outlook.runs[-1]}"
+        f"{' --reprocess-behavior completed' if outlook.reprocess else ''}"
+        if builds or (runs and waiting is None)
+        else None
+    )
+    return {
+        "days": [asdict(row) for row in outlook.rows()],
+        "also_restated": outlook.also_restated,
+        "not_landed": sum(waiting.per_day.values()) if waiting else None,
+        "lost": waiting.loss.text if waiting and waiting.loss else None,
+        "kafka": no_kafka,
+        "airflow": no_airflow,
+        "runs": runs,
+        "builds": builds,
+        "estimate_seconds": round(seconds, 1) if seconds is not None else None,
+        "basis": basis,
+        "command": command,
+    }
+
+
+@click.command(short_help="Say what a backfill of some days would do.")
+@click.option("--from", "first", required=True, help="First day, YYYY-MM-DD, UTC.")
+@click.option("--to", "last", required=True, help="Last day, included.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def plan(first: str, last: str, as_json: bool) -> None:
+    """Say, day by day, what `airflow backfill create --from-date A --to-date B` would do. Changes nothing.
+
+    Reads the lake, and in Kafka every record that was not landed yet. If Kafka or Airflow does not answer, the plan
+    says so and goes without.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    days = days_between(first, last)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # on standard error, and nothing at all in a pipe: standard output is the plan's
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("reading what is not landed", total=None)
+        told = plan_of(
+            settings_of_this_process(),
+            days,
+            datetime.now(UTC),
+            lambda done, of: bar.update(task, completed=done, total=of),
+        )
+    if as_json:
+        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        return
+    print_table(f"Backfill of {first} to {last}", told["days"])
+    if told["also_restated"]:
+        print_table("The first run also restates", told["also_restated"])
+    for line in _lines(told):
+        click.echo(line)
+
+
+def _lines(told: Mapping[str, Any]) -> list[str]:
+    """What is said under the tables."""
+    seconds, runs, builds = told["estimate_seconds"], told["runs"], told["builds"]
+    return [
+        *([f"Lost: {told['lost']}. Runs are refused until `daybook accept-loss`."] if told["lost"] else []),
+        told["kafka"] or f"{told['not_landed']} records in Kafka are not landed yet; the first run lands them all.",
+        f"{runs} runs, {builds} of them with something to build.",
+        f"About {timedelta(seconds=round(seconds))} ({told['basis']})." if seconds is not None else told["basis"],
+        f"Next: {told['command']}" if told["command"] else "Nothing to do: no run would change a page.",
+    ]

@@ -1,0 +1,320 @@
+"""The plan of a backfill: told by the rule that the runs go by, without a run, a broker or an Airflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from daybook.answers import answers_version
+from daybook.cli import cli
+from daybook.due import lake_days
+from daybook.errors import BadInput, DaybookError
+from daybook.kafka_offsets import TopicState
+from daybook.lake import load
+from daybook.lake_names import RAW_EVENTS
+from daybook.losses import Loss
+from daybook.plan import MAX_DAYS, NotLanded, Outlook, Pace, ask_airflow, days_between, estimate, read_not_landed
+from daybook.position import Position
+from daybook.providers import map_version
+from daybook.settings import Settings
+from tests.unit.small_lake import TAKEN_AT, SmallLake
+
+DAY = date(2026, 5, 3)
+NEXT = date(2026, 5, 4)
+BEFORE = date(2026, 5, 2)
+NOW = datetime(2026, 5, 10, 12, tzinfo=UTC)
+AS_NOW: dict[str, Any] = {"provider_map_version": map_version(), "answers_version": answers_version()}
+"""Versions of a page that would be built the same way today."""
+
+
+@pytest.fixture
+def lake(own_settings: Settings) -> SmallLake:
+    return SmallLake(own_settings)
+
+
+MakeOutlook = Callable[..., Outlook]
+
+
+@pytest.fixture
+def outlook(lake: SmallLake) -> MakeOutlook:
+    def of(first: date, last: date, kafka: dict[date | None, int] | None, **others: Any) -> Outlook:
+        known = lake_days(lake.settings, load(lake.settings, RAW_EVENTS))
+        waiting = NotLanded(kafka, NOW if kafka else None) if kafka is not None else None
+        days = days_between(str(first), str(last))
+        return Outlook(**{"known": known, "waiting": waiting, "days": days, "now": NOW, **others})
+
+    return of
+
+
+def states(told: Outlook) -> list[str]:
+    return [row.state for row in told.rows()]
+
+
+def test_each_day_is_in_the_state_that_its_records_are_in(lake: SmallLake, outlook: MakeOutlook) -> None:
+    lake.publish(DAY, {}, **AS_NOW)
+    lake.publish(NEXT, {}, revision=2, **AS_NOW)
+    raw = date(2026, 5, 5)
+    lake.land({DAY: 12, NEXT: 12, raw: 4})
+    told = outlook(BEFORE, date(2026, 5, 10), {NEXT: 3, raw: 2, date(2026, 5, 6): 7})
+    assert [(row.day[-2:], row.state, row.records, row.on_page, row.not_landed) for row in told.rows()] == [
+        ("02", "nothing known", 0, None, 0),
+        ("03", "published", 12, 12, 0),
+        ("04", "published, would be restated", 12, 12, 3),
+        ("05", "only in raw", 4, None, 2),
+        ("06", "only in Kafka", 0, None, 7),
+        ("07", "empty", 0, None, 0),
+        ("08", "empty", 0, None, 0),
+        ("09", "empty", 0, None, 0),
+        ("10", "not over yet", 0, None, 0),
+    ]
+    does = [row.does for row in told.rows()]
+    assert does[0] == "no page: no record of it has come, and none at all before its end"
+    assert does[1] == "stays as revision 1: nothing new; its run ends after land_events"
+    assert does[2] == "the first run, of 2026-05-02, restates it: 3 records more"
+    assert does[3] == "publishes its first page, of 6 records"
+    assert does[4] == "publishes its first page, of 7 records"
+    assert does[5].startswith("publishes a page of zeros")
+    assert does[8] == "no run: it ends on 2026-05-11 at 00:00 UTC, and Airflow leaves it out"
+    # the first run has no day to build, and restates another
+    assert (len(told.runs), told.builds) == (8, 6)
+
+
+def test_what_was_taken_first_decides_what_is_known_to_be_empty(lake: SmallLake, outlook: MakeOutlook) -> None:
+    assert states(outlook(BEFORE, DAY, {})) == ["nothing known", "nothing known"]
+    # nothing is landed yet, and Kafka took its first record after these days had ended
+    assert states(outlook(BEFORE, DAY, {NEXT: 1})) == ["nothing known", "nothing known"]
+    lake.land({NEXT: 1}, taken_at=datetime(2026, 5, 3, 23, 59, 59, tzinfo=UTC))
+    assert states(outlook(BEFORE, DAY, {})) == ["nothing known", "empty"]
+
+
+def test_another_provider_map_or_other_answers_build_a_day_again_by_its_own_run_alone(
+    lake: SmallLake, outlook: MakeOutlook
+) -> None:
+    lake.publish(DAY, {}, **{**AS_NOW, "answers_version": "former"})
+    lake.publish(BEFORE, {}, **{**AS_NOW, "provider_map_version": "former"})
+    lake.land({DAY: 12, BEFORE: 12})
+    told = outlook(DAY, DAY, {})
+    assert states(told) == ["published, would be restated"]
+    assert "another provider map or other answers" in told.rows()[0].does
+    assert told.also_restated == []
+    assert told.builds == 1
+
+
+def test_the_first_run_also_restates_other_days_within_the_lateness_window(
+    lake: SmallLake, outlook: MakeOutlook
+) -> None:
+    far, near = DAY - timedelta(days=31), DAY - timedelta(days=30)
+    for day in (far, near, DAY, NEXT):
+        lake.publish(day, {}, **AS_NOW)
+        lake.land({day: 12})
+    told = outlook(DAY, DAY, {far: 1, near: 2, NEXT: 3})
+    assert told.also_restated == [{"day": str(near), "records": 2}, {"day": str(NEXT), "records": 3}]
+    assert states(told) == ["published"]
+    assert told.builds == 1
+
+
+def test_without_kafka_the_lake_still_has_its_say(lake: SmallLake, outlook: MakeOutlook) -> None:
+    lake.publish(DAY, {}, **AS_NOW)
+    lake.land({DAY: 13, NEXT: 2})
+    told = outlook(BEFORE, date(2026, 5, 5), None)
+    assert states(told) == ["maybe in Kafka", "published, would be restated", "only in raw", "maybe in Kafka"]
+    assert [row.not_landed for row in told.rows()] == [None] * 4
+    assert "without any, no page" in told.rows()[0].does
+    assert "without any, publishes a page of zeros" in told.rows()[3].does
+
+
+def test_records_that_name_no_day_make_the_first_run_build(lake: SmallLake, outlook: MakeOutlook) -> None:
+    lake.publish(DAY, {}, **AS_NOW)
+    lake.land({DAY: 12})
+    assert outlook(DAY, DAY, {}).builds == 0
+    assert outlook(DAY, DAY, {None: 1}).builds == 1
+
+
+def test_a_generated_day_is_held_against_what_there_is_of_it(lake: SmallLake, outlook: MakeOutlook) -> None:
+    lake.land({BEFORE: 1}, taken_at=TAKEN_AT)
+    told = outlook(DAY, NEXT, {NEXT: 20}, generated={DAY: 20, NEXT: 20})
+    assert states(told) == ["generated", "only in Kafka"]
+    lost, there = told.rows()
+    assert lost.does == "fails: 20 events were acknowledged to the generator, and none is in the lake or in Kafka"
+    assert there.does == "publishes its first page, of 20 records; 20 were acknowledged to the generator"
+    assert (lost.generated, there.generated) == (20, 20)
+
+
+def test_runs_that_generate_play_a_day_that_was_not_played(lake: SmallLake, outlook: MakeOutlook) -> None:
+    told = outlook(DAY, NEXT, {NEXT: 20}, generated={NEXT: 20}, plays=500)
+    assert told.rows()[0].does == "plays 500 events of it and builds its page"
+    assert told.rows()[1].does.startswith("publishes its first page")
+    assert told.builds == 2
+
+
+def test_lost_offsets_hold_every_run_up(lake: SmallLake, outlook: MakeOutlook) -> None:
+    waiting = NotLanded({DAY: 1}, NOW, Loss("4 records lost", 4, {0: 4}))
+    told = outlook(DAY, DAY, {}, waiting=waiting)
+    assert told.rows()[0].does == "nothing before `daybook accept-loss`, then: publishes its first page, of 1 records"
+
+
+def test_a_day_that_has_just_ended_waits_until_it_closes(lake: SmallLake, outlook: MakeOutlook) -> None:
+    now = datetime(2026, 5, 4, 0, 5, tzinfo=UTC)
+    told = outlook(DAY, NEXT, {DAY: 1}, now=now, grace=timedelta(minutes=15))
+    assert told.rows()[0].does.endswith("; waits until 2026-05-04 00:15 UTC, when the day closes")
+    assert states(told)[1] == "not over yet"
+    at_midnight = outlook(DAY, DAY, {DAY: 1}, now=datetime(2026, 5, 4, tzinfo=UTC))
+    assert (states(at_midnight), at_midnight.runs) == (["not over yet"], [])
+
+
+def test_a_day_whose_raw_records_are_gone_stays_and_its_neighbours_cannot_be_built(
+    lake: SmallLake, outlook: MakeOutlook
+) -> None:
+    lake.publish(DAY, {}, **AS_NOW)
+    lake.land({NEXT: 3})
+    gone, neighbour = outlook(DAY, NEXT, {}).rows()
+    assert (gone.state, gone.does.partition(":")[0]) == ("published", "stays as revision 1")
+    assert neighbour.does.startswith("fails: 2026-05-04 cannot be built: DAYBOOK_RAW_RETENTION_DAYS removed")
+
+
+def test_a_day_that_airflow_has_run_is_run_again_only_if_it_has_to_be_built(
+    lake: SmallLake, outlook: MakeOutlook
+) -> None:
+    lake.publish(DAY, {}, **AS_NOW)
+    lake.land({DAY: 12})
+    ran = {DAY: "success", NEXT: "failed"}
+    quiet = outlook(DAY, DAY, {}, ran=ran)
+    assert (quiet.runs, quiet.reprocess) == ([], False)
+    assert quiet.rows()[0].does == "no run: Airflow has one of this day, in state success"
+    again = outlook(DAY, NEXT, {NEXT: 1}, ran=ran)
+    assert (again.runs, again.reprocess, again.builds) == ([DAY, NEXT], True, 1)
+    under_way = outlook(DAY, NEXT, {NEXT: 1}, ran={**ran, NEXT: "running"})
+    assert (under_way.runs, under_way.reprocess) == ([], False)
+    # another day's run restates the page: its own has not to be run again
+    late = outlook(DAY, NEXT, {DAY: 1}, ran={DAY: "success"})
+    assert (late.runs, late.reprocess) == ([NEXT], False)
+    assert late.rows()[0].does.endswith("; the first run, of 2026-05-04, restates it: 1 records more")
+
+
+def test_an_estimate_names_what_it_rests_on() -> None:
+    seconds, basis = estimate(5, 2, Pace([30.0, 20.0, 40.0], [8.0, 10.0, 9.0, 9.0]))
+    assert seconds == 2 * 30 + 3 * 9
+    assert basis.startswith(
+        "2 runs that publish at 30 s, the median of the last 3; "
+        "3 runs that only look (land_events) at 9 s, the median of the last 4"
+    )
+    assert estimate(1, 1, Pace([], [9.0])) == (None, "no estimate: no run of the kind has ended well yet")
+    assert estimate(0, 0, Pace())[0] == 0
+
+
+class Airflow:
+    """Airflow's API with two runs of backfilled days, one manual one, and their steps."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def call(self, method: str, path: str) -> Any:
+        assert method == "GET"
+        self.calls.append(path)
+        if path.endswith("/taskInstances"):
+            ends = {"wait_for_offsets": 600, "land_events": 8, "publish_day": 12, "write_report": 2}
+            state = "skipped" if "/quiet/" in path else "success"
+            return {"task_instances": [_step(name, 8 if state == "success" else 9, seconds, state)
+                                       for name, seconds in ends.items()]}  # fmt: skip
+        if "logical_date_gte" not in path:
+            return {"dag_runs": [{"dag_run_id": "quiet"}, {"dag_run_id": "busy"}]}
+        offset = int(path.rpartition("=")[2])
+        runs = [
+            {"logical_date": "2026-05-03T00:00:00Z", "state": "success"},
+            {"logical_date": "2026-05-04T00:00:00Z", "state": "running"},
+            {"logical_date": "2026-05-04T09:30:00Z", "state": "success"},
+        ]
+        return {"dag_runs": runs[offset : offset + 2], "total_entries": 3}
+
+
+def _step(name: str, hour: int, seconds: int, state: str) -> dict[str, Any]:
+    start = datetime(2026, 5, 4, hour, tzinfo=UTC)
+    is_skipped = state == "skipped" and name != "land_events"
+    end = start if is_skipped else start + timedelta(seconds=seconds)
+    return {"task_id": name, "state": state, "start_date": start.isoformat(), "end_date": end.isoformat()}
+
+
+def test_airflow_says_which_days_it_has_run_and_how_long_runs_take() -> None:
+    ran, pace = ask_airflow(Airflow(), DAY, NEXT)  # type: ignore[arg-type]  # as much of it as is called
+    assert ran == {DAY: "success", NEXT: "running"}
+    assert pace == Pace(builds=[22.0], landings=[8.0, 8.0])
+
+
+def test_what_is_not_landed_is_counted_by_the_day_on_which_it_happened(
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Message:
+        def __init__(self, value: bytes) -> None:
+            self._value = value
+
+        def value(self) -> bytes:
+            return self._value
+
+        def timestamp(self) -> tuple[int, int]:
+            return 1, int(NOW.timestamp() * 1000)
+
+    asked = []
+
+    def committed(_: Settings, partition: int, start: int, end: int) -> list[Message]:
+        asked.append((partition, start, end))
+        return [Message(b'{"occurred_at": "2026-05-03T12:00:00Z"}'), Message(b"\xff")]
+
+    topic = TopicState("topic", first={0: 0, 1: 5, 2: 0}, end={0: 7, 1: 9, 2: 0}, retention_ms=-1)
+    monkeypatch.setattr("daybook.kafka_offsets.topic_state", lambda _: topic)
+    monkeypatch.setattr("daybook.kafka_offsets.committed", committed)
+    start = Position({0: 5, 1: 3}, 1, "topic")
+    found = read_not_landed(lake.settings, start, lambda done, of: None)
+    # of what is lost, the rest is read: what would be landed once the loss is accepted
+    assert asked == [(0, 5, 7), (1, 5, 9)]
+    assert found.loss is not None
+    assert "2 records lost, offsets 3..4 of partition 1" in found.loss.text
+    assert found.per_day == {DAY: 2, None: 2}
+    assert found.first_taken_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        ("2026-13-01", "2026-05-03", "'2026-13-01' is not a day"),
+        ("2026-05-04", "2026-05-03", "2026-05-04 is after 2026-05-03"),
+        ("2000-01-01", "2026-05-03", f"a plan is of {MAX_DAYS} at most"),
+    ],
+)
+def test_bad_input_is_said(own_settings: Settings, first: str, last: str, said: str) -> None:
+    error = CliRunner().invoke(cli, ["plan", "--from", first, "--to", last]).exception
+    assert isinstance(error, BadInput)
+    assert said in str(error)
+
+
+@pytest.fixture
+def kafka_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: Settings) -> TopicState:
+        raise DaybookError("Kafka at 127.0.0.1:9092 does not answer (timed out); nothing was changed. Clear the task")
+
+    monkeypatch.setattr("daybook.kafka_offsets.topic_state", away)
+
+
+def test_the_command_says_what_did_not_answer_and_what_comes_next(lake: SmallLake, kafka_away: None) -> None:
+    lake.publish(DAY, {}, **AS_NOW)
+    lake.land({DAY: 12, NEXT: 2})
+    lake.settings.manifests_dir.mkdir(parents=True)
+    manifest = Path(lake.settings.manifests_dir / f"{NEXT}.json")
+    manifest.write_text(json.dumps({"accepted": 2}), encoding="utf-8")
+    arguments = ["plan", "--from", "2026-05-03", "--to", "2026-05-04"]
+    told = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)
+    assert [(row["state"], row["generated"]) for row in told["days"]] == [("published", None), ("only in raw", 2)]
+    assert (told["not_landed"], told["estimate_seconds"], told["lost"]) == (None, None, None)
+    assert told["kafka"].startswith("Kafka at 127.0.0.1:9092 does not answer (timed out): the plan is of")
+    assert "Clear the task" not in told["kafka"]
+    assert "no estimate can be given" in told["airflow"]
+    command = "airflow backfill create --dag-id game_events_daily --from-date 2026-05-03 --to-date 2026-05-04"
+    assert told["command"] == command
+    printed = CliRunner().invoke(cli, arguments).stdout
+    assert f"Next: {command}" in printed.splitlines()
+    assert told["kafka"] in printed
