@@ -89,6 +89,8 @@ def test_what_was_taken_first_decides_what_is_known_to_be_empty(lake: SmallLake,
     assert states(outlook(BEFORE, DAY, {})) == ["nothing known", "nothing known"]
     # nothing is landed yet, and Kafka took its first record after these days had ended
     assert states(outlook(BEFORE, DAY, {NEXT: 1})) == ["nothing known", "nothing known"]
+    # what only Kafka has counts as well: it is landed before the rule is asked
+    assert states(outlook(BEFORE, DAY, {}, waiting=NotLanded({NEXT: 1}, TAKEN_AT))) == ["nothing known", "empty"]
     lake.land({NEXT: 1}, taken_at=datetime(2026, 5, 3, 23, 59, 59, tzinfo=UTC))
     assert states(outlook(BEFORE, DAY, {})) == ["nothing known", "empty"]
 
@@ -117,6 +119,8 @@ def test_the_first_run_also_restates_other_days_within_the_lateness_window(
     assert told.also_restated == [{"day": str(near), "records": 2}, {"day": str(NEXT), "records": 3}]
     assert states(told) == ["published"]
     assert told.builds == 1
+    # a day of the backfill itself is told in its own row
+    assert outlook(DAY, NEXT, {near: 2, NEXT: 3}).also_restated == [{"day": str(near), "records": 2}]
 
 
 def test_without_kafka_the_lake_still_has_its_say(lake: SmallLake, outlook: MakeOutlook) -> None:
@@ -227,8 +231,8 @@ class Airflow:
         offset = int(path.rpartition("=")[2])
         runs = [
             {"logical_date": "2026-05-03T00:00:00Z", "state": "success"},
+            {"logical_date": "2026-05-03T09:30:00Z", "state": "failed"},
             {"logical_date": "2026-05-04T00:00:00Z", "state": "running"},
-            {"logical_date": "2026-05-04T09:30:00Z", "state": "success"},
         ]
         return {"dag_runs": runs[offset : offset + 2], "total_entries": 3}
 
