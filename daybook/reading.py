@@ -71,6 +71,24 @@ def ledger_rows(settings: Settings) -> list[dict[str, Any]]:
     return json_rows(pages.reindex(columns=columns))
 
 
+def coverage_of_days(settings: Settings) -> dict[str, float]:
+    """Day -> share of its events whose provider is known, as the answer ``provider_usage`` has it; 0 to 1.
+
+    One scan of two columns, as the table is now: a millisecond for each day there is (0.4 s for a year, 3 s for ten),
+    where a read of each day at the snapshot its page pins would load the ledger as often. Between the two commits of a
+    restatement it is a moment ahead of the page. Days without events have none.
+    """
+    from daybook.lake import load
+
+    table = load(settings, "provider_usage")
+    if table is None:
+        return {}
+    rows = table.scan(selected_fields=("event_date", "coverage")).to_arrow()
+    days, shares = rows["event_date"].to_pylist(), rows["coverage"].to_pylist()
+    # every row of a day holds the same
+    return {day.isoformat(): share for day, share in zip(days, shares, strict=True)}
+
+
 @click.command(short_help="Print a day's answer.")
 @click.argument("name")
 @click.option("--day", required=True, help="The day, YYYY-MM-DD, UTC.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from daybook.answers import Answer, answers
 from daybook.checks import checks
 from daybook.lake import page_of
-from daybook.reading import LEDGER_COUNTS, answer_rows, json_value, ledger_rows
+from daybook.reading import LEDGER_COUNTS, answer_rows, coverage_of_days, json_value, ledger_rows
 from daybook.receipts import row_text
 from daybook.settings import Settings
 
@@ -46,12 +46,25 @@ def write_report(settings: Settings, day: str, dates: Iterable[str] = ()) -> lis
     for one in sorted({day, *dates}):
         html = environment.get_template("day.html.j2").render(_day_content(settings, one))
         written.append(_replace(folder / f"{one}.html", html))
-    pages = list(reversed(ledger_rows(settings)))
+    coverage = coverage_of_days(settings)
+    pages = [{**page, "coverage": coverage.get(page["day"])} for page in reversed(ledger_rows(settings))]
     html = environment.get_template("index.html.j2").render(
         pages=pages, counts=LEDGER_COUNTS, written={file.stem for file in folder.glob("????-??-??.html")}
     )
     written.append(_replace(folder / INDEX, html))
     return written
+
+
+def message_page(title: str, says: Iterable[str], commands: Mapping[str, str], links: Mapping[str, str]) -> str:
+    """A page in the frame of the others that says why there is none, and how to go on.
+
+    Args:
+        title: what is the case, in a few words.
+        says: more of it, and what readers see meanwhile; a paragraph each.
+        commands: what it does -> a command to type.
+        links: text -> name of another page.
+    """
+    return _environment().get_template("message.html.j2").render(title=title, says=says, commands=commands, links=links)
 
 
 def _day_content(settings: Settings, day: str) -> dict[str, Any]:
@@ -100,6 +113,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "cell": _cell,
         "moment": _moment,
+        "minute": _minute,
         "balanced": _balanced,
         "label": _label,
         "row_text": row_text,
@@ -118,6 +132,10 @@ def _cell(value: Any, column: str) -> str:
 
 def _moment(text: str) -> str:
     return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _minute(text: str) -> str:
+    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M}"
 
 
 def _balanced(is_balanced: bool) -> Markup:

@@ -7,11 +7,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from pyiceberg.table import Table
 
+from daybook import lake as lake_module
 from daybook.answers import answers
 from daybook.errors import BadInput
 from daybook.ledger import AnswerChange, RowChange, changes_json
-from daybook.report import write_report
+from daybook.report import message_page, write_report
 from daybook.settings import Settings
 from tests.unit.small_lake import SmallLake
 
@@ -145,6 +147,57 @@ def test_the_index_lists_every_day_and_links_those_with_a_page(lake: SmallLake) 
     assert [text for text in index.texts["th"] if text.startswith("2026")] == ["2026-05-02"]
     assert index.texts["a"] == ["2026-05-04", "2026-05-03"]
     assert sorted(file.name for file in lake.settings.reports_dir.iterdir()) == [file.name for file in files]
+
+
+def test_the_index_says_how_much_of_each_day_has_a_known_provider(lake: SmallLake) -> None:
+    two = lake.put("provider_usage", date(2026, 5, 4), ("comcast", 6, 3, 0.6, 0.875), ("(bare)", 4, 1, 0.4, 0.875))
+    lake.publish(date(2026, 5, 4), {"provider_usage": two})
+    lake.publish(date(2026, 5, 5), {}, landed=0, events=0, duplicates=0, rejected=0)
+    index = Page(write_report(lake.settings, "2026-05-03")[-1])
+    columns = [text for text in index.texts["th"] if text[:1].isalpha()]
+    cells = index.texts["td"]
+    a_row = len(columns) - 1  # the day stands in a cell of another kind
+    assert cells[columns.index("Coverage") - 1 :: a_row] == ["–", "87.5%", "50.0%"]
+
+
+def test_the_index_asks_for_all_coverage_at_once(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cost grows by a millisecond with each day, not by a read of the catalog, the ledger and the answer."""
+    loaded: list[str] = []
+    as_it_is = lake_module.load
+
+    def load(settings: Settings, table: str) -> Table | None:
+        loaded.append(table)
+        return as_it_is(settings, table)
+
+    monkeypatch.setattr(lake_module, "load", load)
+    for day in range(4, 9):
+        put = lake.put("provider_usage", date(2026, 5, day), ("comcast", 6, 3, 1.0, 1.0))
+        lake.publish(date(2026, 5, day), {"provider_usage": put})
+    write_report(lake.settings, "2026-05-03")
+    assert loaded.count("provider_usage") == 2, "once for the page of the day, once for the index"
+
+
+def test_the_index_can_be_read_by_a_screen_reader(lake: SmallLake) -> None:
+    index = Page(write_report(lake.settings, "2026-05-03")[-1])
+    tags = [tag for tag, _ in index.tags]
+    assert tags.count("main") == tags.count("h1") == tags.count("caption") == tags.count("table") == 1
+    assert ("main", {}) in index.tags, "a role of its own would take the landmark away"
+    assert all(attrs.get("scope") in ("col", "row") for tag, attrs in index.tags if tag == "th")
+    [region] = [attrs for tag, attrs in index.tags if attrs.get("role") == "region"]
+    assert region["tabindex"] == "0", "a keyboard must be able to scroll it"
+    assert region["aria-label"]
+
+
+def test_a_message_is_text_in_the_same_frame(tmp_path: Path) -> None:
+    file = tmp_path / "message.html"
+    html = message_page("Nothing", [HOSTILE], {"Do this": f"run {HOSTILE}"}, {"All days": "index.html"})
+    file.write_text(html, encoding="utf-8")
+    page = Page(file)
+    assert {tag for tag, _ in page.tags} & FORBIDDEN == set()
+    assert page.texts["p"][0] == HOSTILE
+    assert page.texts["code"] == [f"run {HOSTILE}"]
+    assert page.texts["a"] == ["All days"]
+    assert page.texts["title"] == ["Nothing: Daybook"]
 
 
 def test_a_day_without_a_page_leaves_the_reports_as_they_were(lake: SmallLake) -> None:
