@@ -1,0 +1,186 @@
+"""The page in Airflow's UI: the HTML files that ``write_report`` leaves, and the way from a run to its day's file.
+
+Airflow lets everybody reach a plugin's application: the login is asked for here, by a dependency of the whole of it.
+Nothing is computed: the lake is not read. All pages lie in one folder as the files do, ``/daybook/``, so that the same
+relative links work here and on the disk. The plugin is ``plugins/daybook_ui.py``; this module is loaded by Airflow's
+API server alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.common.db.common import SessionDep
+from airflow.api_fastapi.core_api.security import requires_access_dag
+from airflow.models.dagrun import DagRun
+from airflow.utils.state import DagRunState
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from sqlalchemy import select
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from daybook.days import parse_day
+from daybook.errors import BadInput
+from daybook.report import INDEX, message_page
+from daybook.runs import DAG
+from daybook.settings import settings
+from daybook_airflow.macros import daybook_day
+
+HEADERS = {
+    # the files carry a policy too, which cannot say who may show them in a frame
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # a copy in the browser would outlive the login, and the revision
+    "Cache-Control": "no-store",
+}
+
+ALL_DAYS = {"All days": INDEX}
+NONE: dict[str, str] = {}
+
+# its own documentation pages would load scripts from outside, and ask nobody to log in
+app = FastAPI(
+    title="Daybook",
+    docs_url=None,
+    redoc_url=None,
+    openapi_url=None,
+    dependencies=[Depends(requires_access_dag("GET", param_dag_id=DAG))],
+)
+
+
+@app.middleware("http")
+async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Every answer, refusals too, with the headers that keep it where it belongs."""
+    response = await call_next(request)
+    response.headers.update(HEADERS)
+    return response
+
+
+@app.exception_handler(StarletteHTTPException)
+def refuse(_request: Request, refused: HTTPException) -> Response:
+    """A refusal in words, in the frame of the pages."""
+    if refused.status_code == 401:
+        return _message(
+            401,
+            "You are not logged in",
+            "Daybook shows its pages to those who are logged in to Airflow. Load Airflow anew: it asks for the login.",
+            links=NONE,
+        )
+    if refused.status_code == 403:
+        return _message(403, "You may not see this", f"Your user of Airflow may not read the DAG {DAG}.")
+    return _message(refused.status_code, "This cannot be shown", f"{refused.detail}.")
+
+
+@app.get("/run", dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN, DAG))])
+def show_run(session: SessionDep, dag_id: str = DAG, run_id: str = "") -> Response:
+    """The report of the day that a run is for, or why there is none."""
+    if dag_id != DAG:
+        return _message(404, "No day is built here", f"{dag_id} builds no day; the runs of {DAG} do.")
+    # PostgreSQL takes no text with a NUL in it
+    run = None if "\0" in run_id else session.scalar(select(DagRun).filter_by(dag_id=DAG, run_id=run_id))
+    if run is None:
+        return _message(404, "No such run", f"{DAG} has no run {run_id!r}.")
+    try:
+        # the parameters are the run's conf over the DAG's defaults, of which `day` is none
+        day = daybook_day(run, run.conf or {})
+    except BadInput as error:
+        return _message(404, "No day is built here", f"{error}.")
+    exists = (settings().reports_dir / f"{day}.html").exists()
+    if run.state == DagRunState.SUCCESS and exists:
+        return RedirectResponse(f"{day}.html", 303)
+    return _run_without_report(run.state, day, exists)
+
+
+def _run_without_report(state: str, day: str, exists: bool) -> Response:
+    """What the tab of a run says that has not written its day's report."""
+    stands = (
+        f"Readers see the page of {day} as an earlier run left it."
+        if exists
+        else f"{day} has no page; readers see the other days."
+    )
+    links = {f"The page of {day}": f"{day}.html", **ALL_DAYS} if exists else ALL_DAYS
+    status = 200 if exists else 404
+    if state == DagRunState.FAILED:
+        return _message(
+            status,
+            f"{day}: this run failed",
+            stands,
+            "The log of the failed task says why. Clear that task to go on from there, or run the day again.",
+            commands={"Run the day again": _trigger(day)},
+            links=links,
+        )
+    if state == DagRunState.SUCCESS:
+        return _message(
+            status,
+            f"{day} has no page",
+            "The run ended without one: no record of that day was ever taken, or the file was removed since.",
+            commands={
+                "See which days are published": "daybook status",
+                "Build the day, if there are records of it": _trigger(day, force=True),
+            },
+        )
+    return _message(
+        status,
+        f"{day}: this run is under way",
+        stands,
+        "Its report is here when write_report has ended: open this tab again then.",
+        links=links,
+    )
+
+
+@app.get("/{name:path}")
+def show_page(name: str) -> Response:
+    """The overview, or a day's page: a file that ``write_report`` wrote, and no other file there is."""
+    if name in ("", INDEX):
+        return _file(INDEX) or _no_page_at_all()
+    try:
+        if not name.endswith(".html"):
+            raise BadInput(f"there is no page {name!r}")
+        day = parse_day(name.removesuffix(".html")).isoformat()
+    except BadInput as error:
+        return _message(404, "No such page", f"{error}.")
+    return _file(f"{day}.html") or _message(
+        404,
+        f"{day} has no page",
+        "It is not published yet; readers see the other days.",
+        commands={"Build the day": _trigger(day)},
+    )
+
+
+def _file(name: str) -> Response | None:
+    """A file of the reports, or none if it is not there. The name is made here, never taken from the address."""
+    try:
+        # read whole: a new revision may take the file's place at any moment
+        return HTMLResponse((settings().reports_dir / name).read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def _no_page_at_all() -> Response:
+    # an overview of no day is an overview: 200
+    return _message(
+        200,
+        "No day has a page yet",
+        f"The days stand here as soon as a run of {DAG} has published one. To see it work, play a generated day; it "
+        "takes a minute or two. A trigger without a day, by command or by the DAG's button, builds yesterday from what "
+        "games have sent.",
+        commands={
+            "Play a day of 20,000 made-up events": "make demo",
+            "Build yesterday": f"airflow dags trigger {DAG}",
+            "Build each day after midnight UTC": f"airflow dags unpause {DAG}",
+        },
+        links=NONE,
+    )
+
+
+def _trigger(day: str, **params: object) -> str:
+    return f"airflow dags trigger {DAG} -c '{json.dumps({'day': day, **params})}'"
+
+
+def _message(
+    status: int, title: str, *says: str, commands: Mapping[str, str] = NONE, links: Mapping[str, str] = ALL_DAYS
+) -> Response:
+    return HTMLResponse(message_page(title, says, commands, links), status)
