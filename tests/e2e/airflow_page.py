@@ -120,5 +120,10 @@ class AirflowPage:
     def report_tab(self, run_id: str) -> FrameLocator:
         """Open the report of a run by its tab."""
         self.go(f"/dags/{DAG_ID}/runs/{run_id}")
-        self.page.get_by_role("link", name="Daybook").last.click()
+        self.page.get_by_role("link", name="Day's report").click()
+        return self.page.frame_locator("iframe")
+
+    def overview(self) -> FrameLocator:
+        """Open the overview of days by the menu."""
+        self.page.get_by_role("link", name="Daybook", exact=True).click()
         return self.page.frame_locator("iframe")
