@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -39,3 +40,30 @@ def test_a_past_day_is_asked_for_by_the_form_watched_and_read_in_its_tab(stack: 
     expect(report.get_by_role("heading", level=1)).to_have_text(DAY.isoformat())
     assert ui.errors == []
     assert ui.outside == [], "the UI and the report ask no other server"
+
+
+def test_the_report_is_read_on_a_phone_and_in_the_dark(stack: Stack, ui: AirflowPage) -> None:
+    assert ui.page.context.browser is not None
+    phone = ui.page.context.browser.new_context(
+        storage_state=ui.page.context.storage_state(),
+        viewport={"width": 390, "height": 844},
+        has_touch=True,
+        color_scheme="dark",
+    )
+    page = AirflowPage(phone.new_page(), stack.settings, ui.pictures)
+    report = page.report_tab(RUN)
+    expect(report.get_by_role("heading", level=1)).to_have_text(DAY.isoformat())
+    shown = report.locator("body")
+    red, green, blue = re.findall(r"\d+", shown.evaluate("body => getComputedStyle(body).backgroundColor"))[:3]
+    assert max(int(red), int(green), int(blue)) < 64, "dark in a dark UI"
+
+    page.go(f"/daybook/{DAY}.html")
+    wide = page.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    assert wide <= 0, "the page itself does not scroll sideways, its tables do"
+    for table in page.page.get_by_role("table").all():
+        assert table.locator("caption").count() == 1, "a screen reader says what a table holds"
+    assert page.page.get_by_role("main").count() == 1
+    assert page.page.get_by_role("heading", level=1).count() == 1
+    page.picture("report-phone-dark")
+    assert page.errors == []
+    phone.close()

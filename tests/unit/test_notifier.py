@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from types import SimpleNamespace
@@ -13,7 +15,7 @@ import pytest
 from structlog.contextvars import clear_contextvars, get_contextvars
 from structlog.testing import capture_logs
 
-from daybook.settings import Settings, settings
+from daybook.settings import REPOSITORY, Settings, settings
 from daybook_airflow.deadline import tell_late
 from daybook_airflow.log_context import bind_log_context
 from daybook_airflow.messages import send
@@ -133,6 +135,17 @@ def test_of_a_late_run_whose_day_another_has_published_nobody_is_told(webhook: W
     SmallLake(own_settings).publish(date(2026, 5, 3), {})
     asyncio.run(tell_late(LATE))
     assert webhook.told == []
+
+
+def test_the_plugin_of_runs_loads_nothing_heavy() -> None:
+    """Every component of Airflow executes it, each task's process too."""
+    code = (
+        "import sys, runpy; runpy.run_path(sys.argv[1]);"
+        "print(*sorted({'apprise', 'confluent_kafka', 'numpy', 'pandas', 'pyiceberg', 'pyspark'} & set(sys.modules)))"
+    )
+    plugin = str(REPOSITORY / "plugins" / "daybook_runs.py")
+    loaded = subprocess.run([sys.executable, "-c", code, plugin], check=True, capture_output=True, text=True)
+    assert loaded.stdout.split() == []
 
 
 def test_every_line_of_a_tasks_log_carries_the_day_and_the_offsets() -> None:
