@@ -43,14 +43,15 @@ from daybook_airflow.task_defaults import TASK_DEFAULTS, told
 DAY = "{{ daybook_day(dag_run, params) }}"
 JOB_ARGS = ["--day", DAY, "--run-id", "{{ run_id }}"]
 STAGE_ARGS = ["--stage", '{{ ti.xcom_pull(task_ids="land_events") | tojson }}']
-# one Spark driver at a time: two would not fit the memory of a laptop, and a job of seconds gains nothing from company
+# the pool has one slot on a laptop (daybook.stack.airflow.SPARK_POOL_SLOTS), more where a cluster has room for drivers;
+# an hour is a hundred times the longest step of a small day
 SPARK_ARGS: dict[str, Any] = {
     "day": DAY,
     "offsets": '{{ ti.xcom_pull(task_ids="wait_for_offsets") | tojson }}',
     "pool": "spark",
     "execution_timeout": timedelta(hours=1),
 }
-MAX_EVENTS = 10_000_000  # more than one generator plays in the hour that its task may take
+MAX_EVENTS = 10_000_000
 
 
 @dag(
@@ -111,7 +112,7 @@ MAX_EVENTS = 10_000_000  # more than one generator plays in the hour that its ta
 def game_events_daily() -> None:
     """Wire the steps of a day."""
 
-    @task(execution_timeout=timedelta(hours=1))
+    @task(execution_timeout=timedelta(hours=1))  # MAX_EVENTS at 3,000 a second
     def generate_events(dag_run: Any = None, params: Any = None) -> dict[str, Any]:
         """Play a seeded day of players against the intake; skipped for live traffic.
 
@@ -140,9 +141,9 @@ def game_events_daily() -> None:
         day=DAY,
         targets='{{ (ti.xcom_pull(task_ids="generate_events") or {}).get("offsets") | tojson }}',
         not_before='{{ "" if ti.xcom_pull(task_ids="generate_events") else daybook_closed_at(dag_run, params) }}',
-        poke_interval=5,
-        timeout=timedelta(hours=2),
-        execution_timeout=timedelta(minutes=5),
+        poke_interval=5,  # what was acknowledged shows within a second; one look is two requests to the broker
+        timeout=timedelta(hours=2),  # a broker that is away for longer is not waited for: somebody has to look
+        execution_timeout=timedelta(minutes=5),  # of the one look before it defers, 40 s if nothing answers
         trigger_rule=TriggerRule.NONE_FAILED,  # generate_events is skipped for live traffic
         doc_md="Waits until Kafka shows all that was acknowledged, for live traffic until the day is closed. Freezes "
         "the end offset of every partition: the only *until* of all later steps.",

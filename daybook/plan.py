@@ -473,8 +473,14 @@ def _lines(told: Mapping[str, Any]) -> list[str]:
     seconds, runs, builds = told["estimate_seconds"], told["runs"], told["builds"]
     return [
         *([f"Lost: {told['lost']}. Runs are refused until `daybook accept-loss`."] if told["lost"] else []),
-        told["kafka"] or f"{told['not_landed']} records in Kafka are not landed yet; the first run lands them all.",
+        told["kafka"] or _waiting(told["not_landed"]),
         f"{runs} runs, {builds} of them with something to build.",
         f"About {timedelta(seconds=round(seconds))} ({told['basis']})." if seconds is not None else told["basis"],
         f"Next: {told['command']}" if told["command"] else "Nothing to do: no run would change a page.",
     ]
+
+
+def _waiting(records: int) -> str:
+    if not records:
+        return "All that Kafka holds is landed."
+    return f"{records} records in Kafka are not landed yet; the first run lands them all."

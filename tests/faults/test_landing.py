@@ -6,6 +6,7 @@ import getpass
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -32,6 +33,7 @@ from daybook.ledger import LandedRange
 from daybook.losses import retention_warning
 from daybook.position import accepted_losses, position
 from daybook.settings import Settings
+from daybook_spark import landing
 from daybook_spark.landing import land
 from tests.integration.own_broker import OwnBroker, own_settings, until
 
@@ -259,6 +261,25 @@ def test_what_a_killed_run_staged_is_published_by_the_next_one_even_if_kafka_los
     assert log.landed() == []
     log.drop_before(4)
     assert log.land() == [LandedRange(0, 0, 4, 4)]
+    assert log.landed() == sorted(ids)
+
+
+def test_a_range_that_another_run_lands_before_ours_is_staged_is_landed_once(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What we stage then stands on the other's records: each offset is in it twice."""
+    ids = log.send(4)
+    stage = landing._stage
+    behind: list[list[LandedRange]] = []
+
+    def stage_late(*arguments: Any) -> Any:
+        monkeypatch.setattr(landing, "_stage", stage)
+        behind.append(log.land())
+        return stage(*arguments)
+
+    monkeypatch.setattr(landing, "_stage", stage_late)
+    assert log.land() == []
+    assert behind == [[LandedRange(0, 0, 4, 4)]]
     assert log.landed() == sorted(ids)
 
 
