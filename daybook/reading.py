@@ -75,8 +75,9 @@ def coverage_of_days(settings: Settings) -> dict[str, float]:
     """Day -> share of its events whose provider is known, as the answer ``provider_usage`` has it; 0 to 1.
 
     One scan of two columns, as the table is now: a millisecond for each day there is (0.4 s for a year, 3 s for ten),
-    where a read of each day at the snapshot its page pins would load the ledger as often. Between the two commits of a
-    restatement it is a moment ahead of the page. Days without events have none.
+    where a read of each day at the snapshot its page pins would load the ledger as often. While a restatement is
+    published by half it is ahead of the page; the run that completes it writes the overview again. Days without events
+    have none.
     """
     from daybook.lake import load
 

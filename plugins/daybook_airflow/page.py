@@ -41,12 +41,9 @@ HEADERS = {
 ALL_DAYS = {"All days": INDEX}
 NONE: dict[str, str] = {}
 
-# its own documentation pages would load scripts from outside, and ask nobody to log in
 app = FastAPI(
     title="Daybook",
-    docs_url=None,
-    redoc_url=None,
-    openapi_url=None,
+    openapi_url=None,  # nor its documentation pages, which would load scripts from outside and ask for no login
     dependencies=[Depends(requires_access_dag("GET", param_dag_id=DAG))],
 )
 

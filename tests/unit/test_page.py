@@ -308,7 +308,7 @@ def test_loading_the_plugin_loads_nothing_but_itself() -> None:
 
 
 def test_the_page_loads_no_reader_of_the_lake() -> None:
-    """The API server would keep it in memory: pandas and PyIceberg are a hundred megabytes."""
+    """The API server would keep it in memory for as long as it runs."""
     code = (
         "import sys, daybook_airflow.page;sys.exit(len({'pandas', 'pyiceberg', 'pyspark', 'numpy'} & set(sys.modules)))"
     )
