@@ -48,8 +48,9 @@ def test_the_report_is_read_on_a_phone_and_in_the_dark(stack: Stack, ui: Airflow
         storage_state=ui.page.context.storage_state(),
         viewport={"width": 390, "height": 844},
         has_touch=True,
-        color_scheme="dark",
+        color_scheme="null",  # a scheme of Playwright's would reach the frame whatever Airflow says
     )
+    phone.add_init_script("localStorage.setItem('theme', 'dark')")  # as Airflow's own switch does
     page = AirflowPage(phone.new_page(), stack.settings, ui.pictures)
     report = page.report_tab(RUN)
     expect(report.get_by_role("heading", level=1)).to_have_text(DAY.isoformat())
