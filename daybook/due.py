@@ -10,8 +10,9 @@ page stands.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,21 @@ class LakeDays:
             return one >= day - timedelta(days=self.lateness_days)
         # a change of the map or of the answers restates other days by `daybook rebuild`, not by the next day's run
         return one == day and (force or (page["provider_map_version"], page["answers_version"]) != self.versions)
+
+    def with_landed(self, counts: Mapping[date | None, int], first_taken_at: datetime) -> LakeDays:
+        """What the lake will know once these records have been landed.
+
+        Args:
+            counts: records of each date; none stands for those that name no day.
+            first_taken_at: when Kafka took the first of them, UTC.
+        """
+        raw = Counter(self.raw) + Counter(counts)
+        return replace(
+            self,
+            raw=raw,
+            near=_near_removed(self.lateness_days, raw, self.pages, self.erased),
+            began=lambda: min(self.began(), first_taken_at),
+        )
 
     @property
     def undated_are_due(self) -> bool:

@@ -10,7 +10,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from statistics import median
@@ -49,6 +49,7 @@ NOT_OVER = "not over yet"
 FINISHED = frozenset({"success", "failed"})
 """States of a run that `airflow backfill create --reprocess-behavior completed` runs again."""
 WAITING_STEPS = frozenset({"generate_events", "wait_for_offsets"})
+"""Steps whose time says nothing of another day."""
 PAGE = 100
 """Runs that Airflow's API gives at once."""
 
@@ -164,9 +165,7 @@ class Outlook:
         """What the lake will know once all that waits in Kafka has been landed."""
         if self.waiting is None or self.waiting.first_taken_at is None:
             return self.known
-        first, began = self.waiting.first_taken_at, self.known.began
-        raw = Counter(self.known.raw) + Counter(self.waiting.per_day)
-        return replace(self.known, raw=raw, began=lambda: min(began(), first))
+        return self.known.with_landed(self.waiting.per_day, self.waiting.first_taken_at)
 
     def is_built(self, day: date) -> bool:
         """Whether a run of the day would have something to build of the day itself."""
@@ -198,7 +197,8 @@ class Outlook:
     @property
     def also_restated(self) -> list[dict[str, Any]]:
         """Those of them that lie outside the days: ``day``, ``records`` that its page does not show."""
-        outside = [one for one in self.restated if one not in set(self.days)]
+        inside = set(self.days)
+        outside = [one for one in self.restated if one not in inside]
         return [{"day": one.isoformat(), "records": self._new(one)} for one in outside]
 
     @property
@@ -283,7 +283,8 @@ class Outlook:
         if self.plays and played is None:
             return f"plays {self.plays} events of it and builds its page"
         if state == PUBLISHED:
-            return f"stays as revision {self.known.pages[day]['revision']}: nothing new; its run ends after land_events"
+            why = "raw records that it rests on were removed" if self._new(day) else "nothing new"
+            return f"stays as revision {self.known.pages[day]['revision']}: {why}; its run ends after land_events"
         if state == RESTATED and self._new(day) > 0:
             by = "its run" if day == self.runs[0] else f"the first run, of {self.runs[0]},"
             return f"{by} restates it: {self._new(day)} records more"
