@@ -13,6 +13,7 @@ from daybook.stack import airflow
 from daybook.stack.airflow_api import USER
 
 DAG_ID = "game_events_daily"
+expect.set_options(timeout=60_000)  # Airflow's answers take seconds while a Spark driver has both cores
 RUN_TIMEOUT_MS = 10 * 60 * 1_000
 """A day takes a minute on a quiet machine."""
 
@@ -48,6 +49,8 @@ class AirflowPage:
     def log_in(self) -> None:
         """Log in by the form that an unknown visitor is sent to."""
         self.go(f"/dags/{DAG_ID}")
+        expect(self.page.get_by_label("Username")).to_be_visible()
+        self.errors.clear()  # that nobody is logged in yet is a 401
         self.page.get_by_label("Username").fill(USER)
         self.page.get_by_label("Password").fill(airflow.password(self.settings))
         self.page.get_by_role("button", name="Sign in").click()
@@ -83,8 +86,9 @@ class AirflowPage:
     def watch(self, run_id: str) -> None:
         """Look at a run until its badge says that it has succeeded."""
         self.go(f"/dags/{DAG_ID}/runs/{run_id}")
-        badge = self.page.get_by_text(re.compile("^(Success|Failed)$")).first
-        expect(badge).to_have_text("Success", timeout=RUN_TIMEOUT_MS)
+        badge = self.page.get_by_role("heading", name=run_id).locator("..").get_by_test_id("state-badge")
+        expect(badge).to_have_text(re.compile("Success|Failed"), timeout=RUN_TIMEOUT_MS)
+        expect(badge).to_have_text("Success")
 
     def backfill(self, first: date, last: date, max_active_runs: int) -> None:
         """Fill in the backfill form and send it."""
@@ -111,7 +115,7 @@ class AirflowPage:
     def clear_run(self, run_id: str) -> None:
         """Clear all tasks of a run: it runs again."""
         self.go(f"/dags/{DAG_ID}/runs/{run_id}")
-        self.page.get_by_role("button", name="Clear").first.click()
+        self.page.get_by_role("button", name="Press shift+c to clear").click()
         dialog = self.page.get_by_role("dialog")
         dialog.get_by_text("Clear existing tasks").click()
         dialog.get_by_role("button", name="Confirm").click()
