@@ -65,6 +65,7 @@ def test_the_report_is_read_on_a_phone_and_in_the_dark(stack: Stack, ui: Airflow
         assert table.locator("caption").count() == 1, "a screen reader says what a table holds"
     assert page.page.get_by_role("main").count() == 1
     assert page.page.get_by_role("heading", level=1).count() == 1
+    page.page.emulate_media(color_scheme="dark")
     page.picture("report-phone-dark")
     assert page.errors == []
     phone.close()
