@@ -85,8 +85,10 @@ class Stack:
         return told
 
     def answers(self, day: date) -> dict[str, Any]:
-        """Every answer of a generated day, as its readers get it."""
-        return {name: self.json("answer", name, "--day", day.isoformat()) for name in self.manifest(day)["expected"]}
+        """Every answer of a generated day, by the reader behind ``daybook answer``, without starting it for each."""
+        from daybook.reading import answer_rows
+
+        return {name: answer_rows(self.settings, name, day.isoformat()) for name in self.manifest(day)["expected"]}
 
     def page(self, day: date) -> dict[str, Any]:
         """What ``daybook status --json`` says of a day."""

@@ -106,6 +106,7 @@ def test_every_answer_is_what_the_generator_expects(stack: Stack, published: dic
     expected = stack.manifest(DAY)["expected"]
     assert len(expected) >= 4
     assert sum(row["events"] for row in expected["event_popularity"]) == EVENTS
+    assert {name: stack.json("answer", name, "--day", DAY.isoformat()) for name in expected} == expected
     assert stack.answers(DAY) == expected
 
 
