@@ -13,7 +13,7 @@ from tests.e2e.browser import browser
 from tests.integration.running_stack import Stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # not longer: an open page asks Airflow for news all the time
 def ui(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowPage]:
     """Airflow's UI in a laptop's window, logged in; its pictures go to ``docs/images`` in ``make test-e2e``."""
     whole = os.environ.get("DAYBOOK_E2E") == "full"

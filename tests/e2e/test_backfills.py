@@ -70,7 +70,7 @@ def test_ten_days_by_the_backfill_form_then_a_published_one_is_cleared(
         f"10 days, 3 at once: {seconds:.0f} s; Spark was started {len(starts)} times, {mean(starts):.1f} s each, "
         f"{sum(starts) / seconds:.0%} of the time",
     )
-    ui.go(f"/dags/{DAG_ID}")
+    ui.look_at_runs()
     ui.picture("ten-days")
 
     before = stack.json("status")
