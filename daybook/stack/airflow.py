@@ -20,8 +20,8 @@ SPARK_POOL = "spark"
 SPARK_POOL_SLOTS = 1
 """A Spark driver takes a gigabyte and both cores of a laptop: one at a time.
 
-Measured on two cores with other work beside, a backfill of four days of 2,000 events, three runs at once: 237 s with one
-slot, 266 s with two.
+Measured on two cores, other work beside, on a backfill of four days of 2,000 events with three runs at once: 237 s with
+one slot, 266 s with two.
 """
 
 DAGS_DIR = REPOSITORY / "dags"

@@ -112,12 +112,6 @@ class AirflowPage:
         self.page.keyboard.press("Escape")
         expect(calendar).to_be_hidden()
 
-    def look_at_runs(self) -> None:
-        """Open the DAG's overview: its grid, and how long its last runs took."""
-        self.go(f"/dags/{DAG_ID}")
-        expect(self.page.get_by_text("Last 10 Dag Runs")).to_be_visible()
-        expect(self.page.get_by_role("link", name="write_report").first).to_be_visible()
-
     def clear_run(self, run_id: str) -> None:
         """Clear all tasks of a run: it runs again."""
         self.go(f"/dags/{DAG_ID}/runs/{run_id}")
@@ -135,5 +129,6 @@ class AirflowPage:
 
     def overview(self) -> FrameLocator:
         """Open the overview of days by the menu."""
+        self.go("/")
         self.page.get_by_role("link", name="Daybook", exact=True).click()
         return self.page.frame_locator("iframe")

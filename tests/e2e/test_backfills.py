@@ -8,6 +8,7 @@ from statistics import mean
 from uuid import uuid4
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.e2e.airflow_page import AirflowPage
 from tests.e2e.backfills import Backfills, days
@@ -70,8 +71,10 @@ def test_ten_days_by_the_backfill_form_then_a_published_one_is_cleared(
         f"10 days, 3 at once: {seconds:.0f} s; Spark was started {len(starts)} times, {mean(starts):.1f} s each, "
         f"{sum(starts) / seconds:.0%} of the time",
     )
-    ui.look_at_runs()
-    ui.picture("ten-days")
+    shown = ui.overview()
+    for day in wanted:
+        expect(shown.get_by_role("link", name=day.isoformat())).to_be_visible()
+    ui.picture("overview")
 
     before = stack.json("status")
     ui.clear_run(runs[LAST]["dag_run_id"])
