@@ -80,6 +80,17 @@ class Pace:
 
 
 @dataclass(frozen=True)
+class RunsSoFar:
+    """What Airflow says of the DAG's runs."""
+
+    ran: Mapping[date, str] = field(default_factory=dict)
+    """State of the run that there is of a day already."""
+    pace: Pace = field(default_factory=Pace)
+    paused: bool | None = None
+    """Whether the DAG is paused: runs of a backfill wait until it is not. None if Airflow was not asked."""
+
+
+@dataclass(frozen=True)
 class DayPlan:
     """One day of the plan."""
 
@@ -325,8 +336,8 @@ def estimate(runs: int, builds: int, pace: Pace) -> tuple[float | None, str]:
     return seconds, f"{'; '.join(basis)}; without waiting or generating, days of another size take longer or shorter"
 
 
-def ask_airflow(client: AirflowApi, first: date, last: date) -> tuple[dict[date, str], Pace]:
-    """The state of the run that Airflow has of each day of a range, and how long its last runs took.
+def ask_airflow(client: AirflowApi, first: date, last: date) -> RunsSoFar:
+    """The runs that Airflow has of the days of a range, and how long its last runs took.
 
     Raises:
         DaybookError: Airflow does not answer, or refuses.
@@ -353,7 +364,7 @@ def ask_airflow(client: AirflowApi, first: date, last: date) -> tuple[dict[date,
         landings.append(seconds_of(steps["land_events"]))
         if steps["publish_day"]["state"] == "success":
             builds.append(sum(map(seconds_of, steps.values())))
-    return ran, Pace(builds, landings)
+    return RunsSoFar(ran, Pace(builds, landings), bool(client.call("GET", f"/dags/{DAG}")["is_paused"]))
 
 
 def days_between(first: str, last: str) -> list[date]:
@@ -394,12 +405,11 @@ def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show)
     except DaybookError as error:
         # what comes behind is advice for a task
         no_kafka = f"{str(error).partition(';')[0]}: the plan is of what the lake knows; what is not landed is left out"
-    ran: dict[date, str] = {}
-    pace, no_airflow = Pace(), None
+    so_far, no_airflow = RunsSoFar(), None
     try:
         if not airflow.password_file(settings).exists():
             raise DaybookError("this Daybook's Airflow was never started")
-        ran, pace = ask_airflow(airflow.api(settings, 5), days[0], days[-1])
+        so_far = ask_airflow(airflow.api(settings, 5), days[0], days[-1])
     except DaybookError as error:
         no_airflow = f"{error}: which of the days it has run already is not known, and no estimate can be given"
     outlook = Outlook(
@@ -407,13 +417,13 @@ def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show)
         waiting,
         days,
         now,
-        ran,
+        so_far.ran,
         generated_days(settings, days),
         settings.generated_events,
         timedelta(minutes=settings.day_grace_minutes),
     )
     runs, builds = len(outlook.runs), outlook.builds
-    seconds, basis = (None, no_airflow) if no_airflow else estimate(runs, builds, pace)
+    seconds, basis = (None, no_airflow) if no_airflow else estimate(runs, builds, so_far.pace)
     command = (
         f"airflow backfill create --dag-id {DAG} --from-date {outlook.runs[0]} --to-date {outlook.runs[-1]}"
         f"{' --reprocess-behavior completed' if outlook.reprocess else ''}"
@@ -427,6 +437,7 @@ def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show)
         "lost": waiting.loss.text if waiting and waiting.loss else None,
         "kafka": no_kafka,
         "airflow": no_airflow,
+        "paused": so_far.paused,
         "runs": runs,
         "builds": builds,
         "estimate_seconds": round(seconds, 1) if seconds is not None else None,
@@ -478,6 +489,7 @@ def _lines(told: Mapping[str, Any]) -> list[str]:
         f"{runs} runs, {builds} of them with something to build.",
         f"About {timedelta(seconds=round(seconds))} ({told['basis']})." if seconds is not None else told["basis"],
         f"Next: {told['command']}" if told["command"] else "Nothing to do: no run would change a page.",
+        *([f"The DAG is paused, and its backfill waits until `airflow dags unpause {DAG}`."] if _waits(told) else []),
     ]
 
 
@@ -485,3 +497,7 @@ def _waiting(records: int) -> str:
     if not records:
         return "All that Kafka holds is landed."
     return f"{records} records in Kafka are not landed yet; the first run lands them all."
+
+
+def _waits(told: Mapping[str, Any]) -> bool:
+    return bool(told["paused"] and told["command"])

@@ -23,6 +23,7 @@ from daybook.plan import MAX_DAYS, NotLanded, Outlook, Pace, ask_airflow, days_b
 from daybook.position import Position
 from daybook.providers import map_version
 from daybook.settings import Settings
+from daybook.stack import airflow
 from tests.unit.small_lake import TAKEN_AT, SmallLake
 
 DAY = date(2026, 5, 3)
@@ -36,6 +37,14 @@ AS_NOW: dict[str, Any] = {"provider_map_version": map_version(), "answers_versio
 @pytest.fixture
 def lake(own_settings: Settings) -> SmallLake:
     return SmallLake(own_settings)
+
+
+@pytest.fixture
+def kafka_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: Settings) -> TopicState:
+        raise DaybookError("Kafka at 127.0.0.1:9092 does not answer (timed out); nothing was changed. Clear the task")
+
+    monkeypatch.setattr("daybook.kafka_offsets.topic_state", away)
 
 
 MakeOutlook = Callable[..., Outlook]
@@ -230,6 +239,8 @@ class Airflow:
             state = "skipped" if "/quiet/" in path else "success"
             return {"task_instances": [_step(name, 8 if state == "success" else 9, seconds, state)
                                        for name, seconds in ends.items()]}  # fmt: skip
+        if path == "/dags/game_events_daily":
+            return {"is_paused": True}
         if "logical_date_gte" not in path:
             return {"dag_runs": [{"dag_run_id": "quiet"}, {"dag_run_id": "busy"}]}
         offset = int(path.rpartition("=")[2])
@@ -249,9 +260,23 @@ def _step(name: str, hour: int, seconds: int, state: str) -> dict[str, Any]:
 
 
 def test_airflow_says_which_days_it_has_run_and_how_long_runs_take() -> None:
-    ran, pace = ask_airflow(Airflow(), DAY, NEXT)  # type: ignore[arg-type]  # as much of it as is called
-    assert ran == {DAY: "success", NEXT: "running"}
-    assert pace == Pace(builds=[22.0], landings=[8.0, 8.0])
+    so_far = ask_airflow(Airflow(), DAY, NEXT)  # type: ignore[arg-type]  # as much of it as is called
+    assert so_far.ran == {DAY: "success", NEXT: "running"}
+    assert so_far.pace == Pace(builds=[22.0], landings=[8.0, 8.0])
+    assert so_far.paused is True
+
+
+def test_the_backfill_of_a_paused_dag_is_said_to_wait(
+    lake: SmallLake, kafka_away: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.land({DAY: 3})
+    airflow.password_file(lake.settings).parent.mkdir(parents=True)
+    airflow.password_file(lake.settings).touch()
+    monkeypatch.setattr(airflow, "api", lambda *_: Airflow())
+    arguments = ["plan", "--from", "2026-05-05", "--to", "2026-05-06"]
+    printed = CliRunner().invoke(cli, arguments).stdout
+    assert "The DAG is paused, and its backfill waits until `airflow dags unpause game_events_daily`." in printed
+    assert json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)["paused"] is True
 
 
 def test_what_is_not_landed_is_counted_by_the_day_on_which_it_happened(
@@ -298,14 +323,6 @@ def test_bad_input_is_said(own_settings: Settings, first: str, last: str, said: 
     error = CliRunner().invoke(cli, ["plan", "--from", first, "--to", last]).exception
     assert isinstance(error, BadInput)
     assert said in str(error)
-
-
-@pytest.fixture
-def kafka_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(_: Settings) -> TopicState:
-        raise DaybookError("Kafka at 127.0.0.1:9092 does not answer (timed out); nothing was changed. Clear the task")
-
-    monkeypatch.setattr("daybook.kafka_offsets.topic_state", away)
 
 
 def test_the_command_says_what_did_not_answer_and_what_comes_next(lake: SmallLake, kafka_away: None) -> None:
