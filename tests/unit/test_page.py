@@ -284,12 +284,13 @@ def test_a_message_is_a_page_like_the_others(browser: TestClient) -> None:
 
 
 def test_the_plugin_registers_the_menu_item_and_the_tab(own_settings: Settings) -> None:
-    """As Airflow finds it: of all files below plugins/ this one alone is a plugin."""
+    """As Airflow finds it: of all files below plugins/ two alone are plugins."""
     from airflow._shared.plugins_manager.plugins_manager import _load_plugins_from_plugin_directory
 
     plugins, errors = _load_plugins_from_plugin_directory(str(PLUGIN.parent))
     assert errors == {}
-    [plugin] = plugins
+    assert {plugin.name for plugin in plugins} == {"daybook", "daybook_runs"}
+    [plugin] = [one for one in plugins if one.name == "daybook"]
     assert [(one["app"], one["url_prefix"]) for one in plugin.fastapi_apps] == [(app, "/daybook")]
     assert [(view["name"], view["destination"], view["url_route"], view["href"]) for view in plugin.external_views] == [
         ("Daybook", "nav", "daybook", "daybook/index.html"),
