@@ -284,9 +284,12 @@ def test_a_message_is_a_page_like_the_others(browser: TestClient) -> None:
 
 
 def test_the_plugin_registers_the_menu_item_and_the_tab(own_settings: Settings) -> None:
-    """As Airflow finds it: of all files below plugins/ two alone are plugins."""
+    """As Airflow finds it: of all files below plugins/ it executes two, and both are plugins."""
+    from airflow._shared.module_loading import find_path_from_directory
     from airflow._shared.plugins_manager.plugins_manager import _load_plugins_from_plugin_directory
 
+    files = find_path_from_directory(str(PLUGIN.parent), ".airflowignore", "glob")
+    assert {Path(file).name for file in files if file.endswith(".py")} == {"daybook_ui.py", "daybook_runs.py"}
     plugins, errors = _load_plugins_from_plugin_directory(str(PLUGIN.parent))
     assert errors == {}
     assert {plugin.name for plugin in plugins} == {"daybook", "daybook_runs"}
