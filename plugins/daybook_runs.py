@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.plugins_manager import AirflowPlugin
 
 from daybook_airflow import run_notes
 from daybook_airflow.deadline import EndOfScheduledDay
+
+LISTENERS: list[Any] = [run_notes]
+DEADLINE_REFERENCES: list[Any] = [EndOfScheduledDay]
 
 
 class DaybookRunsPlugin(AirflowPlugin):
     """Airflow reads the class attributes."""
 
     name = "daybook_runs"
-    listeners = [run_notes]  # noqa: RUF012  # Airflow's form
-    deadline_references = [EndOfScheduledDay]  # noqa: RUF012
+    listeners = LISTENERS
+    deadline_references = DEADLINE_REFERENCES

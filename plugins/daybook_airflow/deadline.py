@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from airflow.sdk.configuration import conf
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import BaseDeadlineReference, DeadlineAlert
 
@@ -54,7 +55,7 @@ async def tell_late(context: Mapping[str, Any]) -> None:
         context: what Airflow gives a deadline's callback: ``dag_run`` as its API shows it, ``deadline``.
     """
     run = context["dag_run"]
-    day = datetime.fromisoformat(str(run["data_interval_start"]).replace("Z", "+00:00")).astimezone(UTC).date()
+    day = datetime.fromisoformat(run["data_interval_start"]).astimezone(UTC).date()
     log = structlog.get_logger(__name__).bind(day=day.isoformat(), run_id=run["dag_run_id"])
     # the lake's reader and the senders block: a thread keeps the triggerer's waits running
     if await asyncio.to_thread(_is_published, day):
@@ -67,10 +68,11 @@ async def tell_late(context: Mapping[str, Any]) -> None:
 
 def late_text(day: date, run: Mapping[str, Any]) -> str:
     """One line: which day, what is safe, where to look."""
+    airflow_url = conf.get("api", "base_url", fallback=settings().airflow_url).rstrip("/")
     return (
         f"{day} is not published {settings().publish_within_hours} hours after its end: run {run['dag_run_id']} is "
         f"{run['state']}. Readers see the days before, and nothing that was accepted is lost. Look at the run's first "
-        f"task that is not done: {settings().airflow_url}/dags/{run['dag_id']}/runs/{run['dag_run_id']}"
+        f"task that is not done: {airflow_url}/dags/{run['dag_id']}/runs/{run['dag_run_id']}"
     )
 
 

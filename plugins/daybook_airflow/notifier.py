@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,5 +60,5 @@ def failure_text(context: Mapping[str, Any], safe: str, *, tries_again: bool) ->
 def _again(dag_run: Any, day: str) -> str:
     """The command that does a failed run's work; safe at any time."""
     conf = {**(dag_run.conf or {}), **({"day": day} if dag_run.dag_id == DAG else {})}
-    given = f" -c '{json.dumps(conf)}'" if conf else ""
+    given = f" -c {shlex.quote(json.dumps(conf))}" if conf else ""
     return f"`airflow dags trigger {dag_run.dag_id}{given}`"

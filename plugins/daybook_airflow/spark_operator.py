@@ -60,7 +60,9 @@ class DaybookSparkOperator(SparkSubmitOperator):
                 super().execute(context)
             except AirflowException as died:
                 # the provider's text is the command line and Spark's tail, both in the log above already
-                told = _read(summary_file) or {"error": self._died(str(died)), "try_again": True}
+                told = _read(summary_file) or {}
+                if "error" not in told:  # killed before it could write, or after it had written that all was well
+                    told = {"error": self._died(str(died)), "try_again": True}
                 kind = AirflowException if told["try_again"] else AirflowFailException
                 raise kind(told["error"]) from None
             summary = _read(summary_file)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from tests.integration.own_broker import until
 from tests.integration.running_stack import DAG_ID, Stack
 
 TIMEOUT_SECONDS = 30 * 60
@@ -55,14 +55,13 @@ class Backfills:
 
     def wait(self, backfill_id: int) -> float:
         """Wait until it has ended; returns its seconds, by Airflow's own clock."""
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while True:
-            told = next(one for one in self._all() if one["id"] == backfill_id)
-            if told["completed_at"]:
-                began, ended = (datetime.fromisoformat(told[name]) for name in ("created_at", "completed_at"))
-                return (ended - began).total_seconds()
-            assert time.monotonic() < deadline, f"backfill {backfill_id} has not ended in {TIMEOUT_SECONDS} s"
-            time.sleep(1)  # between two looks at the condition above
+        until(lambda: bool(self._told(backfill_id)["completed_at"]), f"backfill {backfill_id}", TIMEOUT_SECONDS, 1)
+        told = self._told(backfill_id)
+        began, ended = (datetime.fromisoformat(told[name]) for name in ("created_at", "completed_at"))
+        return (ended - began).total_seconds()
+
+    def _told(self, backfill_id: int) -> dict[str, Any]:
+        return next(one for one in self._all() if one["id"] == backfill_id)
 
     def cancel(self, backfill_id: int) -> None:
         """Cancel it: what runs goes on, what is queued does not start."""

@@ -54,7 +54,7 @@ def test_each_way_to_trigger_names_its_day(stack: Stack) -> None:
     def runs() -> dict[str, dict[str, Any]]:
         return {run_id: stack.api().call("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}") for run_id in wanted}
 
-    until(lambda: {run["state"] for run in runs().values()} <= {"success", "failed"}, "all have ended", 550)
+    until(lambda: {run["state"] for run in runs().values()} <= {"success", "failed"}, "all have ended", 550, 2)
     ended = runs()
     assert {run_id: run["note"] for run_id, run in ended.items()} == {
         name: f"day {day}" for name, day in wanted.items()

@@ -34,13 +34,13 @@ def free_ports(count: int) -> list[int]:
     return list(islice((port for port in range(start, 32_000) if kafka.port_is_free(port)), count))
 
 
-def until(condition: Callable[[], bool], what: str, timeout_seconds: float = 60.0) -> None:
-    """Wait for a condition."""
+def until(condition: Callable[[], bool], what: str, timeout_seconds: float = 60.0, every_seconds: float = 0.05) -> None:
+    """Wait for a condition, looking at a steady beat."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {timeout_seconds:.0f} s")
-        time.sleep(0.05)
+        time.sleep(every_seconds)
 
 
 class _Process:

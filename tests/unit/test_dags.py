@@ -315,7 +315,7 @@ def test_a_job_that_says_why_it_failed_is_quoted_and_nothing_else(
     assert isinstance(caught.value, AirflowFailException) is not try_again, "what would fail again is not tried again"
 
 
-@pytest.mark.parametrize("summary", [None, "", '{"half'])
+@pytest.mark.parametrize("summary", [None, "", '{"half', '{"published": []}'])
 def test_a_job_that_dies_without_a_word_fails_with_its_exit_status(
     dag: DAG, submitted: Path, monkeypatch: pytest.MonkeyPatch, summary: str | None
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,6 +62,9 @@ def test_the_next_command_asks_for_what_the_failed_run_was_asked_for() -> None:
     text = failure_text(context, SAFE, tries_again=False)
     assert text.startswith("2026-05-02: ")
     assert json.dumps(conf) in text
+    quoted = failure_text(a_failure("no", conf={"note": "it's"}), SAFE, tries_again=False)
+    command = shlex.split(quoted.split("`")[1])
+    assert json.loads(command[-1]) == {"note": "it's", "day": "2026-05-03"}, "a shell takes it as it is printed"
     upkeep = a_failure("no", dag_id="lake_maintenance")
     assert "`airflow dags trigger lake_maintenance`" in failure_text(upkeep, SAFE, tries_again=False)
 
