@@ -1,16 +1,34 @@
 """The answers: what stands in the header of each ``.sql`` file, read for Spark, the readers and the docs.
 
-A file is a header of ``-- Key: value`` lines, then one statement. Its name is the table's name, its folder the area.
+A file is a header of ``-- Key: value`` lines, then one statement. Its name is the answer's name, and the name of its
+table in the lake; its folder is the area. Answers of the folder ``across_days`` have no table: they are worked out from
+the published days when they are asked for (:mod:`daybook.across`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from daybook.lake_names import SQL_DIR, answer_files
-from daybook.sql_files import read_sql
+from daybook.errors import DaybookError
+from daybook.lake_names import ACROSS_DAYS, SQL_DIR, answer_files
+from daybook.sql_files import read_sql, statement_of
+
+_HEADER = ("Question", "Grain", "Columns", "Key", "Order", "Run")
+_COLUMN = re.compile(r" (?P<name>[a-z][a-z0-9_]*): (?P<meaning>.+)")
+
+
+@dataclass(frozen=True)
+class Balance:
+    """What the rows of a day add up to."""
+
+    column: str
+    """The column that is summed."""
+    of: str | None
+    """Which of the day's events it counts, as a condition in Spark SQL; none for all of them."""
 
 
 @dataclass(frozen=True)
@@ -20,51 +38,116 @@ class Answer:
     name: str
     """Table name in the lake."""
     area: str
-    """``user_behaviour`` or ``host_providers``."""
+    """Its folder: ``user_behaviour``, ``host_providers`` or ``across_days``."""
     question: str
     """What the reader asks, a sentence."""
     grain: str
     """What one row stands for."""
+    columns: dict[str, str]
+    """Column -> what it means, with its unit; without ``event_date`` for an answer of one day."""
     key: tuple[str, ...]
     """The columns that tell the rows of a day apart; none if a day has one row."""
     order: tuple[tuple[str, bool], ...]
     """Sort order of the rows for people, as (column, is descending)."""
-    balance: str | None
-    """The column whose sum over a day must be the day's events; none where rows do not add up to events."""
-    statement: str
-    """The SQL, with ``:first_day`` and ``:last_day`` as bound parameters."""
+    balance: Balance | None
+    """What a day's rows add up to; none where they do not count events one by one."""
+    events: str | None
+    """Which ``events`` stand behind a row of the ``answer``, as a condition in Spark SQL; none where they are those
+    that have the values of the row's key."""
+    days: int
+    """How many days the answer looks at, the last one included; 1 but for ``across_days``."""
+    text: str
+    """The file: header and statement, with ``:first_day`` and ``:last_day`` as bound parameters."""
+
+    @cached_property
+    def statement(self) -> str:
+        """The SQL without the header."""
+        return statement_of(self.text)
+
+    @property
+    def names_players(self) -> bool:
+        """Whether its rows name players: then no page, no file beside it and no receipt shows them."""
+        return "user_id" in self.columns
 
 
 def read_answer(path: Path) -> Answer:
     """The answer of one file.
 
     Raises:
-        DaybookError: the header lacks a line; the text names file and line.
+        DaybookError: the header lacks a line, or a line says what cannot be; the text names file and line.
     """
-    header, text = read_sql(path, ("Question", "Grain", "Key", "Order", "Balance", "Run"), "event_popularity.sql")
+    is_across = path.parent.name == ACROSS_DAYS
+    header, text = read_sql(path, (*_HEADER, "Days" if is_across else "Balance"), "event_popularity.sql")
+    columns = _columns(path, header["Columns"])
+    key = () if header["Key"] == "none" else tuple(name.strip() for name in header["Key"].split(","))
+    order = tuple(_order_term(term) for term in header["Order"].split(","))
+    balance = None if is_across else _balance(header["Balance"])
+    named = [*key, *(column for column, _ in order), *([balance.column] if balance else [])]
+    if unknown := [name for name in dict.fromkeys(named) if name not in columns]:
+        raise DaybookError(
+            f"{path.name}: Key, Order and Balance name {', '.join(unknown)}; -- Columns: has {', '.join(columns)}"
+        )
+    if is_across and not header["Days"].isdecimal():
+        raise DaybookError(f"{path.name}: -- Days: says {header['Days']!r}; write how many days it looks at, as 28")
     return Answer(
         name=path.stem,
         area=path.parent.name,
-        question=header["Question"],
-        grain=header["Grain"],
-        key=() if header["Key"] == "none" else tuple(name.strip() for name in header["Key"].split(",")),
-        order=tuple(_order_term(term) for term in header["Order"].split(",")),
-        balance=None if header["Balance"] == "none" else header["Balance"],
-        statement=text,
+        question=_joined(header["Question"]),
+        grain=_joined(header["Grain"]),
+        columns=columns,
+        key=key,
+        order=order,
+        balance=balance,
+        events=_joined(header["Events"]) if "Events" in header else None,
+        days=int(header["Days"]) if is_across else 1,
+        text=text,
     )
 
 
 def answers(area: str | None = None, root: Path = SQL_DIR) -> dict[str, Answer]:
-    """The answers by name, of one area or of all."""
+    """The answers by name, of one folder or of all that answer for one day."""
     return {name: read_answer(path) for name, path in answer_files(area, root).items()}
 
 
+def all_answers(root: Path = SQL_DIR) -> dict[str, Answer]:
+    """The answers by name: those of one day, then those across days."""
+    return {**answers(root=root), **answers(ACROSS_DAYS, root)}
+
+
 def answers_version(root: Path = SQL_DIR) -> str:
-    """Digest of all answers' files: a page built with other SQL is not the same page."""
+    """Digest of the files of all answers of a day: a page built with other SQL is not the same page."""
     digest = hashlib.sha256()
     for name, path in answer_files(root=root).items():
         digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _columns(path: Path, text: str) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        if begins := _COLUMN.fullmatch(line):
+            name = begins["name"]
+            columns[name] = begins["meaning"]
+        elif name:
+            columns[name] += f" {line.strip()}"
+        else:
+            raise DaybookError(
+                f"{path.name}: -- Columns: says {line.strip()!r}; write a line for each, as `--   share: part of the "
+                "day's events, 0 to 1`"
+            )
+    return columns
+
+
+def _balance(text: str) -> Balance | None:
+    if text == "none":
+        return None
+    column, _, condition = text.partition(" WHERE ")
+    return Balance(column.strip(), condition.strip() or None)
 
 
 def _order_term(term: str) -> tuple[str, bool]:

@@ -23,11 +23,14 @@ ERASURES = "erasures"
 
 SQL_DIR = REPOSITORY / "spark" / "sql"
 AREAS: tuple[str, ...] = ("user_behaviour", "host_providers")
-"""The two families of questions: folders of :data:`SQL_DIR`, and tasks of the DAG."""
+"""The two families of questions of a day: folders of :data:`SQL_DIR`, and tasks of the DAG."""
+ACROSS_DAYS = "across_days"
+"""Folder of the questions that look at several days. What they answer with is worked out from the published days when
+it is asked for, and never stored: a restated day, or a backfill in any order, leaves none of it behind the times."""
 
 
 def answer_files(area: str | None = None, root: Path = SQL_DIR) -> dict[str, Path]:
-    """The answers, as table name -> ``.sql`` file, in alphabetical order; of one area, or of all of them."""
+    """The answers as name -> ``.sql`` file, in alphabetical order: of a folder, or all that answer for one day."""
     areas = (area,) if area else AREAS
     return dict(sorted((path.stem, path) for name in areas for path in (root / name).glob("*.sql")))
 

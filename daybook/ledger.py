@@ -75,6 +75,18 @@ class Play:
 
 
 @dataclass(frozen=True)
+class AnswerSum:
+    """What an answer's rows of a day add up to, and the events that it counts."""
+
+    events: int
+    """Rows of the table ``events``: all of the day, or those of a kind."""
+    total: int
+    """Sum of the answer's balancing column."""
+    of: str | None = None
+    """The kind, as a condition in SQL; none for all events of the day."""
+
+
+@dataclass(frozen=True)
 class PageCounts:
     """The counts of one day's page, each counted for itself: none is worked out from another."""
 
@@ -85,8 +97,8 @@ class PageCounts:
     duplicates: int
     rejected: int
     late: int
-    answer_sums: dict[str, int] = field(default_factory=dict)
-    """Answer -> sum of its balancing column, for the answers that have one."""
+    answer_sums: dict[str, AnswerSum] = field(default_factory=dict)
+    """Answer -> its sum, for the answers that count events one by one."""
     play: Play | None = None
 
 
@@ -134,8 +146,8 @@ def balance(counts: PageCounts, landed: list[LandedRange]) -> list[Line]:
         )
     )
     lines += [
-        Line(f"events of the day = sum over {name}", counts.events, total)
-        for name, total in sorted(counts.answer_sums.items())
+        Line(f"events of the day{f' where {one.of}' if one.of else ''} = sum over {name}", one.events, one.total)
+        for name, one in sorted(counts.answer_sums.items())
     ]
     return lines
 

@@ -1,4 +1,7 @@
-"""How a ``.sql`` file of Daybook looks: a header of ``-- Name: value`` lines, then one statement."""
+"""How a ``.sql`` file of Daybook looks: a header of ``-- Name: value`` lines, then one statement.
+
+A value goes on in lines that are indented behind the two dashes.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from pathlib import Path
 
 from daybook.errors import DaybookError
 
-_HEADER_LINE = re.compile(r"--\s*(?P<name>[A-Z][a-z]+):\s*(?P<value>.+)")
+_HEADER_LINE = re.compile(r"-- (?P<name>[A-Z][a-z]+):(?P<value>.*)")
+_NEXT_LINE = re.compile(r"--  (?P<value> .+)")
 _PARAMETER = re.compile(r"(?<![:\w]):(?P<name>[a-z_]+)\b")
 _COMMENT = re.compile(r"--.*")
 
@@ -24,14 +28,44 @@ def read_sql(path: Path, required: tuple[str, ...], example: str) -> tuple[dict[
         DaybookError: the header lacks a line; the text names file and line.
     """
     text = path.read_text(encoding="utf-8")
-    header = {match["name"]: match["value"].strip() for match in _HEADER_LINE.finditer(text)}
-    missing = [name for name in required if name not in header]
+    header = header_of(text)
+    missing = [name for name in required if not header.get(name)]
     if missing:
         raise DaybookError(
             f"{path.name} lacks the header line{'s' if len(missing) > 1 else ''} "
             f"{', '.join(f'-- {name}:' for name in missing)}; see {example} for how one looks"
         )
     return header, text
+
+
+def header_of(text: str) -> dict[str, str]:
+    r"""The header's lines by name, each with the lines that go on with it.
+
+    >>> header_of("-- Grain: one row\n--   per day\n-- Order: day\nSELECT 1 -- Not: this")
+    {'Grain': 'one row\n per day', 'Order': 'day'}
+    """
+    header: dict[str, str] = {}
+    name = None
+    for line in text.splitlines():
+        if not line.startswith("--"):
+            break
+        if begins := _HEADER_LINE.fullmatch(line):
+            name = begins["name"]
+            header[name] = begins["value"].strip()
+        elif name and (goes_on := _NEXT_LINE.fullmatch(line)):
+            header[name] = f"{header[name]}\n{goes_on['value'].rstrip()}".lstrip("\n")
+    return header
+
+
+def statement_of(text: str) -> str:
+    r"""The statement without its header.
+
+    >>> statement_of("-- Grain: one row\nSELECT 1\n")
+    'SELECT 1'
+    """
+    lines = text.splitlines()
+    begins = next((at for at, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    return "\n".join(lines[begins:]).strip()
 
 
 def parameters(statement: str) -> set[str]:

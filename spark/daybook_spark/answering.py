@@ -49,8 +49,7 @@ def stage_answers(spark: SparkSession, settings: Settings, area: str, stage: Sta
     result: Staged = {}
     for name, answer in answers(area).items():
         rows = ask(spark, answer, stage)
-        columns = ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in rows.schema)
-        create_table(spark, name, columns)
+        create_table(spark, name, _ddl(rows, answer))
         known = spark.table(spark_name(name)).columns
         if sorted(known) != sorted(rows.columns):
             raise DaybookError(
@@ -61,3 +60,12 @@ def stage_answers(spark: SparkSession, settings: Settings, area: str, stage: Sta
         # a day's answer is small: one file for each day, not one for each shuffle partition
         result[name] = stage_dates(spark, settings, rows.select(*known).coalesce(1), name, stage.wap_id, list(days))
     return result
+
+
+def _ddl(rows: DataFrame, answer: Answer) -> str:
+    """The columns of an answer's table, each with what its file says of it."""
+    told = {"event_date": "the day, UTC", **answer.columns}
+    comments = {name: told.get(name, "").replace("'", "''") for name in rows.columns}
+    return ", ".join(
+        f"`{field.name}` {field.dataType.simpleString()} COMMENT '{comments[field.name]}'" for field in rows.schema
+    )

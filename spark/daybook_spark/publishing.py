@@ -27,6 +27,7 @@ from daybook.lake_names import AREAS, DAY_LEDGER, ERASURES, EVENTS, RAW_EVENTS, 
 from daybook.ledger import (
     LEDGER_SCHEMA,
     AnswerChange,
+    AnswerSum,
     Line,
     PageCounts,
     Play,
@@ -257,17 +258,19 @@ def count_pages(
         rows = at_snapshot(spark, table, snapshot_id).where(on_dates(pages)).groupBy("event_date").agg(*sums)
         return {row["event_date"]: row for row in rows.collect()}
 
+    balances = {name: answer.balance for name, answer in answers().items() if answer.balance and stage.base_revisions}
     count = F.count(F.lit(1)).alias("rows")
     late = F.count_if("is_late").alias("late")
     raw = per_date(RAW_EVENTS, stage.raw_snapshot_id, count)
-    events = per_date(EVENTS, stage.events_snapshot_id, count, late)
+    kinds = {balanced.of for balanced in balances.values() if balanced.of}
+    of_kinds = [F.count_if(F.expr(kind)).alias(kind) for kind in kinds]
+    events = per_date(EVENTS, stage.events_snapshot_id, count, late, *of_kinds)
     rejected = per_date(REJECTED_EVENTS, stage.rejected_snapshot_id, count)
     sums: dict[str, dict[date | None, Any]] = {}
-    for name, answer in answers().items():
-        if answer.balance and stage.base_revisions:
-            if name not in staged_answers:
-                raise DaybookError(f"{day}: the answer {name} was not computed by this run; clear {answer.area}")
-            sums[name] = per_date(name, staged_answers[name], F.sum(answer.balance).alias("rows"))
+    for name, balanced in balances.items():
+        if name not in staged_answers:
+            raise DaybookError(f"{day}: the answer {name} was not computed by this run; clear {answers()[name].area}")
+        sums[name] = per_date(name, staged_answers[name], F.sum(balanced.column).alias("rows"))
 
     def of(rows: dict[date | None, Any], one: date | None, column: str = "rows") -> int:
         return int(rows[one][column]) if one in rows else 0
@@ -280,7 +283,12 @@ def count_pages(
             duplicates=stage.duplicates.get(one, 0),
             rejected=of(rejected, one),
             late=of(events, one, "late"),
-            answer_sums={name: of(rows, one) for name, rows in sums.items()} if one is not None else {},
+            answer_sums={
+                name: AnswerSum(of(events, one, balances[name].of or "rows"), of(rows, one), balances[name].of)
+                for name, rows in sums.items()
+            }
+            if one is not None
+            else {},
             play=_play(spark, stage, day, manifest) if one == day and manifest else None,
         )
         for one in pages

@@ -20,8 +20,6 @@ from daybook_spark.staging import at_snapshot, on_dates
 
 SHOWN_ROWS = 10
 """How many changed rows of an answer and day stand in the receipt; all of them are counted."""
-PLAYER = "user_id"
-"""Rows of answers with this column are counted and not named: the ledger is kept for ever and holds no player."""
 
 
 def changed_rows(before: DataFrame, after: DataFrame, answer: Answer) -> DataFrame:
@@ -38,7 +36,7 @@ def changed_rows(before: DataFrame, after: DataFrame, answer: Answer) -> DataFra
     key = F.to_json(F.struct(*answer.key), whole) if answer.key else F.lit("{}")
 
     def side(rows: DataFrame, name: str) -> DataFrame:
-        amount = F.col(answer.balance) if answer.balance else F.lit(0)
+        amount = F.col(answer.balance.column) if answer.balance else F.lit(0)
         return rows.select(
             "event_date", key.alias("row_key"), F.struct(*values).alias(name), amount.alias(f"{name}_amount")
         )
@@ -79,7 +77,8 @@ def changes(
             before = at_snapshot(spark, name, known).where(on_dates(list(days)))
             after = at_snapshot(spark, name, staged_answers[name]).where(on_dates(list(days)))
             differing = changed_rows(before, after.select(*before.columns), answer)
-            for day, change in _summary(differing, names_rows=PLAYER not in before.columns).items():
+            # the ledger is kept for ever and holds no player: such rows are counted and not named
+            for day, change in _summary(differing, names_rows=not answer.names_players).items():
                 result[day][name] = change
     return result
 

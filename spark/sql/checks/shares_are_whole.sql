@@ -12,6 +12,22 @@ WITH sums AS (
     UNION ALL
     SELECT
         event_date,
+        'guild_joins' AS answer,
+        SUM(share) AS total
+    FROM guild_joins
+    WHERE event_date BETWEEN :first_day AND :last_day
+    GROUP BY event_date
+    UNION ALL
+    SELECT
+        event_date,
+        'purchases' AS answer,
+        SUM(share) AS total
+    FROM purchases
+    WHERE event_date BETWEEN :first_day AND :last_day
+    GROUP BY event_date
+    UNION ALL
+    SELECT
+        event_date,
         'provider_usage' AS answer,
         SUM(share) AS total
     FROM provider_usage

@@ -1,6 +1,12 @@
 -- Question: Which events are popular on each provider?
--- Grain: one row per provider, event type and item of a day; item is null for guild joins
--- Columns: events (count), users (distinct players), rank (within the provider, 1 = most events, ties share one)
+-- Grain: one row per provider, event type and item of a day
+-- Columns:
+--   provider: the provider, or a bucket in brackets
+--   event_type: what was done
+--   item: what was bought; null for guild joins
+--   events: events (count)
+--   users: distinct players
+--   rank: within the provider, 1 = most events, ties share one
 -- Key: provider, event_type, item
 -- Order: provider, rank, event_type, item
 -- Balance: events

@@ -1,7 +1,11 @@
 -- Question: Which internet host providers do our users come from?
 -- Grain: one row per provider of a day; hosts without a known provider stand in buckets named in brackets
--- Columns: events (count), users (distinct players), share (of the day's events, 0 to 1), coverage (share of
---   the day's events that have a known provider, the same on every row of a day)
+-- Columns:
+--   provider: the provider, or a bucket in brackets
+--   events: events (count)
+--   users: distinct players
+--   share: part of the day's events, 0 to 1
+--   coverage: part of the day's events that have a known provider, 0 to 1; the same on every row of a day
 -- Key: provider
 -- Order: events desc, provider
 -- Balance: events

@@ -1,7 +1,12 @@
 -- Question: How much do people play in a day?
 -- Grain: one row per day that has an event
--- Columns: events, purchases, guild_joins (counts), users (distinct players), events_per_user, busiest_hour
---   (UTC, the earliest of ties)
+-- Columns:
+--   events: events (count)
+--   users: distinct players
+--   events_per_user: mean events of a player
+--   purchases: events that are purchases (count)
+--   guild_joins: events that are guild joins (count)
+--   busiest_hour: hour with the most events, 0 to 23, UTC; the earliest of ties
 -- Key: none
 -- Order: events
 -- Balance: events

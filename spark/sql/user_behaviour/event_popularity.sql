@@ -1,7 +1,12 @@
 -- Question: Which events are most popular?
--- Grain: one row per event type and item of a day; item is null for guild joins
--- Columns: events (count), users (distinct players), share (of the day's events, 0 to 1), rank (1 = most
---   events, ties share one)
+-- Grain: one row per event type and item of a day
+-- Columns:
+--   event_type: what was done
+--   item: what was bought; null for guild joins
+--   events: events (count)
+--   users: distinct players
+--   share: part of the day's events, 0 to 1
+--   rank: 1 = most events, ties share one
 -- Key: event_type, item
 -- Order: rank, event_type, item
 -- Balance: events
