@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from daybook.errors import DaybookError
-from daybook.lake_names import ACROSS_DAYS, SQL_DIR, answer_files
+from daybook.lake_names import ACROSS_DAYS, answer_files
 from daybook.sql_files import read_sql, statement_of
 
 _HEADER = ("Question", "Grain", "Columns", "Key", "Order", "Run")
@@ -104,20 +104,20 @@ def read_answer(path: Path) -> Answer:
     )
 
 
-def answers(area: str | None = None, root: Path = SQL_DIR) -> dict[str, Answer]:
+def answers(area: str | None = None) -> dict[str, Answer]:
     """The answers by name, of one folder or of all that answer for one day."""
-    return {name: read_answer(path) for name, path in answer_files(area, root).items()}
+    return {name: read_answer(path) for name, path in answer_files(area).items()}
 
 
-def all_answers(root: Path = SQL_DIR) -> dict[str, Answer]:
+def all_answers() -> dict[str, Answer]:
     """The answers by name: those of one day, then those across days."""
-    return {**answers(root=root), **answers(ACROSS_DAYS, root)}
+    return {**answers(), **answers(ACROSS_DAYS)}
 
 
-def answers_version(root: Path = SQL_DIR) -> str:
+def answers_version() -> str:
     """Digest of the files of all answers of a day: a page built with other SQL is not the same page."""
     digest = hashlib.sha256()
-    for name, path in answer_files(root=root).items():
+    for name, path in answer_files().items():
         digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 

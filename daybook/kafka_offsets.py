@@ -148,8 +148,10 @@ def committed(settings: Settings, partition: int, start: int, end: int) -> Itera
     from confluent_kafka import KafkaError
 
     with _reader(settings, partition, start) as consumer:
+        awaited = start
         while True:
-            batch = consumer.consume(num_messages=10_000, timeout=REQUEST_TIMEOUT_SECONDS)
+            # never more than the range can hold: the client waits for as many as it was asked for, until its time is up
+            batch = consumer.consume(num_messages=min(10_000, end - awaited), timeout=REQUEST_TIMEOUT_SECONDS)
             if not batch:
                 raise DaybookError(
                     f"Kafka at {settings.bootstrap_servers} stopped answering while partition {partition} was read; "
@@ -160,6 +162,7 @@ def committed(settings: Settings, partition: int, start: int, end: int) -> Itera
                 offset = message.offset()
                 if error is None and offset is not None and offset < end:
                     yield message
+                    awaited = offset + 1
                     if offset == end - 1:
                         return
                 elif error is None or error.code() == KafkaError._PARTITION_EOF:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daybook.answers import answers
+from daybook.answers import all_answers, answers
 from daybook.days import parse_day
 from daybook.errors import BadInput
 from daybook.lake_names import CATALOG, DAY_LEDGER, NAMESPACE
@@ -153,7 +153,7 @@ def read_answer(settings: Settings, name: str, day: str) -> pd.DataFrame:
 
     known = answers()
     if name not in known:
-        raise BadInput(f"there is no answer {name!r}; there are: {', '.join(known)}")
+        raise BadInput(f"there is no answer {name!r}; there are: {', '.join(all_answers())}")
     page = page_of(settings, day)
     table = load(settings, name)
     if table is None or name not in page["snapshots"]:

@@ -20,6 +20,19 @@ ACCEPTED_LOSSES = "accepted_losses"
 CHECK_FAILURES = "check_failures"
 REPLAYED_RECORDS = "replayed_records"
 ERASURES = "erasures"
+OWN_TABLES: frozenset[str] = frozenset(
+    {
+        RAW_EVENTS,
+        EVENTS,
+        REJECTED_EVENTS,
+        DAY_LEDGER,
+        ACCEPTED_LOSSES,
+        CHECK_FAILURES,
+        REPLAYED_RECORDS,
+        ERASURES,
+    }
+)
+"""The tables that are there whatever questions are asked; every answer of a day has one besides."""
 
 SQL_DIR = REPOSITORY / "spark" / "sql"
 AREAS: tuple[str, ...] = ("user_behaviour", "host_providers")
@@ -29,10 +42,10 @@ ACROSS_DAYS = "across_days"
 it is asked for, and never stored: a restated day, or a backfill in any order, leaves none of it behind the times."""
 
 
-def answer_files(area: str | None = None, root: Path = SQL_DIR) -> dict[str, Path]:
+def answer_files(area: str | None = None) -> dict[str, Path]:
     """The answers as name -> ``.sql`` file, in alphabetical order: of a folder, or all that answer for one day."""
     areas = (area,) if area else AREAS
-    return dict(sorted((path.stem, path) for name in areas for path in (root / name).glob("*.sql")))
+    return dict(sorted((path.stem, path) for name in areas for path in (SQL_DIR / name).glob("*.sql")))
 
 
 def spark_name(table: str) -> str:

@@ -49,13 +49,18 @@ def json_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def answer_rows(settings: Settings, name: str, day: str) -> list[dict[str, Any]]:
-    """A day's rows of an answer, as published, in the answer's order.
+    """A day's rows of an answer, as published, in the answer's order; of an answer across days those up to the day.
 
     Raises:
         BadInput: no such answer, or the day is not published; names what there is.
     """
+    from daybook.across import across_rows
+    from daybook.answers import answers
     from daybook.lake import read_answer
+    from daybook.lake_names import ACROSS_DAYS
 
+    if across := answers(ACROSS_DAYS).get(name):
+        return [{key: json_value(cell) for key, cell in row.items()} for row in across_rows(settings, across, day)]
     return json_rows(read_answer(settings, name, day))
 
 

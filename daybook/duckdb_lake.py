@@ -1,0 +1,208 @@
+"""The lake in DuckDB: a second engine beside Spark, for recounts, questions across days and analysts' own SQL.
+
+A connection reads nothing but what is registered with it, and writes nothing: no file, no network, no setting can be
+reached from SQL. Tables are registered as PyArrow datasets over the Parquet files that Iceberg names, so any storage
+that the lake may lie on is read the same way, columns and days that a statement does not ask for are not read, and
+nothing is loaded before it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from daybook.errors import BadInput, DaybookError
+from daybook.lake import load
+from daybook.settings import Settings
+from daybook.snapshots import page_state
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow.dataset as pads
+    from duckdb import DuckDBPyConnection
+    from pyiceberg.table import Table
+    from sqlglot import exp
+
+
+EPOCH = date(1970, 1, 1)
+FEW_DAYS = 40
+"""Up to so many days a plan is told which ones it is for; above, all files are planned and chosen from."""
+
+
+def connect() -> DuckDBPyConnection:
+    """A connection of its own, in memory, UTC; it reaches nothing that is not registered with it."""
+    import duckdb
+
+    connection = duckdb.connect(
+        config={
+            "enable_external_access": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            # a misspelled table must not turn into a variable of this program
+            "python_enable_replacements": "false",
+        }
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+@lru_cache(maxsize=128)
+def in_duckdb(statement: str) -> str:
+    """A statement in Spark's SQL as DuckDB takes it; ``:name`` becomes ``$name``. Comments are left out.
+
+    >>> in_duckdb("SELECT COUNT_IF(item <=> :item) AS n -- how many")
+    'SELECT COUNT_IF(item IS NOT DISTINCT FROM $item) AS n'
+    """
+    return parsed(statement).sql(dialect="duckdb", comments=False)
+
+
+def parsed(sql: str) -> exp.Expr:
+    """The syntax tree of a text in Spark's SQL.
+
+    Raises:
+        DaybookError: it is none; the text says where.
+    """
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    try:
+        return sqlglot.parse_one(sql, dialect="spark")
+    except SqlglotError as error:
+        raise DaybookError(f"not a statement in Spark's SQL: {str(error).splitlines()[0]}") from None
+
+
+def tables_of(statement: str) -> set[str]:
+    """Names of the tables that a statement in Spark's SQL reads, without its own named steps.
+
+    >>> sorted(tables_of("WITH one AS (SELECT * FROM events) SELECT * FROM one JOIN purchases USING (item)"))
+    ['events', 'purchases']
+    """
+    from sqlglot import exp
+
+    tree = parsed(statement)
+    steps = {step.alias for step in tree.find_all(exp.CTE)}
+    return {table.name for table in tree.find_all(exp.Table)} - steps
+
+
+def published_rows(settings: Settings, name: str, pages: pd.DataFrame) -> pads.Dataset | None:
+    """The rows of a table that belong to some published days, as a dataset that nothing was read of yet.
+
+    Each day is taken as its newest page has it, also while a restatement of it is published by half.
+
+    Args:
+        settings: where the lake is.
+        name: ``events``, ``rejected_events`` or an answer.
+        pages: rows of :func:`daybook.lake.latest_pages`, one for each day that is wanted.
+
+    Returns:
+        The dataset, ``event_date`` among its columns; none if no day was ever published with this table.
+    """
+    table = load(settings, name)
+    if table is None:
+        return None
+    pinned = {row["event_date"]: row["snapshots"][name] for row in pages.to_dict("records") if name in row["snapshots"]}
+    files: list[tuple[date | None, str]] = []
+    for snapshot_id, days in _states(table, pinned).items():
+        files += _files(table, snapshot_id, days)
+    return _dataset(table, files)
+
+
+def table_rows(settings: Settings, name: str) -> pads.Dataset | None:
+    """All rows of a table as it is now, as a dataset that nothing was read of yet; none if there is no such table."""
+    table = load(settings, name)
+    if table is None:
+        return None
+    current = table.current_snapshot()
+    return _dataset(table, _files(table, current.snapshot_id, None) if current else [])
+
+
+def _states(table: Table, pinned: dict[date, int]) -> dict[int, set[date]]:
+    """The snapshots at which to read the days: the newest one, but for days that were written since their page."""
+    current = table.current_snapshot()
+    if current is None:
+        return {}
+    known = {one.snapshot_id: one.sequence_number or 0 for one in table.metadata.snapshots}
+    partitions = table.inspect.partitions(current.snapshot_id)
+    written = (
+        {
+            row["partition"]["event_date"]: known.get(row["last_updated_snapshot_id"], 0)
+            for row in partitions.select(["partition", "last_updated_snapshot_id"]).to_pylist()
+        }
+        if partitions.num_rows
+        else {}
+    )
+    states: dict[int, set[date]] = defaultdict(set)
+    for day, snapshot_id in pinned.items():
+        newest = current.snapshot_id
+        # a snapshot that was expired takes the files with it that only it had: what is left is as old, or a new page's
+        if snapshot_id != newest and written.get(day, 0) > known.get(snapshot_id, 0):
+            states[page_state(table, snapshot_id) or newest].add(day)
+        else:
+            states[newest].add(day)
+    return states
+
+
+def _files(table: Table, snapshot_id: int, days: Collection[date] | None) -> list[tuple[date | None, str]]:
+    """Day and path of each data file; of some days, or of all and of rows without a day."""
+    from pyiceberg.expressions import AlwaysTrue
+    from pyiceberg.table import FileScanTask
+
+    few = days is not None and 0 < len(days) <= FEW_DAYS
+    listed = ", ".join(f"'{day}'" for day in sorted(days or ()))
+    scan = table.scan(row_filter=f"event_date IN ({listed})" if few else AlwaysTrue(), snapshot_id=snapshot_id)
+    found = []
+    for task in scan.plan_files():
+        if not isinstance(task, FileScanTask) or task.delete_files:
+            raise DaybookError(
+                f"{table.name()[-1]} holds row deletes beside its files, which this reader does not take into account; "
+                "nothing was read. Trigger lake_maintenance, which folds them in"
+            )
+        fields = table.specs()[task.file.spec_id].fields
+        day = next((task.file.partition[at] for at, field in enumerate(fields) if field.name == "event_date"), None)
+        if isinstance(day, int):  # Iceberg counts days from 1970-01-01
+            day = EPOCH + timedelta(days=day)
+        if days is None or day in days:
+            found.append((day, task.file.file_path))
+    return found
+
+
+def _dataset(table: Table, files: Iterable[tuple[date | None, str]]) -> pads.Dataset:
+    import pyarrow.dataset as pads
+    from pyiceberg.io.pyarrow import PyArrowFileIO
+
+    if not isinstance(table.io, PyArrowFileIO):
+        raise DaybookError(
+            f"{table.location()} is read by {type(table.io).__name__}; DuckDB needs PyArrow's file systems"
+        )
+    schema = table.schema().as_arrow()
+    form = pads.ParquetFileFormat()
+    filesystems: dict[str, Any] = {}
+    fragments = []
+    for day, path in files:
+        scheme, netloc, place = table.io.parse_location(path)
+        filesystem = filesystems.setdefault(f"{scheme}://{netloc}", table.io.fs_by_scheme(scheme, netloc))
+        # what every row of the file has in common: a file of a day that is not asked for is not opened
+        common = None if day is None else pads.field("event_date") == day
+        fragments.append(form.make_fragment(place, filesystem, partition_expression=common))
+    return pads.FileSystemDataset(fragments, schema, form)
+
+
+def fetch(connection: DuckDBPyConnection, sql: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The rows of a statement in DuckDB's SQL, as dictionaries.
+
+    Raises:
+        BadInput: DuckDB refuses it; the text says why.
+    """
+    import duckdb
+
+    try:
+        found = connection.execute(sql, values or {})
+        names = [column[0] for column in found.description or ()]
+        rows: Sequence[tuple[Any, ...]] = found.fetchall()
+    except duckdb.Error as error:
+        raise BadInput(f"DuckDB: {' '.join(str(error).split())}") from None
+    return [dict(zip(names, row, strict=True)) for row in rows]

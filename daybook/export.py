@@ -1,0 +1,69 @@
+"""``daybook export``: published days as plain Parquet files that need no catalog."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from daybook.lake_names import EVENTS
+from daybook.settings import Settings, settings
+
+
+def export_day(settings: Settings, day: str, folder: Path) -> list[tuple[Path, int]]:
+    """Write the events and every answer of a day, as its newest page has them.
+
+    Each table is a folder of its own, partitioned as Hive does it: ``<table>/event_date=YYYY-MM-DD/part.parquet``. The
+    date stands in the folder's name alone, where pandas, Polars, DuckDB, PyArrow and Spark look for it. A file takes
+    the place of its former self in one step; a day without a row of a table has a file without rows.
+
+    Returns:
+        The files, and how many rows each has.
+
+    Raises:
+        BadInput: the day is not published.
+    """
+    import pyarrow.parquet as pq
+
+    from daybook.answers import answers
+    from daybook.duckdb_lake import published_rows
+    from daybook.lake import latest_pages, page_of
+
+    page = page_of(settings, day)
+    pages = latest_pages(settings)
+    of_day = pages[pages["event_date"] == page["event_date"]]
+    written = []
+    for name in (EVENTS, *answers()):
+        rows = published_rows(settings, name, of_day)
+        if rows is None:
+            continue
+        columns = [column for column in rows.schema.names if column != "event_date"]
+        file = folder / name / f"event_date={day}" / "part.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        half = file.with_name(f".part.{os.getpid()}")  # readers of a dataset leave out names that begin with a dot
+        scanner = rows.scanner(columns=columns)
+        count = 0
+        with pq.ParquetWriter(half, scanner.projected_schema, compression="zstd") as writer:
+            for batch in scanner.to_batches():
+                writer.write_batch(batch)
+                count += batch.num_rows
+        half.replace(file)
+        written.append((file, count))
+    return written
+
+
+@click.command(short_help="Write a day's events and answers as plain Parquet files.")
+@click.option("--day", "days", required=True, multiple=True, help="The day, YYYY-MM-DD, UTC; may be given again.")
+@click.option(
+    "--to", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write into."
+)
+def export(days: tuple[str, ...], folder: Path) -> None:
+    """Write published days as date-partitioned Parquet that any reader takes, without a catalog.
+
+    Each table gets a folder: TABLE/event_date=YYYY-MM-DD/part.parquet. Written again, a file is replaced.
+    """
+    loaded: Settings = settings()
+    for day in days:
+        for file, count in export_day(loaded, day, folder):
+            click.echo(f"{file}  {count:,} rows")

@@ -1,0 +1,107 @@
+"""``daybook query``: an analyst's own SQL over the published days, in DuckDB."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daybook.errors import BadInput
+from daybook.reading import json_value, print_table
+from daybook.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+def open_lake(settings: Settings, wanted: set[str] | None = None) -> DuckDBPyConnection:
+    """A connection to which every table of the lake is registered under its name; it cannot write anything.
+
+    ``events``, ``rejected_events`` and the answers hold the published days, each as its newest page has it; the lake's
+    other tables are as they are now.
+
+    Args:
+        settings: where the lake is.
+        wanted: only these tables.
+
+    Raises:
+        BadInput: there is no published day yet.
+    """
+    from daybook.answers import answers
+    from daybook.duckdb_lake import connect, published_rows, table_rows
+    from daybook.lake import latest_pages
+    from daybook.lake_names import EVENTS, OWN_TABLES, REJECTED_EVENTS
+
+    pages = latest_pages(settings)
+    if pages.empty:
+        raise BadInput("no day is published yet; `make demo` plays one")
+    connection = connect()
+    by_page = {EVENTS, REJECTED_EVENTS, *answers()}
+    for name in sorted(by_page | OWN_TABLES):
+        if wanted is not None and name not in wanted:
+            continue
+        rows = published_rows(settings, name, pages) if name in by_page else table_rows(settings, name)
+        if rows is not None:
+            connection.register(name, rows)
+    return connection
+
+
+def query_rows(settings: Settings, sql: str) -> list[dict[str, Any]]:
+    """The rows of a statement in DuckDB's SQL over the lake (:func:`open_lake`).
+
+    Raises:
+        BadInput: no day is published, or DuckDB refuses the statement; the text says why.
+    """
+    from daybook.duckdb_lake import fetch
+
+    with open_lake(settings, _named_tables(sql)) as connection:
+        return fetch(connection, sql)
+
+
+def _named_tables(sql: str) -> set[str] | None:
+    """The tables that a statement names; none if it cannot be told, and DuckDB has to say what is wrong."""
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
+    try:
+        trees = sqlglot.parse(sql, dialect="duckdb")
+    except SqlglotError:
+        return None
+    names = {table.name.lower() for tree in trees if tree is not None for table in tree.find_all(exp.Table)}
+    return names or None
+
+
+@click.command(short_help="Run SQL of your own over the published days.")
+@click.argument("sql")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list of row objects.")
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values, a header first.")
+def query(sql: str, as_json: bool, as_csv: bool) -> None:
+    """Run one statement in DuckDB's SQL and print its rows. Nothing can be written.
+
+    The tables are `events`, `rejected_events` and every answer, with the published days; and `raw_events`, `day_ledger`
+    and the lake's other tables. `SHOW TABLES` lists them.
+    """
+    if as_json and as_csv:
+        raise BadInput("--json and --csv are two forms; choose one")
+    rows = query_rows(settings(), sql)
+    if as_csv:
+        click.echo(csv_text(list(rows[0]) if rows else [], rows), nl=False)
+    elif as_json:
+        shown = [{name: json_value(cell) for name, cell in row.items()} for row in rows]
+        click.echo(json.dumps(shown, ensure_ascii=False, indent=2, default=str))
+    else:
+        print_table(f"{len(rows):,} row{'' if len(rows) == 1 else 's'}", rows)
+
+
+def csv_text(columns: list[str], rows: list[dict[str, Any]]) -> str:
+    """Rows as RFC 4180 has them, but for the line ends, which are a newline alone."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([json_value(row[name]) for name in columns] for row in rows)
+    return text.getvalue()

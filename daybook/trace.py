@@ -1,0 +1,149 @@
+"""``daybook trace``: from a number to the events behind it, and where Kafka has them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from daybook.answers import Answer, answers
+from daybook.errors import BadInput, DaybookError
+from daybook.lake_names import EVENTS
+from daybook.reading import json_value, print_table
+from daybook.settings import Settings, settings
+
+COORDINATES = ("landing", "kafka_partition", "kafka_offset")
+SHOWN_COLUMNS = (*COORDINATES, "event_id", "event_type", "item", "guild", "user_id", "host", "provider", "occurred_at")
+SHOWN_ROWS = 20
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Rows of an answer, and the events behind them."""
+
+    rows: list[dict[str, Any]]
+    """The answer's rows that were asked for."""
+    events: list[dict[str, Any]]
+    """The events, each once, by coordinates: :data:`SHOWN_COLUMNS`."""
+    counted: int | None
+    """What the rows say they count: events, or players of a single row; none where they say neither."""
+    found: int
+    """As many events, or players, were found."""
+    of: str
+    """``events`` or ``players``."""
+
+
+def trace_rows(settings: Settings, name: str, day: str, where: str | None) -> Trace:
+    """Find the events behind rows of a day's answer, as published.
+
+    Args:
+        settings: where the lake is.
+        name: an answer of a day.
+        day: ``YYYY-MM-DD``, UTC.
+        where: which rows, a condition in Spark's SQL over the answer's columns; none for all of them.
+
+    Raises:
+        BadInput: no such answer, no such day, no such row, or a condition that is none.
+    """
+    from daybook.duckdb_lake import connect, fetch, published_rows
+    from daybook.lake import latest_pages, page_of
+
+    known = answers()
+    if name not in known:
+        raise BadInput(f"{name!r} has no rows that can be traced; these have: {', '.join(known)}")
+    answer = known[name]
+    page_of(settings, day)
+    pages = latest_pages(settings)
+    of_day = pages[pages["event_date"].astype(str) == day]
+    chosen = _condition(where, answer) if where else "TRUE"
+    behind = _behind(answer)
+    with connect() as connection:
+        for table, view in ((name, "answer"), (EVENTS, EVENTS)):
+            rows = published_rows(settings, table, of_day)
+            if rows is None:
+                raise BadInput(f"the page of {day} has no {table}; `daybook rebuild --from {day} --to {day}` builds it")
+            connection.register(view, rows)
+        order = ", ".join(f'"{column}"' for column, _ in answer.order)
+        told = fetch(connection, f"SELECT * EXCLUDE (event_date) FROM answer WHERE {chosen} ORDER BY {order}")
+        if not told:
+            raise BadInput(f"no row of {name} of {day} is meant by {where!r}; `daybook answer {name} --day {day}`")
+        columns = ", ".join(f"events.{column}" for column in SHOWN_COLUMNS)
+        found = fetch(
+            connection,
+            f"SELECT DISTINCT {columns} FROM events, answer WHERE ({chosen}) AND ({behind}) "
+            f"ORDER BY {', '.join(COORDINATES)}",
+        )
+    if answer.balance:
+        return Trace(told, found, sum(row[answer.balance.column] for row in told), len(found), "events")
+    players = len({row["user_id"] for row in found})
+    return Trace(told, found, told[0]["users"] if len(told) == 1 and "users" in told[0] else None, players, "players")
+
+
+def _condition(where: str, answer: Answer) -> str:
+    """A condition over the answer's columns, in DuckDB's SQL."""
+    from sqlglot import exp
+
+    from daybook.duckdb_lake import parsed
+
+    try:
+        tree = parsed(f"SELECT 1 FROM answer WHERE {where}").args["where"].this
+    except DaybookError as error:
+        raise BadInput(f"{where!r} is no condition: {error}") from None
+    for column in tree.find_all(exp.Column):
+        if column.name not in answer.columns:
+            raise BadInput(f"{answer.name} has no column {column.name!r}; it has {', '.join(answer.columns)}")
+        column.set("table", exp.to_identifier("answer"))
+    return str(tree.sql(dialect="duckdb"))
+
+
+def _behind(answer: Answer) -> str:
+    """Which events stand behind a row of the answer, as a condition in DuckDB's SQL over ``events`` and ``answer``."""
+    from daybook.duckdb_lake import parsed
+
+    said = answer.events or " AND ".join(f"events.{name} <=> answer.{name}" for name in answer.key) or "TRUE"
+    return str(parsed(f"SELECT 1 FROM events, answer WHERE {said}").args["where"].this.sql(dialect="duckdb"))
+
+
+@click.command(short_help="The events behind a number, and where Kafka has them.")
+@click.argument("name", metavar="ANSWER")
+@click.option("--day", required=True, help="The day, YYYY-MM-DD, UTC.")
+@click.option("--where", help="""Which rows, as a condition: 'provider = "cox" and item = "knife"'.""")
+@click.option("--json", "as_json", is_flag=True, help="All of it as one JSON object.")
+def trace(name: str, day: str, where: str | None, as_json: bool) -> None:
+    """List the events behind rows of an answer: Kafka partition and offset, event id, and what happened.
+
+    Exits with 1 if the rows count something else than what was found.
+    """
+    found = trace_rows(settings(), name, day, where)
+    same = found.counted is None or found.counted == found.found
+    if as_json:
+        shown = {
+            "answer": name,
+            "day": day,
+            "rows": [{key: json_value(cell) for key, cell in row.items()} for row in found.rows],
+            "events": [{key: json_value(cell) for key, cell in row.items()} for row in found.events],
+        }
+        click.echo(json.dumps(shown, ensure_ascii=False, indent=2))
+    else:
+        print_table(f"{name}, {day}", found.rows[:SHOWN_ROWS])
+        count = len(found.events)
+        rest = "" if count <= SHOWN_ROWS else f", the first {SHOWN_ROWS}; all with --json"
+        print_table(
+            f"{count:,} events behind {'it' if len(found.rows) == 1 else 'them'}{rest}",
+            [{key: json_value(cell) for key, cell in row.items()} for row in found.events[:SHOWN_ROWS]],
+        )
+        if found.counted is not None:
+            click.echo(
+                f"{found.found:,} {found.of} found, {name} counts {found.counted:,}: "
+                f"{'the same' if same else 'NOT the same'}"
+            )
+    if not same:
+        click.echo(
+            f"daybook: {day}: {name} counts {found.counted:,} {found.of} where the lake has {found.found:,}; "
+            f"`daybook verify --day {day}` looks at the whole page",
+            err=True,
+        )
+        sys.exit(1)

@@ -1,0 +1,87 @@
+"""All that the generator made happen on a day: its own play, and the late events that plays of later days sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daybook.errors import DaybookError
+from daybook.settings import Settings
+from event_generator.day import Day, build_day
+from event_generator.manifest import Row, expected_answers, ids_path, read_manifest
+from event_generator.mischief import LONGEST_DELAY_DAYS, Mischief
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What the generator holds acknowledgements for."""
+
+    ids: frozenset[str]
+    """Ids of the events that happened on the day."""
+    expected: dict[str, list[Row]]
+    """Answer -> its rows, of these events and no others."""
+    plays: list[date]
+    """The days whose plays sent them."""
+
+
+def generated_on(settings: Settings, day: date) -> Generated | None:
+    """What the generator made happen on a day, played again from the seeds in the manifests; nothing is sent.
+
+    Returns:
+        None if no play that there is a manifest of sent anything of the day.
+
+    Raises:
+        DaybookError: a manifest cannot be read, or its ids are not those that its seed gives.
+    """
+    parts: list[tuple[Day, NDArray[np.bool_]]] = []
+    plays = []
+    for back in range(LONGEST_DELAY_DAYS + 1):
+        played = day + timedelta(days=back)
+        manifest = read_manifest(settings, played)
+        # a play of a later day without one late event of this day need not be played again
+        if manifest is None or (back and not manifest["injected"]["late"].get(str(day))):
+            continue
+        plan, accepted = _played(settings, manifest, played)
+        parts.append((plan, accepted & (plan.days_back == back)))
+        plays.append(played)
+    if not parts:
+        return None
+    together = _together(day, parts)
+    everything = np.ones(len(together), dtype=np.bool_)
+    return Generated(frozenset(together.ids.tolist()), expected_answers(together, everything), plays)
+
+
+def _played(settings: Settings, manifest: dict[str, Any], day: date) -> tuple[Day, NDArray[np.bool_]]:
+    mischief = Mischief(**manifest["mischief"])
+    plan = build_day(day, manifest["requested"], manifest["seed"], settings.items, mischief)
+    acknowledged = np.array(ids_path(settings, day).read_text(encoding="utf-8").split(), dtype=plan.ids.dtype)
+    accepted = np.isin(plan.ids, acknowledged)
+    if int(accepted.sum()) != len(acknowledged):
+        raise DaybookError(
+            f"{day}: seed {manifest['seed']} no longer gives the ids in {ids_path(settings, day)}; was DAYBOOK_ITEMS "
+            "or the generator changed since? Nothing was changed"
+        )
+    return plan, accepted
+
+
+def _together(day: date, parts: list[tuple[Day, NDArray[np.bool_]]]) -> Day:
+    """The chosen events of several plays as one day's, in order of time."""
+
+    def column(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(plan, name)[chosen] for plan, chosen in parts])
+
+    order = np.argsort(column("microsecond"), kind="stable")
+    names = ("ids", "item", "guild", "user", "label", "microsecond")
+    host = [plan.host[at] for plan, chosen in parts for at in np.flatnonzero(chosen).tolist()]
+    columns: dict[str, Any] = {name: column(name)[order] for name in names}
+    return replace(
+        parts[0][0],
+        day=day,
+        host=[host[at] for at in order.tolist()],
+        days_back=np.zeros(len(order), dtype=np.int64),
+        **columns,
+    )
