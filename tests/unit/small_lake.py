@@ -61,6 +61,15 @@ PROVIDERS = pa.schema(
         ("coverage", pa.float64()),
     ]
 )
+ACTIVITY = pa.schema(
+    [
+        ("event_date", pa.date32()),
+        ("user_id", pa.string()),
+        ("events", pa.int64()),
+        ("purchases", pa.int64()),
+        ("guild_joins", pa.int64()),
+    ]
+)
 LOSSES = pa.schema(
     [
         ("accepted_at", pa.timestamp("us", tz="UTC")),
@@ -87,7 +96,10 @@ SCHEMAS = {
     REPLAYED_RECORDS: REPLAYED,
     "event_popularity": POPULARITY,
     "provider_usage": PROVIDERS,
+    "user_activity": ACTIVITY,
 }
+BY_DAY = {"event_popularity", "provider_usage", "user_activity"}
+"""Tables that are partitioned by ``event_date``, as Spark makes those of all answers."""
 RAW = Schema(
     NestedField(1, "event_date", DateType()),
     NestedField(2, "value", StringType()),
@@ -109,7 +121,12 @@ class SmallLake:
 
     def table(self, name: str) -> Table:
         """The table, made if it is not there."""
-        return self.catalog.create_table_if_not_exists((NAMESPACE, name), schema=SCHEMAS[name])
+        if not self.catalog.table_exists((NAMESPACE, name)):
+            table = self.catalog.create_table((NAMESPACE, name), schema=SCHEMAS[name])
+            if name in BY_DAY:
+                with table.update_spec() as spec:
+                    spec.add_identity("event_date")
+        return self.catalog.load_table((NAMESPACE, name))
 
     def put(self, name: str, day: date, *rows: Sequence[Any]) -> int:
         """Make these rows (without their date) the day's content; returns the snapshot."""

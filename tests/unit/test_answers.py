@@ -1,0 +1,137 @@
+"""What an answer's header says, and that its page says the same."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from daybook.answer_docs import ANSWERS_PAGE, answers_page
+from daybook.answers import Balance, all_answers, answers, answers_version, read_answer
+from daybook.duckdb_lake import in_duckdb, tables_of
+from daybook.errors import DaybookError
+from daybook.lake_names import ACROSS_DAYS, SQL_DIR, answer_files
+from daybook.sql_files import parameters
+
+DROPPED_IN = """-- Question: Which minutes are busy?
+-- Grain: one row per minute of a day that has an event
+-- Columns:
+--   minute: minute of the hour, 0 to 59
+--   events: events (count); those of a minute
+--     that nobody played in have no row
+-- Key: minute
+-- Order: events desc, minute
+-- Balance: events WHERE item IS NOT NULL
+-- Run: by hand
+SELECT
+    event_date,
+    MINUTE(occurred_at) AS minute,
+    COUNT(item) AS events
+FROM events
+WHERE event_date BETWEEN :first_day AND :last_day
+GROUP BY event_date, MINUTE(occurred_at)
+"""
+
+
+@pytest.fixture
+def own_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's ``.sql`` files in a folder that a test may drop one into."""
+    folder = tmp_path / "sql"
+    shutil.copytree(SQL_DIR, folder)
+    monkeypatch.setattr("daybook.lake_names.SQL_DIR", folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", all_answers())
+def test_a_header_names_the_columns_that_the_statement_gives(name: str) -> None:
+    answer = all_answers()[name]
+    given = sqlglot.parse_one(answer.statement, dialect="spark").named_selects
+    told = list(answer.columns) if answer.area == ACROSS_DAYS else ["event_date", *answer.columns]
+    assert given == told
+
+
+@pytest.mark.parametrize("name", all_answers())
+def test_a_statement_binds_the_days_and_nothing_else(name: str) -> None:
+    answer = all_answers()[name]
+    assert parameters(answer.statement) == {"first_day", "last_day"}
+
+
+@pytest.mark.parametrize("name", answers())
+def test_an_answer_of_a_day_reads_the_days_events_alone(name: str) -> None:
+    assert tables_of(answers()[name].statement) == {"events"}
+
+
+@pytest.mark.parametrize("name", answers(ACROSS_DAYS))
+def test_an_answer_across_days_rests_on_answers_of_a_day(name: str) -> None:
+    assert tables_of(answers(ACROSS_DAYS)[name].statement) <= set(answers())
+
+
+def test_no_two_answers_have_one_name() -> None:
+    assert len(all_answers()) == len(answer_files()) + len(answer_files(ACROSS_DAYS))
+
+
+@pytest.mark.parametrize("name", answers())
+def test_what_stands_behind_a_row_is_said_in_columns_that_there_are(name: str) -> None:
+    """Where no line says it, it is the key: then the key's columns are the events'."""
+    from daybook_spark.events import EVENTS_SCHEMA
+
+    answer = answers()[name]
+    said = answer.events or " AND ".join(f"events.{column} = answer.{column}" for column in answer.key)
+    for column in sqlglot.parse_one(f"SELECT 1 WHERE {said or 'TRUE'}", dialect="spark").find_all(exp.Column):
+        assert column.name in (answer.columns if column.table == "answer" else EVENTS_SCHEMA.replace(",", " ").split())
+
+
+def test_the_page_of_all_answers_is_fresh() -> None:
+    stale = "docs/answers.md is stale; write it anew with `daybook answers --write` and commit it"
+    assert ANSWERS_PAGE.read_text(encoding="utf-8") == answers_page(), stale
+
+
+def test_a_file_that_is_dropped_in_is_an_answer_with_an_entry_in_the_page(own_sql: Path) -> None:
+    before = answers_version()
+    (own_sql / "user_behaviour" / "busy_minutes.sql").write_text(DROPPED_IN, encoding="utf-8")
+    answer = answers("user_behaviour")["busy_minutes"]
+    assert answer.columns["events"] == "events (count); those of a minute that nobody played in have no row"
+    assert (answer.key, answer.order) == (("minute",), (("events", True), ("minute", False)))
+    assert answer.balance == Balance("events", "item IS NOT NULL")
+    assert answers_version() != before
+    page = answers_page()
+    assert "### busy_minutes\n\nWhich minutes are busy? One row per minute of a day" in page
+    assert "| minute | minute of the hour, 0 to 59 |" in page
+    assert "Its `events` add up to the day's events where `item IS NOT NULL`" in page
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "says"),
+    [
+        ("-- Grain: one row per minute of a day that has an event\n", "", "lacks the header line -- Grain:"),
+        ("-- Balance: events WHERE item IS NOT NULL\n", "", "lacks the header line -- Balance:"),
+        ("--   minute: minute", "--   the minute", "-- Columns: says 'the minute of the hour, 0 to 59'"),
+        ("-- Key: minute", "-- Key: hour", "Key, Order and Balance name hour; -- Columns: has minute, events"),
+        ("-- Balance: events", "-- Balance: plays", "name plays"),
+    ],
+)
+def test_a_header_that_says_what_cannot_be_is_refused(tmp_path: Path, was: str, becomes: str, says: str) -> None:
+    assert was in DROPPED_IN
+    file = tmp_path / "user_behaviour" / "busy_minutes.sql"
+    file.parent.mkdir()
+    file.write_text(DROPPED_IN.replace(was, becomes), encoding="utf-8")
+    with pytest.raises(DaybookError, match=r"busy_minutes\.sql") as refused:
+        read_answer(file)
+    assert says in str(refused.value)
+
+
+def test_an_answer_across_days_says_how_many_it_looks_at(tmp_path: Path) -> None:
+    file = tmp_path / ACROSS_DAYS / "busy_minutes.sql"
+    file.parent.mkdir()
+    file.write_text(DROPPED_IN.replace("-- Balance: events WHERE item IS NOT NULL", "-- Days: some"), encoding="utf-8")
+    with pytest.raises(DaybookError, match="write how many days it looks at, as 28"):
+        read_answer(file)
+
+
+def test_sparks_sql_is_said_in_duckdbs_words() -> None:
+    assert in_duckdb("SELECT ARRAY_JOIN(ARRAY_SORT(COLLECT_SET(a)), '+') AS a -- why\nFROM events") == (
+        "SELECT ARRAY_TO_STRING(LIST_SORT(LIST(DISTINCT a) FILTER(WHERE NOT a IS NULL)), '+') AS a FROM events"
+    )
