@@ -63,6 +63,16 @@ def spark(lake_settings: Settings) -> Iterator[SparkSession]:
 @pytest.fixture
 def lake(spark: SparkSession, lake_settings: Settings) -> Settings:
     """An empty lake with its tables; the settings that find it."""
+    return _emptied(spark, lake_settings)
+
+
+@pytest.fixture(scope="module")
+def module_lake(spark: SparkSession, lake_settings: Settings) -> Settings:
+    """The same for a module that fills it once; its tests cannot ask for ``lake``, which is the same place."""
+    return _emptied(spark, lake_settings)
+
+
+def _emptied(spark: SparkSession, lake_settings: Settings) -> Settings:
     from daybook_spark.pages import create_tables
 
     create_tables(spark)

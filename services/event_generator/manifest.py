@@ -1,7 +1,6 @@
-"""What a generated day must come to: the answers the lake has to give, and the file that says so.
+"""The manifest: the file that says what was sent of a generated day and what the lake has to answer of it.
 
-The answers are worked out from what the generator meant, never through :mod:`daybook.providers` or Spark: they are
-evidence from another source.
+What it has to answer is worked out in :mod:`event_generator.expected`.
 """
 
 from __future__ import annotations
@@ -14,15 +13,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from daybook.errors import BadInput, DaybookError
 from daybook.settings import Settings
-from event_generator.day import JOIN_GUILD, LABELS, MICROSECONDS_PER_HOUR, PROVIDER_WEIGHTS, Day
 from event_generator.mischief import Mischief
-
-Row = dict[str, Any]
 
 
 def manifest_path(settings: Settings, day: date) -> Path:
@@ -110,93 +103,3 @@ def _replace(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
-
-
-def expected_answers(day: Day, accepted: NDArray[np.bool_]) -> dict[str, list[Row]]:
-    """What each answer must say of the day's accepted events: its rows, in the answer's order of columns and rows.
-
-    Late events are the business of the days they happened on.
-
-    Args:
-        day: the events.
-        accepted: for each event whether the intake has acknowledged it.
-    """
-    here = accepted & (day.days_back == 0)
-    item, user, label = day.item[here], day.user[here], day.label[here]
-    hour = day.microsecond[here] // MICROSECONDS_PER_HOUR
-    events = len(user)
-    named = int((label < len(PROVIDER_WEIGHTS)).sum())
-    by_event: list[Row] = [
-        {**_event(day, code), "events": count, "users": users, "share": count / events}
-        for (code,), count, users in _counted(user, item)
-    ]
-    by_provider: list[Row] = [
-        {"provider": LABELS[code], "events": count, "users": users, "share": count / events, "coverage": named / events}
-        for (code,), count, users in _counted(user, label)
-    ]
-    by_provider_event: list[Row] = [
-        {"provider": LABELS[code], **_event(day, item_code), "events": count, "users": users}
-        for (code, item_code), count, users in _counted(user, label, item)
-    ]
-    return {
-        "event_popularity": sorted(_ranked(by_event), key=lambda row: (row["rank"], *_event_order(row))),
-        "daily_activity": [_activity(user, item, hour)] if events else [],
-        "hourly_activity": [
-            {"hour": at, "events": count, "users": users} for (at,), count, users in _counted(user, hour)
-        ],
-        "provider_usage": sorted(by_provider, key=lambda row: (-row["events"], row["provider"])),
-        "provider_event_popularity": sorted(
-            _ranked(by_provider_event, within="provider"),
-            key=lambda row: (row["provider"], row["rank"], *_event_order(row)),
-        ),
-    }
-
-
-def _activity(user: NDArray[np.int64], item: NDArray[np.int64], hour: NDArray[np.int64]) -> Row:
-    players = len(np.unique(user))
-    purchases = int((item != JOIN_GUILD).sum())
-    return {
-        "events": len(user),
-        "users": players,
-        "events_per_user": len(user) / players,
-        "purchases": purchases,
-        "guild_joins": len(user) - purchases,
-        "busiest_hour": int(np.bincount(hour, minlength=24).argmax()),  # the first one where several are as busy
-    }
-
-
-def _counted(user: NDArray[np.int64], *keys: NDArray[np.int64]) -> list[tuple[tuple[int, ...], int, int]]:
-    """Key values in ascending order, with their number of events and of distinct players."""
-    code = np.zeros(len(user), dtype=np.int64)
-    for key in keys:
-        values, place = np.unique(key, return_inverse=True)
-        code = code * len(values) + place
-    _, first, group, counts = np.unique(code, return_index=True, return_inverse=True, return_counts=True)
-    beyond = user.max(initial=0) + 1
-    users = np.bincount(np.unique(group * beyond + user) // beyond, minlength=len(counts))
-    found = zip(*(key[first].tolist() for key in keys), strict=True)
-    return list(zip(found, counts.tolist(), users.tolist(), strict=True))
-
-
-def _event(day: Day, code: int) -> Row:
-    if code == JOIN_GUILD:
-        return {"event_type": "join_guild", "item": None}
-    return {"event_type": "purchase_item", "item": day.items[code]}
-
-
-def _event_order(row: Row) -> tuple[str, bool, str]:
-    return row["event_type"], row["item"] is not None, row["item"] or ""
-
-
-def _ranked(rows: list[Row], within: str | None = None) -> list[Row]:
-    """The rows with SQL's RANK() by events, the most first: ties share a rank, and the next one is skipped."""
-    return [
-        {
-            **row,
-            "rank": 1
-            + sum(
-                other["events"] > row["events"] and (within is None or other[within] == row[within]) for other in rows
-            ),
-        }
-        for row in rows
-    ]

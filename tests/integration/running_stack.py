@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from daybook.answers import answers
 from daybook.settings import Settings
 from daybook.stack import airflow
 from daybook.stack.airflow_api import AirflowApi
@@ -83,10 +84,17 @@ class Stack:
         return told
 
     def answers(self, day: date) -> dict[str, Any]:
-        """Every answer of a generated day, by the reader behind ``daybook answer``, without starting it for each."""
+        """Every answer of a day that names no players, by the reader behind ``daybook answer``, but started once.
+
+        Those that name players are in no manifest.
+        """
         from daybook.reading import answer_rows
 
-        return {name: answer_rows(self.settings, name, day.isoformat()) for name in self.manifest(day)["expected"]}
+        return {
+            name: answer_rows(self.settings, name, day.isoformat())
+            for name, answer in answers().items()
+            if not answer.names_players
+        }
 
     def page(self, day: date) -> dict[str, Any]:
         """What ``daybook status --json`` says of a day."""

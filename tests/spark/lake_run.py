@@ -58,8 +58,10 @@ class Run:
         snapshot = stage_append(self.spark, self.settings, records, RAW_EVENTS, wap_id, properties)
         publish(self.spark, self.settings, RAW_EVENTS, snapshot.snapshot_id)
 
-    def build(self, *, force: bool = False) -> Run:
-        dates = dates_due(self.settings, self.day, force=force)
+    def build(self, *, force: bool = False, dates: list[date | None] | None = None) -> Run:
+        """Stage the dates that are due, or these."""
+        if dates is None:
+            dates = dates_due(self.settings, self.day, force=force)
         self.stage = stage_pages(self.spark, self.settings, dates, self.run_id, [])
         self.answers = {}
         for area in AREAS:

@@ -24,18 +24,22 @@ class Topic:
         self.spark = spark
         self.rows: list[tuple[Any, ...]] = []
 
-    def send(self, value: bytes | None, *, partition: int = 0) -> int:
-        """Append a record; returns its offset."""
+    def send(self, value: bytes | None, *, partition: int = 0, taken_at: datetime = RECEIVED_AT) -> int:
+        """Append a record that Kafka took at a moment; returns its offset."""
         offset = sum(1 for row in self.rows if row[2] == partition)
-        self.rows.append((b"key", value, partition, offset, datetime(2026, 5, 4, 0, 0, 1)))  # noqa: DTZ001 the session's zone is UTC
+        self.rows.append((b"key", value, partition, offset, taken_at))
         return offset
 
     def event(self, *, partition: int = 0, **fields: Any) -> int:
         """Append an event made of the contract's example and these fields; returns its offset."""
         kind = fields.get("event_type", "purchase_item")
-        event = client_event.validate_python({**EXAMPLES[kind], **fields})
-        record = complete(event, received_at=RECEIVED_AT, request_host="", user_agent="test")
-        return self.send(encode(record), partition=partition)
+        return self.client_event({**EXAMPLES[kind], **fields}, partition=partition)
+
+    def client_event(self, event: dict[str, Any], *, partition: int = 0, received_at: datetime = RECEIVED_AT) -> int:
+        """Append what a client sent to a request without a host, completed as the intake does; returns its offset."""
+        told = client_event.validate_python(event)
+        record = complete(told, received_at=received_at, request_host="", user_agent="test")
+        return self.send(encode(record), partition=partition, taken_at=received_at)
 
     def raw(self, start: int = 0, landing: int = 1) -> DataFrame:
         """The records from the n-th sent on, as rows of ``raw_events``, landed at once."""

@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +28,7 @@ from daybook.settings import Settings, settings
 from daybook_airflow.assets import table_assets
 from daybook_airflow.notifier import FailureNotifier
 from daybook_airflow.spark_operator import DaybookSparkOperator
+from event_generator.manifest import manifest_path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("golden")
@@ -365,3 +366,16 @@ def test_live_traffic_is_not_generated(dag: DAG) -> None:
     generate = run.task("generate_events")
     with pytest.raises(AirflowSkipException):
         generate.python_callable(dag_run=run.context["dag_run"], params=run.context["params"])
+
+
+def test_of_a_manifest_goes_on_what_is_waited_for_and_what_a_reader_wants_to_see(
+    dag: DAG, own_settings: Settings
+) -> None:
+    kept = {"sent": 14, "accepted": 12, "refused": 2, "injected": {"duplicates": 1}, "offsets": {"0": 11}}
+    rest = {"day": "2026-05-03", "seed": 1, "requested": 12, "mischief": {"duplicates": 0, "late": 0, "invalid": 0}}
+    path = manifest_path(own_settings, date(2026, 5, 3))
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({**rest, **kept, "expected": {"event_popularity": [{"rank": 1}]}}), encoding="utf-8")
+    run = Run(dag, {}, events=12)
+    generate = run.task("generate_events")
+    assert generate.python_callable(dag_run=run.context["dag_run"], params=run.context["params"]) == kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from daybook.answers import answers
 from daybook.contract import client_event
 from daybook.errors import BadInput, DaybookError
 from daybook.providers import resolve
 from daybook.settings import Settings
 from event_generator.command import generate
 from event_generator.day import Day, build_day
-from event_generator.manifest import Request, expected_answers, manifest_path, read_manifest, write_manifest
+from event_generator.expected import expected_answers
+from event_generator.manifest import Request, manifest_path, read_manifest, write_manifest
 from event_generator.mischief import KINDS, LONGEST_DELAY_DAYS, SHORTEST_GAP, Mischief, Script, spoilt
 from event_generator.play import play_day
 from game_api.validation import BadBody, Refused, check_event, parse_body
@@ -135,8 +138,8 @@ def test_the_answers_of_a_small_day_are_these() -> None:
         (4, 3, 8, 9),  # (bare name): no provider
         (2, 3, 0, 9),  # not accepted, so in no answer
     )
-    answers = expected_answers(plan, np.array([True] * 5 + [False]))
-    assert answers == {
+    expected = expected_answers(plan, np.array([True] * 5 + [False]))
+    assert expected == {
         "event_popularity": [
             {"event_type": "join_guild", "item": None, "events": 2, "users": 2, "share": 0.4, "rank": 1},
             {"event_type": "purchase_item", "item": "sword", "events": 2, "users": 1, "share": 0.4, "rank": 1},
@@ -157,6 +160,33 @@ def test_the_answers_of_a_small_day_are_these() -> None:
             {"hour": 7, "events": 2, "users": 2},
             {"hour": 9, "events": 1, "users": 1},
         ],
+        "guild_joins": [{"guild": "wolves", "events": 2, "users": 2, "share": 1.0, "rank": 1}],
+        "purchases": [
+            {
+                "item": "sword",
+                "events": 2,
+                "users": 1,
+                "share": 2 / 3,
+                "buyers_share": 0.5,
+                "events_per_user": 2.0,
+                "rank": 1,
+            },
+            {
+                "item": "gauntlets",
+                "events": 1,
+                "users": 1,
+                "share": 1 / 3,
+                "buyers_share": 0.5,
+                "events_per_user": 1.0,
+                "rank": 2,
+            },
+        ],
+        "item_affinity": [],
+        "purchase_funnel": [
+            {"step": 1, "name": "played", "users": 3, "players_share": 1.0, "step_share": 1.0},
+            {"step": 2, "name": "joined a guild", "users": 2, "players_share": 2 / 3, "step_share": 2 / 3},
+            {"step": 3, "name": "bought after joining", "users": 1, "players_share": 1 / 3, "step_share": 0.5},
+        ],
         "provider_usage": [
             {"provider": "(bare name)", "events": 2, "users": 1, "share": 0.4, "coverage": 0.6},
             {"provider": "comcast", "events": 2, "users": 2, "share": 0.4, "coverage": 0.6},
@@ -172,8 +202,23 @@ def test_the_answers_of_a_small_day_are_these() -> None:
                 ("comcast", "purchase_item", "sword", 1, 1, 1),
             )
         ],
+        "provider_switchers": [
+            {"providers": "att + comcast", "provider_count": 2, "users": 1, "users_share": 0.5, "events": 2}
+        ],
     }
-    assert [*answers["event_popularity"][0]] == ["event_type", "item", "events", "users", "share", "rank"]
+
+
+def test_every_answer_that_names_no_player_is_expected_in_its_own_order_of_columns_and_rows() -> None:
+    plan = build()
+    expected = expected_answers(plan, everything(plan))
+    known = {name: answer for name, answer in answers().items() if not answer.names_players}
+    assert set(expected) == set(known)
+    for name, rows in expected.items():
+        assert {tuple(row) for row in rows} == {tuple(known[name].columns)}, name
+        in_order = rows
+        for column, descending in reversed(known[name].order):
+            in_order = sorted(in_order, key=lambda row: _nulls_first(row[column]), reverse=descending)
+        assert rows == in_order, name
 
 
 def test_an_event_is_ranked_among_those_of_its_provider() -> None:
@@ -184,6 +229,109 @@ def test_an_event_is_ranked_among_those_of_its_provider() -> None:
         ("comcast", "sword", 2, 1),
         ("comcast", "shield", 1, 2),
     ]
+
+
+def _nulls_first(value: Any) -> tuple[Any, ...]:
+    return () if value is None else (value,)
+
+
+def test_guilds_are_ranked_by_their_joins_alone() -> None:
+    plan = hand_made((-1, 1, 0, 1), (-1, 1, 0, 2), (-1, 2, 0, 3), (-1, 3, 0, 4), (0, 3, 0, 5))
+    plan = replace(plan, guild=np.array([1, 1, 0, 3, 2]))  # a purchase's guild has no meaning
+    rows = expected_answers(plan, everything(plan))["guild_joins"]
+    assert [tuple(row.values()) for row in rows] == [
+        ("ravens", 2, 1, 0.5, 1),
+        ("foxes", 1, 1, 0.25, 2),
+        ("wolves", 1, 1, 0.25, 2),
+    ]
+
+
+def test_of_the_buyers_each_counts_once_for_an_item_and_guild_joins_count_nothing() -> None:
+    plan = hand_made((0, 1, 0, 1), (0, 1, 0, 1), (1, 1, 0, 1), (2, 2, 0, 1), (2, 3, 0, 1), (-1, 4, 0, 1), (-1, 4, 0, 1))
+    rows = expected_answers(plan, everything(plan))["purchases"]
+    assert [tuple(row.values()) for row in rows] == [  # item, events, users, share, buyers' share, each, rank
+        ("helmet", 2, 2, 0.4, 2 / 3, 1.0, 1),
+        ("sword", 2, 1, 0.4, 1 / 3, 2.0, 1),
+        ("shield", 1, 1, 0.2, 1 / 3, 1.0, 3),
+    ]
+
+
+def test_a_pair_of_items_counts_each_player_once_however_often_both_were_bought() -> None:
+    plan = hand_made(
+        (0, 1, 0, 1),  # user 1: sword twice, shield, helmet
+        (0, 1, 0, 2),
+        (1, 1, 0, 3),
+        (2, 1, 0, 4),
+        (1, 2, 0, 1),  # user 2: shield, sword
+        (0, 2, 0, 1),
+        (0, 3, 0, 1),  # user 3: sword
+        (4, 4, 0, 1),  # user 4: gauntlets, and joins a guild
+        (-1, 4, 0, 1),
+    )
+    rows = expected_answers(plan, everything(plan))["item_affinity"]
+    assert [tuple(row.values()) for row in rows] == [  # buyers: 4; sword 3, shield 2, helmet 1, gauntlets 1
+        ("shield", "sword", 2, 0.5, 2 * 4 / (2 * 3)),
+        ("helmet", "shield", 1, 0.25, 1 * 4 / (1 * 2)),
+        ("helmet", "sword", 1, 0.25, 1 * 4 / (1 * 3)),
+    ]
+
+
+def test_bought_after_joining_is_after_the_first_joining_and_not_in_the_same_microsecond() -> None:
+    plan = hand_made(
+        (-1, 1, 0, 0),  # user 1 joins, buys, joins again: bought after joining
+        (0, 1, 0, 0),
+        (-1, 1, 0, 0),
+        (0, 2, 0, 0),  # user 2 buys, then joins: did not
+        (-1, 2, 0, 0),
+        (-1, 3, 0, 0),  # user 3 does both in one microsecond: did not
+        (0, 3, 0, 0),
+        (0, 4, 0, 0),  # user 4 buys in the first microsecond of the day and joins nothing
+        (-1, 5, 0, 0),  # user 5 joins in the first microsecond of the day, buys in the next
+        (0, 5, 0, 0),
+    )
+    plan = replace(plan, microsecond=np.array([10, 20, 30, 10, 11, 10, 10, 0, 0, 1]))
+    rows = expected_answers(plan, everything(plan))["purchase_funnel"]
+    assert [tuple(row.values()) for row in rows] == [
+        (1, "played", 5, 1.0, 1.0),
+        (2, "joined a guild", 4, 4 / 5, 4 / 5),
+        (3, "bought after joining", 2, 2 / 5, 2 / 4),
+    ]
+
+
+def test_where_nobody_joined_there_is_no_share_of_those_who_did() -> None:
+    plan = hand_made((0, 1, 0, 1))
+    rows = expected_answers(plan, everything(plan))["purchase_funnel"]
+    assert [(row["users"], row["step_share"]) for row in rows] == [(1, 1.0), (0, 0.0), (0, None)]
+
+
+def test_a_switcher_stands_in_one_row_with_all_known_providers_and_only_their_events() -> None:
+    plan = hand_made(
+        (0, 1, 0, 1),  # user 1: comcast, att, and an address that is nobody's
+        (0, 1, 1, 1),
+        (0, 1, 6, 1),
+        (0, 2, 1, 1),  # user 2: att twice, comcast
+        (0, 2, 1, 1),
+        (-1, 2, 0, 1),
+        (0, 3, 0, 1),  # user 3: comcast, google, att
+        (0, 3, 2, 1),
+        (0, 3, 1, 1),
+        (0, 4, 4, 1),  # user 4: cox, and a bare name: no switcher
+        (0, 4, 8, 1),
+        (0, 5, 9, 1),  # user 5: only unknown hosts, so no part of the share's whole
+        (0, 5, 7, 1),
+    )
+    rows = expected_answers(plan, everything(plan))["provider_switchers"]
+    assert [tuple(row.values()) for row in rows] == [
+        ("att + comcast", 2, 2, 0.5, 5),
+        ("att + comcast + google", 3, 1, 0.25, 3),
+    ]
+
+
+def test_late_events_are_in_no_answer_of_the_day_they_come_on() -> None:
+    plan = hand_made((0, 1, 0, 1), (1, 1, 1, 2), (-1, 1, 2, 3), (-1, 2, 3, 4))
+    alone = hand_made((0, 1, 0, 1))
+    late = replace(plan, days_back=np.array([0, 1, 2, 30]))
+    assert expected_answers(late, everything(late)) == expected_answers(alone, everything(alone))
 
 
 def test_a_day_of_which_nothing_was_accepted_has_empty_answers() -> None:

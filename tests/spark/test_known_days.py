@@ -1,0 +1,53 @@
+"""Days counted by hand, through the lake's whole path in one run: landed, built, answered, published, read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from daybook.answers import answers
+from daybook.due import dates_due
+from daybook.lake import page_of
+from daybook.reading import answer_rows, json_value
+from daybook.settings import Settings
+from tests.known_days import RECEIVED_AT, KnownDay, known_days, sent
+from tests.spark.lake_run import Run
+from tests.spark.topic_records import Topic
+
+KNOWN = known_days()
+each_known_day = pytest.mark.parametrize("known", KNOWN.values(), ids=list(KNOWN))
+
+
+@pytest.fixture(scope="module")
+def published(spark: SparkSession, module_lake: Settings) -> Settings:
+    """A lake with a page of every known day."""
+    days = sorted(known.day for known in KNOWN.values())
+    assert len(set(days)) == len(days), "two fixtures have a day in common: one of them has to move"
+    topic = Topic(spark)
+    for event in sent(KNOWN.values()):
+        topic.client_event(event, received_at=RECEIVED_AT)
+    run = Run(spark, module_lake, "known", days[-1])
+    run.land(topic)
+    due = [one for day in days for one in dates_due(module_lake, day, force=False)]
+    assert due == days, "each day is due in its own run, and in no other's"
+    done = run.build(dates=due).publish().published
+    assert [(one["day"], one["revision"]) for one in done] == [(str(day), 1) for day in days]
+    return module_lake
+
+
+@each_known_day
+def test_every_answer_is_what_was_counted_by_hand(published: Settings, known: KnownDay) -> None:
+    found: dict[str, Any] = {name: answer_rows(published, name, str(known.day)) for name in answers()}
+    assert set(known.expected) == set(found), f"{known.name}: every answer has its rows counted, if only []"
+    for name, rows in found.items():
+        assert rows == known.expected[name], f"{known.name}: {name} of {known.day}"
+        assert [*map(list, rows)] == [*map(list, known.expected[name])], f"{known.name}: columns of {name}"
+
+
+@each_known_day
+def test_the_ledger_counts_what_was_counted_by_hand(published: Settings, known: KnownDay) -> None:
+    page = page_of(published, str(known.day))
+    assert {name: json_value(page[name]) for name in known.counts} == known.counts, f"{known.name}: the ledger"
+    assert page["balanced"], known.name
