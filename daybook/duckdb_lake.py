@@ -54,10 +54,19 @@ def connect() -> DuckDBPyConnection:
 def in_duckdb(statement: str) -> str:
     """A statement in Spark's SQL as DuckDB takes it; ``:name`` becomes ``$name``. Comments are left out.
 
-    >>> in_duckdb("SELECT COUNT_IF(item <=> :item) AS n -- how many")
-    'SELECT COUNT_IF(item IS NOT DISTINCT FROM $item) AS n'
+    >>> in_duckdb("SELECT COUNT(item <=> :item) AS n -- how many")
+    'SELECT COUNT(item IS NOT DISTINCT FROM $item) AS n'
     """
-    return parsed(statement).sql(dialect="duckdb", comments=False)
+    return parsed(statement).transform(_count_if).sql(dialect="duckdb", comments=False)
+
+
+def _count_if(node: exp.Expr) -> exp.Expr:
+    """COUNT_IF as Spark means it: 0 where the condition is null on every row, which DuckDB's own answers with null."""
+    from sqlglot import exp
+
+    if not isinstance(node, exp.CountIf):
+        return node
+    return exp.Filter(this=exp.Count(this=exp.Star()), expression=exp.Where(this=node.this))
 
 
 def parsed(sql: str) -> exp.Expr:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from daybook.errors import DaybookError
 from daybook.settings import Settings
 from event_generator.day import Day, build_day
-from event_generator.manifest import Row, expected_answers, ids_path, read_manifest
+from event_generator.expected import Row, expected_answers
+from event_generator.manifest import ids_path, read_manifest
 from event_generator.mischief import LONGEST_DELAY_DAYS, Mischief
 
 
