@@ -258,15 +258,16 @@ def test_of_the_buyers_each_counts_once_for_an_item_and_guild_joins_count_nothin
 
 def test_a_pair_of_items_counts_each_player_once_however_often_both_were_bought() -> None:
     plan = hand_made(
-        (0, 1, 0, 1),  # user 1: sword twice, shield, helmet
+        (0, 1, 0, 1),  # user 1: sword and shield twice, helmet
         (0, 1, 0, 2),
+        (1, 1, 0, 3),
         (1, 1, 0, 3),
         (2, 1, 0, 4),
         (1, 2, 0, 1),  # user 2: shield, sword
         (0, 2, 0, 1),
         (0, 3, 0, 1),  # user 3: sword
-        (4, 4, 0, 1),  # user 4: gauntlets, and joins a guild
-        (-1, 4, 0, 1),
+        (-1, 4, 0, 1),  # user 4: joins a guild, and is no buyer
+        (4, 5, 0, 1),  # user 5: gauntlets
     )
     rows = expected_answers(plan, everything(plan))["item_affinity"]
     assert [tuple(row.values()) for row in rows] == [  # buyers: 4; sword 3, shield 2, helmet 1, gauntlets 1
