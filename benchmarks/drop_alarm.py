@@ -171,6 +171,34 @@ def measure(volume: Volume, seed: int, progress: Callable[[], None] = lambda: No
     return result
 
 
+OUTAGE_DAYS = 10
+
+
+def outage(table: NDArray[np.float64], where: tuple[int, int | None], days: int, seed: int) -> list[bool]:
+    """Whether the last days of a series alarm, if all of them lack four fifths of something; against so many days."""
+    random = np.random.default_rng(seed)
+    table, first, named = table.copy(), FIRST_DAY.toordinal(), []
+    for at in range(len(table) - OUTAGE_DAYS, len(table)):
+        part = (where[0], slice(None) if where[1] is None else where[1])
+        table[at] = thinned(random, table[at], part, 0.8)
+        ordinals = np.arange(first + at - days, first + at, dtype=np.int64)
+        _, findings = findings_of(Counts(table[at - days : at], table[at], ordinals, first + at))
+        named.append(where in [(one.provider, one.event) for one in findings])
+    return named
+
+
+def print_outages(console: Console, series: int, seed: int) -> None:
+    """The table of drops that last."""
+    tables = [months(Volume(20_000, 1, 1), seed * 20_000 + number, 28 + OUTAGE_DAYS) for number in range(series)]
+    console.print("\nDrops by 80% that last, 20,000 events a day (share named on their 1st, 2nd, ... day):\n")
+    console.print(f"| days before | what dropped | {' | '.join(str(day + 1) for day in range(OUTAGE_DAYS))} |")
+    console.print("|--:|:--|" + "--:|" * OUTAGE_DAYS)
+    for days in (7, 14, 28):
+        for what, where in (("att", (1, None)), ("swords on att", (1, 0))):
+            named = np.mean([outage(table, where, days, at) for at, table in enumerate(tables)], axis=0)
+            console.print(f"| {days} | {what} | {' | '.join(f'{one:.0%}' for one in named)} |")
+
+
 def order(what: str) -> tuple[int, int]:
     """Cells by size, then the wholes."""
     if what.startswith("cell"):
@@ -215,6 +243,7 @@ def main() -> None:
             shares = " | ".join(f"{np.mean(one):.0%}" for one in seen)
             others = np.mean([number for drop in DROPS for number in result.others[what, drop]])
             console.print(f"| {name} | {what} | {len(seen[0])} | {shares} | {others:.2f} |")
+    print_outages(console, 20, seed)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ often it is wrong (measured by `python -m benchmarks.drop_alarm`). In short:
   events of one player come in bundles and mixes have days of their own. The overdispersion is Pearson's over the
   trailing days, the cell's own and that of all cells of its kind weighed by their degrees of freedom, as Smyth 2004
   does for variances, and never below 1. The ratio is taken as Student's t.
+- *What is usual*: trailing days on which a count was itself far off its median share are left out for that count, so
+  that an outage that lasts goes on alarming (:func:`_usual_days`).
 - *The total* is tested by its logarithm against a regression on the trailing days: level, weekday and slope, as far as
   the days allow (:func:`_total_forecast`).
 - *How often by chance*: Bonferroni over all that is tested, so that a normal day has any alarm with a probability of at
@@ -48,6 +50,11 @@ POOL_DEGREES = 7.0
 """What the overdispersion of all counts of a kind weighs, in degrees of freedom: as a week of the count's own. With 14,
 providers that hang on a few players had 1.0 to 1.7 times the false alarms that they should at 3 and 3.5 standard
 deviations; with less, few days leave a wide tail and see less."""
+
+OUTLIER_DEVIATIONS, MOST_OUTLIERS = 4.0, 0.25
+"""Trailing days that are further off than this, in robust deviations, are not taken as usual, up to a quarter of the
+days: an outage that lasts must go on alarming, and not widen what counts as chance; beyond a quarter it is the new
+usual. Days of the judged day's weekday always count: what happens every Sunday is no outage of this one."""
 
 FEWEST_TOTAL_DEGREES = 5
 """What the regression of totals leaves at least: with fewer degrees of freedom Student's tail hides any drop."""
@@ -176,7 +183,7 @@ def findings_of(counts: Counts, rate: float = FALSE_ALARM_RATE) -> tuple[int, li
         rate: probability that a normal day has any alarm, at most.
     """
     trailing, today = counts.trailing, counts.today
-    totals, total = trailing.sum(axis=(1, 2)), float(today.sum())
+    total = float(today.sum())
     forecast = _total_forecast(counts)
     basis = _basis(counts, forecast.expected)
     kinds = {
@@ -184,7 +191,7 @@ def findings_of(counts: Counts, rate: float = FALSE_ALARM_RATE) -> tuple[int, li
         "provider": (trailing.sum(axis=2), today.sum(axis=1)),
         "event": (trailing.sum(axis=1), today.sum(axis=0)),
     }
-    measured = {kind: _Shares.of(past, now, totals, basis) for kind, (past, now) in kinds.items()}
+    measured = {kind: _Shares.of(past, now, counts, basis) for kind, (past, now) in kinds.items()}
     total_tested = forecast.expected >= FEWEST_EXPECTED
     tested = sum(int(shares.tested.sum()) for shares in measured.values()) + int(total_tested)
     if not tested:
@@ -227,14 +234,14 @@ def _total_forecast(counts: Counts) -> _Forecast:
 
     The richest model that leaves :data:`FEWEST_TOTAL_DEGREES` degrees of freedom: level, weekdays and slope (from three
     weeks on); level and weekdays (two weeks); level alone, whose deviation then holds the weekly swing. Weekdays count
-    only if the day's own was seen twice. The prediction's deviation includes the coefficients' and is at least a
-    Poisson count's.
+    only if the day's own was seen twice. Days far off are left out (:data:`OUTLIER_DEVIATIONS`). The prediction's
+    deviation includes the coefficients' and is at least a Poisson count's.
     """
-    ordinals, logs = counts.trailing_ordinals, np.log(counts.trailing.sum(axis=(1, 2)))
+    kept = _usual_totals(counts)
+    ordinals, logs = counts.trailing_ordinals[kept], np.log(counts.trailing.sum(axis=(1, 2))[kept])
     weekdays = ordinals % 7
-    level = np.ones((len(logs), 1))
     seen = np.unique(weekdays)
-    design, point = level, np.ones(1)
+    design, point = np.ones((len(logs), 1)), np.ones(1)
     if np.count_nonzero(weekdays == counts.ordinal % 7) >= 2 and len(logs) - len(seen) >= FEWEST_TOTAL_DEGREES:
         design, point = (weekdays[:, None] == seen).astype(np.float64), (seen == counts.ordinal % 7).astype(np.float64)
         if len(logs) >= 21:
@@ -247,6 +254,25 @@ def _total_forecast(counts: Counts) -> _Forecast:
     log = float(point @ coefficients)
     variance = max(float(residual @ residual) / degrees, math.exp(-log))
     return _Forecast(log, math.sqrt(variance * (1.0 + float(point @ inverse @ point))), degrees)
+
+
+def _usual_totals(counts: Counts) -> NDArray[np.bool_]:
+    """Which trailing days' totals count as usual: those not far off the median, of their weekday if it was seen thrice.
+
+    Medians, not the regression's residuals: some days of outage in a row would bend its slope and hide in it.
+    """
+    logs, weekdays = np.log(counts.trailing.sum(axis=(1, 2))), counts.trailing_ordinals % 7
+    middles = np.full(len(logs), np.median(logs))
+    for weekday in range(7):
+        if np.count_nonzero(weekdays == weekday) >= 3:
+            middles[weekdays == weekday] = np.median(logs[weekdays == weekday])
+    residual = logs - middles
+    usual = np.abs(residual) <= OUTLIER_DEVIATIONS * _robust_deviation(residual[:, None])[0]
+    usual |= weekdays == counts.ordinal % 7
+    if np.count_nonzero(~usual) > MOST_OUTLIERS * len(usual):
+        usual[:] = True
+    kept: NDArray[np.bool_] = usual
+    return kept
 
 
 def _basis(counts: Counts, forecast: float) -> float:
@@ -265,6 +291,27 @@ def _basis(counts: Counts, forecast: float) -> float:
     return max(total * min(1.0, *middles), min(total, forecast))
 
 
+def _robust_deviation(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each column: the median of the absolute residuals, scaled to a normal distribution's standard deviation."""
+    deviation: NDArray[np.float64] = np.median(np.abs(residuals), axis=0) / NormalDist().inv_cdf(0.75)
+    return deviation
+
+
+def _usual_days(
+    past: NDArray[np.float64], totals: NDArray[np.float64], same_weekday: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which days count as usual for each count, days x counts: those that are not far off the median share."""
+    median = np.median(past / totals[:, None], axis=0)
+    deviations = np.sqrt(np.maximum(totals[:, None] * (median * (1.0 - median))[None, :], 1e-12))
+    residuals = (past - totals[:, None] * median) / deviations
+    usual = np.abs(residuals) <= OUTLIER_DEVIATIONS * np.maximum(1.0, _robust_deviation(residuals))
+    usual |= same_weekday[:, None]
+    # a count whose median is 0 is too rare to judge its days
+    few = (np.count_nonzero(~usual, axis=0) <= MOST_OUTLIERS * len(past)) & (median > 0)
+    days: NDArray[np.bool_] = usual | ~few[None, :]
+    return days
+
+
 def _weighted_median(now: NDArray[np.float64], usual: NDArray[np.float64], total: float) -> float:
     """Of the ratios of counts to their usual shares of the total, each with its usual share as weight."""
     weights = usual[usual > 0]
@@ -280,27 +327,28 @@ class _Shares(NamedTuple):
     expected: NDArray[np.float64]
     spread: NDArray[np.float64]
     """The variance over a binomial count's: overdispersion, and that the usual share is only estimated."""
-    degrees: float
+    degrees: NDArray[np.float64]
     basis: float
     tested: NDArray[np.bool_]
     z: NDArray[np.float64]
 
     @classmethod
-    def of(
-        cls, past: NDArray[np.float64], now: NDArray[np.float64], totals: NDArray[np.float64], basis: float
-    ) -> _Shares:
-        """Test counts (days x counts, counts) as shares of the days' totals, and of the day's basis."""
-        share = past.sum(axis=0) / totals.sum()
+    def of(cls, past: NDArray[np.float64], now: NDArray[np.float64], counts: Counts, basis: float) -> _Shares:
+        """Test counts (days x counts, counts) as shares of the trailing days' totals and of the day's basis."""
+        totals = counts.trailing.sum(axis=(1, 2))
+        usual = _usual_days(past, totals, counts.trailing_ordinals % 7 == counts.ordinal % 7)
+        weights = np.where(usual, totals[:, None], 0.0)
+        share = np.where(usual, past, 0.0).sum(axis=0) / weights.sum(axis=0)
         expected = basis * share
         # what holds every event is the total, which has a test of its own
         tested = (expected >= FEWEST_EXPECTED) & (share < 1.0)
-        own_degrees = len(past) - 1.0
-        variance = totals[:, None] * (share * (1.0 - share))[None, :]
+        own_degrees = np.count_nonzero(usual, axis=0) - 1.0
+        variance = weights * (share * (1.0 - share))[None, :]
         squares = np.where(variance > 0, (past - totals[:, None] * share) ** 2 / np.where(variance > 0, variance, 1), 0)
         own = squares.sum(axis=0) / own_degrees
         pooled = float(own[tested].mean()) if tested.any() else 1.0
         blended = (own_degrees * own + POOL_DEGREES * pooled) / (own_degrees + POOL_DEGREES)
-        spread = np.maximum(1.0, blended) * (1.0 + basis / totals.sum())
+        spread = np.maximum(1.0, blended) * (1.0 + basis / weights.sum(axis=0))
         shares = cls(now, expected, spread, own_degrees + POOL_DEGREES, basis, tested, np.zeros_like(expected))
         z = [shares.z_of(at, float(now[at])) if tested[at] else 0.0 for at in range(len(now))]
         return shares._replace(z=np.array(z))
@@ -313,7 +361,7 @@ class _Shares(NamedTuple):
             return 0.0
         rest, rest_expected = self.basis - count, self.basis - expected
         deviance = 2.0 * (count * math.log(count / expected) + rest * math.log(rest / rest_expected))
-        return _normal(math.sqrt(max(0.0, deviance) / float(self.spread[at])), self.degrees)
+        return _normal(math.sqrt(max(0.0, deviance) / float(self.spread[at])), float(self.degrees[at]))
 
     def least_without_alarm(self, at: int, critical: float) -> int:
         """The fewest events that do not alarm."""

@@ -212,6 +212,35 @@ def test_weekends_are_no_drop_once_the_weekday_was_seen() -> None:
     assert find_drops(frame(tables), DAY - timedelta(days=1)).drops == ()
 
 
+@pytest.mark.parametrize("weekend", [{6}, {5, 6}], ids=["Sunday", "weekend"])
+def test_what_happens_every_weekend_is_no_drop(weekend: set[int]) -> None:
+    """Half of the guild joins on these days, the day among them."""
+    tables = month()
+    for day, table in tables.items():
+        if day.weekday() in weekend:
+            table[:, JOIN] //= 2
+    assert find_drops(frame(tables), DAY).drops == ()
+
+
+@pytest.mark.parametrize("place", [(COMCAST, ALL), (COMCAST, SWORD), (ALL, ALL)], ids=["provider", "cell", "total"])
+def test_a_drop_that_lasts_goes_on_alarming(place: tuple[int | slice, int | slice]) -> None:
+    """For the fifth day in a row, a fifth of what is usual."""
+    tables = month()
+    for back in range(5):
+        tables[DAY - timedelta(days=back)][place] //= 5
+    found = find_drops(frame(tables), DAY)
+    assert [(one[0] is None, one[1] is None) for one in named(found)] == [
+        (isinstance(place[0], slice), isinstance(place[1], slice))
+    ]
+
+
+def test_a_drop_of_weeks_is_the_new_usual() -> None:
+    tables = month()
+    for back in range(14):
+        tables[DAY - timedelta(days=back)][COMCAST] //= 5
+    assert find_drops(frame(tables), DAY).drops == ()
+
+
 def test_growth_is_no_drop_and_decline_neither() -> None:
     for per_day in (1.02, 0.98):
         tables = {day: np.floor(table * per_day ** (day - DAY).days) for day, table in month().items()}
