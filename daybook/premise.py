@@ -105,7 +105,7 @@ class Premise:
     high: float | None
     """The 95 % interval of :attr:`distance`."""
     chance: float | None
-    """Had nothing changed, :attr:`distance` would be at most this on 95 % of days: which players come is chance."""
+    """Had nothing changed, :attr:`distance` would be at most this on 95 % of days; it is chance which players come."""
     threshold: float
     verdict: Verdict
     sentence: str

@@ -88,10 +88,13 @@ def test_a_shifted_day_deviates_and_says_what_drove_it() -> None:
     assert "sword fell from 50.3 % to 25.0 % and knife rose from 29.7 % to 55.0 % of events" in found.sentence
 
 
-def test_an_interval_across_the_threshold_is_unclear() -> None:
-    found = check(today(80, 80, 40))
-    low, _, high, _ = bounds(found)
+@pytest.mark.parametrize(("counts", "beyond"), [((80, 80, 40), False), ((70, 90, 40), True)], ids=["below", "beyond"])
+def test_an_interval_across_the_threshold_is_unclear(counts: tuple[int, int, int], beyond: bool) -> None:
+    """Whatever side of the threshold the distance itself is on."""
+    found = check(today(*counts))
+    low, distance, high, _ = bounds(found)
     assert low < THRESHOLD < high
+    assert (distance >= THRESHOLD) == beyond
     assert found.verdict == "unclear"
     assert found.sentence.startswith("Whether the event mix of 2026-05-03 deviates strongly")
 
@@ -201,7 +204,7 @@ def test_bad_input_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("moved", "fewest", "beyond"),
-    [(0.0, 0.97, (0.0, 0.12)), (0.05, 0.90, (0.9, 1.0)), (0.15, 0.90, (1.0, 1.0))],
+    [(0.0, 0.97, (0.01, 0.12)), (0.05, 0.90, (0.9, 1.0)), (0.15, 0.90, (1.0, 1.0))],
     ids=["unchanged", "a little", "strong"],
 )
 def test_the_interval_holds_the_true_distance(moved: float, fewest: float, beyond: tuple[float, float]) -> None:
