@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "answer": "daybook.reading:answer",
     "answers": "daybook.answer_docs:list_answers",
     "query": "daybook.query:query",
+    "compare": "daybook.compare:compare_command",
     "trace": "daybook.trace:trace",
     "verify": "daybook.verify:verify",
     "export": "daybook.export:export",

@@ -1,7 +1,7 @@
-"""``daybook compare``: a day beside the days before it, read from the lake: premise, drops, comparisons.
+"""``daybook compare``: a day beside the days before it, read from the lake: its mixes, drops and counts.
 
-What is counted here is judged in :mod:`daybook.premise`, :mod:`daybook.drops` and :mod:`daybook.comparisons`, which know
-no lake.
+What is counted here is judged in :mod:`daybook.premise`, :mod:`daybook.drops` and :mod:`daybook.comparisons`, which
+know no lake.
 """
 
 from __future__ import annotations

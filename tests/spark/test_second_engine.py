@@ -121,6 +121,7 @@ def tampered(published: Settings) -> Any:
         restored.append((table, day, before))
         _rewrite(table, day, pa.Table.from_pylist(change(before.to_pylist()), schema=before.schema))
         pinned = table.refresh().current_snapshot()
+        assert pinned is not None
         pages = lake.latest_pages(published)
         for snapshots in pages.loc[pages["event_date"].astype(str) == day, "snapshots"]:
             snapshots[name] = pinned.snapshot_id
@@ -188,9 +189,9 @@ def test_across_days_both_engines_say_the_same(published: Settings, spark: Spark
     for name, answer in answers_of(ACROSS_DAYS).items():
         spark.table(spark_name("user_activity")).createOrReplaceTempView("user_activity")
         first = last - timedelta(days=answer.days - 1)
-        rows = spark.sql(answer.statement, args={"first_day": first, "last_day": last}).toPandas()
+        rows = spark.sql(answer.statement, args={"first_day": first, "last_day": last}).collect()
         told = answer_rows(published, name, str(last))
         assert told
-        by_spark = [{key: str(value) for key, value in row.items()} for row in rows.to_dict("records")]
+        by_spark = [{key: str(value) for key, value in row.items()} for row in (one.asDict() for one in rows)]
         by_duckdb = [{key: str(value) for key, value in row.items()} for row in told]
         assert sorted(by_spark, key=str) == sorted(by_duckdb, key=str), name

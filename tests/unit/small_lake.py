@@ -17,7 +17,7 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DateType, NestedField, StringType, TimestamptzType
 
 from daybook.lake import sqlalchemy_uri
-from daybook.lake_names import ACCEPTED_LOSSES, CATALOG, DAY_LEDGER, NAMESPACE, RAW_EVENTS, REPLAYED_RECORDS
+from daybook.lake_names import ACCEPTED_LOSSES, CATALOG, DAY_LEDGER, EVENTS, NAMESPACE, RAW_EVENTS, REPLAYED_RECORDS
 from daybook.ledger import LandedRange, PageCounts, balance, lines_json
 from daybook.settings import Settings
 
@@ -70,6 +70,23 @@ ACTIVITY = pa.schema(
         ("guild_joins", pa.int64()),
     ]
 )
+DAILY = pa.schema(
+    [
+        ("event_date", pa.date32()),
+        *((name, pa.int64()) for name in ("events", "users", "purchases", "guild_joins")),
+    ]
+)
+CELLS = pa.schema(
+    [
+        ("event_date", pa.date32()),
+        *((name, pa.string()) for name in ("provider", "event_type", "item")),
+        ("events", pa.int64()),
+    ]
+)
+PLAYED = pa.schema(
+    [("event_date", pa.date32()), *((name, pa.string()) for name in ("user_id", "provider", "event_type", "item"))]
+)
+"""Of ``events``, ``daily_activity`` and ``provider_event_popularity`` that much which is compared from day to day."""
 LOSSES = pa.schema(
     [
         ("accepted_at", pa.timestamp("us", tz="UTC")),
@@ -97,8 +114,11 @@ SCHEMAS = {
     "event_popularity": POPULARITY,
     "provider_usage": PROVIDERS,
     "user_activity": ACTIVITY,
+    "daily_activity": DAILY,
+    "provider_event_popularity": CELLS,
+    EVENTS: PLAYED,
 }
-BY_DAY = {"event_popularity", "provider_usage", "user_activity"}
+BY_DAY = SCHEMAS.keys() - {DAY_LEDGER, ACCEPTED_LOSSES, REPLAYED_RECORDS}
 """Tables that are partitioned by ``event_date``, as Spark makes those of all answers."""
 RAW = Schema(
     NestedField(1, "event_date", DateType()),

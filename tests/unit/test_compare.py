@@ -1,0 +1,135 @@
+"""A day beside the days before it, as they are read from the lake."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from daybook.cli import cli
+from daybook.compare import compare
+from daybook.errors import BadInput
+from daybook.lake_names import EVENTS
+from daybook.settings import Settings
+from tests.unit.small_lake import SmallLake
+
+FIRST = date(2026, 5, 1)
+PROVIDERS, ITEMS = ("att", "comcast", "cox"), ("sword", "knife", None)
+PLAYERS = 600
+
+Played = tuple[str, str, str, str | None]
+"""Player, provider, event type, item."""
+
+
+def a_day(rounds: int = 1) -> list[Played]:
+    """Each player plays the same number of rounds, each of all events, through the provider that is his."""
+    return [
+        (f"player{number}", PROVIDERS[number % 3], "join_guild" if item is None else "purchase_item", item)
+        for number in range(PLAYERS)
+        for item in ITEMS
+        for _ in range(rounds)
+    ]
+
+
+def publish(lake: SmallLake, day: date, played: list[Played], revision: int = 1) -> None:
+    """Publish a day with the answers that are compared."""
+    events = Counter((kind, item) for _, _, kind, item in played)
+    usage = Counter(provider for _, provider, _, _ in played)
+    cells = Counter((provider, kind, item) for _, provider, kind, item in played)
+    purchases = sum(count for (kind, _), count in events.items() if kind == "purchase_item")
+    users = len({player for player, _, _, _ in played})
+    rows: dict[str, Sequence[Sequence[Any]]] = {
+        EVENTS: played,
+        "event_popularity": [(*event, count, users, 0.0, 1) for event, count in events.items()],
+        "provider_usage": [(provider, count, users, 0.0, 1.0) for provider, count in usage.items()],
+        "provider_event_popularity": [(*cell, count) for cell, count in cells.items()],
+        "daily_activity": [(len(played), users, purchases, len(played) - purchases)],
+    }
+    snapshots = {name: lake.put(name, day, *content) for name, content in rows.items()} if played else {}
+    lake.publish(day, snapshots, revision=revision, events=len(played))
+
+
+@pytest.fixture
+def lake(own_settings: Settings) -> SmallLake:
+    """Nine published days that are all alike."""
+    lake = SmallLake(own_settings)
+    for number in range(9):
+        publish(lake, FIRST + timedelta(days=number), a_day())
+    return lake
+
+
+def test_a_day_like_the_others_deviates_in_nothing(lake: SmallLake) -> None:
+    found = compare(lake.settings, "2026-05-09")
+    assert [premise.verdict for premise in found.premises] == ["holds", "holds"]
+    assert [premise.subject for premise in found.premises] == ["event mix", "provider mix"]
+    assert [len(premise.days) for premise in found.premises] == [7, 7]
+    assert (found.drops.judged, found.drops.drops, len(found.drops.days)) == (True, (), 8)
+    assert {one.measure: (one.value, one.day_before, one.same_weekday) for one in found.measures} == {
+        "events": (1800, 1800, 1800),
+        "users": (600, 600, 600),
+        "purchases": (1200, 1200, 1200),
+        "guild_joins": (600, 600, 600),
+    }
+
+
+def test_what_fell_and_what_drove_it_are_named(lake: SmallLake) -> None:
+    """On comcast nobody gets through but for one event in ten."""
+    kept = [one for number, one in enumerate(a_day()) if one[1] != "comcast" or number % 10 == 0]
+    publish(lake, date(2026, 5, 10), kept)
+    found = compare(lake.settings, "2026-05-10")
+    events, providers = found.premises
+    assert (events.verdict, providers.verdict) == ("holds", "deviates")
+    assert providers.drivers[0].category == "comcast"
+    fell = {(drop.provider, drop.event_type, drop.item): drop.events for drop in found.drops.drops}
+    assert fell == {("comcast", None, None): 60, (None, None, None): 1260}, "the provider, and with it all together"
+    assert found.sentences[1:] == [providers.sentence, found.drops.sentence]
+    assert found.measures[0].since_day_before == pytest.approx(-0.3)
+
+
+def test_guild_joins_are_a_category_as_items_are(lake: SmallLake) -> None:
+    publish(lake, date(2026, 5, 10), [one for one in a_day() if one[2] == "purchase_item"])
+    [driver, *_] = compare(lake.settings, "2026-05-10").premises[0].drivers
+    assert (driver.category, driver.share) == ("join guild", 0.0)
+    assert driver.usual_share == pytest.approx(1 / 3)
+
+
+def test_days_after_the_day_and_days_without_a_page_are_not_looked_at(lake: SmallLake) -> None:
+    before = compare(lake.settings, "2026-05-09")
+    publish(lake, date(2026, 5, 10), a_day(2))
+    lake.put("event_popularity", date(2026, 4, 30), ("purchase_item", "spoon", 900, 9, 1.0, 1))
+    assert compare(lake.settings, "2026-05-09") == before
+
+
+def test_an_empty_day_is_no_day_that_is_missing(lake: SmallLake) -> None:
+    publish(lake, date(2026, 5, 10), [])
+    found = compare(lake.settings, "2026-05-10")
+    assert {one.value for one in found.measures} == {0}
+    assert [premise.verdict for premise in found.premises] == ["unclear", "unclear"]
+    assert "2026-05-10" in found.premises[0].sentence
+
+
+def test_the_first_days_cannot_be_judged_and_say_so(lake: SmallLake) -> None:
+    found = compare(lake.settings, "2026-05-01")
+    assert [premise.verdict for premise in found.premises] == ["too few days", "too few days"]
+    assert not found.drops.judged
+    assert {one.day_before for one in found.measures} == {None}
+
+
+def test_a_day_without_a_page_is_refused(lake: SmallLake) -> None:
+    with pytest.raises(BadInput, match="2026-06-01 is not published"):
+        compare(lake.settings, "2026-06-01")
+
+
+def test_the_verb_says_it_in_sentences_and_in_json(lake: SmallLake) -> None:
+    shown = CliRunner().invoke(cli, ["compare", "--day", "2026-05-09"]).output
+    assert shown.startswith("The event mix of 2026-05-09 is as on the 7 days before")
+    told = json.loads(CliRunner().invoke(cli, ["compare", "--day", "2026-05-09", "--json"]).output)
+    assert told["day"] == "2026-05-09"
+    assert [one["verdict"] for one in told["premise"]] == ["holds", "holds"]
+    assert told["drops"]["judged"]
+    assert [one["measure"] for one in told["comparisons"]] == ["events", "users", "purchases", "guild_joins"]
