@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -95,7 +96,7 @@ def test_nothing_may_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     as_it_is = vl_convert.vegalite_to_svg
 
-    def drawn(spec: object, **given: object) -> str:
+    def drawn(spec: Any, **given: Any) -> str:
         asked.append(given["allowed_base_urls"])
         return str(as_it_is(spec, **given))
 
