@@ -450,13 +450,21 @@ def _cell(value: Any, column: str) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        is_share = column == "share" or column.endswith(("_share", "coverage"))
-        return f"{value:.1%}" if is_share else f"{value:,.2f}"
+        # of a mean of thousands nobody reads the hundredths
+        return f"{value:.1%}" if _is_share(column) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _change(value: float, before: float) -> str:
-    """By how much a value is above or below another, in words for a cell."""
+def _is_share(column: str) -> bool:
+    return column == "share" or column.endswith(("_share", "coverage"))
+
+
+def _change(value: float, before: float, measure: str) -> str:
+    """By how much a value is above or below another, in words for a cell: a share in points, else relatively."""
+    if value == before:
+        return "the same"
+    if _is_share(measure):
+        return f"{(value - before) * 100:+.1f} points"
     return f"{value / before - 1:+.1%}" if before else "from none"
 
 

@@ -500,7 +500,11 @@ def test_how_sure_we_are_is_said_in_numbers(whole: SmallLake) -> None:
 
 def test_what_is_not_judged_is_said_to_be_so(whole: SmallLake, tmp_path: Path) -> None:
     content = day_content(whole.settings, "2026-05-03")
-    for missing in ({"premise": None, "alarms": None, "comparisons": None}, {"premise": [], "comparisons": []}):
+    absent: list[dict[str, Any]] = [
+        {"premise": None, "alarms": None, "comparisons": None},
+        {"premise": [], "comparisons": []},
+    ]
+    for missing in absent:
         page = drawn(tmp_path, day_page({**content, **missing}))
         assert page.texts["p"].count("Not judged yet.") == 2
         assert "Beside other days: not compared yet." in page.texts["p"]
@@ -508,7 +512,9 @@ def test_what_is_not_judged_is_said_to_be_so(whole: SmallLake, tmp_path: Path) -
 
 def test_premise_alarms_and_comparisons_are_shown(whole: SmallLake, tmp_path: Path) -> None:
     page = drawn(tmp_path, day_page(judged(day_content(whole.settings, "2026-05-03"))))
-    assert {"Event mix: holds.", "Provider mix: deviates.", "+23.4%", "-5.1%", "from none"} <= set(page.texts["span"])
+    assert {"Event mix: holds.", "Provider mix: deviates.", "+23.4%", "-5.1%", "from none", "+5.0 points"} <= set(
+        page.texts["span"]
+    )
     cells = page.texts["td"]
     assert {"1,234", "40.0%", "92.6%", "40.50"} <= set(cells)
     assert "95.0%" in cells, "a share by the end of its column's name"
@@ -519,6 +525,14 @@ def test_premise_alarms_and_comparisons_are_shown(whole: SmallLake, tmp_path: Pa
     assert "Five days are too few <b>." in waits.texts["p"]
     assert "Event mix: too few days." in waits.texts["span"]
     assert len([tag for tag, _ in waits.tags if tag == "svg"]) == 5, "there is no distance to draw"
+
+
+def test_a_change_is_told_in_its_own_measure() -> None:
+    assert report._change(0.95, 0.9, "coverage") == "+5.0 points"
+    assert report._change(9, 10, "events") == "-10.0%"
+    assert report._change(10, 10, "events") == "the same"
+    assert report._change(1, 0, "events") == "from none"
+    assert report._cell(20511.4, "events") == "20,511"
 
 
 def test_a_share_is_known_by_the_end_of_its_name() -> None:
@@ -540,7 +554,12 @@ def test_the_overview_says_what_the_days_own_files_say(whole: SmallLake, monkeyp
 
 def test_the_overview_shows_the_answers_across_days(tmp_path: Path) -> None:
     rows = [{"event_date": "2026-05-03", "users": 7, "new_share": 0.25}]
-    table = {"name": "new_users", "day": "2026-05-03", "question": "How many are new?", "grain": "one row per day"}
+    table: dict[str, Any] = {
+        "name": "new_users",
+        "day": "2026-05-03",
+        "question": "How many are new?",
+        "grain": "one row per day",
+    }
     table |= {"columns": list(rows[0]), "meanings": {}, "numbers": ["users", "new_share"], "rows": rows, "hidden": 0}
     index = drawn(tmp_path, index_page({"pages": [], "written": set(), "across": [table]}))
     assert index.texts["h2"] == ["Across days, up to 2026-05-03"]
