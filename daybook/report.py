@@ -1,20 +1,32 @@
-"""The report: one HTML file for each published day, and an index of them. Each file stands alone and asks no server."""
+"""The report: one HTML file for each published day, and an index of them. Each file stands alone and asks no server.
+
+:func:`day_content` reads the lake, all of it that a page needs; what is drawn, said and written from it reads nothing.
+Beside ``D.html`` lie ``D.json``, which holds what the page says, and ``D/ANSWER.csv``. Of answers whose rows name
+players none of them holds a row.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daybook import charts
 from daybook.answers import Answer, answers
 from daybook.checks import checks
-from daybook.lake import page_of
+from daybook.lake import load, page_of
+from daybook.lake_names import REJECTED_EVENTS
 from daybook.reading import LEDGER_COUNTS, answer_rows, coverage_of_days, json_value, ledger_rows
-from daybook.receipts import row_text
+from daybook.receipts import receipts_of, row_text
 from daybook.settings import Settings
+from daybook.snapshots import page_state
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -22,6 +34,12 @@ if TYPE_CHECKING:
 
 FIRST_ANSWERS: tuple[str, ...] = ("event_popularity", "provider_usage", "provider_event_popularity")
 """What the page is opened for; the other answers follow by name."""
+SHOWN_ROWS = 20
+"""How many rows of an answer stand open on a page."""
+KEPT_ROWS = 200
+"""How many rows of an answer a page holds at all; its CSV and the day's JSON have every one."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What makes a spreadsheet take a text for a formula, at its beginning."""
 
 INDEX = "index.html"
 
@@ -29,30 +47,214 @@ INDEX = "index.html"
 def write_report(settings: Settings, day: str, dates: Iterable[str] = ()) -> list[Path]:
     """Write the pages of a day and of the other days that its run restated, and the index of all published days.
 
+    Beside each page its rows are written as JSON and CSV, before the page itself: who follows a page's link finds the
+    file. Each file replaces its former self in one step: a reader never sees half of one.
+
     Args:
         settings: where the lake is, and the folder of the reports.
         day: the run's day, ``YYYY-MM-DD``.
         dates: other days to write anew.
 
     Returns:
-        The files, the index last. Each replaces its former self in one step: a reader never sees half a page.
+        The pages, the index last.
 
     Raises:
         BadInput: a day is not published.
     """
-    environment = _environment()
     folder = settings.reports_dir
     written = []
     for one in sorted({day, *dates}):
-        html = environment.get_template("day.html.j2").render(_day_content(settings, one))
-        written.append(_replace(folder / f"{one}.html", html))
-    coverage = coverage_of_days(settings)
-    pages = [{**page, "coverage": coverage.get(page["day"])} for page in reversed(ledger_rows(settings))]
-    html = environment.get_template("index.html.j2").render(
-        pages=pages, counts=LEDGER_COUNTS, written={file.stem for file in folder.glob("????-??-??.html")}
-    )
-    written.append(_replace(folder / INDEX, html))
+        content = day_content(settings, one)
+        _write_rows(folder, content)
+        _replace(folder / f"{one}.json", json.dumps(day_record(content), ensure_ascii=False, indent=1) + "\n")
+        written.append(_replace(folder / f"{one}.html", day_page(content)))
+    written.append(_replace(folder / INDEX, index_page(overview_content(settings))))
     return written
+
+
+def day_content(settings: Settings, day: str) -> dict[str, Any]:
+    """All that a day's page is made of, as read from the lake.
+
+    Returns:
+        ``page`` (the ledger row), ``answers`` (tables), ``lines``, ``changes``, ``warnings``, ``offsets``, ``receipts``
+        (of all revisions), ``rejected`` ((reason, count) pairs, the most first), ``events_of_days`` (day -> events),
+        ``premise`` (``daybook.premise.Premise``, none or some), ``alarms`` (``daybook.drops.Drop``, or a sentence why
+        none can be told, or None) and ``comparisons`` (``daybook.comparisons.Comparison``).
+
+    Raises:
+        BadInput: the day is not published.
+    """
+    page = {str(name): json_value(cell) for name, cell in page_of(settings, day).items()}
+    starts, ends = json.loads(page["range_start"]), json.loads(page["range_end"])
+    known, all_checks = answers(), checks()
+    names = [name for name in FIRST_ANSWERS if name in known] + [name for name in known if name not in FIRST_ANSWERS]
+    changes = json.loads(page["changes"])
+    return {
+        "page": page,
+        # an answer added since the page was built is not part of it; of a day without events none has rows
+        "answers": [
+            _table(settings, known[name], page) for name in names if name in page["snapshots"] or page["events"] == 0
+        ],
+        "lines": json.loads(page["lines"]),
+        "changes": {
+            name: {**change, "rows": [] if name in known and known[name].names_players else change["rows"]}
+            for name, change in changes.items()
+        },
+        "warnings": [
+            {**found, "meaning": check.meaning if (check := all_checks.get(found["check"])) else ""}
+            for found in json.loads(page["checks"])
+        ],
+        "offsets": [{"partition": int(at), "start": starts[at], "end": ends[at]} for at in sorted(ends, key=int)],
+        "receipts": [
+            {name: one[name] for name in ("revision", "published_at", "receipt")} for one in receipts_of(settings, day)
+        ],
+        "rejected": _rejected(settings, page),
+        "events_of_days": {row["day"]: row["events"] for row in ledger_rows(settings)},
+        "premise": [],
+        "alarms": None,
+        "comparisons": [],
+    }
+
+
+def overview_content(settings: Settings) -> dict[str, Any]:
+    """All that the overview is made of: the ledger and the coverage from the lake, verdicts from the days' own files.
+
+    Returns:
+        ``pages``, the newest day first, ``written``, the days that have a file, and ``across``: tables of the answers
+        across days, for the newest day.
+    """
+    folder = settings.reports_dir
+    coverage = coverage_of_days(settings)
+    return {
+        "pages": [
+            {**page, "coverage": coverage.get(page["day"]), **_verdicts(folder / f"{page['day']}.json")}
+            for page in reversed(ledger_rows(settings))
+        ],
+        "written": {file.stem for file in folder.glob("????-??-??.html")},
+        "across": [],
+    }
+
+
+def day_page(content: Mapping[str, Any]) -> str:
+    """The page of a day as HTML."""
+    rows = {table["name"]: table["rows"] for table in content["answers"]}
+    page = content["page"]
+    usage = rows.get("provider_usage", [])
+    return (
+        _environment()
+        .get_template("day.html.j2")
+        .render(
+            **content,
+            counts=LEDGER_COUNTS,
+            shown={table["name"] for table in content["answers"]},
+            users_say=users_say(page["events"], rows),
+            providers_say=providers_say(usage),
+            pictures=_pictures(content, rows),
+            coverage=next((row["coverage"] for row in usage), None),
+            unknown=[row for row in usage if _is_bucket(row["provider"])],
+        )
+    )
+
+
+def index_page(content: Mapping[str, Any]) -> str:
+    """The overview as HTML."""
+    pages = content["pages"]
+    events = {page["day"]: page["events"] for page in pages}
+    picture = charts.trend("events per day", events, max(events)) if events else ""
+    return _environment().get_template("index.html.j2").render(**content, counts=LEDGER_COUNTS, picture=picture)
+
+
+def day_record(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a day's page says, for programs. Keys are added to it, none is renamed or taken away."""
+    page = content["page"]
+    return {
+        "day": page["event_date"],
+        "revision": page["revision"],
+        "published_at": page["published_at"],
+        "balanced": page["balanced"],
+        "counts": {name: page[name] for name in LEDGER_COUNTS},
+        "ledger": content["lines"],
+        "offsets": content["offsets"],
+        "warnings": content["warnings"],
+        "rejected": [{"reason": reason, "records": count} for reason, count in content["rejected"]],
+        "receipts": content["receipts"],
+        "changes": content["changes"],
+        "premise": [_plain(one) for one in content["premise"] or []],
+        "alarms": content["alarms"] if isinstance(content["alarms"], str) else _plain_list(content["alarms"]),
+        "comparisons": [_plain(one) for one in content["comparisons"] or []],
+        "answers": {
+            table["name"]: {
+                "question": table["question"],
+                "grain": table["grain"],
+                "columns": table["meanings"],
+                "rows": table["rows"],
+                "rows_not_shown": table["hidden"],
+            }
+            for table in content["answers"]
+        },
+        "made": {name: page[name] for name in ("run_id", "provider_map_version", "answers_version", "raw_snapshot_id")},
+    }
+
+
+def rows_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    r"""Rows as CSV by RFC 4180, null as an empty field.
+
+    Names of items, guilds and hosts come from the internet, and these files are opened with spreadsheets: a text that
+    one would run as a formula gets an apostrophe before it. Numbers are left alone; the JSON has every text as it is.
+
+    >>> rows_csv(["item", "events"], [{"item": "=1+1", "events": 3}, {"item": None, "events": -1}])
+    "item,events\r\n'=1+1,3\r\n,-1\r\n"
+    """
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(columns)
+    for row in rows:
+        cells = (row[column] for column in columns)
+        writer.writerow([f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in cells])
+    return out.getvalue()
+
+
+def users_say(events: int, rows: Mapping[str, list[dict[str, Any]]]) -> str:
+    """What users do, in a few plain sentences made of the day's answers."""
+    if not events:
+        return "Nothing: the day is known to have no event."
+    said = []
+    if activity := rows.get("daily_activity"):
+        [day] = activity
+        kinds = [f"{_share(day['purchases'] / events)} purchases", f"{_share(day['guild_joins'] / events)} guild joins"]
+        said.append(
+            f"{_count(day['users'], 'player')} made {_count(events, 'event')}, {day['events_per_user']:.1f} each: "
+            f"{kinds[0]} and {kinds[1]}."
+        )
+    else:
+        said.append(f"{_count(events, 'event')}.")
+    if popular := rows.get("event_popularity"):
+        names = [charts.event_label(row["event_type"], row["item"]) for row in popular[:3]]
+        named = [f"{name} ({_share(row['share'])})" for name, row in zip(names, popular, strict=False)]
+        said.append(f"Most popular: {_listed(named)}.")
+    if hours := rows.get("hourly_activity"):
+        busiest = max(hours, key=lambda row: int(row["events"]))
+        said.append(f"The busiest hour begins at {busiest['hour']:02d}:00 UTC ({_share(busiest['events'] / events)}).")
+    return " ".join(said)
+
+
+def providers_say(usage: Sequence[Mapping[str, Any]]) -> str:
+    """Which providers users come from, in a few plain sentences."""
+    if not usage:
+        return "From none: the day has no event with a host."
+    named = [row for row in usage if not _is_bucket(row["provider"])]
+    if not named:
+        return "No event's host belongs to a known provider."
+    top = named[:3]
+    said = [f"{row['provider']} ({_share(row['share'])})" for row in top]
+    sentence = f"Most events come from {_listed(said)}"
+    if len(named) > len(top) > 1:
+        carried = _share(sum(row["share"] for row in top))
+        sentence += f"; these {len(top)} of {len(named)} known providers carry {carried}"
+    unknown = 1 - usage[0]["coverage"]
+    return f"{sentence}. " + (
+        f"Of {_share(unknown)} of the events the provider is not known." if unknown > 0 else "Every provider is known."
+    )
 
 
 def message_page(title: str, says: Iterable[str], commands: Mapping[str, str], links: Mapping[str, str]) -> str:
@@ -67,42 +269,160 @@ def message_page(title: str, says: Iterable[str], commands: Mapping[str, str], l
     return _environment().get_template("message.html.j2").render(title=title, says=says, commands=commands, links=links)
 
 
-def _day_content(settings: Settings, day: str) -> dict[str, Any]:
-    page = {str(name): json_value(cell) for name, cell in page_of(settings, day).items()}
-    starts, ends = json.loads(page["range_start"]), json.loads(page["range_end"])
-    known, all_checks = answers(), checks()
-    names = [name for name in FIRST_ANSWERS if name in known] + [name for name in known if name not in FIRST_ANSWERS]
+def _pictures(content: Mapping[str, Any], rows: Mapping[str, list[dict[str, Any]]]) -> dict[str, Markup]:
+    """The charts of a day by name; empty where there is nothing to draw."""
+    popular, usage = rows.get("event_popularity", []), rows.get("provider_usage", [])
+    mix = rows.get("provider_event_popularity", [])
+    # a head of a narrow column: the item alone, unless two types have one of that name
+    kinds = {(row["event_type"], row["item"]) for row in mix}
+    items = [item for _, item in kinds if item is not None]
+    heads = {
+        kind: kind[1] if kind[1] is not None and items.count(kind[1]) == 1 else charts.event_label(*kind)
+        for kind in kinds
+    }
+    day = content["page"]["event_date"]
     return {
-        "page": page,
-        "counts": LEDGER_COUNTS,
-        # an answer added since the page was built is not part of it; of a day without events none has rows
-        "answers": [
-            _table(settings, known[name], day) for name in names if name in page["snapshots"] or page["events"] == 0
-        ],
-        "lines": json.loads(page["lines"]),
-        "changes": json.loads(page["changes"]),
-        "warnings": [
-            {**found, "meaning": check.meaning if (check := all_checks.get(found["check"])) else ""}
-            for found in json.loads(page["checks"])
-        ],
-        "offsets": [{"partition": int(at), "start": starts[at], "end": ends[at]} for at in sorted(ends, key=int)],
+        "events": charts.ranked_bars(
+            "events by kind",
+            [charts.Bar(charts.event_label(row["event_type"], row["item"]), row["events"]) for row in popular],
+        ),
+        "hours": charts.hour_curve(
+            "events by hour of the day, UTC", {row["hour"]: row["events"] for row in rows.get("hourly_activity", [])}
+        ),
+        "providers": charts.ranked_bars(
+            "events by provider",
+            [charts.Bar(row["provider"], row["events"], not _is_bucket(row["provider"])) for row in usage],
+        ),
+        "mix": charts.heat_map(
+            "share of each provider's events by kind of event",
+            {(row["provider"], heads[row["event_type"], row["item"]]): row["events"] for row in mix},
+            [row["provider"] for row in usage],
+            "providers",
+        ),
+        "trend": charts.trend("events per day", content["events_of_days"], day),
+        "premise": charts.distances("distance from the days before", content["premise"] or []),
     }
 
 
-def _table(settings: Settings, answer: Answer, day: str) -> dict[str, Any]:
-    rows = answer_rows(settings, answer.name, day)
-    columns = list(rows[0]) if rows else []
+def _table(settings: Settings, answer: Answer, page: Mapping[str, Any]) -> dict[str, Any]:
+    day = page["event_date"]
+    hidden = _count_rows(settings, answer.name, page) if answer.names_players else 0
+    rows = [] if answer.names_players else answer_rows(settings, answer.name, day)
+    columns = list(rows[0]) if rows else list(answer.columns)
     numbers = [
         name for name in columns if all(isinstance(row[name], int | float) for row in rows if row[name] is not None)
     ]
     return {
         "name": answer.name,
+        "day": day,
         "question": answer.question,
         "grain": answer.grain,
         "columns": columns,
+        "meanings": answer.columns,
         "numbers": numbers,
         "rows": rows,
+        "hidden": hidden,
+        "statement": answer.statement.strip(),
+        "commands": _commands(answer, day, rows),
+        "file": None if answer.names_players else f"{day}/{answer.name}.csv",
     }
+
+
+def _count_rows(settings: Settings, name: str, page: Mapping[str, Any]) -> int:
+    table = load(settings, name)
+    if table is None or name not in page["snapshots"]:
+        return 0
+    known = page_state(table, page["snapshots"][name])
+    return table.scan(row_filter=f"event_date = '{page['event_date']}'", snapshot_id=known).count()
+
+
+def _rejected(settings: Settings, page: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """How many records were rejected for which reason, the most first; the records themselves are not read."""
+    pinned = page["snapshots"].get(REJECTED_EVENTS)
+    table = load(settings, REJECTED_EVENTS) if pinned and page["rejected"] else None
+    if table is None:
+        return []
+    rows = table.scan(
+        row_filter=f"event_date = '{page['event_date']}'",
+        selected_fields=("reason",),
+        snapshot_id=page_state(table, pinned),
+    ).to_arrow()
+    counts = [(one["values"], one["counts"]) for one in rows["reason"].value_counts().to_pylist()]
+    return sorted(counts, key=lambda one: (-one[1], one[0]))
+
+
+def _commands(answer: Answer, day: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What to type to see the answer, and the events behind one of its rows."""
+    told = [f"daybook answer {answer.name} --day {day}"]
+    for row in rows:
+        key = {name: row[name] for name in answer.key}
+        # a row of players' making that a terminal would not show as it is is no example
+        if not key or not all(str(value).isprintable() for value in key.values()):
+            continue
+        terms = [f"{name} IS NULL" if value is None else f"{name} = {_sql(value)}" for name, value in key.items()]
+        return [*told, f"daybook trace {answer.name} --day {day} --where {shlex.quote(' AND '.join(terms))}"]
+    return told if answer.key else [*told, f"daybook trace {answer.name} --day {day}"]
+
+
+def _sql(value: Any) -> str:
+    quoted = str(value).replace("'", "''")
+    return str(value) if isinstance(value, int | float) else f"'{quoted}'"
+
+
+def _write_rows(folder: Path, content: Mapping[str, Any]) -> None:
+    """The answers as CSV; files of answers that the page no longer has, or no longer shows, go."""
+    own = folder / content["page"]["event_date"]
+    files = {folder / table["file"]: table for table in content["answers"] if table["file"]}
+    for file, table in files.items():
+        _replace(file, rows_csv(table["columns"], table["rows"]))
+    for old in own.glob("*.csv"):
+        if old not in files:
+            old.unlink(missing_ok=True)
+
+
+def _verdicts(file: Path) -> dict[str, Any]:
+    """A day's premise in a word, with its distances, and how many alarms it has, as its own file says; else None."""
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        told = {}
+    premise, alarms = told.get("premise") or [], told.get("alarms")
+    worst = ("deviates", "unclear", "too few days", "holds")
+    return {
+        "premise": {
+            "verdict": min((one["verdict"] for one in premise), key=worst.index),
+            "distances": ", ".join("–" if one["distance"] is None else f"{one['distance']:.3f}" for one in premise),
+        }
+        if premise
+        else None,
+        "alarms": len(alarms) if isinstance(alarms, list) else None,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A dataclass, or what has the attributes of one, as JSON types."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _plain_list(values: Iterable[Any] | None) -> list[Any] | None:
+    return None if values is None else [_plain(one) for one in values]
+
+
+def _is_bucket(provider: str) -> bool:
+    """Whether it stands for hosts without a known provider."""
+    return provider.startswith("(")
+
+
+def _listed(said: Sequence[str]) -> str:
+    return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _share(share: float) -> str:
+    return f"{share:.1%}"
 
 
 def _environment() -> Environment:
@@ -110,8 +430,12 @@ def _environment() -> Environment:
 
     # hosts, players and items come from the internet: everything is escaped unless it is markup made here
     environment = Environment(loader=PackageLoader("daybook"), autoescape=True, undefined=StrictUndefined)
+    environment.globals |= {"shown_rows": SHOWN_ROWS, "kept_rows": KEPT_ROWS}
     environment.filters |= {
         "cell": _cell,
+        "change": _change,
+        "verdict": _verdict,
+        "weekday": _weekday,
         "moment": _moment,
         "minute": _minute,
         "balanced": _balanced,
@@ -126,8 +450,31 @@ def _cell(value: Any, column: str) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:.1%}" if column in ("share", "coverage") else f"{value:,.2f}"
+        # of a mean of thousands nobody reads the hundredths
+        return f"{value:.1%}" if _is_share(column) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _is_share(column: str) -> bool:
+    return column == "share" or column.endswith(("_share", "coverage"))
+
+
+def _change(value: float, before: float, measure: str) -> str:
+    """By how much a value is above or below another, in words for a cell: a share in points, else relatively."""
+    if value == before:
+        return "the same"
+    if _is_share(measure):
+        return f"{(value - before) * 100:+.1f} points"
+    return f"{value / before - 1:+.1%}" if before else "from none"
+
+
+def _verdict(verdict: str) -> str:
+    """The class of a verdict's word."""
+    return {"holds": "good", "deviates": "bad"}.get(verdict, "soft")
+
+
+def _weekday(day: str) -> str:
+    return f"{date.fromisoformat(day):%A}"
 
 
 def _moment(text: str) -> str:

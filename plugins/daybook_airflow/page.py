@@ -1,4 +1,4 @@
-"""The page in Airflow's UI: the HTML files that ``write_report`` leaves, and the way from a run to its day's file.
+"""The page in Airflow's UI: the files that ``write_report`` leaves, and the way from a run to its day's file.
 
 Airflow lets everybody reach a plugin's application: the login is asked for here, by a dependency of the whole of it.
 Nothing is computed: the lake is not read. All pages lie in one folder as the files do, ``/daybook/``, so that the same
@@ -21,6 +21,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import select
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from daybook.answers import answers
 from daybook.days import parse_day
 from daybook.errors import BadInput
 from daybook.report import INDEX, message_page
@@ -130,9 +131,11 @@ def _run_without_report(state: str, day: str, exists: bool) -> Response:
 
 @app.get("/{name:path}")
 def show_page(name: str) -> Response:
-    """The overview, or a day's page: a file that ``write_report`` wrote, and no other file there is."""
+    """The overview, a day's page or its rows: a file that ``write_report`` wrote, and no other file there is."""
     if name in ("", INDEX):
         return _file(INDEX) or _no_page_at_all()
+    if name.endswith((".json", ".csv")):
+        return _rows(name)
     try:
         if not name.endswith(".html"):
             raise BadInput(f"there is no page {name!r}")
@@ -147,11 +150,36 @@ def show_page(name: str) -> Response:
     )
 
 
-def _file(name: str) -> Response | None:
+def _rows(name: str) -> Response:
+    """A day's rows: ``D.json``, or ``D/ANSWER.csv`` of an answer that there is and that names no player."""
+    stem, _, ending = name.rpartition(".")
+    of_day, _, answer = stem.partition("/")
+    try:
+        day = parse_day(of_day).isoformat()
+        known = {one.name for one in answers().values() if not one.names_players} if ending == "csv" else {""}
+        if answer not in known:
+            raise BadInput(f"there is no page {name!r}")
+    except BadInput as error:
+        return _message(404, "No such page", f"{error}.")
+    if ending == "json":
+        found = _file(f"{day}.json", "application/json")
+    else:
+        # a browser saves it under a name that says what it is
+        saved = {"Content-Disposition": f'attachment; filename="{day}-{answer}.csv"'}
+        found = _file(f"{day}/{answer}.csv", "text/csv; charset=utf-8", saved)
+    return found or _message(
+        404,
+        f"{day} has no such rows",
+        "It is not published yet, or its page is older than these files; readers see the other days.",
+        commands={"Build the day": _trigger(day)},
+    )
+
+
+def _file(name: str, kind: str = "text/html", headers: Mapping[str, str] = NONE) -> Response | None:
     """A file of the reports, or none if it is not there. The name is made here, never taken from the address."""
     try:
         # read whole: a new revision may take the file's place at any moment
-        return HTMLResponse((settings().reports_dir / name).read_bytes())
+        return Response((settings().reports_dir / name).read_bytes(), headers=dict(headers), media_type=kind)
     except FileNotFoundError:
         return None
 

@@ -17,7 +17,16 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DateType, NestedField, StringType, TimestamptzType
 
 from daybook.lake import sqlalchemy_uri
-from daybook.lake_names import ACCEPTED_LOSSES, CATALOG, DAY_LEDGER, EVENTS, NAMESPACE, RAW_EVENTS, REPLAYED_RECORDS
+from daybook.lake_names import (
+    ACCEPTED_LOSSES,
+    CATALOG,
+    DAY_LEDGER,
+    EVENTS,
+    NAMESPACE,
+    RAW_EVENTS,
+    REJECTED_EVENTS,
+    REPLAYED_RECORDS,
+)
 from daybook.ledger import LandedRange, PageCounts, balance, lines_json
 from daybook.settings import Settings
 
@@ -61,32 +70,36 @@ PROVIDERS = pa.schema(
         ("coverage", pa.float64()),
     ]
 )
-ACTIVITY = pa.schema(
-    [
-        ("event_date", pa.date32()),
-        ("user_id", pa.string()),
-        ("events", pa.int64()),
-        ("purchases", pa.int64()),
-        ("guild_joins", pa.int64()),
-    ]
-)
-DAILY = pa.schema(
-    [
-        ("event_date", pa.date32()),
-        *((name, pa.int64()) for name in ("events", "users", "purchases", "guild_joins")),
-    ]
-)
-CELLS = pa.schema(
+MIX = pa.schema(
     [
         ("event_date", pa.date32()),
         *((name, pa.string()) for name in ("provider", "event_type", "item")),
-        ("events", pa.int64()),
+        *((name, pa.int64()) for name in ("events", "users")),
+        ("rank", pa.int32()),
     ]
 )
+HOURS = pa.schema([("event_date", pa.date32()), *((name, pa.int64()) for name in ("hour", "events", "users"))])
+ACTIVITY = pa.schema(
+    [
+        ("event_date", pa.date32()),
+        *((name, pa.int64()) for name in ("events", "users")),
+        ("events_per_user", pa.float64()),
+        *((name, pa.int64()) for name in ("purchases", "guild_joins", "busiest_hour")),
+    ]
+)
+PLAYERS = pa.schema(
+    [
+        ("event_date", pa.date32()),
+        ("user_id", pa.string()),
+        *((name, pa.int64()) for name in ("events", "purchases", "guild_joins")),
+    ]
+)
+REJECTED = pa.schema([("event_date", pa.date32()), ("reason", pa.string()), ("detail", pa.string())])
+"""Of ``rejected_events`` that much which a page counts."""
 PLAYED = pa.schema(
     [("event_date", pa.date32()), *((name, pa.string()) for name in ("user_id", "provider", "event_type", "item"))]
 )
-"""Of ``events``, ``daily_activity`` and ``provider_event_popularity`` that much which is compared from day to day."""
+"""Of ``events`` that much which is compared from day to day."""
 LOSSES = pa.schema(
     [
         ("accepted_at", pa.timestamp("us", tz="UTC")),
@@ -113,9 +126,11 @@ SCHEMAS = {
     REPLAYED_RECORDS: REPLAYED,
     "event_popularity": POPULARITY,
     "provider_usage": PROVIDERS,
-    "user_activity": ACTIVITY,
-    "daily_activity": DAILY,
-    "provider_event_popularity": CELLS,
+    "provider_event_popularity": MIX,
+    "hourly_activity": HOURS,
+    "daily_activity": ACTIVITY,
+    "user_activity": PLAYERS,
+    REJECTED_EVENTS: REJECTED,
     EVENTS: PLAYED,
 }
 BY_DAY = SCHEMAS.keys() - {DAY_LEDGER, ACCEPTED_LOSSES, REPLAYED_RECORDS}

@@ -47,8 +47,8 @@ def publish(lake: SmallLake, day: date, played: list[Played], revision: int = 1)
         EVENTS: played,
         "event_popularity": [(*event, count, users, 0.0, 1) for event, count in events.items()],
         "provider_usage": [(provider, count, users, 0.0, 1.0) for provider, count in usage.items()],
-        "provider_event_popularity": [(*cell, count) for cell, count in cells.items()],
-        "daily_activity": [(len(played), users, purchases, len(played) - purchases)],
+        "provider_event_popularity": [(*cell, count, users, 1) for cell, count in cells.items()],
+        "daily_activity": [(len(played), users, 1.0, purchases, len(played) - purchases, 0)],
     }
     snapshots = {name: lake.put(name, day, *content) for name, content in rows.items()} if played else {}
     lake.publish(day, snapshots, revision=revision, events=len(played))

@@ -26,6 +26,8 @@ PAGES = (
     "/",
     "/index.html",
     "/2026-05-03.html",
+    "/2026-05-03.json",
+    "/2026-05-03/event_popularity.csv",
     "/run?run_id=first",
     "/run?dag_id=lake_maintenance&run_id=first",
     "/no",
@@ -103,7 +105,21 @@ def reports(own_settings: Settings) -> Path:
     folder.mkdir(parents=True)
     for name in ("index", "2026-05-01", "2026-05-03"):
         (folder / f"{name}.html").write_text(f"<h1>report {name}</h1>", encoding="utf-8")
-    for file in (folder / "notes.html", folder / ".2026-05-03.html.77", folder.parent / "secret.html"):
+    rows = folder / "2026-05-03"
+    rows.mkdir()
+    (folder / "2026-05-03.json").write_text('{"report": 3}', encoding="utf-8")
+    (rows / "event_popularity.csv").write_text("item,report\r\nsword,3\r\n", encoding="utf-8")
+    (folder / "2026-05-01").mkdir()
+    kept = (
+        "notes.html",
+        "notes.json",
+        ".2026-05-03.html.77",
+        "event_popularity.csv",
+        "../secret.html",
+        "../secret.csv",
+    )
+    players = [rows / name for name in ("user_activity.csv", "notes.csv", ".event_popularity.csv.77", "secret.html")]
+    for file in (*(folder / name for name in kept), *players):
         file.write_text("<h1>secret</h1>", encoding="utf-8")
     return folder
 
@@ -142,7 +158,13 @@ def test_a_run_is_shown_to_who_may_read_runs(browser: TestClient, reports: Path,
     ]
 
 
-@pytest.mark.parametrize("path", ["index.html", "2026-05-03.html", "run?run_id=done", "run?run_id=gone", "no"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("index.html", "2026-05-03.html", "run?run_id=done", "run?run_id=gone", "no"),
+        *("2026-05-03.json", "2026-05-03/event_popularity.csv", "2026-05-03/no.csv"),
+    ],
+)
 @pytest.mark.parametrize("logged_in", [True, False])
 def test_every_answer_stays_in_this_frame_and_in_no_store(
     browser: TestClient, reports: Path, path: str, logged_in: bool
@@ -163,9 +185,44 @@ def test_the_overview_and_the_days_are_the_files(browser: TestClient, reports: P
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
 
 
+def test_the_rows_of_a_day_are_files_beside_its_page(browser: TestClient, reports: Path) -> None:
+    told = browser.get("2026-05-03.json")
+    assert (told.status_code, told.json(), told.headers["Content-Type"]) == (200, {"report": 3}, "application/json")
+    rows = browser.get("2026-05-03/event_popularity.csv")
+    assert (rows.status_code, rows.text) == (200, "item,report\r\nsword,3\r\n")
+    assert rows.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert rows.headers["Content-Disposition"] == 'attachment; filename="2026-05-03-event_popularity.csv"'
+
+
+@pytest.mark.parametrize("path", ["2026-05-02.json", "2026-05-01/event_popularity.csv", "2026-05-03/guild_joins.csv"])
+def test_rows_that_are_not_written_yet_are_told_as_that(browser: TestClient, reports: Path, path: str) -> None:
+    answer = browser.get(path)
+    assert answer.status_code == 404
+    assert "has no such rows" in answer.text
+    assert "airflow dags trigger" in answer.text
+
+
 @pytest.mark.parametrize(
     "path",
     [
+        "notes.json",
+        "event_popularity.csv",
+        "2026-05-03.csv",
+        "2026-05-03/.csv",
+        "2026-05-03/notes.csv",
+        "2026-05-03/user_activity.csv",
+        "2026-05-03/event_popularity.json",
+        "2026-05-03/secret.html",
+        "2026-05-03/x/event_popularity.csv",
+        "2026-05-03/%2e%2e/event_popularity.csv",
+        "2026-05-03%2F..%2F..%2Fsecret.csv",
+        "..%2Fsecret.csv",
+        "2026-05-03/..%2F..%2Fsecret.csv",
+        "2026-05-03/event_popularity.csv%00",
+        "2026-05-03/event_popularity%00.csv",
+        "2026-05-03/%2Eevent_popularity.csv.77",
+        "%2Fetc%2Fpasswd.csv",
+        "%3Cscript%3E.csv",
         "notes.html",
         ".2026-05-03.html.77",
         "..%2Fsecret.html",

@@ -40,9 +40,7 @@ def test_a_query_sees_the_published_days(lake: SmallLake) -> None:
 
 
 @pytest.mark.parametrize("few", [0, 40], ids=["of all files", "of the days' files"])
-def test_a_day_that_was_never_published_is_not_seen(
-    lake: SmallLake, few: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_day_that_was_never_published_is_not_seen(lake: SmallLake, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daybook.duckdb_lake.FEW_DAYS", few)
     lake.put("event_popularity", date(2026, 5, 5), SWORD)
     assert counts(lake.settings) == {DAY: 10, NEXT_DAY: 7}

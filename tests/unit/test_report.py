@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import date
+import csv
+import io
+import json
+import re
+import shlex
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date, timedelta
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyiceberg.table import Table
 
 from daybook import lake as lake_module
+from daybook import report
 from daybook.answers import answers
 from daybook.errors import BadInput
 from daybook.ledger import AnswerChange, RowChange, changes_json
-from daybook.report import message_page, write_report
+from daybook.report import SHOWN_ROWS, day_content, day_page, day_record, index_page, message_page, write_report
 from daybook.settings import Settings
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)
 HOSTILE = '<script>alert("x")</script><img src=https://evil.example/a.png onerror=alert(1)>&amp;{{ 7*7 }}'
+ESCAPED = "https://evil.example/a.png"
 # elements that ask a server or run code, and those without an end tag
 FORBIDDEN = {"script", "img", "iframe", "link", "object", "embed", "form", "base"}
 VOID = {"meta", "link", "img", "br", "hr", "input", "base", "embed"}
@@ -76,7 +87,13 @@ def test_a_page_asks_no_server(lake: SmallLake) -> None:
         targets = [
             value for _, attrs in page.tags for name, value in attrs.items() if name in ("href", "src", "action")
         ]
-        assert set(targets) <= {"index.html", "2026-05-03.html"}
+        ids = {f"#{attrs['id']}" for _, attrs in page.tags if "id" in attrs}
+        beside = {"index.html", "2026-05-03.html", "2026-05-03.json"}
+        rows = {f"2026-05-03/{name}.csv" for name in ("event_popularity", "provider_usage")}
+        assert set(targets) <= ids | beside | rows
+        assert all((file.parent / target).exists() for target in targets if target and target[0] != "#")
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r"https?:|//[a-z]|url\(|@import|@font-face|srcset|<link|xlink", text.replace(ESCAPED, ""))
         style = "".join(page.texts["style"])
         assert "url(" not in style
         assert "@import" not in style
@@ -85,8 +102,8 @@ def test_a_page_asks_no_server(lake: SmallLake) -> None:
 def test_the_two_questions_come_first_with_their_numbers(lake: SmallLake) -> None:
     page = Page(write_report(lake.settings, "2026-05-03")[0])
     assert page.texts["h2"][:2] == [
-        "Which events are most popular?",
-        "Which internet host providers do our users come from?",
+        "What do users do?",
+        "Which internet host providers do they come from?",
     ]
     assert page.texts["h1"] == ["2026-05-03"]
     cells = page.texts["td"]
@@ -100,7 +117,7 @@ def test_the_two_questions_come_first_with_their_numbers(lake: SmallLake) -> Non
 
 def test_a_restated_page_says_which_rows_of_which_answers_changed(lake: SmallLake) -> None:
     first = write_report(lake.settings, str(DAY))[0].read_text(encoding="utf-8")
-    assert "What changed" not in first
+    assert "differ from revision" not in first
     risen = RowChange({"provider": "comcast", "item": HOSTILE}, {"events": 7}, {"events": 48})
     changes = {"provider_event_popularity": AnswerChange(added=2, removed=0, changed=1, rows=[risen])}
     lake.publish(DAY, {}, revision=2, receipt="41 more", changes=changes_json(changes))
@@ -134,8 +151,10 @@ def test_a_day_without_events_answers_every_question_with_nothing(lake: SmallLak
 def test_a_day_that_does_not_balance_says_so(lake: SmallLake) -> None:
     lines = '[{"line": "sent = accepted", "left": 12, "right": 10, "ok": false}]'
     lake.publish(DAY, {}, revision=2, balanced=False, lines=lines)
-    texts = Page(write_report(lake.settings, "2026-05-03")[0]).texts["span"]
-    assert texts == ["Does not balance", "no, by 2"]
+    page = Page(write_report(lake.settings, "2026-05-03")[0])
+    bad = [attrs for tag, attrs in page.tags if tag == "span" and attrs.get("class") == "bad"]
+    assert len(bad) == 2
+    assert {"Does not balance", "no, by 2"} <= set(page.texts["span"])
 
 
 def test_the_index_lists_every_day_and_links_those_with_a_page(lake: SmallLake) -> None:
@@ -146,7 +165,9 @@ def test_the_index_lists_every_day_and_links_those_with_a_page(lake: SmallLake) 
     index = Page(files[-1])
     assert [text for text in index.texts["th"] if text.startswith("2026")] == ["2026-05-02"]
     assert index.texts["a"] == ["2026-05-04", "2026-05-03"]
-    assert sorted(file.name for file in lake.settings.reports_dir.iterdir()) == [file.name for file in files]
+    beside = ["2026-05-03", "2026-05-03.json", "2026-05-04.json"]
+    there = sorted(file.name for file in lake.settings.reports_dir.iterdir())
+    assert there == sorted([*beside, *(file.name for file in files)]), "no half of a file is left"
 
 
 def test_the_index_says_how_much_of_each_day_has_a_known_provider(lake: SmallLake) -> None:
@@ -186,6 +207,364 @@ def test_the_index_can_be_read_by_a_screen_reader(lake: SmallLake) -> None:
     [region] = [attrs for tag, attrs in index.tags if attrs.get("role") == "region"]
     assert region["tabindex"] == "0", "a keyboard must be able to scroll it"
     assert region["aria-label"]
+
+
+@dataclass(frozen=True)
+class Driver:
+    """As ``daybook.premise`` has it."""
+
+    category: str
+    share: float
+    usual_share: float
+    part: float
+
+
+@dataclass(frozen=True)
+class Premise:
+    """As ``daybook.premise`` has it."""
+
+    subject: str
+    distance: float | None
+    low: float | None
+    high: float | None
+    chance: float | None
+    threshold: float | None
+    verdict: str
+    sentence: str
+    drivers: tuple[Driver, ...]
+    days: int
+
+
+@dataclass(frozen=True)
+class Drop:
+    """As ``daybook.drops`` has it."""
+
+    provider: str
+    event_type: str
+    item: str | None
+    events: int
+    expected: float
+    low: float
+    drop: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """As ``daybook.comparisons`` has it."""
+
+    measure: str
+    value: float | None
+    day_before: float | None
+    week_mean: float | None
+    same_weekday: float | None
+
+
+PREMISES = [
+    Premise("event mix", 0.021, 0.015, 0.03, 0.012, 0.05, "holds", "The event mix is as usual.", (), 14),
+    Premise(
+        "provider mix", 0.072, 0.055, 0.09, 0.018, 0.05, "deviates", f"{HOSTILE} has risen.",
+        (Driver(HOSTILE, 0.4, 0.3, 0.8),), 14,
+    ),
+]  # fmt: skip
+DROPS = [Drop(HOSTILE, "purchase_item", None, 3, 40.5, 28.0, 0.926, f"knife fell on {HOSTILE}.")]
+COMPARISONS = [
+    Comparison("events", 1234, 1000.0, 1300.5, None),
+    Comparison("coverage", 0.95, 0.9, 0.92, 0.93),
+    Comparison("guild_joins", 3, 0, None, 2),
+]
+TOO_EARLY = [Premise("event mix", None, None, None, None, None, "too few days", "One day is too few.", (), 1)]
+
+
+@pytest.fixture
+def whole(lake: SmallLake) -> SmallLake:
+    """A day of which every picture can be drawn, with more providers than a table shows open, and players."""
+    providers = ["comcast", HOSTILE, "(bare)", *(f"isp{at}" for at in range(25))]
+    events = {name: 100 - at for at, name in enumerate(providers)}
+    total = sum(events.values())
+    snapshots = {
+        "event_popularity": lake.put(
+            "event_popularity", DAY, ("purchase_item", HOSTILE, 900, 3, 0.6, 1), ("join_guild", None, 600, 2, 0.4, 2)
+        ),
+        "provider_usage": lake.put(
+            "provider_usage", DAY, *((name, count, 3, count / total, 0.875) for name, count in events.items())
+        ),
+        "provider_event_popularity": lake.put(
+            "provider_event_popularity",
+            DAY,
+            *((name, "purchase_item", HOSTILE, count - 30, 2, 1) for name, count in events.items()),
+            *((name, "join_guild", None, 30, 2, 2) for name in events),
+        ),
+        "hourly_activity": lake.put("hourly_activity", DAY, (7, 500, 10), (20, 1000, 30)),
+        "daily_activity": lake.put("daily_activity", DAY, (1500, 321, 4.67, 900, 600, 20)),
+        "user_activity": lake.put("user_activity", DAY, ("secret-player", 5, 3, 2), ("=other-player", 4, 3, 1)),
+        "rejected_events": lake.put("rejected_events", DAY, ("conflict", "x"), ("no_time", "x"), ("no_time", HOSTILE)),
+    }
+    changed = AnswerChange(0, 0, 1, [RowChange({"user_id": "secret-player"}, {"events": 4}, {"events": 5})])
+    for back in range(1, 6):
+        lake.publish(DAY - timedelta(days=back), {}, events=1400 + back)
+    lake.publish(
+        DAY,
+        snapshots,
+        revision=2,
+        events=1500,
+        rejected=3,
+        receipt="2026-05-03 r2: +41 events",
+        changes=changes_json({"user_activity": changed}),
+        checks='[{"check": "provider_coverage", "severity": "warn", "rows": 1}]',
+    )
+    return lake
+
+
+def drawn(tmp_path: Path, html: str) -> Page:
+    file = tmp_path / "drawn.html"
+    file.write_text(html, encoding="utf-8")
+    return Page(file)
+
+
+def judged(content: dict[str, Any]) -> dict[str, Any]:
+    return {**content, "premise": PREMISES, "alarms": DROPS, "comparisons": COMPARISONS}
+
+
+def test_headings_go_down_one_step_at_a_time(whole: SmallLake, tmp_path: Path) -> None:
+    page = drawn(tmp_path, day_page(judged(day_content(whole.settings, "2026-05-03"))))
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels)), levels
+    landmarks = [tag for tag, _ in page.tags if tag in ("header", "nav", "main", "footer")]
+    assert landmarks == ["header", "nav", "main", "footer"]
+    assert page.texts["h2"] == [
+        "What do users do?",
+        "Which internet host providers do they come from?",
+        "Is the day as usual?",
+        "How sure are we?",
+        "What did each revision change?",
+        "Every answer, with its numbers",
+        "How it was made",
+    ]
+
+
+def test_every_picture_has_its_finding_in_words(whole: SmallLake, tmp_path: Path) -> None:
+    page = drawn(tmp_path, day_page(judged(day_content(whole.settings, "2026-05-03"))))
+    pictures = [attrs for tag, attrs in page.tags if tag == "svg"]
+    kinds = [str(attrs["aria-label"]).split(",")[0] for attrs in pictures]
+    assert kinds == ["Bar chart", "Bar chart", "Bar chart", "Heat map", "Line chart", "Range plot"]
+    assert all(attrs["role"] == "img" for attrs in pictures)
+    assert len(page.texts["figcaption"]) == len(pictures)
+    ids = Counter(attrs["id"] for _, attrs in page.tags if "id" in attrs)
+    assert max(ids.values()) == 1
+    labels = {attrs["aria-labelledby"] for _, attrs in page.tags if "aria-labelledby" in attrs}
+    assert labels <= set(ids)
+    jumps = {str(attrs["href"])[1:] for _, attrs in page.tags if str(attrs.get("href", "")).startswith("#")}
+    assert jumps <= set(ids)
+
+
+def test_the_answers_are_said_in_plain_sentences(whole: SmallLake) -> None:
+    page = Page(write_report(whole.settings, "2026-05-03")[0])
+    leads = [text for text in page.texts["p"] if "Most popular" in text or "Most events come" in text]
+    assert leads[0] == (
+        "321 players made 1,500 events, 4.7 each: 60.0% purchases and 40.0% guild joins. Most popular: "
+        f"purchase {HOSTILE} (60.0%) and join guild (40.0%). The busiest hour begins at 20:00 UTC (66.7%)."
+    )
+    assert leads[1].startswith("Most events come from comcast (")
+    assert "these 3 of 27 known providers carry" in leads[1]
+    assert leads[1].endswith("Of 12.5% of the events the provider is not known.")
+
+
+def test_hostile_text_is_text_in_every_part_of_the_page(whole: SmallLake, tmp_path: Path) -> None:
+    page = drawn(tmp_path, day_page(judged(day_content(whole.settings, "2026-05-03"))))
+    assert page.open == []
+    assert {tag for tag, _ in page.tags} & FORBIDDEN == set()
+    assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+    assert any(text == f"knife fell on {HOSTILE}." for text in page.texts["li"])
+    assert any(f"{HOSTILE} has risen." in text for text in page.texts["p"])
+    assert any("<script>" in text for text in page.texts["text"]), "a label of a chart"
+    assert any(HOSTILE in text for text in page.texts["code"]), "the command to trace a row"
+
+
+def test_a_row_of_hostile_text_makes_a_command_that_only_quotes_it(lake: SmallLake) -> None:
+    snapshot = lake.put("event_popularity", DAY, ("purchase_item", "'; rm -rf / #`$(x)`", 9, 1, 1.0, 1))
+    lake.publish(DAY, {"event_popularity": snapshot}, revision=2)
+    [table] = day_content(lake.settings, "2026-05-03")["answers"]
+    words = shlex.split(table["commands"][1])
+    assert words[:6] == ["daybook", "trace", "event_popularity", "--day", "2026-05-03", "--where"]
+    assert words[6:] == ["event_type = 'purchase_item' AND item = '''; rm -rf / #`$(x)`'"]
+
+
+def test_players_are_never_shown(whole: SmallLake) -> None:
+    write_report(whole.settings, "2026-05-03")
+    files = [file for file in whole.settings.reports_dir.rglob("*") if file.is_file()]
+    assert "user_activity" in (whole.settings.reports_dir / "2026-05-03.html").read_text(encoding="utf-8")
+    for file in files:
+        assert "-player" not in file.read_text(encoding="utf-8"), file.name
+    assert "user_activity.csv" not in {file.name for file in files}
+    page = Page(whole.settings.reports_dir / "2026-05-03.html")
+    assert any(text.startswith("2 rows, one for each player") for text in page.texts["p"])
+    assert "daybook answer user_activity --day 2026-05-03" in page.texts["code"]
+
+
+def test_files_and_table_say_the_same(whole: SmallLake) -> None:
+    [file, _] = write_report(whole.settings, "2026-05-03")
+    told = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    content = day_content(whole.settings, "2026-05-03")
+    assert told == json.loads(json.dumps(day_record(content)))
+    assert len(told["answers"]) == 6
+    page = Page(file)
+    for table in content["answers"]:
+        if table["hidden"]:
+            assert (told["answers"][table["name"]]["rows"], table["hidden"]) == ([], 2)
+            continue
+        assert told["answers"][table["name"]]["rows"] == table["rows"]
+        beside = file.parent / "2026-05-03" / f"{table['name']}.csv"
+        text = beside.read_bytes().decode()
+        assert text.count("\r\n") == text.count("\n") == len(table["rows"]) + 1, "RFC 4180"
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        said = [{name: "" if cell is None else str(cell) for name, cell in row.items()} for row in table["rows"]]
+        assert rows == said
+        shown = {report._cell(cell, name) for row in table["rows"] for name, cell in row.items()}
+        assert shown <= {*page.texts["td"], *page.texts["th"]}, table["name"]
+
+
+def test_keys_of_the_json_are_a_promise(whole: SmallLake) -> None:
+    told = day_record(judged(day_content(whole.settings, "2026-05-03")))
+    assert list(told) == [
+        *("day", "revision", "published_at", "balanced", "counts", "ledger", "offsets", "warnings", "rejected"),
+        *("receipts", "changes", "premise", "alarms", "comparisons", "answers", "made"),
+    ]
+    assert told["rejected"] == [{"reason": "no_time", "records": 2}, {"reason": "conflict", "records": 1}]
+    assert [one["revision"] for one in told["receipts"]] == [1, 2]
+    assert (told["premise"][1]["verdict"], told["premise"][1]["drivers"][0]["share"]) == ("deviates", 0.4)
+    assert (told["alarms"][0]["expected"], told["comparisons"][0]["same_weekday"]) == (40.5, None)
+    json.dumps(told, allow_nan=False)
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1", "=cmd|' /C calc'!A0"])
+def test_a_spreadsheet_takes_no_text_for_a_formula(text: str) -> None:
+    [row] = csv.DictReader(io.StringIO(report.rows_csv(["item", "events"], [{"item": text, "events": -3}]), newline=""))
+    assert row == {"item": f"'{text}", "events": "-3"}
+
+
+def test_files_of_answers_that_are_gone_go(whole: SmallLake) -> None:
+    folder = whole.settings.reports_dir / "2026-05-03"
+    folder.mkdir(parents=True)
+    (folder / "user_activity.csv").write_text("user_id\nsecret-player\n", encoding="utf-8")
+    write_report(whole.settings, "2026-05-03")
+    assert {file.stem for file in folder.iterdir()} == {
+        *("event_popularity", "provider_usage", "provider_event_popularity", "hourly_activity", "daily_activity")
+    }
+
+
+def test_a_page_is_written_after_what_it_links_to(whole: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    as_it_is = report._replace
+
+    def replace(file: Path, text: str) -> Path:
+        order.append(file.name)
+        return as_it_is(file, text)
+
+    monkeypatch.setattr(report, "_replace", replace)
+    write_report(whole.settings, "2026-05-03")
+    assert order[-2:] == ["2026-05-03.html", "index.html"]
+    assert order.count("2026-05-03.json") == 1
+    assert len([name for name in order if name.endswith(".csv")]) == 5
+
+
+def test_many_rows_are_folded_and_none_is_lost(whole: SmallLake) -> None:
+    page = Page(write_report(whole.settings, "2026-05-03")[0])
+    assert f"Rows {SHOWN_ROWS + 1} to 28 of 28" in page.texts["summary"]
+    assert f"provider_usage, rows {SHOWN_ROWS + 1} to 28" in page.texts["caption"]
+    assert "isp24" in page.texts["th"]
+
+
+def test_each_answer_shows_how_it_was_found(whole: SmallLake) -> None:
+    page = Page(write_report(whole.settings, "2026-05-03")[0])
+    assert page.texts["summary"].count("Columns, SQL and commands") == 6
+    code = "\n".join(page.texts["code"])
+    assert answers()["event_popularity"].statement.strip() in code
+    assert "daybook answer hourly_activity --day 2026-05-03" in code
+    assert "daybook trace hourly_activity --day 2026-05-03 --where 'hour = 7'" in code
+    assert "part of the day's events, 0 to 1" in page.texts["dd"]
+    titles = {attrs["title"] for tag, attrs in page.tags if tag == "th" and "title" in attrs}
+    assert "distinct players" in titles
+
+
+def test_how_sure_we_are_is_said_in_numbers(whole: SmallLake) -> None:
+    page = Page(write_report(whole.settings, "2026-05-03")[0])
+    assert {"(bare)", "no_time", "conflict"} <= set(page.texts["th"])
+    assert any("87.5%" in text for text in page.texts["p"])
+    assert any("Most events of a day have a known provider" in text for text in page.texts["li"])
+    assert any(text.startswith("2026-05-03 r2: +41 events") for text in page.texts["li"])
+    assert any(HOSTILE in text for text in page.texts["li"]), "the first revision's receipt too"
+
+
+def test_what_is_not_judged_is_said_to_be_so(whole: SmallLake, tmp_path: Path) -> None:
+    content = day_content(whole.settings, "2026-05-03")
+    absent: list[dict[str, Any]] = [
+        {"premise": None, "alarms": None, "comparisons": None},
+        {"premise": [], "comparisons": []},
+    ]
+    for missing in absent:
+        page = drawn(tmp_path, day_page({**content, **missing}))
+        assert page.texts["p"].count("Not judged yet.") == 2
+        assert "Beside other days: not compared yet." in page.texts["p"]
+
+
+def test_premise_alarms_and_comparisons_are_shown(whole: SmallLake, tmp_path: Path) -> None:
+    page = drawn(tmp_path, day_page(judged(day_content(whole.settings, "2026-05-03"))))
+    assert {"Event mix: holds.", "Provider mix: deviates.", "+23.4%", "-5.1%", "from none", "+5.0 points"} <= set(
+        page.texts["span"]
+    )
+    cells = page.texts["td"]
+    assert {"1,234", "40.0%", "92.6%", "40.50"} <= set(cells)
+    assert "95.0%" in cells, "a share by the end of its column's name"
+    calm = drawn(tmp_path, day_page({**judged(day_content(whole.settings, "2026-05-03")), "alarms": []}))
+    assert any(text.startswith("None: no event is rarer") for text in calm.texts["p"])
+    waits = drawn(tmp_path, day_page({**day_content(whole.settings, "2026-05-03"), "premise": TOO_EARLY,
+                                      "alarms": "Five days are too few <b>."}))  # fmt: skip
+    assert "Five days are too few <b>." in waits.texts["p"]
+    assert "Event mix: too few days." in waits.texts["span"]
+    assert len([tag for tag, _ in waits.tags if tag == "svg"]) == 5, "there is no distance to draw"
+
+
+def test_a_change_is_told_in_its_own_measure() -> None:
+    assert report._change(0.95, 0.9, "coverage") == "+5.0 points"
+    assert report._change(9, 10, "events") == "-10.0%"
+    assert report._change(10, 10, "events") == "the same"
+    assert report._change(1, 0, "events") == "from none"
+    assert report._cell(20511.4, "events") == "20,511"
+
+
+def test_a_share_is_known_by_the_end_of_its_name() -> None:
+    assert [report._cell(0.5, name) for name in ("share", "buyers_share", "coverage", "lift", "shares_of")] == [
+        *("50.0%", "50.0%", "50.0%", "0.50", "0.50")
+    ]
+
+
+def test_the_overview_says_what_the_days_own_files_say(whole: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_it_is = day_content
+    monkeypatch.setattr(report, "day_content", lambda settings, day: judged(as_it_is(settings, day)))
+    index = Page(write_report(whole.settings, "2026-05-03")[-1])
+    columns = [text for text in index.texts["th"] if text[:1].isalpha()]
+    cells = index.texts["td"][: len(columns) - 1]
+    assert cells[columns.index("Alarms") - 1] == "1"
+    assert {"deviates", "0.021, 0.072"} <= set(index.texts["span"])
+    assert [attrs["role"] for tag, attrs in index.tags if tag == "svg"] == ["img"]
+
+
+def test_the_overview_shows_the_answers_across_days(tmp_path: Path) -> None:
+    rows = [{"event_date": "2026-05-03", "users": 7, "new_share": 0.25}]
+    table: dict[str, Any] = {
+        "name": "new_users",
+        "day": "2026-05-03",
+        "question": "How many are new?",
+        "grain": "one row per day",
+    }
+    table |= {"columns": list(rows[0]), "meanings": {}, "numbers": ["users", "new_share"], "rows": rows, "hidden": 0}
+    index = drawn(tmp_path, index_page({"pages": [], "written": set(), "across": [table]}))
+    assert index.texts["h2"] == ["Across days, up to 2026-05-03"]
+    assert index.texts["h3"] == ["How many are new?"]
+    assert "25.0%" in index.texts["td"]
 
 
 def test_a_message_is_text_in_the_same_frame(tmp_path: Path) -> None:
