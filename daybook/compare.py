@@ -7,14 +7,14 @@ know no lake.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from daybook.lake_names import EVENTS
-from daybook.reading import json_value, print_table
+from daybook.reading import json_tree, print_table
 from daybook.settings import Settings, settings
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ class Comparisons:
         """As JSON types."""
         return {
             "day": self.day.isoformat(),
-            "premise": [_json(asdict(premise)) for premise in self.premises],
-            "drops": _json(asdict(self.drops)),
-            "comparisons": [_json(asdict(measure)) for measure in self.measures],
+            "premise": [json_tree(premise) for premise in self.premises],
+            "drops": json_tree(self.drops),
+            "comparisons": [json_tree(measure) for measure in self.measures],
         }
 
 
@@ -147,14 +147,6 @@ def _no_rows(name: str) -> Any:
         *((one, pa.int64()) for one in counts),
     ]
     return pa.schema(columns).empty_table()
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _json(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json(one) for one in value]
-    return json_value(value)
 
 
 @click.command("compare", short_help="Hold a day against the days before it.")

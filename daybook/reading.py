@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, is_dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,21 @@ def json_value(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     return value.item() if hasattr(value, "item") else value
+
+
+def json_tree(value: Any) -> Any:
+    """Dataclasses, dictionaries and lists, however deep, as JSON types.
+
+    >>> json_tree({"days": (date(2026, 5, 3),)})
+    {'days': ['2026-05-03']}
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return json_tree(asdict(value))
+    if isinstance(value, dict):
+        return {name: json_tree(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_tree(one) for one in value]
+    return json_value(value)
 
 
 def json_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -13,7 +13,6 @@ import json
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 from daybook import charts
 from daybook.answers import Answer, answers
 from daybook.checks import checks
+from daybook.compare import compare
+from daybook.errors import BadInput
 from daybook.lake import load, page_of
-from daybook.lake_names import REJECTED_EVENTS
-from daybook.reading import LEDGER_COUNTS, answer_rows, coverage_of_days, json_value, ledger_rows
+from daybook.lake_names import ACROSS_DAYS, REJECTED_EVENTS
+from daybook.reading import LEDGER_COUNTS, answer_rows, coverage_of_days, json_tree, json_value, ledger_rows
 from daybook.receipts import receipts_of, row_text
 from daybook.settings import Settings
 from daybook.snapshots import page_state
@@ -41,7 +42,7 @@ KEPT_ROWS = 200
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What makes a spreadsheet take a text for a formula, at its beginning."""
 
-INDEX = "index.html"
+INDEX, INDEX_ROWS = "index.html", "index.json"
 
 
 def write_report(settings: Settings, day: str, dates: Iterable[str] = ()) -> list[Path]:
@@ -65,10 +66,13 @@ def write_report(settings: Settings, day: str, dates: Iterable[str] = ()) -> lis
     written = []
     for one in sorted({day, *dates}):
         content = day_content(settings, one)
-        _write_rows(folder, content)
+        _write_files(folder / one, content["answers"])
         _replace(folder / f"{one}.json", json.dumps(day_record(content), ensure_ascii=False, indent=1) + "\n")
         written.append(_replace(folder / f"{one}.html", day_page(content)))
-    written.append(_replace(folder / INDEX, index_page(overview_content(settings))))
+    overview = overview_content(settings)
+    _write_files(folder / ACROSS_DAYS, overview["across"])
+    _replace(folder / INDEX_ROWS, json.dumps(overview_record(overview), ensure_ascii=False, indent=1) + "\n")
+    written.append(_replace(folder / INDEX, index_page(overview)))
     return written
 
 
@@ -78,8 +82,9 @@ def day_content(settings: Settings, day: str) -> dict[str, Any]:
     Returns:
         ``page`` (the ledger row), ``answers`` (tables), ``lines``, ``changes``, ``warnings``, ``offsets``, ``receipts``
         (of all revisions), ``rejected`` ((reason, count) pairs, the most first), ``events_of_days`` (day -> events),
-        ``premise`` (``daybook.premise.Premise``, none or some), ``alarms`` (``daybook.drops.Drop``, or a sentence why
-        none can be told, or None) and ``comparisons`` (``daybook.comparisons.Comparison``).
+        ``premise`` (two of ``daybook.premise.Premise``), ``alarms`` (``daybook.drops.Drop``, or a sentence why none can
+        be told), ``alarms_say`` (what the alarm says in a sentence) and ``comparisons``
+        (``daybook.comparisons.Comparison``).
 
     Raises:
         BadInput: the day is not published.
@@ -89,11 +94,12 @@ def day_content(settings: Settings, day: str) -> dict[str, Any]:
     known, all_checks = answers(), checks()
     names = [name for name in FIRST_ANSWERS if name in known] + [name for name in known if name not in FIRST_ANSWERS]
     changes = json.loads(page["changes"])
+    beside = compare(settings, day)
     return {
         "page": page,
         # an answer added since the page was built is not part of it; of a day without events none has rows
         "answers": [
-            _table(settings, known[name], page) for name in names if name in page["snapshots"] or page["events"] == 0
+            _of_day(settings, known[name], page) for name in names if name in page["snapshots"] or page["events"] == 0
         ],
         "lines": json.loads(page["lines"]),
         "changes": {
@@ -110,9 +116,10 @@ def day_content(settings: Settings, day: str) -> dict[str, Any]:
         ],
         "rejected": _rejected(settings, page),
         "events_of_days": {row["day"]: row["events"] for row in ledger_rows(settings)},
-        "premise": [],
-        "alarms": None,
-        "comparisons": [],
+        "premise": list(beside.premises),
+        "alarms": list(beside.drops.drops) if beside.drops.judged else beside.drops.sentence,
+        "alarms_say": beside.drops.sentence,
+        "comparisons": list(beside.measures),
     }
 
 
@@ -121,17 +128,18 @@ def overview_content(settings: Settings) -> dict[str, Any]:
 
     Returns:
         ``pages``, the newest day first, ``written``, the days that have a file, and ``across``: tables of the answers
-        across days, for the newest day.
+        across days up to the newest day; none of an answer that the pages are older than.
     """
     folder = settings.reports_dir
     coverage = coverage_of_days(settings)
+    newest = max((page["day"] for page in ledger_rows(settings)), default=None)
     return {
         "pages": [
             {**page, "coverage": coverage.get(page["day"]), **_verdicts(folder / f"{page['day']}.json")}
             for page in reversed(ledger_rows(settings))
         ],
         "written": {file.stem for file in folder.glob("????-??-??.html")},
-        "across": [],
+        "across": [table for one in answers(ACROSS_DAYS).values() if (table := _across(settings, one, newest))],
     }
 
 
@@ -179,20 +187,29 @@ def day_record(content: Mapping[str, Any]) -> dict[str, Any]:
         "rejected": [{"reason": reason, "records": count} for reason, count in content["rejected"]],
         "receipts": content["receipts"],
         "changes": content["changes"],
-        "premise": [_plain(one) for one in content["premise"] or []],
-        "alarms": content["alarms"] if isinstance(content["alarms"], str) else _plain_list(content["alarms"]),
-        "comparisons": [_plain(one) for one in content["comparisons"] or []],
-        "answers": {
-            table["name"]: {
-                "question": table["question"],
-                "grain": table["grain"],
-                "columns": table["meanings"],
-                "rows": table["rows"],
-                "rows_not_shown": table["hidden"],
-            }
-            for table in content["answers"]
-        },
+        "premise": json_tree(content["premise"]),
+        "alarms": json_tree(content["alarms"]),
+        "comparisons": json_tree(content["comparisons"]),
+        "answers": {table["name"]: _answer_record(table) for table in content["answers"]},
         "made": {name: page[name] for name in ("run_id", "provider_map_version", "answers_version", "raw_snapshot_id")},
+    }
+
+
+def overview_record(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What the overview says, for programs: ``days``, the newest first, and the answers ``across`` days."""
+    return {
+        "days": content["pages"],
+        "across": {table["name"]: {"last_day": table["day"], **_answer_record(table)} for table in content["across"]},
+    }
+
+
+def _answer_record(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "question": table["question"],
+        "grain": table["grain"],
+        "columns": table["meanings"],
+        "rows": table["rows"],
+        "rows_not_shown": table["hidden"],
     }
 
 
@@ -300,14 +317,30 @@ def _pictures(content: Mapping[str, Any], rows: Mapping[str, list[dict[str, Any]
             "providers",
         ),
         "trend": charts.trend("events per day", content["events_of_days"], day),
-        "premise": charts.distances("distance from the days before", content["premise"] or []),
+        "premise": charts.distances("distance from the days before", content["premise"]),
     }
 
 
-def _table(settings: Settings, answer: Answer, page: Mapping[str, Any]) -> dict[str, Any]:
+def _of_day(settings: Settings, answer: Answer, page: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer of a day as a table."""
     day = page["event_date"]
-    hidden = _count_rows(settings, answer.name, page) if answer.names_players else 0
-    rows = [] if answer.names_players else answer_rows(settings, answer.name, day)
+    if answer.names_players:
+        return _table(answer, day, [], day, hidden=_count_rows(settings, answer.name, page))
+    return _table(answer, day, answer_rows(settings, answer.name, day), day)
+
+
+def _across(settings: Settings, answer: Answer, newest: str | None) -> dict[str, Any] | None:
+    """An answer across days, up to the newest one; none if no page is as young as what it rests on."""
+    if newest is None:
+        return None
+    try:
+        return _table(answer, newest, answer_rows(settings, answer.name, newest), ACROSS_DAYS)
+    except BadInput:
+        return None
+
+
+def _table(answer: Answer, day: str, rows: list[dict[str, Any]], folder: str, *, hidden: int = 0) -> dict[str, Any]:
+    """What a page shows of an answer: its rows, what they mean, how they came about and the file that has them."""
     columns = list(rows[0]) if rows else list(answer.columns)
     numbers = [
         name for name in columns if all(isinstance(row[name], int | float) for row in rows if row[name] is not None)
@@ -324,7 +357,7 @@ def _table(settings: Settings, answer: Answer, page: Mapping[str, Any]) -> dict[
         "hidden": hidden,
         "statement": answer.statement.strip(),
         "commands": _commands(answer, day, rows),
-        "file": None if answer.names_players else f"{day}/{answer.name}.csv",
+        "file": None if answer.names_players else f"{folder}/{answer.name}.csv",
     }
 
 
@@ -354,6 +387,8 @@ def _rejected(settings: Settings, page: Mapping[str, Any]) -> list[tuple[str, in
 def _commands(answer: Answer, day: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What to type to see the answer, and the events behind one of its rows."""
     told = [f"daybook answer {answer.name} --day {day}"]
+    if answer.area == ACROSS_DAYS:  # no event stands behind one of its rows alone
+        return told
     for row in rows:
         key = {name: row[name] for name in answer.key}
         # a row of players' making that a terminal would not show as it is is no example
@@ -365,17 +400,17 @@ def _commands(answer: Answer, day: str, rows: Sequence[Mapping[str, Any]]) -> li
 
 
 def _sql(value: Any) -> str:
-    quoted = str(value).replace("'", "''")
+    """A value as Spark's SQL writes it; it takes a backslash before a quote, two quotes are two texts to it."""
+    quoted = str(value).replace("\\", "\\\\").replace("'", "\\'")
     return str(value) if isinstance(value, int | float) else f"'{quoted}'"
 
 
-def _write_rows(folder: Path, content: Mapping[str, Any]) -> None:
+def _write_files(folder: Path, tables: Iterable[Mapping[str, Any]]) -> None:
     """The answers as CSV; files of answers that the page no longer has, or no longer shows, go."""
-    own = folder / content["page"]["event_date"]
-    files = {folder / table["file"]: table for table in content["answers"] if table["file"]}
+    files = {folder.parent / table["file"]: table for table in tables if table["file"]}
     for file, table in files.items():
         _replace(file, rows_csv(table["columns"], table["rows"]))
-    for old in own.glob("*.csv"):
+    for old in folder.glob("*.csv"):
         if old not in files:
             old.unlink(missing_ok=True)
 
@@ -397,15 +432,6 @@ def _verdicts(file: Path) -> dict[str, Any]:
         else None,
         "alarms": len(alarms) if isinstance(alarms, list) else None,
     }
-
-
-def _plain(value: Any) -> Any:
-    """A dataclass, or what has the attributes of one, as JSON types."""
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-
-
-def _plain_list(values: Iterable[Any] | None) -> list[Any] | None:
-    return None if values is None else [_plain(one) for one in values]
 
 
 def _is_bucket(provider: str) -> bool:

@@ -24,7 +24,8 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from daybook.answers import answers
 from daybook.days import parse_day
 from daybook.errors import BadInput
-from daybook.report import INDEX, message_page
+from daybook.lake_names import ACROSS_DAYS
+from daybook.report import INDEX, INDEX_ROWS, message_page
 from daybook.runs import DAG
 from daybook.settings import settings
 from daybook_airflow.macros import daybook_day
@@ -151,27 +152,36 @@ def show_page(name: str) -> Response:
 
 
 def _rows(name: str) -> Response:
-    """A day's rows: ``D.json``, or ``D/ANSWER.csv`` of an answer that there is and that names no player."""
+    """The rows of a page, ``D.json`` or ``D/ANSWER.csv``, of an answer that there is and that names no player.
+
+    Those of the overview are ``index.json`` and ``across_days/ANSWER.csv``.
+    """
     stem, _, ending = name.rpartition(".")
-    of_day, _, answer = stem.partition("/")
+    place, _, answer = stem.partition("/")
+    across = place == ACROSS_DAYS if ending == "csv" else name == INDEX_ROWS
     try:
-        day = parse_day(of_day).isoformat()
-        known = {one.name for one in answers().values() if not one.names_players} if ending == "csv" else {""}
+        folder = place if across else parse_day(place).isoformat()
+        shown = answers(ACROSS_DAYS if across else None).values()
+        known = {one.name for one in shown if not one.names_players} if ending == "csv" else {""}
         if answer not in known:
             raise BadInput(f"there is no page {name!r}")
     except BadInput as error:
         return _message(404, "No such page", f"{error}.")
     if ending == "json":
-        found = _file(f"{day}.json", "application/json")
+        found = _file(f"{folder}.json", "application/json")
     else:
         # a browser saves it under a name that says what it is
-        saved = {"Content-Disposition": f'attachment; filename="{day}-{answer}.csv"'}
-        found = _file(f"{day}/{answer}.csv", "text/csv; charset=utf-8", saved)
-    return found or _message(
+        saved = {"Content-Disposition": f'attachment; filename="{folder}-{answer}.csv"'}
+        found = _file(f"{folder}/{answer}.csv", "text/csv; charset=utf-8", saved)
+    if found:
+        return found
+    if across:
+        return _message(404, "There are no such rows yet", "They are written with the next day's page.")
+    return _message(
         404,
-        f"{day} has no such rows",
+        f"{folder} has no such rows",
         "It is not published yet, or its page is older than these files; readers see the other days.",
-        commands={"Build the day": _trigger(day)},
+        commands={"Build the day": _trigger(folder)},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -194,6 +195,20 @@ def test_the_rows_of_a_day_are_files_beside_its_page(browser: TestClient, report
     assert rows.headers["Content-Disposition"] == 'attachment; filename="2026-05-03-event_popularity.csv"'
 
 
+def test_the_rows_across_days_are_files_beside_the_overview(browser: TestClient, reports: Path) -> None:
+    for path in ("index.json", "across_days/new_users.csv"):
+        answer = browser.get(path)
+        assert answer.status_code == 404
+        assert "They are written with the next day's page." in html.unescape(answer.text)
+    (reports / "index.json").write_text('{"days": []}', encoding="utf-8")
+    (reports / "across_days").mkdir()
+    (reports / "across_days" / "new_users.csv").write_text("users\r\n3\r\n", encoding="utf-8")
+    assert browser.get("index.json").json() == {"days": []}
+    rows = browser.get("across_days/new_users.csv")
+    assert (rows.status_code, rows.text) == (200, "users\r\n3\r\n")
+    assert rows.headers["Content-Disposition"] == 'attachment; filename="across_days-new_users.csv"'
+
+
 @pytest.mark.parametrize("path", ["2026-05-02.json", "2026-05-01/event_popularity.csv", "2026-05-03/guild_joins.csv"])
 def test_rows_that_are_not_written_yet_are_told_as_that(browser: TestClient, reports: Path, path: str) -> None:
     answer = browser.get(path)
@@ -212,6 +227,10 @@ def test_rows_that_are_not_written_yet_are_told_as_that(browser: TestClient, rep
         "2026-05-03/notes.csv",
         "2026-05-03/user_activity.csv",
         "2026-05-03/event_popularity.json",
+        "2026-05-03/new_users.csv",
+        "across_days.json",
+        "across_days/event_popularity.csv",
+        "index/new_users.csv",
         "2026-05-03/secret.html",
         "2026-05-03/x/event_popularity.csv",
         "2026-05-03/%2e%2e/event_popularity.csv",

@@ -22,6 +22,7 @@ from daybook import lake as lake_module
 from daybook import report
 from daybook.answers import answers
 from daybook.errors import BadInput
+from daybook.lake_names import ACROSS_DAYS
 from daybook.ledger import AnswerChange, RowChange, changes_json
 from daybook.report import SHOWN_ROWS, day_content, day_page, day_record, index_page, message_page, write_report
 from daybook.settings import Settings
@@ -134,7 +135,7 @@ def test_a_restated_page_says_which_rows_of_which_answers_changed(lake: SmallLak
 def test_tables_can_be_read_by_a_screen_reader(lake: SmallLake) -> None:
     page = Page(write_report(lake.settings, "2026-05-03")[0])
     tags = [tag for tag, _ in page.tags]
-    assert tags.count("caption") == tags.count("table") == 4
+    assert tags.count("caption") == tags.count("table") == 5
     assert all(attrs.get("scope") in ("col", "row") for tag, attrs in page.tags if tag == "th")
     assert ("html", {"lang": "en"}) in page.tags
     ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
@@ -165,7 +166,7 @@ def test_the_index_lists_every_day_and_links_those_with_a_page(lake: SmallLake) 
     index = Page(files[-1])
     assert [text for text in index.texts["th"] if text.startswith("2026")] == ["2026-05-02"]
     assert index.texts["a"] == ["2026-05-04", "2026-05-03"]
-    beside = ["2026-05-03", "2026-05-03.json", "2026-05-04.json"]
+    beside = ["2026-05-03", "2026-05-03.json", "2026-05-04.json", "index.json"]
     there = sorted(file.name for file in lake.settings.reports_dir.iterdir())
     assert there == sorted([*beside, *(file.name for file in files)]), "no half of a file is left"
 
@@ -389,7 +390,7 @@ def test_a_row_of_hostile_text_makes_a_command_that_only_quotes_it(lake: SmallLa
     [table] = day_content(lake.settings, "2026-05-03")["answers"]
     words = shlex.split(table["commands"][1])
     assert words[:6] == ["daybook", "trace", "event_popularity", "--day", "2026-05-03", "--where"]
-    assert words[6:] == ["event_type = 'purchase_item' AND item = '''; rm -rf / #`$(x)`'"]
+    assert words[6:] == ["event_type = 'purchase_item' AND item = '\\'; rm -rf / #`$(x)`'"]
 
 
 def test_players_are_never_shown(whole: SmallLake) -> None:
@@ -465,9 +466,10 @@ def test_a_page_is_written_after_what_it_links_to(whole: SmallLake, monkeypatch:
 
     monkeypatch.setattr(report, "_replace", replace)
     write_report(whole.settings, "2026-05-03")
-    assert order[-2:] == ["2026-05-03.html", "index.html"]
-    assert order.count("2026-05-03.json") == 1
-    assert len([name for name in order if name.endswith(".csv")]) == 5
+    pages = [name for name in order if not name.endswith(".csv")]
+    assert pages == ["2026-05-03.json", "2026-05-03.html", "index.json", "index.html"]
+    assert order[-1] == "index.html"
+    assert len([name for name in order if name.endswith(".csv")]) == 5 + len(answers(ACROSS_DAYS))
 
 
 def test_many_rows_are_folded_and_none_is_lost(whole: SmallLake) -> None:
@@ -498,16 +500,15 @@ def test_how_sure_we_are_is_said_in_numbers(whole: SmallLake) -> None:
     assert any(HOSTILE in text for text in page.texts["li"]), "the first revision's receipt too"
 
 
-def test_what_is_not_judged_is_said_to_be_so(whole: SmallLake, tmp_path: Path) -> None:
-    content = day_content(whole.settings, "2026-05-03")
-    absent: list[dict[str, Any]] = [
-        {"premise": None, "alarms": None, "comparisons": None},
-        {"premise": [], "comparisons": []},
-    ]
-    for missing in absent:
-        page = drawn(tmp_path, day_page({**content, **missing}))
-        assert page.texts["p"].count("Not judged yet.") == 2
-        assert "Beside other days: not compared yet." in page.texts["p"]
+def test_what_cannot_be_judged_yet_is_said_to_be_so(whole: SmallLake) -> None:
+    page = Page(write_report(whole.settings, "2026-05-03")[0])
+    assert {"Event mix: too few days.", "Provider mix: too few days."} <= set(page.texts["span"])
+    assert any("cannot be compared yet" in text for text in page.texts["p"])
+    assert "Drops on 2026-05-03 cannot be judged yet: 0 of the 7 days before it that are needed." in page.texts["p"]
+    told = json.loads((whole.settings.reports_dir / "2026-05-03.json").read_text(encoding="utf-8"))
+    assert [one["verdict"] for one in told["premise"]] == ["too few days", "too few days"]
+    assert told["alarms"].startswith("Drops on 2026-05-03 cannot be judged yet")
+    assert [one["measure"] for one in told["comparisons"]] == ["events", "users", "purchases", "guild_joins"]
 
 
 def test_premise_alarms_and_comparisons_are_shown(whole: SmallLake, tmp_path: Path) -> None:
@@ -518,8 +519,11 @@ def test_premise_alarms_and_comparisons_are_shown(whole: SmallLake, tmp_path: Pa
     cells = page.texts["td"]
     assert {"1,234", "40.0%", "92.6%", "40.50"} <= set(cells)
     assert "95.0%" in cells, "a share by the end of its column's name"
-    calm = drawn(tmp_path, day_page({**judged(day_content(whole.settings, "2026-05-03")), "alarms": []}))
-    assert any(text.startswith("None: no event is rarer") for text in calm.texts["p"])
+    calm = drawn(
+        tmp_path,
+        day_page({**judged(day_content(whole.settings, "2026-05-03")), "alarms": [], "alarms_say": "No drop."}),
+    )
+    assert "No drop." in calm.texts["p"]
     waits = drawn(tmp_path, day_page({**day_content(whole.settings, "2026-05-03"), "premise": TOO_EARLY,
                                       "alarms": "Five days are too few <b>."}))  # fmt: skip
     assert "Five days are too few <b>." in waits.texts["p"]
@@ -561,10 +565,31 @@ def test_the_overview_shows_the_answers_across_days(tmp_path: Path) -> None:
         "grain": "one row per day",
     }
     table |= {"columns": list(rows[0]), "meanings": {}, "numbers": ["users", "new_share"], "rows": rows, "hidden": 0}
+    table |= {"file": "across_days/new_users.csv", "commands": ["daybook answer new_users --day 2026-05-03"]}
     index = drawn(tmp_path, index_page({"pages": [], "written": set(), "across": [table]}))
     assert index.texts["h2"] == ["Across days, up to 2026-05-03"]
     assert index.texts["h3"] == ["How many are new?"]
     assert "25.0%" in index.texts["td"]
+
+
+def test_the_answers_across_days_stand_beside_the_overview(whole: SmallLake) -> None:
+    write_report(whole.settings, "2026-05-03")
+    folder = whole.settings.reports_dir
+    told = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    assert told["days"][0]["day"] == "2026-05-03"
+    assert told["across"]["new_users"]["last_day"] == "2026-05-03"
+    assert [row["new_users"] for row in told["across"]["new_users"]["rows"]] == [2]
+    assert {file.name for file in (folder / ACROSS_DAYS).iterdir()} == {f"{name}.csv" for name in answers(ACROSS_DAYS)}
+    rows = list(csv.DictReader((folder / ACROSS_DAYS / "new_users.csv").open(encoding="utf-8", newline="")))
+    assert [(row["event_date"], row["users"], row["new_users"]) for row in rows] == [("2026-05-03", "2", "2")]
+    index = Page(folder / "index.html")
+    assert "How many players are new, and how many come back?" in index.texts["h3"]
+    assert "across_days/new_users.csv" in {attrs.get("href") for tag, attrs in index.tags if tag == "a"}
+
+
+def test_an_answer_across_days_that_no_page_is_young_enough_for_is_left_out(lake: SmallLake) -> None:
+    [_, index] = write_report(lake.settings, "2026-05-03")
+    assert "h3" not in Page(index).texts
 
 
 def test_a_message_is_text_in_the_same_frame(tmp_path: Path) -> None:
