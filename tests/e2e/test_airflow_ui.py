@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.airflow_page import DAG_ID, AirflowPage
+from tests.e2e.report_page import DESKTOP, PHONE, opened
 from tests.integration.running_stack import Stack
 
 DAY = datetime.now(UTC).date() - timedelta(days=100)
@@ -65,7 +66,14 @@ def test_the_report_is_read_on_a_phone_and_in_the_dark(stack: Stack, ui: Airflow
         assert table.locator("caption").count() == 1, "a screen reader says what a table holds"
     assert page.page.get_by_role("main").count() == 1
     assert page.page.get_by_role("heading", level=1).count() == 1
-    page.page.emulate_media(color_scheme="dark")
-    page.picture("report-phone-dark")
     assert page.errors == []
     phone.close()
+
+
+def test_the_file_stands_alone_and_owes_nothing_to_any_reader(stack: Stack, ui: AirflowPage) -> None:
+    """From the disk: without Airflow, without a network, on a desk and on a phone."""
+    assert ui.page.context.browser is not None
+    for name, pictures in ((f"{DAY}.html", 4), ("index.html", 1)):
+        for size in (DESKTOP, PHONE):
+            with opened(ui.page.context.browser, stack.settings.reports_dir / name, size) as page:
+                page.check(pictures)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,36 +12,14 @@ from daybook.answer_docs import ANSWERS_PAGE, answers_page
 from daybook.answers import Balance, all_answers, answers, answers_version, read_answer
 from daybook.duckdb_lake import in_duckdb, tables_of
 from daybook.errors import DaybookError
-from daybook.lake_names import ACROSS_DAYS, SQL_DIR, answer_files
+from daybook.lake_names import ACROSS_DAYS, answer_files
 from daybook.sql_files import parameters
-
-DROPPED_IN = """-- Question: Which minutes are busy?
--- Grain: one row per minute of a day that has an event
--- Columns:
---   minute: minute of the hour, 0 to 59
---   events: events (count); those of a minute
---     that nobody played in have no row
--- Key: minute
--- Order: events desc, minute
--- Balance: events WHERE item IS NOT NULL
--- Run: by hand
-SELECT
-    event_date,
-    MINUTE(occurred_at) AS minute,
-    COUNT(item) AS events
-FROM events
-WHERE event_date BETWEEN :first_day AND :last_day
-GROUP BY event_date, MINUTE(occurred_at)
-"""
+from tests.dropped_in import TEXT, drop_in, own_answers
 
 
 @pytest.fixture
 def own_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project's ``.sql`` files in a folder that a test may drop one into."""
-    folder = tmp_path / "sql"
-    shutil.copytree(SQL_DIR, folder)
-    monkeypatch.setattr("daybook.lake_names.SQL_DIR", folder)
-    return folder
+    return own_answers(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("name", all_answers())
@@ -91,9 +68,9 @@ def test_the_page_of_all_answers_is_fresh() -> None:
 
 def test_a_file_that_is_dropped_in_is_an_answer_with_an_entry_in_the_page(own_sql: Path) -> None:
     before = answers_version()
-    (own_sql / "user_behaviour" / "busy_minutes.sql").write_text(DROPPED_IN, encoding="utf-8")
+    drop_in(own_sql)
     answer = answers("user_behaviour")["busy_minutes"]
-    assert answer.columns["events"] == "events (count); those of a minute that nobody played in have no row"
+    assert answer.columns["events"] == "purchases (count); minutes that nobody bought anything in have 0"
     assert (answer.key, answer.order) == (("minute",), (("events", True), ("minute", False)))
     assert answer.balance == Balance("events", "item IS NOT NULL")
     assert answers_version() != before
@@ -114,10 +91,10 @@ def test_a_file_that_is_dropped_in_is_an_answer_with_an_entry_in_the_page(own_sq
     ],
 )
 def test_a_header_that_says_what_cannot_be_is_refused(tmp_path: Path, was: str, becomes: str, says: str) -> None:
-    assert was in DROPPED_IN
+    assert was in TEXT
     file = tmp_path / "user_behaviour" / "busy_minutes.sql"
     file.parent.mkdir()
-    file.write_text(DROPPED_IN.replace(was, becomes), encoding="utf-8")
+    file.write_text(TEXT.replace(was, becomes), encoding="utf-8")
     with pytest.raises(DaybookError, match=r"busy_minutes\.sql") as refused:
         read_answer(file)
     assert says in str(refused.value)
@@ -126,7 +103,7 @@ def test_a_header_that_says_what_cannot_be_is_refused(tmp_path: Path, was: str, 
 def test_an_answer_across_days_says_how_many_it_looks_at(tmp_path: Path) -> None:
     file = tmp_path / ACROSS_DAYS / "busy_minutes.sql"
     file.parent.mkdir()
-    file.write_text(DROPPED_IN.replace("-- Balance: events WHERE item IS NOT NULL", "-- Days: some"), encoding="utf-8")
+    file.write_text(TEXT.replace("-- Balance: events WHERE item IS NOT NULL", "-- Days: some"), encoding="utf-8")
     with pytest.raises(DaybookError, match="write how many days it looks at, as 28"):
         read_answer(file)
 

@@ -1,0 +1,44 @@
+"""An answer that is not the project's: a file that a test drops in beside the others."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from daybook.lake_names import SQL_DIR
+
+NAME = "busy_minutes"
+TEXT = """-- Question: Which minutes are busy?
+-- Grain: one row per minute of a day that has an event
+-- Columns:
+--   minute: minute of the hour, 0 to 59
+--   events: purchases (count); minutes that nobody
+--     bought anything in have 0
+-- Key: minute
+-- Order: events desc, minute
+-- Balance: events WHERE item IS NOT NULL
+-- Events: MINUTE(events.occurred_at) = answer.minute AND events.item IS NOT NULL
+-- Run: by hand
+SELECT
+    event_date,
+    MINUTE(occurred_at) AS minute,
+    COUNT(item) AS events
+FROM events
+WHERE event_date BETWEEN :first_day AND :last_day
+GROUP BY event_date, MINUTE(occurred_at)
+"""
+
+
+def own_answers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have the project's ``.sql`` files read from a copy, which a test may change; returns its folder."""
+    copy = folder / "sql"
+    shutil.copytree(SQL_DIR, copy)
+    monkeypatch.setattr("daybook.lake_names.SQL_DIR", copy)
+    return copy
+
+
+def drop_in(sql: Path) -> None:
+    """Add the answer to a copy of the files."""
+    (sql / "user_behaviour" / f"{NAME}.sql").write_text(TEXT, encoding="utf-8")
