@@ -93,8 +93,17 @@ def ledger(settings: Settings) -> pd.DataFrame:
     table = load(settings, DAY_LEDGER)
     if table is None:
         return pd.DataFrame(columns=["event_date", "revision"])
-    rows = _frame(table.scan().to_arrow())
-    return rows.sort_values(["event_date", "revision"], ignore_index=True)
+    state = table.metadata_location
+    if state not in _LEDGER:
+        rows = _frame(table.scan().to_arrow())
+        _LEDGER.clear()
+        _LEDGER[state] = rows.sort_values(["event_date", "revision"], ignore_index=True)
+    return _LEDGER[state].copy()
+
+
+_LEDGER: dict[str, pd.DataFrame] = {}
+"""The ledger as read last, by the metadata file that it was read at: Iceberg never writes such a file twice. A day's
+report asks 22 times (3.9 s for a ledger of 34 revisions, 1.9 s with this)."""
 
 
 def latest_pages(settings: Settings) -> pd.DataFrame:

@@ -123,6 +123,7 @@ def tampered(published: Settings) -> Any:
         pinned = table.refresh().current_snapshot()
         assert pinned is not None
         pages = lake.latest_pages(published)
+        pages["snapshots"] = [dict(snapshots) for snapshots in pages["snapshots"]]  # readers share the ledger's own
         for snapshots in pages.loc[pages["event_date"].astype(str) == day, "snapshots"]:
             snapshots[name] = pinned.snapshot_id
         patch.setattr(lake, "latest_pages", lambda _settings: pages)
