@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daybook.errors import BadInput
-from daybook.reading import json_value, print_table
+from daybook.reading import csv_text, json_value, print_table
 from daybook.settings import Settings, settings
 
 if TYPE_CHECKING:
@@ -87,21 +87,10 @@ def query(sql: str, as_json: bool, as_csv: bool) -> None:
         raise BadInput("--json and --csv are two forms; choose one")
     rows = query_rows(settings(), sql)
     if as_csv:
-        click.echo(csv_text(list(rows[0]) if rows else [], rows), nl=False)
+        shown = [{name: json_value(cell) for name, cell in row.items()} for row in rows]
+        click.echo(csv_text(list(rows[0]) if rows else [], shown), nl=False)
     elif as_json:
         shown = [{name: json_value(cell) for name, cell in row.items()} for row in rows]
         click.echo(json.dumps(shown, ensure_ascii=False, indent=2, default=str))
     else:
         print_table(f"{len(rows):,} row{'' if len(rows) == 1 else 's'}", rows)
-
-
-def csv_text(columns: list[str], rows: list[dict[str, Any]]) -> str:
-    """Rows as RFC 4180 has them, but for the line ends, which are a newline alone."""
-    import csv
-    import io
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([json_value(row[name]) for name in columns] for row in rows)
-    return text.getvalue()

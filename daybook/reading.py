@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -62,6 +64,37 @@ def json_tree(value: Any) -> Any:
 def json_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of a frame as JSON objects."""
     return [{str(name): json_value(cell) for name, cell in row.items()} for row in frame.to_dict("records")]
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What makes a spreadsheet take a text for a formula, at its beginning."""
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, for_spreadsheets: bool = False) -> str:
+    r"""Rows as comma-separated values, a header first, null as an empty field.
+
+    Names of items, guilds and hosts come from the internet, and a file is opened with a spreadsheet.
+
+    Args:
+        columns: in their order.
+        rows: with JSON types.
+        for_spreadsheets: lines end as RFC 4180 says, and a text that would be run as a formula gets an apostrophe
+            before it; numbers are left alone. Otherwise every text is as it is, and a line ends with a newline alone.
+
+    >>> csv_text(["item", "events"], [{"item": "=1+1", "events": -1}, {"item": None, "events": 3}])
+    'item,events\n=1+1,-1\n,3\n'
+    >>> csv_text(["item", "events"], [{"item": "=1+1", "events": -1}], for_spreadsheets=True)
+    "item,events\r\n'=1+1,-1\r\n"
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n" if for_spreadsheets else "\n")
+    writer.writerow(columns)
+    for row in rows:
+        cells = [row[column] for column in columns]
+        if for_spreadsheets:
+            cells = [f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in cells]
+        writer.writerow(cells)
+    return out.getvalue()
 
 
 def answer_rows(settings: Settings, name: str, day: str) -> list[dict[str, Any]]:

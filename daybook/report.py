@@ -7,8 +7,6 @@ players none of them holds a row.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import shlex
@@ -24,7 +22,7 @@ from daybook.compare import compare
 from daybook.errors import BadInput
 from daybook.lake import load, page_of
 from daybook.lake_names import ACROSS_DAYS, REJECTED_EVENTS
-from daybook.reading import LEDGER_COUNTS, answer_rows, coverage_of_days, json_tree, json_value, ledger_rows
+from daybook.reading import LEDGER_COUNTS, answer_rows, coverage_of_days, csv_text, json_tree, json_value, ledger_rows
 from daybook.receipts import receipts_of, row_text
 from daybook.settings import Settings
 from daybook.snapshots import page_state
@@ -39,8 +37,6 @@ SHOWN_ROWS = 20
 """How many rows of an answer stand open on a page."""
 KEPT_ROWS = 200
 """How many rows of an answer a page holds at all; its CSV and the day's JSON have every one."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What makes a spreadsheet take a text for a formula, at its beginning."""
 
 INDEX, INDEX_ROWS = "index.html", "index.json"
 
@@ -211,24 +207,6 @@ def _answer_record(table: Mapping[str, Any]) -> dict[str, Any]:
         "rows": table["rows"],
         "rows_not_shown": table["hidden"],
     }
-
-
-def rows_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    r"""Rows as CSV by RFC 4180, null as an empty field.
-
-    Names of items, guilds and hosts come from the internet, and these files are opened with spreadsheets: a text that
-    one would run as a formula gets an apostrophe before it. Numbers are left alone; the JSON has every text as it is.
-
-    >>> rows_csv(["item", "events"], [{"item": "=1+1", "events": 3}, {"item": None, "events": -1}])
-    "item,events\r\n'=1+1,3\r\n,-1\r\n"
-    """
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(columns)
-    for row in rows:
-        cells = (row[column] for column in columns)
-        writer.writerow([f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in cells])
-    return out.getvalue()
 
 
 def users_say(events: int, rows: Mapping[str, list[dict[str, Any]]]) -> str:
@@ -409,7 +387,7 @@ def _write_files(folder: Path, tables: Iterable[Mapping[str, Any]]) -> None:
     """The answers as CSV; files of answers that the page no longer has, or no longer shows, go."""
     files = {folder.parent / table["file"]: table for table in tables if table["file"]}
     for file, table in files.items():
-        _replace(file, rows_csv(table["columns"], table["rows"]))
+        _replace(file, csv_text(table["columns"], table["rows"], for_spreadsheets=True))
     for old in folder.glob("*.csv"):
         if old not in files:
             old.unlink(missing_ok=True)
@@ -485,13 +463,14 @@ def _is_share(column: str) -> bool:
     return column == "share" or column.endswith(("_share", "coverage"))
 
 
-def _change(value: float, before: float, measure: str) -> str:
-    """By how much a value is above or below another, in words for a cell: a share in points, else relatively."""
+def _change(value: float, before: float) -> str:
+    """By how much a count is above or below another, in words for a cell."""
+    from daybook.comparisons import relative_change
+
     if value == before:
         return "the same"
-    if _is_share(measure):
-        return f"{(value - before) * 100:+.1f} points"
-    return f"{value / before - 1:+.1%}" if before else "from none"
+    change = relative_change(value, before)
+    return "from none" if change is None else f"{change:+.1%}"
 
 
 def _verdict(verdict: str) -> str:

@@ -74,6 +74,13 @@ def test_a_trace_names_the_coordinates_that_raw_events_has(published: Settings, 
         assert event["item"] == "sword"
 
 
+def test_an_event_behind_several_rows_is_listed_once(published: Settings) -> None:
+    told = trace_rows(published, "item_affinity", str(KNOWN[ORDINARY].day), None)
+    assert len(told.rows) > 1
+    coordinates = [(event["landing"], event["kafka_partition"], event["kafka_offset"]) for event in told.events]
+    assert len(coordinates) == len(set(coordinates)) > 1
+
+
 @pytest.mark.parametrize(
     ("name", "where", "says"),
     [
