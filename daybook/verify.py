@@ -218,12 +218,21 @@ def _kafka(
         elif topic.first.get(partition, first + 1) > first:
             yield Verdict(NOT_COMPARED, f"{where}: Kafka no longer has all of them")
         else:
-            yield _as_in_kafka(settings, raw, day, (landing, partition, first, last), where)
+            yield as_in_kafka(settings, raw, day, (landing, partition, first, last), where)
 
 
-def _as_in_kafka(
+def as_in_kafka(
     settings: Settings, raw: pads.Dataset, day: date, part: tuple[int, int, int, int], where: str
 ) -> Verdict:
+    """The day's raw records of one landing and partition against Kafka's, which still has all of them.
+
+    Args:
+        settings: where Kafka is.
+        raw: ``raw_events``.
+        day: the day.
+        part: landing, partition, first and last offset.
+        where: the same in words.
+    """
     from daybook.contract import event_date
     from daybook.kafka_offsets import committed
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from pyspark.sql import DataFrame, SparkSession
 
 from daybook.answers import Answer, answers
@@ -15,16 +17,14 @@ Staged = dict[str, int | None]
 """Answer -> id of the staged snapshot; none where there is no row to show and none to take away."""
 
 
-def ask(spark: SparkSession, answer: Answer, stage: Stage) -> DataFrame:
-    """The rows of an answer for the days of a stage.
+def ask(spark: SparkSession, answer: Answer, days: list[date]) -> DataFrame:
+    """The rows of an answer for some days, in order, at least one.
 
     The statement sees the view ``events``: the staged events of these days, as they will be once published.
 
     Raises:
         DaybookError: the statement cannot be run, or its rows name no day.
     """
-    days = sorted(stage.base_revisions)
-    at_snapshot(spark, EVENTS, stage.events_snapshot_id).where(on_dates(list(days))).createOrReplaceTempView(EVENTS)
     rows = spark.sql(answer.statement, args={"first_day": days[0], "last_day": days[-1]})
     if "event_date" not in rows.columns:
         raise DaybookError(f"{answer.area}/{answer.name}.sql: its rows need the column event_date, the day they are of")
@@ -46,9 +46,10 @@ def stage_answers(spark: SparkSession, settings: Settings, area: str, stage: Sta
     days = sorted(stage.base_revisions)
     if not days:
         return {}
+    at_snapshot(spark, EVENTS, stage.events_snapshot_id).where(on_dates(list(days))).createOrReplaceTempView(EVENTS)
     result: Staged = {}
     for name, answer in answers(area).items():
-        rows = ask(spark, answer, stage)
+        rows = ask(spark, answer, days)
         create_table(spark, name, _ddl(rows, answer))
         known = spark.table(spark_name(name)).columns
         if sorted(known) != sorted(rows.columns):

@@ -6,51 +6,25 @@ import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its documented home
 
-from daybook.kafka_offsets import BrokerAway, TopicMissing, topic_offsets
 from daybook_airflow.offsets_sensor import KafkaOffsetsSensor
 from daybook_airflow.offsets_trigger import KafkaOffsetsTrigger
-from tests.integration.own_broker import until
+from tests.integration.own_topic import Topic
 
 pytestmark = pytest.mark.integration
 
 DAY = "2026-05-03"
 
 
-class Topic:
-    """A topic with two partitions that a test may fill."""
-
-    def __init__(self, bootstrap_servers: str) -> None:
-        self.name = f"test-offsets-{uuid4().hex[:8]}"
-        self.admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-        self.producer = Producer({"bootstrap.servers": bootstrap_servers, "acks": "all"})
-        self.admin.create_topics([NewTopic(self.name, 2, 1)])[self.name].result(30)
-        # the controller has made it; the broker tells of it, and leads it, some moments later
-        until(self._is_served, f"topic {self.name} served")
-
-    def _is_served(self) -> bool:
-        try:
-            return len(topic_offsets(self.admin, self.name)) == 2
-        except (TopicMissing, BrokerAway):
-            return False
-
-    def produce(self, partition: int, records: int = 1) -> None:
-        """Add records, and return when they are acknowledged."""
-        for _ in range(records):
-            self.producer.produce(self.name, b"{}", partition=partition)
-        assert self.producer.flush(30) == 0
-
-    def wait(self, **kwargs: Any) -> KafkaOffsetsSensor:
-        """The sensor on this topic, as the DAG makes it."""
-        return KafkaOffsetsSensor(
-            **{"task_id": "wait_for_offsets", "topic": self.name, "day": DAY, "poke_interval": 0.2, **kwargs}
-        )
+def wait_on(topic: Topic | str, **kwargs: Any) -> KafkaOffsetsSensor:
+    """The sensor on a topic, as the DAG makes it; of one that there is not, by its name."""
+    name = topic if isinstance(topic, str) else topic.name
+    return KafkaOffsetsSensor(
+        **{"task_id": "wait_for_offsets", "topic": name, "day": DAY, "poke_interval": 0.2, **kwargs}
+    )
 
 
 @pytest.fixture
@@ -58,7 +32,7 @@ def topic(stack: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic]:
     monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", stack.env["AIRFLOW_CONN_KAFKA_DEFAULT"])
     topic = Topic(stack.settings.bootstrap_servers)
     yield topic
-    topic.admin.delete_topics([topic.name])[topic.name].result(30)
+    topic.delete()
 
 
 def deferred(sensor: KafkaOffsetsSensor) -> KafkaOffsetsTrigger:
@@ -79,17 +53,17 @@ async def payload(trigger: KafkaOffsetsTrigger) -> dict[str, Any]:
 def test_what_is_there_already_is_frozen_at_once(topic: Topic) -> None:
     topic.produce(0, 3)
     # the highest acknowledged offset of three records is 2; partition 1 got none and is frozen all the same
-    assert topic.wait(targets='{"0": 2}').execute({}) == {"0": 3, "1": 0}
+    assert wait_on(topic, targets='{"0": 2}').execute({}) == {"0": 3, "1": 0}
 
 
 def test_live_traffic_of_a_closed_day_is_frozen_at_once(topic: Topic) -> None:
     topic.produce(1)
-    assert topic.wait(targets="null", not_before="2026-05-04T00:15:00Z").execute({}) == {"0": 0, "1": 1}
+    assert wait_on(topic, targets="null", not_before="2026-05-04T00:15:00Z").execute({}) == {"0": 0, "1": 1}
 
 
 def test_what_is_missing_is_waited_for_in_every_partition(topic: Topic) -> None:
     topic.produce(0, 3)
-    trigger = deferred(topic.wait(targets={"0": 2, "1": 1}))
+    trigger = deferred(wait_on(topic, targets={"0": 2, "1": 1}))
 
     async def fill_while_waiting() -> tuple[bool, dict[str, Any]]:
         waiting = asyncio.create_task(payload(trigger))
@@ -101,12 +75,12 @@ def test_what_is_missing_is_waited_for_in_every_partition(topic: Topic) -> None:
     too_early, event = asyncio.run(fill_while_waiting())
     assert not too_early, "it ended before the acknowledged offset was visible"
     assert event == {"offsets": {"0": 3, "1": 2}}
-    assert topic.wait().resume({}, event) == {"0": 3, "1": 2}
+    assert wait_on(topic).resume({}, event) == {"0": 3, "1": 2}
 
 
 def test_an_open_day_is_frozen_with_what_came_until_it_closed(topic: Topic) -> None:
     closes_at = datetime.now(UTC) + timedelta(seconds=2)
-    trigger = deferred(topic.wait(not_before=closes_at.isoformat(), timeout=0))
+    trigger = deferred(wait_on(topic, not_before=closes_at.isoformat(), timeout=0))
 
     async def fill_while_waiting() -> dict[str, Any]:
         waiting = asyncio.create_task(payload(trigger))
@@ -118,7 +92,7 @@ def test_an_open_day_is_frozen_with_what_came_until_it_closed(topic: Topic) -> N
 
 
 def test_a_wait_that_takes_too_long_says_what_is_missing(topic: Topic) -> None:
-    event = asyncio.run(payload(deferred(topic.wait(targets={"1": 7}, timeout=0.5))))
+    event = asyncio.run(payload(deferred(wait_on(topic, targets={"1": 7}, timeout=0.5))))
     assert event == {
         "timeout": f"{DAY}: waited too long for topic '{topic.name}': partition 1 ends at 0, offset 7 was acknowledged"
         "; nothing was frozen and the lake is unchanged. See `daybook status`, then clear wait_for_offsets"
@@ -129,7 +103,7 @@ def test_a_missing_topic_fails_at_once_and_is_not_made_by_looking(topic: Topic) 
     missing = f"{topic.name}-missing"
     for _ in range(2):
         with pytest.raises(AirflowFailException) as caught:
-            topic.wait(topic=missing).execute({})
+            wait_on(missing).execute({})
         assert str(caught.value) == (
             f"{DAY}: Kafka has no topic '{missing}', so there is nothing to land; the lake is unchanged. "
             "Create the topic (`daybook up` does), then clear wait_for_offsets"
@@ -141,11 +115,11 @@ def test_a_topic_made_anew_with_fewer_partitions_fails_at_once(topic: Topic) -> 
     with pytest.raises(
         AirflowFailException, match=r"acknowledged in partition 2 .* has 2 partitions now: it was made anew"
     ):
-        topic.wait(targets={"0": 0, "2": 9}).execute({})
+        wait_on(topic, targets={"0": 0, "2": 9}).execute({})
 
 
 def test_waiting_leaves_no_consumer_group_behind(topic: Topic) -> None:
     topic.produce(0)
     before = {group.group_id for group in topic.admin.list_consumer_groups().result(30).valid}
-    topic.wait(targets={"0": 0}).execute({})
+    wait_on(topic, targets={"0": 0}).execute({})
     assert {group.group_id for group in topic.admin.list_consumer_groups().result(30).valid} == before

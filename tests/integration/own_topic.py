@@ -1,0 +1,43 @@
+"""A topic of a test's own on a running broker."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its documented home
+
+from daybook.kafka_offsets import BrokerAway, TopicMissing, topic_offsets
+from tests.integration.own_broker import until
+
+
+class Topic:
+    """A topic with two partitions that a test may fill."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self.name = f"test-{uuid4().hex[:8]}"
+        self.admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+        self.producer = Producer({"bootstrap.servers": bootstrap_servers, "acks": "all"})
+        self.admin.create_topics([NewTopic(self.name, 2, 1)])[self.name].result(30)
+        # the controller has made it; the broker tells of it, and leads it, some moments later
+        until(self._is_served, f"topic {self.name} served")
+
+    def _is_served(self) -> bool:
+        try:
+            return len(topic_offsets(self.admin, self.name)) == 2
+        except (TopicMissing, BrokerAway):
+            return False
+
+    def produce(self, partition: int, records: int = 1) -> None:
+        """Add records, and return when they are acknowledged."""
+        self.send(partition, *[b"{}"] * records)
+
+    def send(self, partition: int, *values: bytes) -> None:
+        """Add these records, and return when they are acknowledged."""
+        for value in values:
+            self.producer.produce(self.name, value, partition=partition)
+        assert self.producer.flush(30) == 0
+
+    def delete(self) -> None:
+        """Take the topic away."""
+        self.admin.delete_topics([self.name])[self.name].result(30)

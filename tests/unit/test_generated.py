@@ -1,0 +1,87 @@
+"""What the generator made happen on a day: its own play, and the late events of later plays."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from daybook.errors import DaybookError
+from daybook.settings import Settings
+from event_generator.day import Day, build_day
+from event_generator.expected import expected_answers
+from event_generator.generated import generated_on
+from event_generator.manifest import Request, write_manifest
+from event_generator.mischief import Mischief
+
+DAY = date(2026, 5, 3)
+LATE = Mischief(late=0.3)
+
+
+def play(settings: Settings, day: date, *, seed: int = 3, refused: int = 0, mischief: Mischief = LATE) -> Day:
+    """Leave what a play leaves of which all but the first few events were acknowledged."""
+    request = Request(day, 200, seed, mischief)
+    plan = build_day(day, request.events, seed, settings.items, mischief)
+    back = Counter(str(day - timedelta(days=days)) for days in plan.days_back[refused:].tolist() if days)
+    manifest: dict[str, Any] = {**request.as_json(), "injected": {"late": dict(back)}}
+    write_manifest(settings, day, manifest, plan.ids[refused:].tolist())
+    return plan
+
+
+def test_a_day_that_was_not_played_has_nothing(own_settings: Settings) -> None:
+    assert generated_on(own_settings, DAY) is None
+
+
+def test_a_day_of_its_own_play_has_what_its_manifest_expects(own_settings: Settings) -> None:
+    plan = play(own_settings, DAY, refused=3)
+    found = generated_on(own_settings, DAY)
+    assert found is not None
+    accepted = np.arange(len(plan)) >= 3
+    assert found.expected == expected_answers(plan, accepted)
+    assert found.ids == set(plan.ids[accepted & (plan.days_back == 0)].tolist())
+    assert found.plays == [DAY]
+
+
+def test_late_events_of_later_plays_are_of_the_day_they_happened_on(own_settings: Settings) -> None:
+    plans = {days: play(own_settings, DAY + timedelta(days=days), refused=2) for days in (0, 1, 4, 31)}
+    found = generated_on(own_settings, DAY)
+    assert found is not None
+    wanted = {
+        event_id
+        for days, plan in plans.items()
+        for event_id in plan.ids[(plan.days_back == days) & (np.arange(len(plan)) >= 2)].tolist()
+    }
+    own = set(plans[0].ids[plans[0].days_back == 0].tolist())
+    assert found.ids == wanted
+    assert len(wanted - own) > 20
+    assert found.plays == [DAY, DAY + timedelta(days=1), DAY + timedelta(days=4)]
+    [activity] = found.expected["daily_activity"]
+    assert activity["events"] == len(wanted)
+    assert sum(row["events"] for row in found.expected["hourly_activity"]) == len(wanted)
+    moments = {
+        event["event_id"]: event["occurred_at"]
+        for plan in plans.values()
+        for event in plan.at(list(range(len(plan))))
+        if event["event_id"] in wanted
+    }
+    hours = Counter(int(moment[11:13]) for moment in moments.values())
+    assert {row["hour"]: row["events"] for row in found.expected["hourly_activity"]} == hours
+    assert {moment[:10] for moment in moments.values()} == {str(DAY)}
+
+
+def test_a_day_that_only_later_plays_speak_of_has_their_late_events(own_settings: Settings) -> None:
+    plan = play(own_settings, DAY + timedelta(days=1))
+    found = generated_on(own_settings, DAY)
+    assert found is not None
+    assert found.ids == set(plan.ids[plan.days_back == 1].tolist())
+
+
+def test_a_seed_that_no_longer_gives_the_ids_is_told(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    play(own_settings, DAY)
+    other = build_day(DAY, 200, 4, own_settings.items, LATE)
+    monkeypatch.setattr("event_generator.generated.build_day", lambda *_arguments: other)
+    with pytest.raises(DaybookError, match="seed 3 no longer gives the ids"):
+        generated_on(own_settings, DAY)
