@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from daybook.answers import Answer, answers
-from daybook.days import parse_day
+from daybook.answers import Answer, answers, answers_version
 from daybook.lake_names import EVENTS, RAW_EVENTS, REJECTED_EVENTS
 from daybook.settings import Settings, settings
 
@@ -52,79 +52,175 @@ def verify_day(settings: Settings, day: str) -> Iterator[Verdict]:
     from daybook.lake import latest_pages, page_of
 
     page = page_of(settings, day).to_dict()
-    of_day = latest_pages(settings).query("event_date == @page['event_date']")
+    pages = latest_pages(settings)
     with connect() as connection:
-        tables = {name: published_rows(settings, name, of_day) for name in (EVENTS, REJECTED_EVENTS)}
+        verifying = _Verifying(settings, page, pages[pages["event_date"] == page["event_date"]], connection)
+        for name in (EVENTS, REJECTED_EVENTS):
+            connection.register(name, published_rows(settings, name, verifying.of_day))
         raw = table_rows(settings, RAW_EVENTS)
-        for name, rows in {**tables, RAW_EVENTS: raw}.items():
-            connection.register(name, rows)
-        values = {"day": parse_day(day), "landing": page["landing"]}
-        raw_count = _one(connection, f"SELECT COUNT(*) FROM {_RAW_OF_PAGE}", values)
-        raw_is_gone = raw_count == 0 and page["landed"] > 0
-        yield from _counts(connection, page, raw_count, raw_is_gone, values)
+        connection.register(RAW_EVENTS, raw)
+        yield from verifying.counts()
         for answer in answers().values():
-            yield _recounted(connection, settings, answer, of_day)
-        yield from _generated(connection, settings, parse_day(day), of_day)
-        if raw_is_gone:
-            yield Verdict(NOT_COMPARED, "Kafka: the day's raw records were removed by retention")
-        else:
-            yield from _kafka(connection, settings, raw, parse_day(day), values)
+            yield verifying.recounted(answer)
+        yield from verifying.generated()
+        yield from verifying.kafka(raw)
 
 
 _RAW_OF_PAGE = f"{RAW_EVENTS} WHERE event_date = $day AND landing <= $landing"
 """The raw records that the page was built from; later ones are the next revision's."""
 
 
-def _one(connection: DuckDBPyConnection, sql: str, values: dict[str, Any]) -> int:
-    [[count]] = connection.execute(sql, {name: one for name, one in values.items() if f"${name}" in sql}).fetchall()
-    return int(count)
+@dataclass(frozen=True)
+class _Verifying:
+    """A day that is being verified, its tables registered with a connection of its own."""
 
+    settings: Settings
+    page: dict[str, Any]
+    """The ledger row of its newest revision."""
+    of_day: pd.DataFrame
+    """The same as a frame of one row."""
+    connection: DuckDBPyConnection
 
-def _counts(
-    connection: DuckDBPyConnection, page: dict[str, Any], raw_count: int, raw_is_gone: bool, values: dict[str, Any]
-) -> Iterator[Verdict]:
-    """The ledger's counts against the rows in the files."""
-    events = _one(connection, f"SELECT COUNT(*) FROM {EVENTS}", {})
-    ids = _one(connection, f"SELECT COUNT(DISTINCT event_id) FROM {EVENTS}", {})
-    rejected = _one(connection, f"SELECT COUNT(*) FROM {REJECTED_EVENTS}", {})
-    yield _held("events in the ledger", page["events"], "rows of events", events)
-    yield _held("rows of events", events, "distinct event ids", ids)
-    yield _held("rejected in the ledger", page["rejected"], "rows of rejected_events", rejected)
-    if raw_is_gone:
-        yield Verdict(NOT_COMPARED, "raw records of the day: removed by retention")
-        return
-    yield _held("landed in the ledger", page["landed"], "raw records of the day", raw_count)
-    duplicates = page["duplicates"]
-    yield _held("raw records of the day", raw_count, "events + duplicates + rejected", events + duplicates + rejected)
-    found = _one(
-        connection,
-        f"SELECT COUNT(*) FROM {EVENTS} SEMI JOIN (SELECT * FROM {_RAW_OF_PAGE}) AS raw "
-        "USING (landing, kafka_partition, kafka_offset, event_id)",
-        values,
-    )
-    yield _held("rows of events", events, "of them found in raw_events by coordinates and id", found)
+    @property
+    def day(self) -> date:
+        day: date = self.page["event_date"]
+        return day
+
+    @property
+    def page_values(self) -> dict[str, Any]:
+        return {"day": self.day, "landing": self.page["landing"]}
+
+    @cached_property
+    def raw_records(self) -> int:
+        """Raw records that the page was built from and that are still there."""
+        return self.count(f"SELECT COUNT(*) FROM {_RAW_OF_PAGE}", self.page_values)
+
+    @property
+    def raw_is_gone(self) -> bool:
+        """Whether retention has removed them."""
+        return self.raw_records == 0 and self.page["landed"] > 0
+
+    def count(self, sql: str, values: dict[str, Any] | None = None) -> int:
+        [[count]] = self.connection.execute(sql, values or {}).fetchall()
+        return int(count)
+
+    def published(self, name: str) -> list[dict[str, Any]]:
+        """The rows of an answer as published."""
+        from daybook.duckdb_lake import fetch, published_rows
+
+        rows = published_rows(self.settings, name, self.of_day)
+        if rows is None:
+            return []
+        self.connection.register("published", rows)
+        return fetch(self.connection, "SELECT * FROM published")
+
+    def counts(self) -> Iterator[Verdict]:
+        """The ledger's counts against the rows in the files."""
+        page = self.page
+        events = self.count(f"SELECT COUNT(*) FROM {EVENTS}")
+        ids = self.count(f"SELECT COUNT(DISTINCT event_id) FROM {EVENTS}")
+        rejected = self.count(f"SELECT COUNT(*) FROM {REJECTED_EVENTS}")
+        yield _held("events in the ledger", page["events"], "rows of events", events)
+        yield _held("rows of events", events, "distinct event ids", ids)
+        yield _held("rejected in the ledger", page["rejected"], "rows of rejected_events", rejected)
+        if self.raw_is_gone:
+            yield Verdict(NOT_COMPARED, "raw records of the day: removed by retention")
+            return
+        yield _held("landed in the ledger", page["landed"], "raw records of the day", self.raw_records)
+        parts = events + page["duplicates"] + rejected
+        yield _held("raw records of the day", self.raw_records, "events + duplicates + rejected", parts)
+        found = self.count(
+            f"SELECT COUNT(*) FROM {EVENTS} SEMI JOIN (SELECT * FROM {_RAW_OF_PAGE}) AS raw "
+            "USING (landing, kafka_partition, kafka_offset, event_id)",
+            self.page_values,
+        )
+        yield _held("rows of events", events, "of them found in raw_events by coordinates and id", found)
+
+    def recounted(self, answer: Answer) -> Verdict:
+        """An answer computed anew from the day's events, against its rows as published."""
+        from daybook.across import sorted_rows
+        from daybook.duckdb_lake import in_duckdb
+
+        if answer.name not in self.page["snapshots"] and self.page["events"]:
+            return Verdict(NOT_COMPARED, f"{answer.name}: the page is older than this answer")
+        rows = self.published(answer.name)
+        days = {"first_day": self.day, "last_day": self.day}
+        again = sorted_rows(self.connection, answer, in_duckdb(answer.statement), days)
+        return self.compared(answer, rows, again, f"{answer.name}: {len(rows):,} rows, recounted by DuckDB")
+
+    def compared(
+        self, answer: Answer, published: list[dict[str, Any]], other: list[dict[str, Any]], line: str
+    ) -> Verdict:
+        """Rows as published against others; a difference is none of the page's if it was built by other SQL."""
+        found = _compared(answer, published, other, line)
+        if found.verdict == DIFFERENT and self.page["answers_version"] != answers_version():
+            return Verdict(
+                NOT_COMPARED, f"{found.line}; the page was built by other SQL, `daybook rebuild` applies this"
+            )
+        return found
+
+    def generated(self) -> Iterator[Verdict]:
+        """The day's events and answers against what the generator sent and was acknowledged for."""
+        from daybook.erasure import erasures
+        from event_generator.generated import generated_on
+
+        generated = generated_on(self.settings, self.day)
+        if generated is None:
+            yield Verdict(NOT_COMPARED, "generator: it has no manifest of the day")
+            return
+        events = {row[0] for row in self.connection.execute(f"SELECT event_id FROM {EVENTS}").fetchall()}
+        missing = generated.ids - events
+        erased = missing & {one for row in erasures(self.settings) for one in row["event_ids"]}
+        others = len(events - generated.ids)
+        plays = ", ".join(map(str, generated.plays))
+        found = len(generated.ids & events)
+        line = f"generator (plays of {plays}): {len(generated.ids):,} acknowledged ids, {found:,} in events"
+        yield Verdict(EQUAL if missing == erased else DIFFERENT, line + (f", {len(erased):,} erased" if erased else ""))
+        if erased or others:
+            why = f"{len(erased):,} were erased" if erased else f"{others:,} events of the day are not the generator's"
+            yield Verdict(NOT_COMPARED, f"generator's answers: {why}")
+            return
+        for name, answer in answers().items():
+            if name in generated.expected and (name in self.page["snapshots"] or not self.page["events"]):
+                rows = self.published(name)
+                line = f"{name}: {len(rows):,} rows, as the generator meant them"
+                yield self.compared(answer, rows, generated.expected[name], line)
+
+    def kafka(self, raw: pads.Dataset) -> Iterator[Verdict]:
+        """The day's raw records against Kafka's, byte by byte, as far as Kafka has them."""
+        from daybook.errors import DaybookError
+        from daybook.kafka_offsets import topic_state
+        from daybook.lake import load
+        from daybook.position import accepted_losses, position
+
+        if self.raw_is_gone:
+            yield Verdict(NOT_COMPARED, "Kafka: the day's raw records were removed by retention")
+            return
+        try:
+            topic = topic_state(self.settings)
+        except DaybookError as error:
+            yield Verdict(NOT_COMPARED, f"Kafka: {str(error).partition(';')[0]}")
+            return
+        last_loss = max((row["landing"] for row in accepted_losses(self.settings)), default=0)
+        landed_topic = position(self.settings, load(self.settings, RAW_EVENTS)).topic_id
+        parts = self.connection.execute(
+            f"SELECT landing, kafka_partition, MIN(kafka_offset), MAX(kafka_offset) FROM {_RAW_OF_PAGE} "
+            "GROUP BY ALL ORDER BY ALL",
+            self.page_values,
+        ).fetchall()
+        for landing, partition, first, last in parts:
+            where = f"Kafka, landing {landing}, partition {partition}, offsets {first} to {last}"
+            if landed_topic not in (None, topic.topic_id) or landing <= last_loss:
+                yield Verdict(NOT_COMPARED, f"{where}: landed before the topic was made anew, or a loss was accepted")
+            elif topic.first.get(partition, first + 1) > first:
+                yield Verdict(NOT_COMPARED, f"{where}: Kafka no longer has all of them")
+            else:
+                yield as_in_kafka(self.settings, raw, self.day, (landing, partition, first, last), where)
 
 
 def _held(left: str, left_count: int, right: str, right_count: int) -> Verdict:
     same = left_count == right_count
     return Verdict(EQUAL if same else DIFFERENT, f"{left} {left_count:,}, {right} {right_count:,}")
-
-
-def _recounted(connection: DuckDBPyConnection, settings: Settings, answer: Answer, of_day: pd.DataFrame) -> Verdict:
-    """An answer computed anew from the day's events, against its rows as published."""
-    from daybook.across import sorted_rows
-    from daybook.duckdb_lake import fetch, in_duckdb, published_rows
-
-    day = of_day["event_date"].iloc[0]
-    if answer.name not in of_day["snapshots"].iloc[0] and of_day["events"].iloc[0]:
-        return Verdict(NOT_COMPARED, f"{answer.name}: the page is older than this answer")
-    rows = published_rows(settings, answer.name, of_day)
-    published = []
-    if rows is not None:
-        connection.register("published", rows)
-        published = fetch(connection, "SELECT * FROM published")
-    again = sorted_rows(connection, answer, in_duckdb(answer.statement), {"first_day": day, "last_day": day})
-    return _compared(answer, published, again, f"{answer.name}: {len(published):,} rows, recounted by DuckDB")
 
 
 def _compared(answer: Answer, left: list[dict[str, Any]], right: list[dict[str, Any]], line: str) -> Verdict:
@@ -152,73 +248,6 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, float) and isinstance(other, int | float):
         return math.isclose(one, other, rel_tol=CLOSE)
     return bool(one == other)
-
-
-def _generated(
-    connection: DuckDBPyConnection, settings: Settings, day: date, of_day: pd.DataFrame
-) -> Iterator[Verdict]:
-    """The day's events and answers against what the generator sent and was acknowledged for."""
-    from daybook.duckdb_lake import fetch, published_rows
-    from daybook.erasure import erasures
-    from event_generator.generated import generated_on
-
-    generated = generated_on(settings, day)
-    if generated is None:
-        yield Verdict(NOT_COMPARED, "generator: it has no manifest of the day")
-        return
-    landed = {row[0] for row in connection.execute(f"SELECT event_id FROM {EVENTS}").fetchall()}
-    missing = generated.ids - landed
-    erased = missing & {one for row in erasures(settings) for one in row["event_ids"]}
-    others = len(landed - generated.ids)
-    plays = ", ".join(map(str, generated.plays))
-    found = len(generated.ids & landed)
-    line = f"generator (plays of {plays}): {len(generated.ids):,} acknowledged ids, {found:,} in events"
-    yield Verdict(EQUAL if missing == erased else DIFFERENT, line + (f", {len(erased):,} erased" if erased else ""))
-    if erased or others:
-        why = f"{len(erased):,} were erased" if erased else f"{others:,} events of the day are not the generator's"
-        yield Verdict(NOT_COMPARED, f"generator's answers: {why}")
-        return
-    for name, answer in answers().items():
-        if name not in generated.expected:
-            continue
-        rows = published_rows(settings, name, of_day)
-        published = []
-        if rows is not None:
-            connection.register("published", rows)
-            published = fetch(connection, "SELECT * FROM published")
-        line = f"{name}: {len(published):,} rows, as the generator meant them"
-        yield _compared(answer, published, generated.expected[name], line)
-
-
-def _kafka(
-    connection: DuckDBPyConnection, settings: Settings, raw: pads.Dataset, day: date, values: dict[str, Any]
-) -> Iterator[Verdict]:
-    """The day's raw records against Kafka's, byte by byte, as far as Kafka has them."""
-    from daybook.errors import DaybookError
-    from daybook.kafka_offsets import topic_state
-    from daybook.lake import load
-    from daybook.position import accepted_losses, position
-
-    try:
-        topic = topic_state(settings)
-    except DaybookError as error:
-        yield Verdict(NOT_COMPARED, f"Kafka: {str(error).partition(';')[0]}")
-        return
-    last_loss = max((row["landing"] for row in accepted_losses(settings)), default=0)
-    landed_topic = position(settings, load(settings, RAW_EVENTS)).topic_id
-    parts = connection.execute(
-        f"SELECT landing, kafka_partition, MIN(kafka_offset), MAX(kafka_offset) FROM {_RAW_OF_PAGE} "
-        "GROUP BY ALL ORDER BY ALL",
-        values,
-    ).fetchall()
-    for landing, partition, first, last in parts:
-        where = f"Kafka, landing {landing}, partition {partition}, offsets {first} to {last}"
-        if landed_topic not in (None, topic.topic_id) or landing <= last_loss:
-            yield Verdict(NOT_COMPARED, f"{where}: landed before the topic was made anew, or a loss was accepted")
-        elif topic.first.get(partition, first + 1) > first:
-            yield Verdict(NOT_COMPARED, f"{where}: Kafka no longer has all of them")
-        else:
-            yield as_in_kafka(settings, raw, day, (landing, partition, first, last), where)
 
 
 def as_in_kafka(

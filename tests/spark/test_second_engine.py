@@ -158,6 +158,17 @@ def test_a_number_that_was_changed_is_found(published: Settings, tampered: Any) 
     assert line.endswith(f"provider=cox: users is published as {cox['users'] + 1}, recounted as {cox['users']}")
 
 
+def test_a_page_that_was_built_by_other_sql_is_no_wrong_page(
+    published: Settings, tampered: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = str(KNOWN[ORDINARY].day)
+    tampered("provider_usage", day, lambda rows: [{**row, "users": 99} for row in rows])
+    monkeypatch.setattr("daybook.verify.answers_version", lambda: "another")
+    assert different(published, day) == []
+    [told] = [one for one in verify_day(published, day) if "built by other SQL" in one.line]
+    assert told.verdict == NOT_COMPARED
+
+
 def test_a_row_that_is_gone_is_found(published: Settings, tampered: Any) -> None:
     day = str(KNOWN[ORDINARY].day)
     tampered("hourly_activity", day, lambda rows: sorted(rows, key=lambda row: row["hour"])[1:])
