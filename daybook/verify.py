@@ -199,7 +199,7 @@ class _Verifying:
         try:
             topic = topic_state(self.settings)
         except DaybookError as error:
-            yield Verdict(NOT_COMPARED, f"Kafka: {str(error).partition(';')[0]}")
+            yield Verdict(NOT_COMPARED, f"Kafka: {str(error).partition(';')[0].removeprefix('Kafka ')}")
             return
         last_loss = max((row["landing"] for row in accepted_losses(self.settings)), default=0)
         landed_topic = position(self.settings, load(self.settings, RAW_EVENTS)).topic_id
