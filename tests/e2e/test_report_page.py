@@ -54,11 +54,12 @@ def test_every_day_is_verified_and_restated_ones_among_them(
     assert max(line.count(",") for line in plays) > 3, "late events of later plays are among what is expected"
     pages = {page["day"]: page for page in stack.json("status")}
     with capsys.disabled():
-        counts = Counter({name: 0 for name in ("events", "duplicates", "rejected", "late")})
+        counts = Counter({name: 0 for name in ("sent", "accepted", "events", "duplicates", "late")})
         for day in published:
             counts.update({name: pages[str(day)][name] for name in counts})
         print(f"\nverified {len(published)} days: {found['equal']} lines equal; {dict(counts)}")  # noqa: T201  # figures
-    assert min(counts.values()) > 0
+    assert counts["sent"] > counts["accepted"], "what is no event was refused at the door"
+    assert min(counts["duplicates"], counts["late"]) > 0
     assert max(pages[str(day)]["revision"] for day in published) > 1
 
 
