@@ -19,9 +19,10 @@ from daybook.due import dates_due
 from daybook.erasure import erasures
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import offsets_text
-from daybook.lake import ledger, load, read_answer
+from daybook.lake import ledger, load
 from daybook.lake_names import CATALOG, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.position import END, LANDING, START, position
+from daybook.reading import answer_rows
 from daybook.settings import Settings
 from daybook_spark.erasing import forget
 from daybook_spark.landing import keep_position, left_staged
@@ -57,7 +58,7 @@ def snapshots(lake: Settings, table: str) -> int:
 def readers_see(lake: Settings) -> dict[Any, Any]:
     """Every answer of every page, and where the record stands."""
     pages = {
-        (name, day): read_answer(lake, name, day.isoformat()).to_dict("records")
+        (name, day): answer_rows(lake, name, day.isoformat())
         for day in ledger(lake)["event_date"].unique()
         for name in answers()
     }
@@ -187,7 +188,7 @@ def test_what_a_half_published_page_stands_on_stays(
     assert snapshot_id is not None
     publish(spark, lake, "event_popularity", snapshot_id)  # then the driver died
     expire_snapshots(spark, lake, later(8))
-    assert read_answer(lake, "event_popularity", "2026-05-03").to_dict("records") == before["event_popularity", DAY]
+    assert answer_rows(lake, "event_popularity", "2026-05-03") == before["event_popularity", DAY]
 
 
 def test_a_page_whose_pin_is_expired_is_read_whole_while_a_new_revision_is_published_by_half(
@@ -214,11 +215,11 @@ def test_a_page_whose_pin_is_expired_is_read_whole_while_a_new_revision_is_publi
     snapshot_id = killed.answers["event_popularity"]
     assert snapshot_id is not None
     publish(spark, lake, "event_popularity", snapshot_id)  # then the driver died
-    shown = read_answer(lake, "event_popularity", "2026-05-03").to_dict("records")
+    shown = answer_rows(lake, "event_popularity", "2026-05-03")
     assert shown == before["event_popularity", DAY]
     for _ in range(2):  # the second has no more to go by than the first has left
         expire_snapshots(spark, lake, later(8))
-        shown = read_answer(lake, "event_popularity", "2026-05-03").to_dict("records")
+        shown = answer_rows(lake, "event_popularity", "2026-05-03")
         assert shown == before["event_popularity", DAY]
 
     run("finish").build().publish()
