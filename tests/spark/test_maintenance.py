@@ -223,10 +223,10 @@ def test_a_page_whose_pin_is_expired_is_read_whole_while_a_new_revision_is_publi
         assert shown == before["event_popularity", DAY]
 
     run("finish").build().publish()
-    assert read_answer(lake, "event_popularity", "2026-05-03")["events"].to_list() == [2]
+    assert [row["events"] for row in answer_rows(lake, "event_popularity", "2026-05-03")] == [2]
     assert expire_snapshots(spark, lake, later(8))["event_popularity"] >= 2
     assert snapshots(lake, "event_popularity") == 1
-    assert read_answer(lake, "event_popularity", "2026-05-03")["events"].to_list() == [2]
+    assert [row["events"] for row in answer_rows(lake, "event_popularity", "2026-05-03")] == [2]
 
 
 def test_a_staged_landing_that_comes_next_outlives_the_retention_and_no_other(
