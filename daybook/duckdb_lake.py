@@ -113,7 +113,11 @@ def published_rows(settings: Settings, name: str, pages: pd.DataFrame) -> pads.D
     table = load(settings, name)
     if table is None:
         return None
-    pinned = {row["event_date"]: row["snapshots"][name] for row in pages.to_dict("records") if name in row["snapshots"]}
+    pinned = {
+        row["event_date"]: snapshot_id
+        for row in pages.to_dict("records")
+        if (snapshot_id := row["snapshots"].get(name)) is not None
+    }
     files: list[tuple[date | None, str]] = []
     for snapshot_id, days in _states(table, pinned).items():
         files += _files(table, snapshot_id, days)

@@ -165,14 +165,16 @@ def read_answer(settings: Settings, name: str, day: str) -> pd.DataFrame:
         raise BadInput(f"there is no answer {name!r}; there are: {', '.join(all_answers())}")
     page = page_of(settings, day)
     table = load(settings, name)
-    if table is None or name not in page["snapshots"]:
-        if page["events"] == 0:  # known to be empty, and no day before it has filled this answer
-            return pd.DataFrame(columns=[column for column, _ in known[name].order])
+    pinned = page["snapshots"].get(name)
+    if table is None or pinned is None:
+        # the answer had no row when the page was published, nor had any day before; or the day is known to be empty
+        if name in page["snapshots"] or page["events"] == 0:
+            return pd.DataFrame(columns=list(known[name].columns))
         raise BadInput(
             f"the page of {day} is older than the answer {name}; build it again with "
             f"""`airflow dags trigger game_events_daily -c '{{"day": "{day}", "force": true}}'`"""
         )
-    snapshot_id = page_state(table, page["snapshots"][name])
+    snapshot_id = page_state(table, pinned)
     found = table.scan(row_filter=f"event_date = '{day}'", snapshot_id=snapshot_id).to_arrow()
     rows = _frame(found.drop_columns(["event_date"]))
     order = known[name].order

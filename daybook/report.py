@@ -341,9 +341,10 @@ def _table(answer: Answer, day: str, rows: list[dict[str, Any]], folder: str, *,
 
 def _count_rows(settings: Settings, name: str, page: Mapping[str, Any]) -> int:
     table = load(settings, name)
-    if table is None or name not in page["snapshots"]:
+    pinned = page["snapshots"].get(name)
+    if table is None or pinned is None:
         return 0
-    known = page_state(table, page["snapshots"][name])
+    known = page_state(table, pinned)
     return table.scan(row_filter=f"event_date = '{page['event_date']}'", snapshot_id=known).count()
 
 

@@ -85,7 +85,8 @@ def _young_pins(settings: Settings, since: datetime) -> dict[str, set[int]]:
     for row in ledger(settings).to_dict("records"):
         if row["published_at"] >= since:
             for name, snapshot_id in {**row["snapshots"], RAW_EVENTS: row["raw_snapshot_id"]}.items():
-                pins.setdefault(name, set()).add(snapshot_id)
+                if snapshot_id is not None:
+                    pins.setdefault(name, set()).add(snapshot_id)
     return pins
 
 
@@ -108,7 +109,7 @@ def _half_published(settings: Settings, table: Table, name: str) -> set[int]:
     Readers go by the pinned state, or where that was expired by the oldest one left: it must show the page without the
     change. The states since stay with it, or the next upkeep could not tell.
     """
-    pages = {row["event_date"]: row for row in latest_revisions(settings) if name in row["snapshots"]}
+    pages = {row["event_date"]: row for row in latest_revisions(settings) if row["snapshots"].get(name)}
     if not pages:
         return set()
     states = list(readers_states(table))

@@ -228,7 +228,9 @@ def _publish_once(
     for table, snapshot_id in snapshots.items():
         if snapshot_id is not None:
             publish(spark, settings, table, snapshot_id)
-    pinned, rows = {}, {}
+    # of an answer that no day has had a row of yet the page says so: it is not older than the answer
+    pinned: dict[str, int | None] = dict.fromkeys(snapshots)
+    rows = {}
     for table in snapshots:
         metadata = load(settings, table)
         if metadata is not None and (current := metadata.current_snapshot()) is not None:
@@ -317,7 +319,7 @@ def _play(spark: SparkSession, stage: Stage, day: date, manifest: Path) -> Play:
 
 
 def _write_revision(
-    spark: SparkSession, settings: Settings, stage: Stage, page: Proved, snapshots: dict[str, int]
+    spark: SparkSession, settings: Settings, stage: Stage, page: Proved, snapshots: dict[str, int | None]
 ) -> dict[str, Any]:
     """Add the row that makes a page the day's newest revision; its wap id lets only one run be that revision."""
     counts, previous, revision = page.counts, page.previous, page.revision

@@ -20,7 +20,10 @@ from daybook.lake import ledger, load
 from daybook.lake_names import CHECK_FAILURES, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.position import END, LANDING, START, position
 from daybook.providers import Provider, resolve
+from daybook.reading import answer_rows
+from daybook.report import day_content
 from daybook.settings import Settings
+from daybook.verify import DIFFERENT, verify_day
 from daybook_spark.erasing import forget
 from daybook_spark.pages import Stage
 from daybook_spark.rebuilding import rebuild
@@ -86,6 +89,27 @@ def test_a_day_is_staged_out_of_sight_then_published_and_balances(
     lines = json.loads(ledger_row["lines"])
     assert all(line["ok"] for line in lines)
     assert len(lines) == 4 + sum(1 for answer in answers().values() if answer.balance)
+
+
+def test_an_answer_without_a_row_is_part_of_the_page_though_no_day_has_filled_it_yet(
+    lake: Settings, topic: Topic, run: Any
+) -> None:
+    """Nobody joined a guild: that is an answer, and the page is not older than the question."""
+    topic.event(event_id=an_id(1), item="sword")
+    first = run("run1")
+    first.land(topic)
+    first.build().publish()
+    assert answer_rows(lake, "guild_joins", "2026-05-03") == []
+    assert [one.line for one in verify_day(lake, "2026-05-03") if one.verdict == DIFFERENT or "older" in one.line] == []
+
+    topic.event(event_id=an_id(2), event_type="join_guild", guild="wolves", occurred_at="2026-05-04T10:00:00Z")
+    second = run("run2", NEXT_DAY)
+    second.land(topic)
+    second.build().publish()
+    assert [row["guild"] for row in answer_rows(lake, "guild_joins", "2026-05-04")] == ["wolves"]
+    assert answer_rows(lake, "guild_joins", "2026-05-03") == []
+    told = {table["name"]: table["rows"] for table in day_content(lake, "2026-05-03")["answers"]}
+    assert told["guild_joins"] == []
 
 
 def test_a_second_run_of_a_published_day_changes_nothing(lake: Settings, topic: Topic, run: Any) -> None:
