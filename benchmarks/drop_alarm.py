@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -215,7 +216,7 @@ def main() -> None:
     with Progress(console=Console(stderr=True)) as progress:
         for volume in VOLUMES:
             task = progress.add_task(f"{volume.name} events a day", total=volume.series)
-            results[volume.name] = measure(volume, seed, lambda task=task: progress.advance(task))  # type: ignore[misc]
+            results[volume.name] = measure(volume, seed, partial(progress.advance, task))
 
     console.print(f"Normal days (at most {FALSE_ALARM_RATE:.0%} of them may alarm):\n")
     console.print("| events a day | days before | days judged | days with an alarm | share |")

@@ -239,7 +239,12 @@ def heat_map(
             },
         ],
     }
-    first = {row: max(single, key=lambda column, row=row: cells.get((row, column), 0)) for row in row_names}  # type: ignore[misc]
+
+    def leading(row: str) -> str:
+        """The column with the row's largest share; of ties the first one shown."""
+        return max(single, key=lambda column: cells.get((row, column), 0))
+
+    first = {row: leading(row) for row in row_names}
     leaders = _ranking({}, ((column, 1) for column in first.values()))
     most = next(iter(leaders))
     words = f"{most} is first on {leaders[most]} of {len(row_names)} {rows_are}"

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import click
+import pytest
+
 from tests.integration.own_broker import until
 from tests.integration.running_stack import DAG_ID, Stack
 
@@ -80,3 +83,9 @@ class Backfills:
 def days(first: date, count: int) -> list[date]:
     """So many days from the first on."""
     return [first + timedelta(days=at) for at in range(count)]
+
+
+def tell(capsys: pytest.CaptureFixture[str], line: str) -> None:
+    """Say a figure to who runs the tests."""
+    with capsys.disabled():
+        click.echo(f"\n{line}")

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from tests.e2e.airflow_page import AirflowPage
-from tests.e2e.backfills import Backfills, days
+from tests.e2e.backfills import Backfills, days, tell
 from tests.e2e.report_page import DESKTOP, PHONE, SCHEMES, Scheme, opened
 from tests.integration.running_stack import DAG_ID, Stack
 
 pytestmark = [
     pytest.mark.e2e,
+    # ten days of runs: too long for `make test`, which verifies one day (tests/integration/test_readers.py) and reads
+    # one (test_airflow_ui.py)
     pytest.mark.skipif(os.environ.get("DAYBOOK_E2E") != "full", reason="`make test-e2e`: a quarter of an hour"),
     pytest.mark.timeout(3_600),
 ]
@@ -53,11 +55,10 @@ def test_every_day_is_verified_and_restated_ones_among_them(
     assert len(plays) == len(published)
     assert max(line.count(",") for line in plays) > 3, "late events of later plays are among what is expected"
     pages = {page["day"]: page for page in stack.json("status")}
-    with capsys.disabled():
-        counts = Counter({name: 0 for name in ("sent", "accepted", "events", "duplicates", "late")})
-        for day in published:
-            counts.update({name: pages[str(day)][name] for name in counts})
-        print(f"\nverified {len(published)} days: {found['equal']} lines equal; {dict(counts)}")  # noqa: T201  # figures
+    counts = Counter({name: 0 for name in ("sent", "accepted", "events", "duplicates", "late")})
+    for day in published:
+        counts.update({name: pages[str(day)][name] for name in counts})
+    tell(capsys, f"verified {len(published)} days: {found['equal']} lines equal; {dict(counts)}")
     assert counts["sent"] > counts["accepted"], "what is no event was refused at the door"
     assert min(counts["duplicates"], counts["late"]) > 0
     assert max(pages[str(day)]["revision"] for day in published) > 1

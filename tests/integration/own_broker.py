@@ -40,7 +40,7 @@ def until(condition: Callable[[], bool], what: str, timeout_seconds: float = 60.
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {timeout_seconds:.0f} s")
-        time.sleep(every_seconds)
+        time.sleep(every_seconds)  # between two looks at the condition above
 
 
 class _Process:
