@@ -92,6 +92,11 @@ def compare(settings: Settings, day: str) -> Comparisons:
             connection.register(name, rows if rows is not None else _no_rows(name))
         of_day = published_rows(settings, EVENTS, pages[pages["event_date"] == one])
         connection.register(EVENTS, of_day if of_day is not None else _no_rows(EVENTS))
+        # both mixes are counted from it: the day's events are read once
+        connection.execute(
+            f"CREATE TEMP TABLE played AS SELECT HASH(user_id) % {PLAYER_GROUPS} AS place, event_type, item, provider, "
+            f"COUNT(*) AS events FROM {EVENTS} GROUP BY ALL"
+        ).fetchall()
         activity = _frame(
             connection, "SELECT event_date, events, users, purchases, guild_joins FROM daily_activity ORDER BY ALL"
         )
@@ -114,8 +119,7 @@ def _premise(connection: DuckDBPyConnection, subject: str, day: date) -> Premise
     )
     counted = _frame(
         connection,
-        f"SELECT HASH(user_id) % {PLAYER_GROUPS} AS place, {category} AS category, COUNT(*) AS events "
-        f"FROM {EVENTS} GROUP BY ALL ORDER BY ALL",
+        f"SELECT place, {category} AS category, SUM(events) AS events FROM played GROUP BY ALL ORDER BY ALL",
     )
     today, categories = _matrix(counted)
     return check_premise(subject, day, usual, today, categories)

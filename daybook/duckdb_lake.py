@@ -172,7 +172,7 @@ def _files(table: Table, snapshot_id: int, days: Collection[date] | None) -> lis
         if not isinstance(task, FileScanTask) or task.delete_files:
             raise DaybookError(
                 f"{table.name()[-1]} holds row deletes beside its files, which this reader does not take into account; "
-                "nothing was read. Trigger lake_maintenance, which folds them in"
+                "nothing was read. Daybook writes none: find out who wrote to this table, and rewrite its files"
             )
         fields = table.specs()[task.file.spec_id].fields
         day = next((task.file.partition[at] for at, field in enumerate(fields) if field.name == "event_date"), None)
