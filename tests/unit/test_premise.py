@@ -62,6 +62,15 @@ def test_the_threshold_is_a_main_category_halved() -> None:
     assert distance_between([0.16, 0.84], [0.08, 0.92]) > THRESHOLD > distance_between([0.24, 0.76], [0.20, 0.80])
 
 
+def test_days_that_differ_among_themselves_make_the_bounds_wider() -> None:
+    """Whole days are drawn anew: the usual mix is known no better than the days before agree on it."""
+    alike = before(*[{"sword": 500, "knife": 300, "guild join": 200}] * 6)
+    apart = before(*[{"sword": 500 + at, "knife": 300 - at, "guild join": 200} for at in (150, -150) * 3])
+    shifted = today(1000, 200, 800)
+    (low, _, high, _), (wide_low, _, wide_high, _) = bounds(check(shifted, alike)), bounds(check(shifted, apart))
+    assert wide_high - wide_low > 1.3 * (high - low)
+
+
 def test_a_usual_day_holds_in_a_plain_sentence() -> None:
     found = check(today(1010, 590, 400))
     assert found.verdict == "holds"
