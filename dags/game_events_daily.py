@@ -127,11 +127,13 @@ def game_events_daily() -> None:
             raise AirflowSkipException("live traffic: nothing to generate")
         from event_generator.manifest import Request
         from event_generator.mischief import Mischief
-        from event_generator.play import play_day
+        from event_generator.play import NoIntake, play_day
 
         mischief = Mischief(params["duplicates"], params["late"], params["invalid"])
         try:
             manifest, _ = play_day(Request(day, params["events"], params["seed"], mischief), settings())
+        except NoIntake:  # it may be starting again: the task has more tries
+            raise
         except BadInput as error:  # another try would ask for the same
             raise AirflowFailException(str(error)) from None
         return {name: manifest[name] for name in ("sent", "accepted", "refused", "injected", "offsets")}

@@ -32,6 +32,11 @@ ANSWER_TIMEOUT_SECONDS = 30.0
 MAX_EVENTS_PER_REQUEST = 1000
 MAX_CONNECTIONS = 512
 
+
+class NoIntake(BadInput):
+    """No intake answers before anything was sent: nobody has started it, or it is starting again this moment."""
+
+
 Report = Callable[[int, int], None]
 """Called with the number of settled places of the script and the number of all."""
 
@@ -92,8 +97,8 @@ def play_day(
         The manifest without its ``expected`` answers, and how the sending went; none if nothing was sent.
 
     Raises:
-        BadInput: the request cannot be, the day was played with another one, no intake is there, or it does not take
-            the API key.
+        BadInput: the request cannot be, the day was played with another one, or the intake does not take the API key.
+        NoIntake: no intake is there.
         DaybookError: the intake went away and stayed away; what was accepted stays accepted.
     """
     load = load or Load()
@@ -170,7 +175,7 @@ def _find_intake(settings: Settings, load: Load) -> urllib3.PoolManager:
     """Connections to the intake.
 
     Raises:
-        BadInput: none is there.
+        NoIntake: none is there.
     """
     key = settings.api_key.get_secret_value()
     pool = urllib3.PoolManager(
@@ -184,7 +189,7 @@ def _find_intake(settings: Settings, load: Load) -> urllib3.PoolManager:
     except urllib3.exceptions.HTTPError:
         status = 0
     if status != 200:
-        raise BadInput(f"the stack is not up: no intake answers at {settings.intake_url}; start it with: make up")
+        raise NoIntake(f"the stack is not up: no intake answers at {settings.intake_url}; start it with: make up")
     return pool
 
 

@@ -29,6 +29,8 @@ from daybook_airflow.assets import table_assets
 from daybook_airflow.notifier import FailureNotifier
 from daybook_airflow.spark_operator import DaybookSparkOperator
 from event_generator.manifest import manifest_path
+from event_generator.play import NoIntake
+from tests.integration.own_broker import free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("golden")
@@ -379,3 +381,14 @@ def test_of_a_manifest_goes_on_what_is_waited_for_and_what_a_reader_wants_to_see
     run = Run(dag, {}, events=12)
     generate = run.task("generate_events")
     assert generate.python_callable(dag_run=run.context["dag_run"], params=run.context["params"]) == kept
+
+
+def test_an_intake_that_is_away_is_tried_again(
+    dag: DAG, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.setenv("DAYBOOK_API_URL", f"http://127.0.0.1:{port}")
+    settings.cache_clear()
+    run = Run(dag, {}, events=12)
+    with pytest.raises(NoIntake, match="no intake answers"):  # AirflowFailException would end the task for good
+        run.task("generate_events").python_callable(dag_run=run.context["dag_run"], params=run.context["params"])
