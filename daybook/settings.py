@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     )
     api_port: Port = Field(default=5000, description="port of the intake")
     airflow_port: Port = Field(default=8080, description="port of Airflow's UI and API on 127.0.0.1")
+    airflow_server_url: str = Field(
+        default="", description="URL of an Airflow that other means start, as Compose does; empty = the embedded one"
+    )
     kafka_port: Port = Field(default=9092, description="port of the embedded broker on 127.0.0.1")
     kafka_controller_port: int = Field(
         default=0, ge=0, le=65535, description="port of the broker's controller; 0 = a free one after kafka_port"
@@ -162,7 +165,7 @@ class Settings(BaseSettings):
     @property
     def airflow_url(self) -> str:
         """Root URL of Airflow's UI and API, without a trailing slash."""
-        return f"http://127.0.0.1:{self.airflow_port}"
+        return (self.airflow_server_url or f"http://127.0.0.1:{self.airflow_port}").rstrip("/")
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -62,7 +62,10 @@ def _secrets(settings: Settings) -> dict[str, str]:
 
 
 def write_config(settings: Settings) -> None:
-    """Write ``airflow.cfg`` and, the first time, the secrets and the login; the same settings give the same file."""
+    """Write ``airflow.cfg`` and, the first time, the secrets and the login; the same settings give the same file.
+
+    Where other means start Airflow, the environment says what differs: its database and the address it listens on.
+    """
     # written here, since Airflow itself would make a file that everybody can read and print the password to a log
     if not password_file(settings).exists():
         write_private(password_file(settings), json.dumps({USER: secrets.token_urlsafe(12)}))
@@ -84,7 +87,9 @@ def write_config(settings: Settings) -> None:
             # the default asks DNS for the machine's full name, which takes seconds where it has none
             "hostname_callable": "socket.gethostname",
         },
-        "database": {
+        "database": {}
+        if settings.airflow_server_url
+        else {
             "sql_alchemy_conn": postgres.uri(settings, "psycopg2"),
             "sql_alchemy_conn_async": postgres.uri(settings, "asyncpg"),
         },
@@ -123,7 +128,10 @@ def write_config(settings: Settings) -> None:
         # the file is read with interpolation: a percent sign in a path is written twice
         lines += [f"{name} = {str(value).replace('%', '%%')}" for name, value in options.items()]
         lines.append("")
-    write_private(home(settings) / "airflow.cfg", "\n".join(lines))
+    text, file = "\n".join(lines), home(settings) / "airflow.cfg"
+    # containers that share the state folder all say the same, and none writes below another that reads
+    if not file.exists() or file.read_text(encoding="utf-8") != text:
+        write_private(file, text)
 
 
 def migrate(settings: Settings, timeout_seconds: float) -> None:

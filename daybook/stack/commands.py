@@ -84,9 +84,14 @@ def bring_up(loaded: Settings, console: Console) -> bool:
     """Start what does not run, and wait until all is healthy; returns whether anything had to be started.
 
     Raises:
-        BadInput: a port is taken, or the stack runs with other settings. Nothing was changed.
+        BadInput: a port is taken, the stack runs with other settings, or other means start it. Nothing was changed.
         DaybookError: a part does not become healthy in time.
     """
+    if loaded.airflow_server_url:
+        raise BadInput(
+            f"DAYBOOK_AIRFLOW_SERVER_URL names an Airflow at {loaded.airflow_url}: whoever started it starts and stops "
+            "this stack (make compose-up, make compose-down). Nothing was started"
+        )
     with _alone(loaded):
         environment = json.dumps(stack_environment(loaded), indent=1, sort_keys=True)
         noted = run_dir(loaded) / "environment.json"

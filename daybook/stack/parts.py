@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from daybook.errors import DaybookError
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack import airflow, kafka, postgres
 from daybook.stack.environment import venv_bin
@@ -96,7 +97,17 @@ def stack_lines(settings: Settings) -> list[tuple[str, str, str]]:
     """Every part's name, state and a detail for the reader; empty when the stack is not up.
 
     The state is ``healthy``, ``late`` (it runs and does not answer yet) or supervisor's own word, such as ``backoff``.
+    Of a stack that other means started, Airflow's parts are told, in Airflow's words.
     """
+    if settings.airflow_server_url:
+        try:
+            health = airflow.api(settings, 5).health()
+        except DaybookError as error:
+            return [("airflow", "late", str(error))]
+        return [
+            (f"airflow {name}", str(part["status"]), str(part.get(f"latest_{name}_heartbeat") or ""))
+            for name, part in health.items()
+        ]
     from daybook.stack import supervisor
 
     states = supervisor.states(settings)
