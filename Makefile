@@ -1,12 +1,15 @@
 # `make` alone lists what there is; every target can be repeated.
 PYTHON ?= python3
 BIN := .venv/bin
+# the engine of the containers: Docker's compose, or one that takes its place
+COMPOSE ?= $(or $(shell docker compose version > /dev/null 2>&1 && echo docker compose),$(shell command -v podman-compose),$(shell command -v compose-lab),docker compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test test-e2e test-faults lint format bench browser
+.PHONY: help setup demo up down status test test-e2e test-faults lint format bench browser \
+	compose-up compose-demo compose-down test-compose
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install everything below this folder: .venv from the lock, the jars (2 minutes, then 1 second)
 	@$(PYTHON) bootstrap.py
@@ -23,6 +26,18 @@ down: ## stop all of it
 status: ## what runs, and the ledger of the days
 	@$(BIN)/daybook status
 
+compose-up: ## the same in containers: make secrets and images, start all, wait until it is healthy (needs Docker only)
+	@$(PYTHON) docker/make_secrets.py docker/secrets
+	@$(COMPOSE) up -d --build --wait
+
+compose-demo: compose-up ## the day of `make demo` on it
+	@$(COMPOSE) --profile tools run --rm daybook demo
+	@echo "Airflow  http://127.0.0.1:$${DAYBOOK_AIRFLOW_PORT:-8080}   intake  http://127.0.0.1:$${DAYBOOK_API_PORT:-5000}"
+	@echo "\`make compose-down\` stops the stack and keeps its days."
+
+compose-down: ## stop it; its volumes keep Kafka, the lake and the state
+	@$(COMPOSE) down
+
 lint: setup ## style, types and SQL
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
@@ -37,6 +52,10 @@ test-faults: setup ## every fault of a year, each as often as its table says (80
 
 test-e2e: setup browser ## Airflow's UI in a real browser: the form, backfills of ten days in every way, pictures for docs/
 	@DAYBOOK_E2E=full $(BIN)/pytest -v tests/e2e
+
+test-compose: setup ## the Compose stack for real: a day, a backfill with a killed worker, compared with the embedded one
+	@$(PYTHON) docker/make_secrets.py docker/secrets
+	@COMPOSE="$(COMPOSE)" DAYBOOK_COMPOSE=full $(BIN)/pytest -v -s tests/compose
 
 browser: setup ## install a browser for the end-to-end tests, if none is there
 	@$(BIN)/python -m tests.e2e.browser

@@ -117,11 +117,13 @@ def demo(day: str | None, events: int, seed: int) -> None:
     _print_results(loaded, asked.isoformat(), console)
     took = ", ".join(f"{step['task_id']} {seconds_of(step):.0f}" for step in steps)
     console.print(f"\n{asked} took {time.monotonic() - began:.0f} s: {took}", highlight=False, markup=False)
+    login = f"user {USER}, password {airflow.password(loaded)}"
     if not is_embedded:  # whoever started the stack knows where it is reached from outside
+        console.print(f"Airflow's login: {login}", highlight=False, markup=False)
         return
     for line in (
         f"report   {loaded.reports_dir / f'{asked}.html'}",
-        f"Airflow  {loaded.airflow_url}  user {USER}, password {airflow.password(loaded)}",
+        f"Airflow  {loaded.airflow_url}  {login}",
         f"intake   {loaded.intake_url}",
         "`make down` stops the stack; `make demo` again uses it as it is.",
     ):

@@ -1,0 +1,30 @@
+"""Compose's health check of one of Airflow's components: ``healthy.py scheduler``; exits with 1 and says why not.
+
+What counts as healthy is what it is for the embedded stack; the heartbeats are asked of Airflow's API, which costs no
+Python of Airflow's own.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from daybook.settings import settings
+from daybook.stack import airflow
+
+
+def main(component: str) -> int:
+    """The exit status for a component: ``api_server``, ``scheduler``, ``dag_processor`` or ``triggerer``."""
+    loaded = settings()
+    if component == "api_server":
+        trouble = airflow.api_trouble(loaded)
+    else:
+        trouble = airflow.component_trouble(loaded, component, since=0)
+    if component == "dag_processor":  # a DAG can be triggered once its file has been read
+        trouble = trouble or airflow.dags_trouble(loaded)
+    if trouble:
+        sys.stderr.write(f"{component}: {trouble}\n")
+    return 1 if trouble else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
