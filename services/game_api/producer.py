@@ -20,6 +20,7 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from daybook.kafka_conf import librdkafka_conf, remedy
 from daybook.settings import Settings
 from game_api import metrics
 
@@ -71,6 +72,7 @@ class EventProducer:
         self._waiting: set[_Batch] = set()
         self._away = False
         self._last_delivery_failed = False
+        self._refusals: set[str] = set()
         self._doubt = threading.Event()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -157,7 +159,7 @@ class EventProducer:
     def _new_client(self) -> Producer:
         return Producer(
             {
-                "bootstrap.servers": self._settings.bootstrap_servers,
+                **librdkafka_conf(self._settings),
                 "client.id": "daybook-game-api",
                 "acks": "all",
                 "enable.idempotence": True,
@@ -193,10 +195,19 @@ class EventProducer:
             with self._lock:
                 _log.error("producer replaced after a fatal error", error=error.name())
                 self._client = self._new_client()
+        self._note_refusal(error.name())
         self._doubt.set()
+
+    def _note_refusal(self, error_name: str) -> None:
+        """Say what waiting does not cure, a wrong password or a missing permission: once, until the circuit closes."""
+        look_at = remedy(error_name)
+        if look_at and error_name not in self._refusals:
+            self._refusals.add(error_name)
+            _log.error(f"the broker {look_at}", error=error_name)
 
     def _delivery_failed(self, reason: str) -> None:
         metrics.BROKER_ERRORS.labels(reason).inc()
+        self._note_refusal(reason)
         if not self._last_delivery_failed:
             _log.warning("delivery failed", reason=reason)
         self._last_delivery_failed = True
@@ -232,6 +243,8 @@ class EventProducer:
             if away != self._away:
                 _log.warning("broker away: circuit open" if away else "broker back: circuit closed")
             self._away = away
+            if not away:
+                self._refusals.clear()
             metrics.CIRCUIT_OPEN.set(away)
             given_up = list(self._waiting) if away else []
         for batch in given_up:
@@ -244,6 +257,8 @@ class EventProducer:
                 return self._probe_answer
             try:
                 topic = client.list_topics(self._topic, timeout=PROBE_TIMEOUT_SECONDS).topics[self._topic]
+                if topic.error is not None:
+                    self._note_refusal(topic.error.name())
                 self._probe_answer = topic.error is None and all(p.leader >= 0 for p in topic.partitions.values())
             except KafkaException:
                 self._probe_answer = False
