@@ -30,7 +30,7 @@ def wait_on(topic: Topic | str, **kwargs: Any) -> KafkaOffsetsSensor:
 @pytest.fixture
 def topic(stack: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic]:
     monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", stack.env["AIRFLOW_CONN_KAFKA_DEFAULT"])
-    topic = Topic(stack.settings.bootstrap_servers)
+    topic = Topic(stack.settings)
     yield topic
     topic.delete()
 
