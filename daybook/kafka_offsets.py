@@ -18,7 +18,7 @@ from daybook.kafka_conf import librdkafka_conf, remedy
 from daybook.settings import Settings
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, Message
+    from confluent_kafka import Consumer, KafkaError, Message
 
     from daybook.kafka_admin import KafkaAdmin
 
@@ -177,6 +177,8 @@ def committed(settings: Settings, partition: int, start: int, end: int) -> Itera
             for message in batch:
                 error = message.error()
                 offset = message.offset()
+                if is_of_no_group(error):
+                    continue
                 if error is None and offset is not None and offset < end:
                     yield message
                     awaited = offset + 1
@@ -192,9 +194,21 @@ def record_time(settings: Settings, partition: int, offset: int) -> datetime | N
     """The time of the first record at or after an offset, UTC; none if there is none."""
     with _reader(settings, partition, offset) as consumer:
         message = consumer.poll(REQUEST_TIMEOUT_SECONDS)
+        while message is not None and is_of_no_group(message.error()):
+            message = consumer.poll(REQUEST_TIMEOUT_SECONDS)
     if message is None or message.error() is not None:
         return None
     return datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+
+
+def is_of_no_group(error: KafkaError | None) -> bool:
+    """Whether a consumer's error is only that it may not join a group, which no reader here does.
+
+    librdkafka looks for the group's coordinator all the same, and a cluster with rights refuses it.
+    """
+    from confluent_kafka import KafkaError
+
+    return error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import urllib3
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -23,6 +24,7 @@ from pydantic import SecretStr
 
 from daybook.kafka_admin import kafka_admin
 from daybook.kafka_conf import librdkafka_conf
+from daybook.kafka_offsets import is_of_no_group
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack import kafka
 
@@ -93,7 +95,7 @@ class OwnBroker(_Process):
         self.settings = settings
         kafka.prepare(settings, changes, format_options)
 
-    def __enter__(self) -> OwnBroker:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -270,6 +272,8 @@ def records(settings: Settings) -> dict[tuple[int, int], Message]:
         while len(found) < sum(ends.values()):
             assert time.monotonic() < deadline, f"read {len(found)} of {ends}"
             for message in consumer.consume(sum(ends.values()) - len(found), timeout=1):
+                if is_of_no_group(message.error()):
+                    continue
                 assert message.error() is None, message.error()
                 partition, offset = message.partition(), message.offset()
                 assert partition is not None
