@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test test-e2e test-faults lint format bench browser
+.PHONY: help setup demo up down status test test-e2e test-faults test-clusters lint format bench browser
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install everything below this folder: .venv from the lock, the jars (2 minutes, then 1 second)
 	@$(PYTHON) bootstrap.py
@@ -34,6 +34,9 @@ bench: setup ## what an acknowledgement costs the intake, beside the same withou
 
 test-faults: setup ## every fault of a year, each as often as its table says (80 minutes); prints the table
 	@DAYBOOK_FAULTS=full $(BIN)/pytest -v -n 2 --dist loadscope tests/faults
+
+test-clusters: setup ## the same code on real clusters: three Kafka brokers, TLS and users (5 minutes); prints the figures
+	@DAYBOOK_CLUSTERS=full $(BIN)/pytest -v tests/clusters
 
 test-e2e: setup browser ## Airflow's UI in a real browser: the form, backfills of ten days in every way, pictures for docs/
 	@DAYBOOK_E2E=full $(BIN)/pytest -v tests/e2e
