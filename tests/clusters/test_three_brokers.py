@@ -9,7 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import psutil
 import pytest
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # its documented home
 
+from daybook.errors import DaybookError
+from daybook.kafka_admin import kafka_admin
 from daybook.kafka_topic import ensure_topic
 from daybook.settings import Settings
 from tests.clusters import in_full
@@ -61,6 +64,41 @@ def test_the_topic_is_on_three_brokers_and_two_must_have_an_event(cluster: OwnCl
     cluster.wait_until_whole()
     [kept] = ensure_topic(settings)
     assert kept == "kept topic events as it is: 3 partitions, 3 replicas"
+
+
+@pytest.mark.usefixtures("cluster")
+def test_more_replicas_than_brokers_are_refused_and_nothing_is_made(settings: Settings) -> None:
+    many = settings.model_copy(update={"kafka_topic": "many", "kafka_replication": 4})
+    with pytest.raises(DaybookError, match=r"cannot make DAYBOOK_KAFKA_REPLICATION=4 replicas .*nothing was changed"):
+        ensure_topic(many, timeout_seconds=1)
+    assert "many" not in kafka_admin(settings).list_topics(timeout=10).topics
+
+
+@pytest.mark.usefixtures("cluster")
+def test_of_a_topic_that_others_made_it_is_said_what_differs(settings: Settings) -> None:
+    admin = kafka_admin(settings)
+    config = {"retention.ms": "3600000", "min.insync.replicas": "1"}
+    for done in admin.create_topics([NewTopic("theirs", 4, 1, config=config)]).values():
+        done.result(20)
+    until(lambda: "theirs" in admin.list_topics(timeout=10).topics, "their topic is there")
+    kept, *differs = ensure_topic(settings.model_copy(update={"kafka_topic": "theirs"}))
+    assert kept == "kept topic theirs as it is: 4 partitions, 1 replicas"
+    assert [line.partition(",")[0] for line in differs] == [
+        "it has more partitions than DAYBOOK_KAFKA_PARTITIONS=3: Kafka never removes one",
+        "its retention.ms is 3600000",
+        "its min.insync.replicas is 1",
+        "it has 1 replicas",
+    ]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_compacted_topic_is_refused(settings: Settings) -> None:
+    admin = kafka_admin(settings)
+    for done in admin.create_topics([NewTopic("compacted", 3, 3, config={"cleanup.policy": "compact"})]).values():
+        done.result(20)
+    until(lambda: "compacted" in admin.list_topics(timeout=10).topics, "the topic is there")
+    with pytest.raises(DaybookError, match=r"Kafka would remove all events of a player but the newest"):
+        ensure_topic(settings.model_copy(update={"kafka_topic": "compacted"}))
 
 
 @pytest.mark.usefixtures("whole")
@@ -169,6 +207,7 @@ def test_a_broker_killed_in_the_middle_of_landing_loses_nothing(
             "doubled": landed.doubled,
             "unbalanced": landed.unbalanced,
             "brokers killed while the driver read": lab.injected,
+            "drivers that landed": lab.log.read_text().count(f"land_events {DAY}: Spark was up"),
             "seconds of landing with two brokers": round(lab.seconds["land_events"], 1),
         }
     )

@@ -62,7 +62,7 @@ def test_no_other_place_makes_a_client_of_the_administration() -> None:
     makes = [
         str(path.relative_to(REPOSITORY))
         for path in PYTHON_FILES
-        if re.search(r"\bAdminClient\(", path.read_text(encoding="utf-8"))
+        if path.name != "test_kafka_conf.py" and re.search(r"\bAdminClient\b", path.read_text(encoding="utf-8"))
     ]
     assert makes == ["daybook/kafka_admin.py"]
 
@@ -159,7 +159,7 @@ def test_what_is_printed_and_what_is_submitted_hold_no_password(secured: Setting
         ({"BOOTSTRAP_SERVERS": ""}, "SASL_SSL is for brokers named by DAYBOOK_KAFKA_BOOTSTRAP_SERVERS"),
         (
             {"BOOTSTRAP_SERVERS": "", "REPLICATION": "3"},
-            "DAYBOOK_KAFKA_REPLICATION is 3, and the embedded broker is one",
+            "DAYBOOK_KAFKA_REPLICATION is 3, and the embedded .* is one",
         ),
         ({"SASL_MECHANISM": "GSSAPI"}, "DAYBOOK_KAFKA_SASL_MECHANISM"),
     ],
