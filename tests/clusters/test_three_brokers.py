@@ -216,11 +216,11 @@ def test_a_broker_killed_in_the_middle_of_landing_loses_nothing(
 
 
 def killed_while_it_is_read(lab: DayLab, broker: OwnBroker) -> Fault:
-    """Kill a broker as soon as the driver is connected to it; the driver goes on."""
+    """Kill a broker as soon as Spark's Kafka source is connected to it; the driver goes on."""
 
     def fault(process: subprocess.Popen[bytes]) -> None:
         port = broker.settings.kafka_port
-        until(lambda: process.poll() is not None or is_connected(process, port), f"driver on port {port}", 120, 0.01)
+        until(lambda: process.poll() is not None or is_read_by(process, port), f"driver on port {port}", 120, 0.01)
         if process.poll() is None:
             broker.kill()
             lab.injected += 1
@@ -228,13 +228,14 @@ def killed_while_it_is_read(lab: DayLab, broker: OwnBroker) -> Fault:
     return fault
 
 
-def is_connected(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Whether the process, or one that it started, has a connection to the port."""
+def is_read_by(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Whether Java, not the Python that has asked for the offsets before, has a connection to the port."""
     try:
         whole = psutil.Process(process.pid)
         return any(
             one.raddr and one.raddr.port == port
             for member in (whole, *whole.children(recursive=True))
+            if member.name() == "java"
             for one in member.net_connections("tcp")
         )
     except psutil.NoSuchProcess:
