@@ -13,6 +13,7 @@ from unittest.mock import patch
 from confluent_kafka import Producer
 from flask import Flask, request
 
+from daybook.kafka_conf import librdkafka_conf
 from daybook.settings import Settings, settings
 from game_api.app import create_app
 from game_api.producer import EventProducer, Receipt
@@ -39,7 +40,7 @@ def create_unawaited_app(chosen: Settings | None = None) -> Flask:
 def serve_shape_of_2019() -> None:
     """Flask's development server, a route that logs to Kafka without waiting, and an answer at once."""
     app = Flask("shape_of_2019")
-    producer = Producer({"bootstrap.servers": settings().bootstrap_servers})
+    producer = Producer(librdkafka_conf(settings()))
 
     @app.route("/purchase/<item>")
     def purchase(item: str) -> str:

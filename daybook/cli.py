@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "up": "daybook.stack.commands:up",
     "down": "daybook.stack.commands:down",
     "env": "daybook.stack.commands:env",
+    "create-topic": "daybook.kafka_topic:create_topic",
     "demo": "daybook.demo:demo",
     "generate": "event_generator.command:generate",
     "api-key": "game_api.access:api_key",

@@ -14,11 +14,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from daybook.errors import DaybookError
+from daybook.kafka_conf import librdkafka_conf, remedy
 from daybook.settings import Settings
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, Message
-    from confluent_kafka.admin import AdminClient
+    from confluent_kafka import Consumer, KafkaError, Message
+
+    from daybook.kafka_admin import KafkaAdmin
 
 Offsets = dict[int, int]
 """Partition -> offset. An end offset is the one after the last record."""
@@ -52,7 +54,14 @@ class BrokerAway(Exception):
     """The broker does not answer, or cannot answer now; asking again later may help."""
 
 
-def topic_offsets(client: AdminClient, topic: str, *, earliest: bool = False) -> Offsets:
+class BrokerRefuses(Exception):
+    """The broker is there and does not let this client in, or not at the topic.
+
+    The text, a verb phrase, says where to look. Asking again helps once somebody has put that right.
+    """
+
+
+def topic_offsets(client: KafkaAdmin, topic: str, *, earliest: bool = False) -> Offsets:
     """The end offset of every partition of a topic, or the first offset that the broker still has. Blocks.
 
     Joins no consumer group and commits nothing.
@@ -60,6 +69,7 @@ def topic_offsets(client: AdminClient, topic: str, *, earliest: bool = False) ->
     Raises:
         TopicMissing: there is no such topic.
         BrokerAway: no answer within :data:`REQUEST_TIMEOUT_SECONDS`.
+        BrokerRefuses: login, handshake or permission is wrong; said within seconds.
     """
     from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
     from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # its documented home
@@ -68,17 +78,19 @@ def topic_offsets(client: AdminClient, topic: str, *, earliest: bool = False) ->
     try:
         # describing, unlike asking for metadata, never creates the topic, whatever the broker's auto-creation says
         described = client.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_SECONDS)
-        partitions = [partition.id for partition in described[topic].result().partitions]
+        partitions = [partition.id for partition in client.answer(described[topic]).partitions]
         answers = client.list_offsets(
             dict.fromkeys((TopicPartition(topic, partition) for partition in partitions), spec),
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=REQUEST_TIMEOUT_SECONDS,
         )
-        return {at.partition: answer.result().offset for at, answer in answers.items()}
+        return {at.partition: client.answer(answer).offset for at, answer in answers.items()}
     except KafkaException as error:
         reason: KafkaError = error.args[0]
         if reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise TopicMissing(topic) from None
+        if refused := remedy(reason.name()):
+            raise BrokerRefuses(f"{refused} ({reason.str()})") from None
         raise BrokerAway(reason.str()) from None
 
 
@@ -102,29 +114,34 @@ def topic_state(settings: Settings) -> TopicState:
         DaybookError: the broker does not answer, or the topic is missing.
     """
     from confluent_kafka import KafkaException, TopicCollection
-    from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+    from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]
 
-    # librdkafka's own words (one line a second while the broker is away) would drown the one line that matters
-    client = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 0})
+    from daybook.kafka_admin import kafka_admin, said
+
+    client = kafka_admin(settings)
     topic = settings.kafka_topic
     try:
         first, end = topic_offsets(client, topic, earliest=True), topic_offsets(client, topic)
         described = client.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_SECONDS)
         resource = ConfigResource(ResourceType.TOPIC, topic)
-        config = client.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_SECONDS)[resource].result()
+        asked = client.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_SECONDS)
+        config = client.answer(asked[resource])
         return TopicState(
-            topic_id=str(described[topic].result().topic_id),
+            topic_id=str(client.answer(described[topic]).topic_id),
             first=first,
             end=end,
             retention_ms=int(config["retention.ms"].value),
         )
     except TopicMissing:
-        problem = f"has no topic {topic!r}"
-    except (BrokerAway, KafkaException) as error:
-        problem = f"does not answer ({error})"
+        problem, cure = f"has no topic {topic!r}", "`daybook create-topic` makes it"
+    except BrokerAway as error:
+        problem, cure = f"does not answer ({error})", "See that the broker is up (`daybook status`)"
+    except BrokerRefuses as error:
+        problem, cure = str(error), "Put that right"
+    except KafkaException as error:
+        problem, cure = said(error), "See that the broker is up (`daybook status`)"
     raise DaybookError(
-        f"Kafka at {settings.bootstrap_servers} {problem}; nothing was changed. See that the broker is up "
-        "(`daybook status`), then clear the task"
+        f"Kafka at {settings.bootstrap_servers} {problem}; nothing was changed. {cure}, then clear the task"
     )
 
 
@@ -160,6 +177,8 @@ def committed(settings: Settings, partition: int, start: int, end: int) -> Itera
             for message in batch:
                 error = message.error()
                 offset = message.offset()
+                if is_of_no_group(error):
+                    continue
                 if error is None and offset is not None and offset < end:
                     yield message
                     awaited = offset + 1
@@ -175,9 +194,21 @@ def record_time(settings: Settings, partition: int, offset: int) -> datetime | N
     """The time of the first record at or after an offset, UTC; none if there is none."""
     with _reader(settings, partition, offset) as consumer:
         message = consumer.poll(REQUEST_TIMEOUT_SECONDS)
+        while message is not None and is_of_no_group(message.error()):
+            message = consumer.poll(REQUEST_TIMEOUT_SECONDS)
     if message is None or message.error() is not None:
         return None
     return datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+
+
+def is_of_no_group(error: KafkaError | None) -> bool:
+    """Whether a consumer's error is only that it may not join a group, which no reader here does.
+
+    librdkafka looks for the group's coordinator all the same, and a cluster with rights refuses it.
+    """
+    from confluent_kafka import KafkaError
+
+    return error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
 @contextmanager
@@ -187,7 +218,7 @@ def _reader(settings: Settings, partition: int, start: int) -> Iterator[Consumer
 
     consumer = Consumer(
         {
-            "bootstrap.servers": settings.bootstrap_servers,
+            **librdkafka_conf(settings),
             "group.id": "daybook-reader",  # asked for by the client; nothing is ever committed under it
             "enable.auto.commit": False,
             "enable.partition.eof": True,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, computed_field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -79,7 +79,33 @@ class Settings(BaseSettings):
 
     kafka_bootstrap_servers: str = Field(default="", description="Kafka brokers; empty = the embedded one")
     kafka_topic: str = Field(default="events", description="topic of the events")
-    kafka_partitions: int = Field(default=3, ge=1, le=1000, description="partitions the topic is created with")
+    kafka_partitions: int = Field(
+        default=3, ge=1, le=1000, description="partitions of the topic; `daybook create-topic` adds what is missing"
+    )
+    kafka_replication: int = Field(
+        default=1, ge=1, le=32, description="replicas the topic is created with; 3 or more on a cluster"
+    )
+    kafka_retention_days: int = Field(
+        default=30, ge=1, le=3650, description="days that the topic is created to keep records for"
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="how the brokers are spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+    )
+    kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
+        default="SCRAM-SHA-512", description="how the password is shown: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN"
+    )
+    kafka_sasl_username: str = Field(default="", description="Kafka user; needed with SASL_PLAINTEXT and SASL_SSL")
+    kafka_sasl_password: SecretStr = Field(default=SecretStr(""), description="password of the Kafka user")
+    kafka_ssl_ca_file: str = Field(
+        default="",
+        description="PEM file of the authority behind the brokers' certificates; empty = the public ones",
+    )
+    kafka_ssl_certificate_file: str = Field(
+        default="", description="PEM file of the clients' own certificate, for brokers that ask for one; empty = none"
+    )
+    kafka_ssl_key_file: str = Field(
+        default="", description="PEM file (PKCS#8, without a password) of that certificate's key"
+    )
 
     lake_catalog_uri: str = Field(
         default="", description="JDBC catalog as jdbc:sqlite:FILE or jdbc:postgresql://HOST/DB; empty = SQLite in home"
@@ -142,6 +168,35 @@ class Settings(BaseSettings):
                 f"DAYBOOK_LATENESS_DAYS ({self.lateness_days}) back, and their ids are held against the raw records of "
                 f"as many days before, so keep them longer than {least} days, or 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _kafka_settings_agree(self) -> Settings:
+        protocol = self.kafka_security_protocol
+        has_sasl, has_ssl = protocol.startswith("SASL"), protocol.endswith("SSL")
+        named = bool(self.kafka_sasl_username), bool(self.kafka_sasl_password.get_secret_value())
+        tls = self.kafka_ssl_ca_file, self.kafka_ssl_certificate_file, self.kafka_ssl_key_file
+        problems = []
+        if has_sasl and not all(named):
+            problems.append(f"{protocol} needs DAYBOOK_KAFKA_SASL_USERNAME and DAYBOOK_KAFKA_SASL_PASSWORD")
+        # left standing, they would look like protection that is not there
+        if not has_sasl and any(named):
+            problems.append(f"DAYBOOK_KAFKA_SASL_* is set, and {protocol} shows no password to anybody")
+        if not has_ssl and any(tls):
+            problems.append(f"DAYBOOK_KAFKA_SSL_* is set, and {protocol} is not encrypted")
+        if bool(self.kafka_ssl_certificate_file) != bool(self.kafka_ssl_key_file):
+            problems.append("DAYBOOK_KAFKA_SSL_CERTIFICATE_FILE and DAYBOOK_KAFKA_SSL_KEY_FILE belong together")
+        if not self.kafka_bootstrap_servers and protocol != "PLAINTEXT":
+            problems.append(
+                f"{protocol} is for brokers named by DAYBOOK_KAFKA_BOOTSTRAP_SERVERS; the embedded one speaks PLAINTEXT"
+            )
+        if not self.kafka_bootstrap_servers and self.kafka_replication > 1:
+            problems.append(
+                f"DAYBOOK_KAFKA_REPLICATION is {self.kafka_replication}, and the embedded broker is one; name others: "
+                "DAYBOOK_KAFKA_BOOTSTRAP_SERVERS"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
     @computed_field  # type: ignore[prop-decorator]

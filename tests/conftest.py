@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,12 +12,28 @@ import pytest
 from daybook.java import java_home
 from daybook.lake_names import CATALOG, NAMESPACE
 from daybook.settings import Settings
+from tests.figures import FIGURES, Figures, reported
 from tests.integration.own_broker import SMALL_DAYS, OwnBroker, OwnIntake, free_ports, own_settings, until
 
 if TYPE_CHECKING:  # loaded by the tests that need it: unit tests start in a moment
     from pyspark.sql import SparkSession
 
     from tests.integration.running_stack import Stack
+
+
+@pytest.fixture
+def figures(record_property: Callable[[str, object], None]) -> Figures:
+    """Takes what a test measured; shown as one line when the run ends."""
+
+    def show(measured: Mapping[str, object]) -> None:
+        record_property(FIGURES, ", ".join(f"{name} {value}" for name, value in measured.items()))
+
+    return show
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report, line in reported(terminalreporter, FIGURES):
+        terminalreporter.write_line(f"{report.location[2]}: {line}")
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from daybook.errors import BadInput, DaybookError
+from daybook.kafka_topic import ensure_topic
 from daybook.settings import Settings, settings
 from daybook.stack import airflow, kafka, postgres, supervisor
 from daybook.stack.airflow_api import USER
@@ -122,12 +123,23 @@ def bring_up(loaded: Settings, console: Console) -> bool:
         _wait(loaded, [part for part in base if part.name == "postgres"], console, deadline)
         airflow.migrate(loaded, deadline - time.monotonic())
         _wait(loaded, [part for part in base if part.name != "postgres"], console, deadline)
+        _enlarge_topic(loaded, console)
         others = [part for part in table if not part.is_base]
         for part in others:
             supervisor.start(loaded, part)
         _wait(loaded, others, console, deadline)
         airflow.ensure_pool(loaded)
         return True
+
+
+def _enlarge_topic(loaded: Settings, console: Console) -> None:
+    """Give the embedded broker's topic the partitions of the setting; other brokers are left to their operators."""
+    if loaded.kafka_bootstrap_servers:
+        return
+    did, *more = ensure_topic(loaded)
+    if not did.startswith("kept"):
+        for line in (did, *more):
+            console.print(line, highlight=False, markup=False)
 
 
 def _shell_independent(environment: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from daybook.java import java_home
+from daybook.kafka_conf import connection_extra
 from daybook.lake_names import CATALOG
 from daybook.settings import Settings
 
@@ -66,7 +67,7 @@ def stack_environment(settings: Settings) -> dict[str, str]:
             {
                 "conn_type": "kafka",
                 # a broker that is away is an error after seconds, not librdkafka's minute
-                "extra": {"bootstrap.servers": settings.bootstrap_servers, "socket.timeout.ms": 10_000},
+                "extra": {**connection_extra(settings), "socket.timeout.ms": 10_000},
             }
         ),
         "JAVA_HOME": str(java_home()),

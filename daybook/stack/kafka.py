@@ -6,6 +6,7 @@ import base64
 import socket
 import subprocess
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from daybook.errors import DaybookError
@@ -13,9 +14,6 @@ from daybook.jars import KAFKA_LIB_DIR
 from daybook.java import java
 from daybook.settings import Settings
 from daybook.stack.folders import last_lines, run_dir
-
-TOPIC_RETENTION_DAYS = 30
-"""As long as the lake takes late events: every record can be landed again until then."""
 
 
 def port_is_free(port: int) -> bool:
@@ -49,15 +47,22 @@ def _properties_file(settings: Settings) -> Path:
     return run_dir(settings) / "server.properties"
 
 
-def prepare(settings: Settings) -> None:
+def prepare(
+    settings: Settings, changes: Mapping[str, object] | None = None, format_options: Sequence[str] = ()
+) -> None:
     """Write ``server.properties`` and format the broker's folder the first time.
+
+    Args:
+        settings: ports and state folder.
+        changes: properties beside those of the embedded broker, or instead of them: a node of a cluster has others.
+        format_options: of Kafka's storage tool, such as the first users.
 
     Raises:
         DaybookError: the folder could not be formatted.
     """
     data = settings.home / "kafka"
     controller_port = _controller_port(settings)
-    properties = {
+    properties: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
@@ -76,14 +81,16 @@ def prepare(settings: Settings) -> None:
         "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
         "num.network.threads": 2,
         "num.io.threads": 4,
+        **(changes or {}),
     }
     file = _properties_file(settings)
     file.write_text("".join(f"{name}={value}\n" for name, value in properties.items()), encoding="utf-8")
     if (data / "meta.properties").exists():
         return
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    # "=": an id may begin with a dash; a folder that was formatted half is formatted again
-    storage_tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--ignore-formatted"]
+    # a folder that was formatted half is formatted again
+    storage_tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", *format_options]
+    if not any(option.startswith("--cluster-id") for option in format_options):
+        storage_tool.append(f"--cluster-id={new_cluster_id()}")  # "=": an id may begin with a dash
     log = settings.logs_dir / "kafka.log"
     with log.open("a", encoding="utf-8") as output:
         status = subprocess.run([*_java(64), *storage_tool, "-c", file], stdout=output, stderr=output, check=False)
@@ -91,6 +98,11 @@ def prepare(settings: Settings) -> None:
         raise DaybookError(
             f"kafka: its folder {data} could not be formatted: {' '.join(last_lines(log, 1))}; log: {log}"
         )
+
+
+def new_cluster_id() -> str:
+    """An id for a cluster that is yet to be formatted."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def _java(heap_megabytes: int) -> list[str]:
@@ -120,25 +132,20 @@ def command(settings: Settings) -> list[str]:
 def trouble(settings: Settings) -> str | None:
     """Why the broker cannot be used yet, or none if it answers and has the topic; the topic is made when missing."""
     from confluent_kafka import KafkaException
-    from confluent_kafka.admin import AdminClient
-    from confluent_kafka.cimpl import NewTopic
+
+    from daybook.kafka_admin import kafka_admin
+    from daybook.kafka_topic import ensure_topic
 
     try:
         # librdkafka writes to the terminal about a broker that is not there yet
         socket.create_connection(("127.0.0.1", settings.kafka_port), timeout=2).close()
     except OSError as error:
         return f"nothing answers on port {settings.kafka_port} ({error.strerror or error})"
-    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "socket.timeout.ms": 5000, "log_level": 0})
     try:
-        if settings.kafka_topic in admin.list_topics(timeout=5).topics:
-            return None
-        topic = NewTopic(
-            settings.kafka_topic,
-            num_partitions=settings.kafka_partitions,
-            replication_factor=1,
-            config={"retention.ms": str(TOPIC_RETENTION_DAYS * 24 * 3600 * 1000), "cleanup.policy": "delete"},
-        )
-        admin.create_topics([topic], operation_timeout=5)[settings.kafka_topic].result(timeout=10)
+        if settings.kafka_topic not in kafka_admin(settings).list_topics(timeout=5).topics:
+            ensure_topic(settings, timeout_seconds=5)
     except KafkaException as error:
         return str(error.args[0].str())
-    return f"the topic {settings.kafka_topic} was made just now"
+    except DaybookError as error:
+        return str(error)
+    return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from daybook.kafka_offsets import BrokerAway, TopicMissing
+from daybook.kafka_offsets import BrokerAway, BrokerRefuses, TopicMissing
 from daybook_airflow.offsets_hook import KafkaOffsetsHook
 
 
@@ -54,7 +54,12 @@ class OffsetsGoal:
         except TopicMissing:
             return Look(
                 failure=f"{self.day}: Kafka has no topic {self.topic!r}, so there is nothing to land; the lake is "
-                "unchanged. Create the topic (`daybook up` does), then clear wait_for_offsets"
+                "unchanged. Create the topic (`daybook create-topic`), then clear wait_for_offsets"
+            )
+        except BrokerRefuses as refused:
+            return Look(
+                failure=f"{self.day}: Kafka {refused}; nothing was frozen and the lake is unchanged. Put that right, "
+                "then clear wait_for_offsets"
             )
         except BrokerAway as error:
             return Look(lacks=f"Kafka does not answer ({error})")

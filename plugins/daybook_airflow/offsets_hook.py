@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.providers.apache.kafka.hooks.client import KafkaAdminClientHook
-from confluent_kafka.admin import AdminClient
 
+from daybook.kafka_admin import KafkaAdmin
+from daybook.kafka_conf import with_password
 from daybook.kafka_offsets import Offsets, topic_offsets
+from daybook.settings import settings
 
 
 class KafkaOffsetsHook(KafkaAdminClientHook):
     """Reads the end offsets of a topic; joins no consumer group and commits nothing.
 
-    :param kafka_config_id: the Airflow connection, whose extra is the client's configuration
+    :param kafka_config_id: the Airflow connection, whose extra is the client's configuration; a password that it leaves
+        out is the setting's, since ``daybook env`` prints the connection
     """
 
-    def _get_client(self, config: dict[str, Any]) -> AdminClient:
-        # librdkafka's own words (one line a second while the broker is away) would drown the one line that matters
-        return AdminClient({"log_level": 0, **config})
+    def _get_client(self, config: dict[str, Any]) -> KafkaAdmin:
+        return KafkaAdmin(with_password(config, settings()))
 
     def end_offsets(self, topic: str) -> Offsets:
         """Partition -> end offset (the one after the last record), of every partition of the topic. Blocks.
@@ -26,6 +28,7 @@ class KafkaOffsetsHook(KafkaAdminClientHook):
         Raises:
             TopicMissing: there is no such topic.
             BrokerAway: the broker does not answer in time.
+            BrokerRefuses: the broker lets this client in nowhere, or not at the topic.
         """
-        client: AdminClient = self.get_conn
+        client: KafkaAdmin = self.get_conn
         return topic_offsets(client, topic)

@@ -20,6 +20,7 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from daybook.kafka_conf import librdkafka_conf, remedy
 from daybook.settings import Settings
 from game_api import metrics
 
@@ -42,6 +43,11 @@ DOUBT_AFTER_SECONDS: Final = 0.4
 DISTRUST_SECONDS: Final = 1.0
 """Longest wait for a delivery while the last one failed: threads do not pile up behind a broker that answers
 metadata but takes no events."""
+NOT_READY_SECONDS: Final = 10.0
+"""How long it is not ready after deliveries of a second or more have all failed: then events may try their luck again.
+
+Metadata alone would call it ready: of a cluster that has lost its quorum the brokers left tell what they knew before.
+"""
 READY_CACHE_SECONDS: Final = 1.0
 """How long an answer of :meth:`EventProducer.is_ready` holds, so that health checks cost the broker nothing."""
 
@@ -70,7 +76,9 @@ class EventProducer:
         self._client: Producer | None = None
         self._waiting: set[_Batch] = set()
         self._away = False
-        self._last_delivery_failed = False
+        self._failing_since: float | None = None
+        self._failed_at = float("-inf")
+        self._refusals: set[str] = set()
         self._doubt = threading.Event()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -95,7 +103,7 @@ class EventProducer:
             client = self._open()
             self._waiting.add(batch)
             wait_seconds = self._settings.ack_timeout_seconds
-            if self._last_delivery_failed:
+            if self._failing_since is not None:
                 wait_seconds = min(DISTRUST_SECONDS, wait_seconds)
         try:
             for index, (key, value) in enumerate(records):
@@ -124,15 +132,25 @@ class EventProducer:
         return 0 if client is None else len(client)
 
     def is_ready(self) -> bool:
-        """Whether broker and topic answered within the last second; asks them, for at most a second, if unknown."""
+        """Whether events would be taken: broker and topic answered within the last second, and deliveries do not fail.
+
+        Asks them, for at most a second, if it is not known.
+        """
         with self._lock:
             if self._away or self._stopping.is_set():
                 return False
             client = self._open()
-        ready = self._probe(client, max_age_seconds=READY_CACHE_SECONDS)
+        ready = self._probe(client, max_age_seconds=READY_CACHE_SECONDS) and not self._takes_nothing()
         if not ready:
             self._doubt.set()
         return ready
+
+    def _takes_nothing(self) -> bool:
+        """Whether deliveries failed of late, for longer than a broker's hiccup, and none came through in between."""
+        since, failed_at = self._failing_since, self._failed_at
+        if since is None or failed_at - since < DISTRUST_SECONDS:
+            return False
+        return time.monotonic() - failed_at < NOT_READY_SECONDS
 
     def close(self, timeout_seconds: float = 5.0) -> None:
         """Hand what is under way to the broker and stop; later calls are answered as if the broker were away."""
@@ -157,7 +175,7 @@ class EventProducer:
     def _new_client(self) -> Producer:
         return Producer(
             {
-                "bootstrap.servers": self._settings.bootstrap_servers,
+                **librdkafka_conf(self._settings),
                 "client.id": "daybook-game-api",
                 "acks": "all",
                 "enable.idempotence": True,
@@ -180,7 +198,7 @@ class EventProducer:
     def _on_delivery(self, batch: _Batch, index: int, error: KafkaError | None, message: Message) -> None:
         partition, offset = message.partition(), message.offset()
         if error is None and partition is not None and offset is not None:
-            self._last_delivery_failed = False
+            self._failing_since = None
             batch.settle(index, Receipt(partition, offset))
         else:
             self._delivery_failed(error.name() if error else "no offset")
@@ -193,13 +211,23 @@ class EventProducer:
             with self._lock:
                 _log.error("producer replaced after a fatal error", error=error.name())
                 self._client = self._new_client()
+        self._note_refusal(error.name())
         self._doubt.set()
+
+    def _note_refusal(self, error_name: str) -> None:
+        """Say what waiting does not cure, a wrong password or a missing permission: once, until the circuit closes."""
+        look_at = remedy(error_name)
+        if look_at and error_name not in self._refusals:
+            self._refusals.add(error_name)
+            _log.error(f"the broker {look_at}", error=error_name)
 
     def _delivery_failed(self, reason: str) -> None:
         metrics.BROKER_ERRORS.labels(reason).inc()
-        if not self._last_delivery_failed:
+        self._note_refusal(reason)
+        self._failed_at = time.monotonic()
+        if self._failing_since is None:
             _log.warning("delivery failed", reason=reason)
-        self._last_delivery_failed = True
+            self._failing_since = self._failed_at
         self._doubt.set()
 
     def _serve_reports(self) -> None:
@@ -232,6 +260,8 @@ class EventProducer:
             if away != self._away:
                 _log.warning("broker away: circuit open" if away else "broker back: circuit closed")
             self._away = away
+            if not away:
+                self._refusals.clear()
             metrics.CIRCUIT_OPEN.set(away)
             given_up = list(self._waiting) if away else []
         for batch in given_up:
@@ -244,6 +274,8 @@ class EventProducer:
                 return self._probe_answer
             try:
                 topic = client.list_topics(self._topic, timeout=PROBE_TIMEOUT_SECONDS).topics[self._topic]
+                if topic.error is not None:
+                    self._note_refusal(topic.error.name())
                 self._probe_answer = topic.error is None and all(p.leader >= 0 for p in topic.partitions.values())
             except KafkaException:
                 self._probe_answer = False

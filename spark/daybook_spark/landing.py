@@ -21,6 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from daybook.errors import DaybookError, NeedsDecision
+from daybook.kafka_conf import java_conf
 from daybook.kafka_offsets import TopicState, count_committed, offsets_text, parse_offsets, topic_state
 from daybook.lake import load
 from daybook.lake_names import RAW_EVENTS
@@ -110,7 +111,7 @@ def kafka_range(spark: SparkSession, settings: Settings, start: dict[int, int], 
     topic = settings.kafka_topic
     return (
         spark.read.format("kafka")
-        .option("kafka.bootstrap.servers", settings.bootstrap_servers)
+        .options(**{f"kafka.{name}": value for name, value in java_conf(settings).items()})
         .option("kafka.isolation.level", "read_committed")  # what a producer aborted is no record
         .option("assign", json.dumps({topic: sorted(end)}))
         .option("startingOffsets", json.dumps({topic: {str(at): start.get(at, 0) for at in end}}))

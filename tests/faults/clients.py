@@ -112,11 +112,12 @@ class Ledger:
 class Players:
     """Client threads that send events, one request each at a time, from the block's begin to its end.
 
-    What they send depends on the seed alone; how far they come, on the intake.
+    What they send depends on the seed alone; how far they come, on the intake. ``fields`` are those of every event.
     """
 
-    def __init__(self, settings: Settings, seed: int, count: int = 8) -> None:
+    def __init__(self, settings: Settings, seed: int, count: int = 8, fields: Mapping[str, Any] | None = None) -> None:
         self.ledger = Ledger()
+        self._fields = fields or {}
         self._url = f"{settings.intake_url}/events"
         self._over = threading.Event()
         self._threads = ThreadPoolExecutor(count)
@@ -141,7 +142,7 @@ class Players:
 
     def _events(self, random: Random) -> list[dict[str, Any]]:
         """A single event or a batch, now and then with an invalid one among them."""
-        events = [event(random) for _ in range(random.choice((1, random.randint(2, MAX_BATCH))))]
+        events = [event(random, **self._fields) for _ in range(random.choice((1, random.randint(2, MAX_BATCH))))]
         for one in events:
             if random.random() < INVALID_SHARE:
                 one |= random.choice(INVALID)

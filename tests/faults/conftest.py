@@ -1,27 +1,16 @@
-"""A place at the end of the run for a test's figures, and the table of faults."""
+"""The table of faults, at the end of the run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-_FIGURES, _FAULT = "figures", "fault"
-"""What a test reports is a property of its report: that is how it comes to the end of a run of several processes."""
+from tests.figures import reported
 
-Figures = Callable[[Mapping[str, object]], None]
+_FAULT = "fault"
 FaultTable = Callable[[Mapping[str, Any]], None]
-
-
-@pytest.fixture
-def figures(record_property: Callable[[str, object], None]) -> Figures:
-    """Takes what a test measured; shown as one line when the run ends."""
-
-    def show(measured: Mapping[str, object]) -> None:
-        record_property(_FIGURES, ", ".join(f"{name} {value}" for name, value in measured.items()))
-
-    return show
 
 
 @pytest.fixture
@@ -40,18 +29,8 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for report, line in _reported(terminalreporter, _FIGURES):
-        terminalreporter.write_line(f"{report.location[2]}: {line}")
-    if rows := [row for _, row in _reported(terminalreporter, _FAULT)]:
+    if rows := [row for _, row in reported(terminalreporter, _FAULT)]:
         _write_table(terminalreporter, rows)
-
-
-def _reported(terminalreporter: pytest.TerminalReporter, name: str) -> Iterator[tuple[pytest.TestReport, Any]]:
-    for outcome in ("passed", "failed"):
-        for report in terminalreporter.stats.get(outcome, []):
-            for key, value in report.user_properties:
-                if key == name and report.when == "call":
-                    yield report, value
 
 
 def _write_table(terminalreporter: pytest.TerminalReporter, rows: list[dict[str, Any]]) -> None:

@@ -24,8 +24,8 @@ from typing import Any
 from uuid import uuid4
 
 import urllib3
-from confluent_kafka.admin import AdminClient
 
+from daybook.kafka_admin import KafkaAdmin, kafka_admin
 from daybook.kafka_offsets import BrokerAway, TopicMissing, offsets_text, topic_offsets
 from daybook.lake import catalog, latest_pages, load
 from daybook.lake_names import AREAS, EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
@@ -35,7 +35,7 @@ from daybook.settings import Settings
 from daybook.snapshots import page_state
 from daybook.spark_job import submit_command
 from daybook.stack.environment import job_environment, venv_bin
-from tests.integration.own_broker import OwnBroker, OwnIntake, until
+from tests.integration.own_broker import OwnBroker, OwnIntake, kafka_environment, until
 
 STEP_TIMEOUT_SECONDS = 300
 ATTEMPTS = 3
@@ -127,19 +127,21 @@ class DayLab:
         assert answer.status in {201, 207, 400, 503}, answer.data
         return answer.status
 
+    def environment(self) -> dict[str, str]:
+        """What drivers and commands run in: secrets, which the stack's parts inherit, come here from the settings."""
+        return {**job_environment(self.settings), **kafka_environment(self.settings)}
+
     def daybook(self, *arguments: str) -> str:
         """Run the ``daybook`` command; what it prints."""
         command = [str(venv_bin() / "daybook"), *arguments]
-        done = subprocess.run(
-            command, env=job_environment(self.settings), capture_output=True, text=True, timeout=120, check=False
-        )
+        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
     @cached_property
-    def admin(self) -> AdminClient:
+    def admin(self) -> KafkaAdmin:
         """Kafka's administration; one that stays, since its answers come later and die with it."""
-        return AdminClient({"bootstrap.servers": self.settings.bootstrap_servers, "log_level": 0})
+        return kafka_admin(self.settings)
 
     def offsets(self) -> dict[int, int] | None:
         """The topic's end offsets; none while the broker is still at work on it."""
@@ -193,7 +195,7 @@ class DayLab:
             summary = Path(folder) / "summary.json"
             process = subprocess.Popen(
                 submit_command(self.settings, job, [*arguments, "--summary", str(summary)]),
-                env=job_environment(self.settings),
+                env=self.environment(),
                 cwd=self.settings.home,
                 stdout=log,
                 stderr=log,

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from daybook.settings import Settings
-from tests.faults.conftest import Figures
+from tests.figures import Figures
 from tests.integration.own_broker import OwnIntake, records
 
 pytestmark = [

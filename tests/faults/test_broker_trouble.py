@@ -10,7 +10,7 @@ import pytest
 
 from daybook.settings import Settings
 from tests.faults.clients import Players, balance, holds, workers
-from tests.faults.conftest import Figures
+from tests.figures import Figures
 from tests.integration.own_broker import OwnBroker, OwnIntake, records, until
 
 pytestmark = pytest.mark.integration

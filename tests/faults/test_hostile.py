@@ -15,8 +15,8 @@ import pytest
 
 from daybook.settings import Settings
 from tests.faults.clients import workers
-from tests.faults.conftest import Figures
 from tests.faults.hostile_corpus import MARKUP, Case, Fate, corpus, post
+from tests.figures import Figures
 from tests.integration.own_broker import OwnBroker, OwnIntake, record_ids
 
 pytestmark = pytest.mark.integration

@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # their documented home
-    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -26,6 +25,8 @@ from pyspark.sql import SparkSession
 from daybook import losses
 from daybook.contract import EXAMPLES, client_event, complete, encode
 from daybook.errors import BadInput, DaybookError
+from daybook.kafka_admin import kafka_admin
+from daybook.kafka_conf import librdkafka_conf
 from daybook.kafka_offsets import BrokerAway, TopicMissing, topic_offsets, topic_state
 from daybook.lake import load
 from daybook.lake_names import RAW_EVENTS, spark_name
@@ -45,7 +46,7 @@ class Log:
 
     def __init__(self, spark: SparkSession, settings: Settings) -> None:
         self.spark, self.settings = spark, settings
-        self.admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 0})
+        self.admin = kafka_admin(settings)
         self.sent: list[str] = []
         self.create(partitions=2)
 
@@ -72,7 +73,7 @@ class Log:
         self, count: int, *, partition: int = 0, producer: Producer | None = None, taken_at: datetime | None = None
     ) -> list[str]:
         """Append events; returns their ids."""
-        chosen = producer or Producer({"bootstrap.servers": self.settings.bootstrap_servers})
+        chosen = producer or Producer(librdkafka_conf(self.settings))
         ids = [str(uuid4()) for _ in range(count)]
         for one in ids:
             event = client_event.validate_python({**EXAMPLES["purchase_item"], "event_id": one})
@@ -147,7 +148,7 @@ def test_partitions_added_later_are_landed_from_their_start(log: Log) -> None:
 
 
 def test_transaction_markers_and_aborted_records_are_gaps_that_are_counted(log: Log) -> None:
-    producer = Producer({"bootstrap.servers": log.settings.bootstrap_servers, "transactional.id": str(uuid4())})
+    producer = Producer({**librdkafka_conf(log.settings), "transactional.id": str(uuid4())})
     producer.init_transactions(20)
     producer.begin_transaction()
     kept = log.send(5, producer=producer)

@@ -36,7 +36,7 @@ from daybook.settings import Settings
 from daybook.snapshots import partition_counts, published
 from daybook_spark.maintenance import expire_snapshots
 from daybook_spark.staging import WAP_ID
-from tests.faults.conftest import Figures
+from tests.figures import Figures
 
 LAST_DAY = date(2026, 5, 3)
 DAYS = 1_000

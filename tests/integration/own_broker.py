@@ -11,14 +11,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import urllib3
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import TopicMetadata  # type: ignore[attr-defined]  # its documented home
+from pydantic import SecretStr
 
+from daybook.kafka_admin import kafka_admin
+from daybook.kafka_conf import librdkafka_conf
+from daybook.kafka_offsets import is_of_no_group
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack import kafka
 
@@ -26,12 +32,12 @@ SMALL_DAYS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 """Java options of the tests' drivers, as their setting proposes for such days: a third less processor time."""
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, above: int = 0) -> list[int]:
     """Ports that nobody listens on, below those that the system hands to clients' connections."""
     # of several processes of one test run, each has a thousand of its own
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     start = 15_100 + worker * 1_000 + os.getpid() % 80 * 10
-    return list(islice((port for port in range(start, 32_000) if kafka.port_is_free(port)), count))
+    return list(islice((port for port in range(max(start, above + 1), 32_000) if kafka.port_is_free(port)), count))
 
 
 def until(condition: Callable[[], bool], what: str, timeout_seconds: float = 60.0, every_seconds: float = 0.05) -> None:
@@ -72,28 +78,104 @@ class _Process:
 
 
 class OwnBroker(_Process):
-    """The embedded broker, as the product starts it, with the topic of the settings."""
+    """The embedded broker, as the product starts it, with the topic of the settings.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: its ports and state folder; how clients reach it.
+        changes: properties of a node of a cluster, or of a broker that asks who comes.
+        format_options: of the first formatting of its folder.
+    """
+
+    def __init__(
+        self, settings: Settings, changes: Mapping[str, object] | None = None, format_options: Sequence[str] = ()
+    ) -> None:
         for folder in (settings.home, settings.logs_dir):
             folder.mkdir(parents=True, exist_ok=True)
         super().__init__(settings.logs_dir / "kafka.log")
         self.settings = settings
-        kafka.prepare(settings)
+        kafka.prepare(settings, changes, format_options)
 
-    def __enter__(self) -> OwnBroker:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
     def start(self) -> None:
         """Start it on the data it has and wait until it serves."""
+        self.begin()
+        self.wait_until_it_serves()
+
+    def begin(self) -> None:
+        """Start it; of a cluster, none serves before most of them are started."""
         self._spawn(kafka.command(self.settings))
+
+    def wait_until_it_serves(self) -> None:
+        """Wait until it answers and has the topic."""
         until(self._serves, f"broker up; see {self.log}")
 
     def _serves(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"the broker ended; see {self.log}"
         return kafka.trouble(self.settings) is None
+
+
+class OwnCluster:
+    """Three brokers that are controllers as well, on loopback: each event is on all three, and two must have it.
+
+    Args:
+        settings: the cluster's, as :func:`cluster_settings` makes them; the topic is made as they say.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        ports = [int(server.rpartition(":")[2]) for server in settings.bootstrap_servers.split(",")]
+        controllers = free_ports(len(ports), above=max(ports))
+        voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(controllers, 1))
+        one_id = [f"--cluster-id={kafka.new_cluster_id()}"]
+        self.brokers: dict[int, OwnBroker] = {}
+        """Node id -> broker."""
+        for node, (port, controller) in enumerate(zip(ports, controllers, strict=True), 1):
+            own = {
+                "home": settings.home / f"node-{node}",
+                "kafka_port": port,
+                "kafka_controller_port": controller,
+                "kafka_bootstrap_servers": f"127.0.0.1:{port}",
+            }
+            changes = {"node.id": node, "controller.quorum.voters": voters}
+            self.brokers[node] = OwnBroker(settings.model_copy(update=own), changes, one_id)
+
+    def __enter__(self) -> OwnCluster:
+        for broker in self.brokers.values():
+            broker.begin()
+        for broker in self.brokers.values():
+            broker.wait_until_it_serves()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for broker in self.brokers.values():
+            broker.kill()
+
+    def leaders(self) -> dict[int, int]:
+        """Partition -> node that leads it, as the running brokers tell; -1 for none."""
+        topic = self._topic()
+        return {at: partition.leader for at, partition in topic.partitions.items()}
+
+    def in_sync(self) -> int:
+        """How many replicas the partition has that has fewest in sync."""
+        try:
+            return min((len(partition.isrs) for partition in self._topic().partitions.values()), default=0)
+        except KafkaException:  # the brokers are at work on it
+            return 0
+
+    def wait_until_whole(self) -> None:
+        """Wait until every replica has everything again."""
+        until(lambda: self.in_sync() == len(self.brokers), "every replica in sync", 120)
+
+    def _topic(self) -> TopicMetadata:
+        return (
+            kafka_admin(self.settings)
+            .list_topics(self.settings.kafka_topic, timeout=10)
+            .topics[self.settings.kafka_topic]
+        )
 
 
 class OwnIntake(_Process):
@@ -109,6 +191,7 @@ class OwnIntake(_Process):
             "DAYBOOK_HOME": str(settings.home),
             "DAYBOOK_API_PORT": str(settings.api_port),
             "DAYBOOK_KAFKA_PORT": str(settings.kafka_port),
+            **kafka_environment(settings),
             "DAYBOOK_API_WORKERS": "1",
             "HOME": str(settings.home / "user"),  # whatever is written there was not meant to be
             **environment,
@@ -149,11 +232,37 @@ def own_settings(home: Path) -> Settings:
     return Settings(home=home, api_port=api_port, kafka_port=kafka_port, kafka_controller_port=controller_port)
 
 
+def cluster_settings(home: Path) -> Settings:
+    """Settings of an intake and a cluster of three beside everything else."""
+    api_port, *ports = free_ports(4)
+    return Settings(
+        home=home,
+        api_port=api_port,
+        kafka_bootstrap_servers=",".join(f"127.0.0.1:{port}" for port in ports),
+        kafka_replication=len(ports),
+        spark_driver_java_options=SMALL_DAYS,
+    )
+
+
+def kafka_environment(settings: Settings) -> dict[str, str]:
+    """How to reach Kafka, secrets too, as the environment of a program says it."""
+    values = {
+        f"DAYBOOK_{name.upper()}": getattr(settings, name)
+        for name in Settings.model_fields
+        if name.startswith("kafka_")
+        and name not in {"kafka_port", "kafka_controller_port"}
+        and getattr(settings, name) != Settings.model_fields[name].default
+    }
+    return {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else str(value) for name, value in values.items()
+    }
+
+
 def records(settings: Settings) -> dict[tuple[int, int], Message]:
     """Every record of the topic by partition and offset, up to the present end."""
-    consumer = Consumer(
-        {"bootstrap.servers": settings.bootstrap_servers, "group.id": "nobody", "log_level": 0, "fetch.wait.max.ms": 20}
-    )
+    # nothing is committed: without a right to the group the end would wait for that
+    quiet = {"group.id": "nobody", "enable.auto.commit": False, "log_level": 0, "fetch.wait.max.ms": 20}
+    consumer = Consumer({**librdkafka_conf(settings), **quiet})
     try:
         ends = {
             partition: consumer.get_watermark_offsets(TopicPartition(settings.kafka_topic, partition), timeout=20)[1]
@@ -165,6 +274,8 @@ def records(settings: Settings) -> dict[tuple[int, int], Message]:
         while len(found) < sum(ends.values()):
             assert time.monotonic() < deadline, f"read {len(found)} of {ends}"
             for message in consumer.consume(sum(ends.values()) - len(found), timeout=1):
+                if is_of_no_group(message.error()):
+                    continue
                 assert message.error() is None, message.error()
                 partition, offset = message.partition(), message.offset()
                 assert partition is not None

@@ -5,19 +5,22 @@ from __future__ import annotations
 from uuid import uuid4
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its documented home
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # its documented home
 
+from daybook.kafka_admin import kafka_admin
+from daybook.kafka_conf import librdkafka_conf
 from daybook.kafka_offsets import BrokerAway, TopicMissing, topic_offsets
+from daybook.settings import Settings
 from tests.integration.own_broker import until
 
 
 class Topic:
     """A topic with two partitions that a test may fill."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.name = f"test-{uuid4().hex[:8]}"
-        self.admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-        self.producer = Producer({"bootstrap.servers": bootstrap_servers, "acks": "all"})
+        self.admin = kafka_admin(settings)
+        self.producer = Producer({**librdkafka_conf(settings), "acks": "all"})
         self.admin.create_topics([NewTopic(self.name, 2, 1)])[self.name].result(30)
         # the controller has made it; the broker tells of it, and leads it, some moments later
         until(self._is_served, f"topic {self.name} served")

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Producer
 
+from daybook.kafka_conf import librdkafka_conf
 from daybook.stack.airflow_api import AirflowRefused
 from tests.integration.own_broker import until
 from tests.integration.running_stack import DAG_ID, Stack
@@ -151,7 +152,7 @@ def test_late_and_repeated_events_and_records_that_are_none_restate_the_day(
     """The run is another day's: it lands everything there is, and restates what has a page."""
     late = an_event(DAY)
     send(stack, late, late)
-    producer = Producer({"bootstrap.servers": stack.settings.bootstrap_servers})
+    producer = Producer(librdkafka_conf(stack.settings))
     broken = json.dumps({**an_event(DAY), "event_type": "dance"})
     producer.produce(stack.settings.kafka_topic, broken.encode(), partition=0)
     producer.produce(stack.settings.kafka_topic, b"\x00\xff not an event", partition=0)

@@ -30,7 +30,7 @@ def wait_on(topic: Topic | str, **kwargs: Any) -> KafkaOffsetsSensor:
 @pytest.fixture
 def topic(stack: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic]:
     monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", stack.env["AIRFLOW_CONN_KAFKA_DEFAULT"])
-    topic = Topic(stack.settings.bootstrap_servers)
+    topic = Topic(stack.settings)
     yield topic
     topic.delete()
 
@@ -106,7 +106,7 @@ def test_a_missing_topic_fails_at_once_and_is_not_made_by_looking(topic: Topic) 
             wait_on(missing).execute({})
         assert str(caught.value) == (
             f"{DAY}: Kafka has no topic '{missing}', so there is nothing to land; the lake is unchanged. "
-            "Create the topic (`daybook up` does), then clear wait_for_offsets"
+            "Create the topic (`daybook create-topic`), then clear wait_for_offsets"
         )
     assert missing not in topic.admin.list_topics(timeout=30).topics
 

@@ -33,7 +33,7 @@ LANDED: dict[int, bytes | None] = {0: SENT[0], 1: SENT[1], 3: SENT[3]}
 @pytest.fixture(scope="module")
 def settings(stack: Stack) -> Iterator[Settings]:
     """A topic with these records, and settings that name it."""
-    topic = Topic(stack.settings.bootstrap_servers)
+    topic = Topic(stack.settings)
     topic.send(0, *SENT)
     yield stack.settings.model_copy(update={"kafka_topic": topic.name})
     topic.delete()

@@ -1,0 +1,348 @@
+"""A broker with TLS, users and rights, set up by the commands of docs/kafka.md: every part works, by settings alone."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any
+from uuid import uuid4
+
+import psutil
+import pytest
+import urllib3
+from airflow.sdk.exceptions import AirflowFailException
+from pydantic import SecretStr
+
+from daybook.errors import DaybookError
+from daybook.kafka_offsets import count_committed, topic_state
+from daybook.settings import REPOSITORY, Settings
+from daybook.settings import settings as settings_of_this_process
+from daybook.stack.environment import job_environment, stack_environment, venv_bin
+from daybook_airflow.offsets_sensor import KafkaOffsetsSensor
+from tests.clusters import in_full
+from tests.faults.clients import Players, balance, holds
+from tests.faults.day_lab import DayLab, audit
+from tests.figures import Figures
+from tests.integration.own_broker import SMALL_DAYS, OwnIntake, free_ports, kafka_environment, records, until
+from tests.integration.secured_broker import CERTIFICATE_USER, SecuredBroker
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+DAY = datetime.now(UTC).date() - timedelta(days=40)
+USERS = ("daybook-intake", "daybook-landing", "daybook-topic")
+# a mark that is found wherever it stands, and the characters that JAAS and properties files take for their own
+PASSWORDS = {name: f'{name}-"of\\{uuid4().hex}' for name in USERS}
+PLAIN_USER, PLAIN_PASSWORD = "plain", uuid4().hex
+SECONDS_TO_BE_TOLD = 6.0
+
+
+def documented_commands() -> list[list[str]]:
+    """The commands of Kafka's own that the page tells an administrator to run."""
+    page = (REPOSITORY / "docs" / "kafka.md").read_text(encoding="utf-8")
+    return [shlex.split(line) for line in re.findall(r"^ {4}(kafka-\w+\.sh .*)$", page, re.MULTILINE)]
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
+    """The broker, its users and their rights."""
+    home = tmp_path_factory.mktemp("secured")
+    for name, password in PASSWORDS.items():
+        escaped = password.replace("\\", "\\\\")
+        (home / f"{name}.properties").write_text(f"SCRAM-SHA-512=password={escaped}\n", encoding="utf-8")
+    with SecuredBroker(home, {PLAIN_USER: PLAIN_PASSWORD}) as running:
+        places = {"kafka-1:9093": running.settings.bootstrap_servers, "admin.properties": str(running.admin_file)}
+        for command in documented_commands():
+            running.run([places.get(word, word) for word in command], home)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, broker: SecuredBroker) -> Settings:
+    """The topic's maker's settings; the topic is made by the command."""
+    home = tmp_path_factory.mktemp("parts")
+    chosen = Settings(
+        home=home,
+        api_port=free_ports(1)[0],
+        kafka_bootstrap_servers=broker.settings.bootstrap_servers,
+        kafka_security_protocol="SASL_SSL",
+        kafka_sasl_username="daybook-topic",
+        kafka_sasl_password=SecretStr(PASSWORDS["daybook-topic"]),
+        kafka_ssl_ca_file=str(broker.authority.file),
+        spark_driver_java_options=SMALL_DAYS,
+    )
+    said = daybook(chosen, "create-topic")
+    assert said.startswith("made topic events: 3 partitions, 1 replicas, cleanup.policy=delete"), said
+    return chosen
+
+
+def by(settings: Settings, user: str, password: str | None = None) -> Settings:
+    """The settings of another user."""
+    secret = SecretStr(PASSWORDS[user] if password is None else password)
+    return settings.model_copy(update={"kafka_sasl_username": user, "kafka_sasl_password": secret})
+
+
+def daybook(settings: Settings, *arguments: str) -> str:
+    """What the command prints, to the reader and as an error."""
+    environment = {**job_environment(settings), **kafka_environment(settings)}
+    command = [str(venv_bin() / "daybook"), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def intake(settings: Settings) -> Iterator[OwnIntake]:
+    with OwnIntake(by(settings, "daybook-intake")) as running:
+        until(lambda: running.status("/health/ready") == 200, "intake ready")
+        yield running
+
+
+def test_what_the_intake_accepts_is_in_the_topic(settings: Settings, intake: OwnIntake, figures: Figures) -> None:
+    landing = by(settings, "daybook-landing")
+    before = records(landing).keys()
+    with Players(settings, seed=6) as players:
+        players.ledger.until(accepted=500)
+    found = balance(players.ledger, {at: one for at, one in records(landing).items() if at not in before})
+    figures({**players.ledger.figures(), **found.figures()})
+    assert holds(players.ledger, found)
+
+
+def test_the_sensor_sees_the_offsets(settings: Settings, intake: OwnIntake, monkeypatch: pytest.MonkeyPatch) -> None:
+    landing = by(settings, "daybook-landing")
+    seen = sensor_of(landing, monkeypatch).execute({})
+    assert {int(at): end for at, end in seen.items()} == topic_state(landing).end
+    assert sum(count_committed(landing, int(at), 0, end) for at, end in seen.items() if end) == sum(seen.values())
+
+
+def sensor_of(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> KafkaOffsetsSensor:
+    """The sensor as a task of the stack has it: connection and password come from the environment."""
+    connection = stack_environment(settings)["AIRFLOW_CONN_KAFKA_DEFAULT"]
+    assert settings.kafka_sasl_password.get_secret_value() not in connection
+    for name, value in {**kafka_environment(settings), "AIRFLOW_CONN_KAFKA_DEFAULT": connection}.items():
+        monkeypatch.setenv(name, value)
+    settings_of_this_process.cache_clear()
+    return KafkaOffsetsSensor(task_id="wait_for_offsets", topic=settings.kafka_topic, day="2026-05-03")
+
+
+@pytest.fixture(autouse=True)
+def settings_read_again() -> Iterator[None]:
+    """No test sees what another one's environment said."""
+    yield
+    settings_of_this_process.cache_clear()
+
+
+def wrong_ones(settings: Settings) -> dict[str, tuple[Settings, str]]:
+    """What an operator gets wrong -> the settings, and what the reader must be told to look at."""
+    landing = by(settings, "daybook-landing")
+    intake = by(settings, "daybook-intake")
+    return {
+        "password": (by(settings, "daybook-landing", "wrong"), "DAYBOOK_KAFKA_SASL_PASSWORD"),
+        "user": (landing.model_copy(update={"kafka_sasl_username": "nobody"}), "DAYBOOK_KAFKA_SASL_USERNAME"),
+        "mechanism": (
+            landing.model_copy(update={"kafka_sasl_mechanism": "SCRAM-SHA-256"}),
+            "DAYBOOK_KAFKA_SASL_MECHANISM",
+        ),
+        "authority": (landing.model_copy(update={"kafka_ssl_ca_file": ""}), "DAYBOOK_KAFKA_SSL_CA_FILE"),
+        "rights": (intake, "docs/kafka.md"),
+    }
+
+
+@pytest.mark.parametrize("what", ["password", "user", "mechanism", "authority", "rights"])
+def test_what_is_wrong_is_said_within_seconds_by_the_name_of_its_setting(settings: Settings, what: str) -> None:
+    wrong, look_at = wrong_ones(settings)[what]
+    began = time.monotonic()
+    with pytest.raises(DaybookError) as told:
+        topic_state(wrong)
+    assert time.monotonic() - began < SECONDS_TO_BE_TOLD
+    assert look_at in str(told.value), told.value
+    assert wrong.kafka_sasl_password.get_secret_value() not in str(told.value)
+
+
+def test_the_sensor_fails_at_once_with_a_wrong_password(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.monotonic()
+    with pytest.raises(AirflowFailException, match=r"refuses the login: see .*DAYBOOK_KAFKA_SASL_PASSWORD"):
+        sensor_of(by(settings, "daybook-landing", "wrong"), monkeypatch).execute({})
+    assert time.monotonic() - began < SECONDS_TO_BE_TOLD
+
+
+def test_create_topic_says_what_is_wrong_and_makes_nothing(settings: Settings) -> None:
+    elsewhere = {"kafka_topic": "elsewhere"}
+    for user, password, look_at in (
+        ("daybook-topic", "wrong", "DAYBOOK_KAFKA_SASL_PASSWORD"),
+        ("daybook-intake", None, "docs/kafka.md"),
+    ):
+        began = time.monotonic()
+        said = daybook(by(settings, user, password).model_copy(update=elsewhere), "create-topic")
+        assert time.monotonic() - began < 2 * SECONDS_TO_BE_TOLD  # with the start of Python
+        assert said.startswith("daybook: Kafka at"), said
+        assert look_at in said
+        assert "nothing was changed" in said
+
+
+def test_an_intake_with_a_wrong_password_takes_nothing_and_says_why(settings: Settings) -> None:
+    own = {"home": settings.home / "wrong", "api_port": free_ports(1, above=settings.api_port)[0]}
+    wrong = by(settings, "daybook-intake", f"wrong-{uuid4().hex}").model_copy(update=own)
+    with OwnIntake(wrong) as intake:
+        assert intake.status("/health/ready") == 503
+        began = time.monotonic()
+        event = {"event_type": "purchase_item", "item": "sword", "user_id": "user1", "host": "user1.att.com"}
+        answer = urllib3.request("POST", f"{wrong.intake_url}/events", json=event, timeout=30, retries=False)
+        assert answer.status == 503
+        assert answer.headers["Retry-After"]
+        assert intake.status("/health/live") == 200
+        until(lambda: "DAYBOOK_KAFKA_SASL_PASSWORD" in intake.log.read_text(), "the log names the setting", 5)
+        assert time.monotonic() - began < SECONDS_TO_BE_TOLD
+        assert intake.status("/health/ready") == 503
+    assert wrong.kafka_sasl_password.get_secret_value() not in intake.log.read_text()
+
+
+def test_daybook_env_prints_no_password(settings: Settings) -> None:
+    printed = daybook(settings, "env")
+    assert "DAYBOOK_KAFKA_SASL_USERNAME=daybook-topic" in printed
+    assert not any(mark in printed for mark in marks(settings))
+
+
+def marks(settings: Settings) -> list[str]:
+    """The password as it may stand somewhere: as it is, and the part of it that nobody escapes."""
+    password = settings.kafka_sasl_password.get_secret_value()
+    return [password, password.rpartition("\\")[2]]
+
+
+class CommandLines:
+    """Watches the command lines of all processes of this machine for a text, while its block runs."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.texts = texts
+        self.looks = 0
+        self.seen: set[str] = set()
+        """Programs on whose command line it stood."""
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> CommandLines:
+        self._watcher.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._over.set()
+        self._watcher.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.1):
+            for process in psutil.process_iter(["cmdline", "name"]):
+                line = "\0".join(process.info["cmdline"] or [])
+                if any(text in line for text in self.texts):
+                    self.seen.add(process.info["name"])
+            self.looks += 1
+
+
+@in_full
+def test_spark_lands_and_the_password_stands_nowhere(
+    settings: Settings, broker: SecuredBroker, intake: OwnIntake, figures: Figures
+) -> None:
+    landing = by(settings, "daybook-landing")
+    events = settings.home / "spark-events"
+    events.mkdir()
+    # what Spark's UI shows is what it logs: configuration, plans, tasks
+    logged = f"{SMALL_DAYS} -Dspark.eventLog.enabled=true -Dspark.eventLog.dir={events.as_uri()}"
+    watched = landing.model_copy(update={"spark_driver_java_options": logged})
+    (settings.home / "lake").mkdir()
+    with Players(settings, seed=7, fields={"occurred_at": f"{DAY}T12:00:00Z"}) as players:
+        players.ledger.until(accepted=300)
+    lab = DayLab(watched, broker, intake, dict.fromkeys(players.ledger.accepted, DAY))
+    with CommandLines(marks(landing)) as lines:
+        lab.run_day(DAY)
+    audited = audit(watched, lab.accepted)
+    written = [path for path in settings.home.rglob("*") if path.is_file()]
+    assert any(path.is_relative_to(events) for path in written), "Spark logged no event"
+    found = [str(path) for path in written if any(mark.encode() in path.read_bytes() for mark in marks(landing))]
+    figures(
+        {
+            "acknowledged": audited.accepted,
+            "landed": audited.landed,
+            "lost": audited.lost,
+            "doubled": audited.doubled,
+            "unbalanced": audited.unbalanced,
+            "looks at command lines": lines.looks,
+            "files read for the password": len(written),
+        }
+    )
+    assert audited.is_clean, audited
+    assert lines.looks > 50
+    assert not lines.seen
+    assert not found
+    # verified as the same user, and the second reader finds what Spark found
+    assert "DIFFERENT" not in daybook(landing, "verify", "--day", str(DAY)).upper()
+
+
+def ways_in(settings: Settings, broker: SecuredBroker) -> dict[str, dict[str, Any]]:
+    """Every other way to be known to a broker -> the settings of it."""
+    certificate, key = broker.authority.issue(CERTIFICATE_USER)
+    return {
+        "PLAIN": {
+            "kafka_sasl_mechanism": "PLAIN",
+            "kafka_sasl_username": PLAIN_USER,
+            "kafka_sasl_password": SecretStr(PLAIN_PASSWORD),
+        },
+        "certificate": {
+            "kafka_bootstrap_servers": f"127.0.0.1:{broker.certificate_port}",
+            "kafka_security_protocol": "SSL",
+            "kafka_sasl_username": "",
+            "kafka_sasl_password": SecretStr(""),
+            "kafka_ssl_certificate_file": str(certificate),
+            "kafka_ssl_key_file": str(key),
+        },
+    }
+
+
+@in_full
+@pytest.mark.parametrize(("way", "user"), [("PLAIN", PLAIN_USER), ("certificate", f"CN={CERTIFICATE_USER}")])
+def test_every_way_in_is_open_to_both_kinds_of_clients(
+    request: pytest.FixtureRequest, settings: Settings, broker: SecuredBroker, intake: OwnIntake, way: str, user: str
+) -> None:
+    from daybook_spark.landing import kafka_range
+
+    [rights] = [line for line in documented_commands() if "User:daybook-landing" in line]
+    broker.run([word.replace("daybook-landing", user) for word in rights], broker.settings.home)
+    chosen = settings.model_copy(update=ways_in(settings, broker)[way])
+    until(lambda: is_allowed(chosen), f"{user} may read")
+    end = topic_state(chosen).end
+    spark = request.getfixturevalue("spark")
+    read = kafka_range(spark, chosen, dict.fromkeys(end, 0), end)
+    assert read.count() == sum(end.values()) > 0
+    plan = read._jdf.queryExecution().toString() + str(spark.sparkContext.getConf().getAll())
+    assert PLAIN_PASSWORD not in plan
+    assert "PRIVATE KEY" not in plan
+
+
+def is_allowed(settings: Settings) -> bool:
+    """Whether the broker has heard of the user's rights."""
+    try:
+        return bool(topic_state(settings).end)
+    except DaybookError:
+        return False
+
+
+def test_partitions_are_raised_by_the_command_and_filled_without_a_restart(
+    settings: Settings, intake: OwnIntake
+) -> None:
+    landing = by(settings, "daybook-landing")
+    have = len(topic_state(landing).end)
+    more = settings.model_copy(update={"kafka_partitions": have + 2})
+    assert f"raised topic events from {have} to {have + 2} partitions" in daybook(more, "create-topic")
+    assert daybook(more, "create-topic").startswith(f"kept topic events as it is: {have + 2} partitions")
+    fewer = settings.model_copy(update={"kafka_partitions": 1})
+    assert "Kafka never removes one" in daybook(fewer, "create-topic")
+    with Players(settings, seed=8) as players:
+        until(
+            lambda: intake.status("/health/ready") == 200 and all(topic_state(landing).end.values()),
+            "every partition has events",
+            30,
+        )
+    assert players.ledger.accepted
+    assert len(topic_state(landing).end) == have + 2
