@@ -12,6 +12,7 @@ import sys
 import click
 
 from daybook.errors import DaybookError
+from daybook.terminal import escape_streams
 
 COMMANDS: dict[str, str] = {
     "up": "daybook.stack.commands:up",
@@ -63,6 +64,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command; an error meant for the reader is one line and its own exit status, never a traceback."""
+    escape_streams()
     try:
         cli.main(standalone_mode=True)
     except DaybookError as error:

@@ -17,6 +17,7 @@ from daybook.settings import Settings, settings
 from daybook.stack import airflow
 from daybook.stack.airflow_api import USER, AirflowApi
 from daybook.stack.commands import bring_up
+from daybook.terminal import rich_console
 
 _FIRST_ROWS = 5
 
@@ -95,7 +96,7 @@ def demo(day: str | None, events: int, seed: int) -> None:
     asked = parse_day(day) if day else yesterday
     if asked > yesterday:
         raise BadInput(f"{asked} has not ended yet (UTC); the newest day there can be is {yesterday}")
-    console = Console(soft_wrap=True)
+    console = rich_console(soft_wrap=True)
     is_embedded = not loaded.airflow_server_url
     if not (is_embedded and bring_up(loaded, console)):
         console.print("the stack is up", highlight=False)

@@ -24,6 +24,7 @@ from daybook.reading import print_table
 from daybook.runs import DAG
 from daybook.settings import Settings
 from daybook.settings import settings as settings_of_this_process
+from daybook.terminal import rich_console
 
 if TYPE_CHECKING:
     from daybook.due import LakeDays
@@ -456,13 +457,12 @@ def plan(first: str, last: str, as_json: bool) -> None:
     Reads the lake, and in Kafka every record that was not landed yet. If Kafka or Airflow does not answer, the plan
     says so and goes without.
     """
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     days = days_between(first, last)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     # on standard error, and nothing at all in a pipe: standard output is the plan's
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(*columns, console=rich_console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("reading what is not landed", total=None)
         told = plan_of(
             settings_of_this_process(),

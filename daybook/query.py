@@ -10,6 +10,7 @@ import click
 from daybook.errors import BadInput
 from daybook.reading import csv_text, json_value, print_table
 from daybook.settings import Settings, settings
+from daybook.terminal import for_programs
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -76,19 +77,22 @@ def _named_tables(sql: str) -> set[str] | None:
 @click.command(short_help="Run SQL of your own over the published days.")
 @click.argument("sql")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list of row objects.")
-@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values, a header first.")
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values, a header first, for programs.")
 def query(sql: str, as_json: bool, as_csv: bool) -> None:
     """Run one statement in DuckDB's SQL and print its rows. Nothing can be written.
 
     The tables are `events`, `rejected_events` and every answer, with the published days; and `raw_events`, `day_ledger`
     and the lake's other tables. `SHOW TABLES` lists them.
+
+    CSV has every text as it is. A spreadsheet would run a player's "=..." as a formula: the report's files are for it.
     """
     if as_json and as_csv:
         raise BadInput("--json and --csv are two forms; choose one")
     rows = query_rows(settings(), sql)
     if as_csv:
         shown = [{name: json_value(cell) for name, cell in row.items()} for row in rows]
-        click.echo(csv_text(list(rows[0]) if rows else [], shown), nl=False)
+        # not by click, which leaves out what looks like a colour
+        for_programs().write(csv_text(list(rows[0]) if rows else [], shown))
     elif as_json:
         shown = [{name: json_value(cell) for name, cell in row.items()} for row in rows]
         click.echo(json.dumps(shown, ensure_ascii=False, indent=2, default=str))

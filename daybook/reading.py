@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daybook.settings import Settings, settings
+from daybook.terminal import in_one_line, rich_console
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +68,11 @@ def json_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): json_value(cell) for name, cell in row.items()} for row in frame.to_dict("records")]
 
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What makes a spreadsheet take a text for a formula, at its beginning."""
+_FORMULA = re.compile(r"(^|;)([=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
+"""What makes a spreadsheet take a text for a formula, at the beginning of a cell.
+
+Where a comma stands before decimals a spreadsheet begins a new cell at each semicolon.
+"""
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, for_spreadsheets: bool = False) -> str:
@@ -92,7 +97,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, for_s
     for row in rows:
         cells = [row[column] for column in columns]
         if for_spreadsheets:
-            cells = [f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in cells]
+            cells = [_FORMULA.sub(r"\1'\2", cell) if isinstance(cell, str) else cell for cell in cells]
         writer.writerow(cells)
     return out.getvalue()
 
@@ -241,22 +246,23 @@ def _notices(settings: Settings) -> list[tuple[str, list[dict[str, Any]]]]:
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
     """Print rows as a table at its own width: a narrow terminal wraps the lines, nothing is cut off."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE, pad_edge=False)
     names = list(rows[0]) if rows else ["no rows"]
     for name in names:
-        table.add_column(name, justify="right" if _is_number(row[name] for row in rows) else "left", no_wrap=True)
+        # Text, not str: a player's "[red]" is no markup, nor as a column of a pivot
+        table.add_column(
+            Text(in_one_line(name)), justify="right" if _is_number(row[name] for row in rows) else "left", no_wrap=True
+        )
     for row in rows:
-        # Text, not str: a player's "[red]" is no markup
-        table.add_row(*(Text(_shown(row[name])) for name in names))
-    console = Console()
+        table.add_row(*(Text(in_one_line(_shown(row[name]))) for name in names))
+    console = rich_console()
     unlimited = console.options.update(max_width=10_000)
     console.width = max(console.width, console.measure(table, options=unlimited).maximum)
     # a table's own title would be broken at the table's width
-    console.print(Text(title, style="italic"), soft_wrap=True)
+    console.print(Text(in_one_line(title), style="italic"), soft_wrap=True)
     console.print(table)
 
 

@@ -17,6 +17,7 @@ from daybook.errors import BadInput, DaybookError
 from daybook.lake_names import REPLAYED_RECORDS
 from daybook.rejected import Rejected, chosen_day, id_made_of, rejected_records
 from daybook.settings import Settings, settings
+from daybook.terminal import rich_console
 
 REPLAYED_SCHEMA = """
     replayed_at TIMESTAMP COMMENT 'UTC', replayed_by STRING COMMENT 'user name of the operator',
@@ -206,8 +207,6 @@ def replay(day: str | None, no_day: bool, reason: str | None, repaired: Path | N
 
 
 def _restate(loaded: Settings, days: set[date]) -> None:
-    from rich.console import Console
-
     from daybook.runs import DAG, follow
     from daybook.stack import airflow
 
@@ -224,7 +223,7 @@ def _restate(loaded: Settings, days: set[date]) -> None:
             f"accepted, and not restated yet: {error}. The next run restates the day, or now: "
             f"airflow dags trigger {DAG} -c '{json.dumps(conf)}'"
         ) from None
-    steps = follow(client, run_id, Console(soft_wrap=True))
+    steps = follow(client, run_id, rich_console(soft_wrap=True))
     if any(step["state"] not in {"success", "skipped"} for step in steps):
         raise DaybookError(
             f"accepted, and not restated: run {run_id} failed; readers see what they saw. "

@@ -26,6 +26,7 @@ from daybook.reading import LEDGER_COUNTS, answer_rows, coverage_of_days, csv_te
 from daybook.receipts import receipts_of, row_text
 from daybook.settings import Settings
 from daybook.snapshots import page_state
+from daybook.terminal import escaped
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -434,7 +435,9 @@ def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     # hosts, players and items come from the internet: everything is escaped unless it is markup made here
-    environment = Environment(loader=PackageLoader("daybook"), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=PackageLoader("daybook"), autoescape=True, undefined=StrictUndefined, finalize=_without_commands
+    )
     environment.globals |= {"shown_rows": SHOWN_ROWS, "kept_rows": KEPT_ROWS}
     environment.filters |= {
         "cell": _cell,
@@ -448,6 +451,11 @@ def _environment() -> Environment:
         "row_text": row_text,
     }
     return environment
+
+
+def _without_commands(value: Any) -> Any:
+    """What a template puts into the page: a mark that turns the text around it, or hides, is shown as an escape."""
+    return escaped(value) if isinstance(value, str) else value
 
 
 def _cell(value: Any, column: str) -> str:

@@ -57,6 +57,8 @@ def submit_conf(settings: Settings) -> dict[str, str]:
         f"{catalog}.uri": settings.catalog_uri,
         f"{catalog}.jdbc.schema-version": "V1",  # the schema PyIceberg reads too
         f"{catalog}.warehouse": settings.warehouse,
+        # Hadoop sets modes itself, whatever the process' umask; a cluster's storage has its own rights
+        **({"spark.hadoop.fs.permissions.umask-mode": "077"} if settings.warehouse.startswith("file:") else {}),
         # another run may have published since: every look at a table is a fresh one
         f"{catalog}.cache-enabled": "false",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
 import pytest
@@ -125,7 +126,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     )
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DAYBOOK_", "AIRFLOW"))}
     with Webhook() as webhook:
-        told = {"DAYBOOK_NOTIFY_URLS": webhook.url}
+        told = {"DAYBOOK_NOTIFY_URLS": webhook.url, "DAYBOOK_API_KEY": token_urlsafe()}
         up = Stack(settings, {**inherited, **stack_environment(settings), **told}, webhook)
         try:
             up.daybook("up")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import shlex
 import time
 from collections.abc import Iterator
@@ -20,16 +21,21 @@ from daybook.stack.airflow_api import USER
 from daybook.stack.environment import stack_environment
 from daybook.stack.folders import last_lines, run_dir, write_private
 from daybook.stack.parts import Part, log_of, parts, ports
+from daybook.terminal import for_programs, rich_console
 
 _LOOK_EVERY_SECONDS = 0.4
 
 
 @contextlib.contextmanager
 def _alone(loaded: Settings) -> Iterator[None]:
-    """Wait until no other ``up`` or ``down`` of this stack is at work."""
-    with (run_dir(loaded) / "lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    """Wait until no other ``up`` or ``down`` of this stack is at work; what is written then is the user's alone."""
+    umask = os.umask(0o077)
+    try:
+        with (run_dir(loaded) / "lock").open("w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    finally:
+        os.umask(umask)
 
 
 def _refuse_taken_ports(loaded: Settings) -> None:
@@ -181,7 +187,7 @@ def where(loaded: Settings) -> list[str]:
 def up() -> None:
     """Start the embedded stack; returns when every part is healthy."""
     loaded = settings()
-    console = Console(soft_wrap=True)
+    console = rich_console(soft_wrap=True)
     began = time.monotonic()
     if bring_up(loaded, console):
         console.print(f"up in {time.monotonic() - began:.0f} s", highlight=False)
@@ -206,4 +212,4 @@ def env() -> None:
     # without its configuration Airflow would make itself another, with SQLite
     airflow.write_config(loaded)
     for name, value in sorted(stack_environment(loaded).items()):
-        click.echo(f"export {name}={shlex.quote(value)}")
+        click.echo(f"export {name}={shlex.quote(value)}", file=for_programs())

@@ -17,7 +17,9 @@ _LONGEST_SOCKET_FOLDER_BYTES = 80
 def run_dir(settings: Settings) -> Path:
     """Folder of the configuration that the parts run with; only the user may look into it."""
     path = settings.home / "run"
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # `parents` would give the state folder the user's own mode
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.mkdir(exist_ok=True, mode=0o700)
     return path
 
 

@@ -62,6 +62,8 @@ def write_config(settings: Settings, parts: Iterable[Part]) -> Path:
         "directory": settings.home,
         # supervisor's default of 1024 is below what the system allows, and a broker needs more
         "minfds": 1024,
+        # it would make it 022: what the parts write names players
+        "umask": "077",
     }
     if os.geteuid() == 0:
         manager["user"] = "root"  # said aloud, so that it does not warn of it at each start

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from daybook.days import parse_day
 from daybook.errors import BadInput
 from daybook.settings import settings as settings_of_this_process
+from daybook.terminal import rich_console
 from event_generator.manifest import Request, manifest_path
 from event_generator.mischief import Mischief
 from event_generator.play import Load, Pace, play_day
@@ -71,7 +71,7 @@ def generate(
     load = Load(connections=connections, batch=batch, events_per_second=rate)
     if sys.stdout.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console()) as bar:
+        with Progress(*columns, console=rich_console()) as bar:
             task = bar.add_task(f"playing {request.day}", total=None)
 
             def show(done: int, of: int) -> None:

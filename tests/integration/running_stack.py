@@ -42,7 +42,14 @@ class Stack:
     def _run(self, program: str, arguments: tuple[str, ...], check: bool) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).with_name(program)), *arguments]
         done = subprocess.run(
-            command, env=self.env, cwd=self.settings.home, capture_output=True, text=True, timeout=300, check=False
+            command,
+            env=self.env,
+            cwd=self.settings.home,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            umask=0,  # as open as a user's can be: what is to be private is so by itself
         )
         assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done

@@ -29,6 +29,7 @@ from daybook.premise import Driver, Premise
 from daybook.reading import csv_text
 from daybook.report import SHOWN_ROWS, day_content, day_page, day_record, index_page, message_page, write_report
 from daybook.settings import Settings
+from tests.hostile_text import commands_a_terminal
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)
@@ -336,6 +337,18 @@ def test_hostile_text_is_text_in_every_part_of_the_page(whole: SmallLake, tmp_pa
     assert any(HOSTILE in text for text in page.texts["code"]), "the command to trace a row"
 
 
+def test_a_name_cannot_turn_or_hide_the_text_around_it(own_settings: Settings) -> None:
+    lake, names = SmallLake(own_settings), ("\u202egnp.exe", "sw\u200bord", "\u2067abc", "\x1b[2J", "\x9b1m")
+    rows = [(name, 10, 3, 0.2, 1.0) for name in names]
+    snapshot = lake.put("provider_usage", DAY, *rows)
+    lake.publish(DAY, {"provider_usage": snapshot}, receipt="\u202e leads", sent=0)
+    for file in write_report(lake.settings, "2026-05-03"):
+        assert commands_a_terminal(file.read_text(encoding="utf-8")) == set()
+    page = Page(lake.settings.reports_dir / "2026-05-03.html")
+    assert "\\u202egnp.exe" in page.texts["th"]
+    assert commands_a_terminal(message_page("\u202e", ["\u2067"], {}, {})) == set()
+
+
 def test_a_row_of_hostile_text_makes_a_command_that_only_quotes_it(lake: SmallLake) -> None:
     snapshot = lake.put("event_popularity", DAY, ("purchase_item", "'; rm -rf / #`$(x)`", 9, 1, 1.0, 1))
     lake.publish(DAY, {"event_popularity": snapshot}, revision=2)
@@ -392,12 +405,18 @@ def test_keys_of_the_json_are_a_promise(whole: SmallLake) -> None:
     json.dumps(told, allow_nan=False)
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1", "=cmd|' /C calc'!A0"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1", "=cmd|' /C calc'!A0", "\n=1"])
 def test_a_spreadsheet_takes_no_text_for_a_formula(text: str) -> None:
     [row] = csv.DictReader(
         io.StringIO(csv_text(["item", "events"], [{"item": text, "events": -3}], for_spreadsheets=True), newline="")
     )
     assert row == {"item": f"'{text}", "events": "-3"}
+
+
+def test_where_a_semicolon_parts_cells_a_spreadsheet_takes_none_either() -> None:
+    """As where a comma stands before decimals: such a spreadsheet reads ``sword;=1+1`` as two cells."""
+    text = csv_text(["item"], [{"item": "sword;=1+1;;@A1; -2"}], for_spreadsheets=True)
+    assert text.splitlines()[1] == "sword;'=1+1;;'@A1; -2"
 
 
 def test_files_of_answers_that_are_gone_go(whole: SmallLake) -> None:

@@ -1,0 +1,93 @@
+r"""Text of players on its way to a terminal: what would command it, or deceive its reader, is written as an escape.
+
+Names of players, guilds and hosts come from the internet. The contract keeps control characters out of events, but a
+rejected record is shown as it came, and marks that turn the direction of reading or cannot be seen are letters of
+languages that the contract takes. The escapes are JSON's, so JSON that is printed stays the same JSON.
+
+:func:`escape_streams` is called once, by :func:`daybook.cli.main`: whatever a verb prints, also an error, goes through
+it. Rich's colours are such commands, so its consoles (:func:`rich_console`) write past it; what they are given of
+players goes through :func:`in_one_line` before.
+"""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Controls, format marks (directions, joiners, tags), halves of a pair, ends of lines and paragraphs beside LF."""
+
+
+class _Escapes(dict[int, str]):
+    """For :meth:`str.translate`: fills itself with each character that is met."""
+
+    def __missing__(self, code: int) -> str:
+        letter = chr(code)
+        if letter not in "\n\t" and unicodedata.category(letter) in _CATEGORIES:
+            units = letter.encode("utf-16-be", "surrogatepass")
+            shown = "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+        else:
+            shown = letter
+        self[code] = shown
+        return shown
+
+
+_ESCAPES = _Escapes()
+
+
+def escaped(text: str) -> str:
+    r"""The text with an escape for whatever is no letter, sign, space, tab or end of a line; markup stays markup.
+
+    >>> escaped("\x1b[2J \u202egnp.exe \U000e0041")
+    '\\u001b[2J \\u202egnp.exe \\udb40\\udc41'
+    """
+    return text if text.isprintable() else text.translate(_ESCAPES)
+
+
+def in_one_line(text: str) -> str:
+    r"""The same for a cell of a table, in which a tab or an end of a line could draw a row that is not there.
+
+    >>> in_one_line("knife\nsword")
+    'knife\\u000asword'
+    """
+    return escaped(text).replace("\n", "\\u000a").replace("\t", "\\u0009")
+
+
+class _Escaping:
+    """A stream of text that escapes what is written to it."""
+
+    def __init__(self, behind: TextIO) -> None:
+        self.behind = behind
+
+    def write(self, text: str) -> int:
+        self.behind.write(escaped(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.behind, name)
+
+
+def escape_streams() -> None:
+    """Let all that this process prints from now on be escaped."""
+    sys.stdout = cast(TextIO, _Escaping(sys.stdout))
+    sys.stderr = cast(TextIO, _Escaping(sys.stderr))
+
+
+def for_programs() -> TextIO:
+    """Standard output for text whose form has no escapes, such as CSV: as it is, unless a terminal shows it."""
+    return sys.stdout if sys.stdout.isatty() else _behind(sys.stdout)
+
+
+def rich_console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
+    """Rich's console: its colours reach the terminal, and what it is told to print is not escaped."""
+    from rich.console import Console
+
+    return Console(file=_behind(sys.stderr if stderr else sys.stdout), soft_wrap=soft_wrap)
+
+
+def _behind(stream: TextIO) -> TextIO:
+    return stream.behind if isinstance(stream, _Escaping) else stream
