@@ -59,6 +59,7 @@ def submit_conf(settings: Settings) -> dict[str, str]:
         f"{catalog}.warehouse": settings.warehouse,
         # another run may have published since: every look at a table is a fresh one
         f"{catalog}.cache-enabled": "false",
+        **settings.spark_conf,
     }
 
 
