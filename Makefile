@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test test-e2e test-faults lint format bench browser
+.PHONY: help setup demo up down status test test-e2e test-faults lint format bench bench-sizing browser
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install everything below this folder: .venv from the lock, the jars (2 minutes, then 1 second)
 	@$(PYTHON) bootstrap.py
@@ -31,6 +31,9 @@ lint: setup ## style, types and SQL
 
 bench: setup ## what an acknowledgement costs the intake, beside the same without one and the shape of 2019
 	@$(BIN)/python -m benchmarks.intake
+
+bench-sizing: setup ## what a million events cost each part; writes the tables of docs/sizing.md anew (15 minutes)
+	@$(BIN)/python -m benchmarks.sizing
 
 test-faults: setup ## every fault of a year, each as often as its table says (80 minutes); prints the table
 	@DAYBOOK_FAULTS=full $(BIN)/pytest -v -n 2 --dist loadscope tests/faults
