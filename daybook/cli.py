@@ -38,6 +38,8 @@ COMMANDS: dict[str, str] = {
     "rebuild": "daybook.rebuild:rebuild",
     "plan": "daybook.plan:plan",
     "accept-loss": "daybook.losses:accept_loss",
+    "backup": "daybook.backup:backup",
+    "restore": "daybook.restore:restore",
     "forget-user": "daybook.erasure:forget_user",
 }
 """Verb -> where its click command is, as ``module:name``."""
