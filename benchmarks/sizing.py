@@ -27,9 +27,9 @@ from typing import Any
 
 import psutil
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
 
 from daybook.contract import client_event, complete, encode
+from daybook.kafka_admin import kafka_admin
 from daybook.kafka_offsets import offsets_text, topic_offsets
 from daybook.lake_names import AREAS, EVENTS, RAW_EVENTS
 from daybook.settings import REPOSITORY, Settings
@@ -144,7 +144,7 @@ def measured_day(events: int) -> dict[str, Any]:
             before = cpu_seconds_of(broker.process.pid)
             produce(settings, day, events)
             steps: dict[str, Cost] = {}
-            ends = topic_offsets(AdminClient({"bootstrap.servers": settings.bootstrap_servers}), settings.kafka_topic)
+            ends = topic_offsets(kafka_admin(settings), settings.kafka_topic)
             kafka_bytes = sum(bytes_below(path, "*.log") for path in (settings.home / "kafka").glob("events-*"))
             base = ["--day", str(day), "--run-id", "sizing"]
 

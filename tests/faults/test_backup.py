@@ -47,7 +47,7 @@ def verified(lab: DayLab) -> list[str]:
 
 
 def same_ledger(settings: Settings, before: pd.DataFrame) -> bool:
-    return ledger(settings).equals(before)
+    return bool(ledger(settings).equals(before))
 
 
 def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> None:
