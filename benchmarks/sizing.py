@@ -30,11 +30,13 @@ from confluent_kafka import Producer
 
 from daybook.contract import client_event, complete, encode
 from daybook.kafka_admin import kafka_admin
+from daybook.kafka_conf import librdkafka_conf
 from daybook.kafka_offsets import offsets_text, topic_offsets
 from daybook.lake_names import AREAS, EVENTS, RAW_EVENTS
 from daybook.settings import REPOSITORY, Settings
 from daybook.spark_job import submit_command
 from daybook.stack.environment import job_environment
+from daybook.stack.folders import last_lines
 from event_generator.day import HOUR_WEIGHTS, build_day
 from event_generator.manifest import Request
 from event_generator.play import Load, play_day
@@ -93,7 +95,7 @@ def cost_of(command: list[str], settings: Settings, log: Path) -> Cost:
     """Run a program to its end; what it and all that it started took.
 
     Raises:
-        SystemExit: it failed.
+        SystemExit: it failed; the text ends its log.
     """
     began = time.monotonic()
     with log.open("ab") as output:
@@ -102,7 +104,8 @@ def cost_of(command: list[str], settings: Settings, log: Path) -> Cost:
             # the children of a process count when it has waited for them, as spark-submit and its JVM do
             _, status, used = os.wait4(process.pid, 0)
     if status:
-        sys.exit(f"sizing: {command[-1]} failed; see {log}")
+        told = "\n".join(last_lines(log, 20))
+        sys.exit(f"{told}\nsizing: {' '.join(command)[-60:]} failed; the last lines of its log are above")
     return Cost(used.ru_utime + used.ru_stime, time.monotonic() - began, peak[0])
 
 
@@ -119,7 +122,7 @@ def bytes_below(folder: Path, pattern: str = "*") -> int:
 
 def produce(settings: Settings, day: date, events: int) -> None:
     """Put a generated day into the topic, byte by byte as the intake would."""
-    producer = Producer({"bootstrap.servers": settings.bootstrap_servers, "acks": "all", "linger.ms": 5})
+    producer = Producer({**librdkafka_conf(settings), "acks": "all", "linger.ms": 5})
     plan = build_day(day, events, 1, settings.items)
     for start in range(0, events, 10_000):
         for event in plan.at(range(start, min(start + 10_000, events))):

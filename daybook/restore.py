@@ -31,6 +31,7 @@ from daybook.backup import (
     indexes,
 )
 from daybook.errors import BadInput, DaybookError
+from daybook.kafka_conf import librdkafka_conf
 from daybook.lake_files import is_local, move, path_of
 from daybook.settings import Settings, settings
 
@@ -196,7 +197,7 @@ def send_again(loaded: Settings, file: Path) -> tuple[int, int]:
     # idempotent and acknowledged by all, as the intake sends; the same partition for a key as the intake's
     producer = Producer(
         {
-            "bootstrap.servers": loaded.bootstrap_servers,
+            **librdkafka_conf(loaded),
             "acks": "all",
             "enable.idempotence": True,
             "partitioner": "murmur2_random",

@@ -77,4 +77,5 @@ def test_what_may_be_said_by_a_failing_run_is_said_by_the_code() -> None:
 def test_the_tables_are_those_of_the_figures() -> None:
     figures = json.loads(FIGURES.read_text(encoding="utf-8"))
     assert page_with(SIZING, figures) == SIZING, "docs/sizing.md is stale; `python -m benchmarks.sizing --only-page`"
-    assert [one["events"] for one in figures["days"]] == [100_000, 1_000_000]
+    small, large = (one["events"] for one in figures["days"])
+    assert large >= 10 * small, "too near to each other to tell a fixed part from one that grows"
