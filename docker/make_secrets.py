@@ -17,25 +17,33 @@ from pathlib import Path
 def make(folder: Path) -> None:
     """Make every secret that is missing; a file that is there is left alone.
 
-    ``generator_key`` is the API key of the generator, ``api_keys`` holds its digest: add the games' lines to it.
+    ``generator_key`` is the API key of the generator. ``api_keys`` holds its digest: add the games' lines to it.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
-    key = folder / "generator_key"
-    made: dict[str, Callable[[], str]] = {
-        "postgres_password": lambda: secrets.token_urlsafe(24),
-        # the form of PostgreSQL's own password file
-        "pgpass": lambda: "\n".join(
-            f"postgres:5432:{database}:{database}:{secrets.token_urlsafe(24)}" for database in ("airflow", "lake")
-        ),
-        "generator_key": lambda: secrets.token_urlsafe(32),
-        "api_keys": lambda: f"generator {hashlib.sha256(key.read_text('utf-8').strip().encode()).hexdigest()}",
-    }
-    for name, value in made.items():
-        file = folder / name
-        if not file.exists():
-            file.write_text(value() + "\n", encoding="utf-8")
+    _make(folder / "postgres_password", lambda: secrets.token_urlsafe(24))
+    # the form of PostgreSQL's own password file; a role is called as its database
+    databases = ("airflow", "lake")
+    _make(
+        folder / "pgpass",
+        lambda: "\n".join(f"postgres:5432:{one}:{one}:{secrets.token_urlsafe(24)}" for one in databases),
+    )
+    key = _make(folder / "generator_key", lambda: secrets.token_urlsafe(32)).strip()
+    line = f"generator {hashlib.sha256(key.encode()).hexdigest()}"
+    known = _make(folder / "api_keys", lambda: line)
+    if line not in known.splitlines():  # the generator's key was made anew
+        file = folder / "api_keys"
+        file.chmod(0o644)
+        file.write_text(f"{known.rstrip()}\n{line}\n", encoding="utf-8")
         file.chmod(0o444)
+
+
+def _make(file: Path, value: Callable[[], str]) -> str:
+    """Write a secret if it is not there; what the file holds."""
+    if not file.exists():
+        file.write_text(value() + "\n", encoding="utf-8")
+    file.chmod(0o444)
+    return file.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

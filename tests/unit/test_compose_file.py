@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import hashlib
 import re
 import subprocess
 import sys
@@ -102,7 +103,9 @@ def test_secrets_are_made_once_and_nobody_else_may_enter_their_folder(tmp_path: 
     subprocess.run(make, check=True)
     again = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert {name for name in first if first[name] != again[name]} == {"generator_key"}
+    assert {name for name in first if first[name] != again[name]} == {"generator_key", "api_keys"}
+    digest = hashlib.sha256(again["generator_key"].strip().encode()).hexdigest()
+    assert again["api_keys"] == f"{first['api_keys']}generator {digest}\n", "games' lines stay, the new key is known"
     assert len(set(first.values())) == len(first)
 
 
@@ -133,3 +136,10 @@ def test_each_image_takes_its_packages_from_the_lock_and_no_more_than_its_extras
     api = re.search(r"AS api-packages\nRUN (.*)", text)
     assert api is not None
     assert re.findall(r"--extra (\w+)", api[1]) == ["api"]
+
+
+def test_the_intake_reaches_kafka_and_no_other_part_that_stays_up() -> None:
+    beside = {name for name, service in SERVICES.items() if "intake" in service["networks"] and name not in ON_DEMAND}
+    # the scheduler listens on nothing but what a Spark driver opens while it works
+    assert beside == {"game_api", "kafka", "airflow-scheduler"}
+    assert SERVICES["game_api"]["networks"] == ["intake"]
