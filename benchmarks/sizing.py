@@ -52,6 +52,8 @@ DAYS_A_DAY = (1, 10, 100, 1000)
 PER_MILLION = 1_000_000
 KAFKA_DAYS, REPLICAS = 30, 3
 LOOK_EVERY_SECONDS = 0.1
+DRIVER_MEMORY = "2g"
+"""Heap of the drivers: with the default of 1 GB the landing of a million records ends in Spark's out of memory."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def measured_day(events: int) -> dict[str, Any]:
     """A day of so many events through every step; the figures."""
     day = datetime.now(UTC).date() - timedelta(days=3)
     with tempfile.TemporaryDirectory(prefix="daybook-sizing-") as folder:
-        settings = own_settings(Path(folder))
+        settings = own_settings(Path(folder)).model_copy(update={"spark_driver_memory": DRIVER_MEMORY})
         (settings.home / "lake").mkdir(parents=True)
         log = settings.home / "steps.log"
         with OwnBroker(settings) as broker:
@@ -302,10 +304,10 @@ def _needs(figures: dict[str, Any]) -> str:
 def page_with(text: str, figures: dict[str, Any]) -> str:
     """The page with its tables as the figures have them."""
     for name, table in tables(figures).items():
-        mark = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+        mark = re.compile(rf"(<!-- {name} -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
         if not mark.search(text):
             sys.exit(f"sizing: {PAGE} has no place for the table {name}")
-        text = mark.sub(lambda found, table=table: found[1] + table + found[2], text)  # type: ignore[misc]
+        text = mark.sub(lambda found, table=table: found[1] + table + "\n" + found[2], text)  # type: ignore[misc]
     return text
 
 

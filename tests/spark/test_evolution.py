@@ -86,7 +86,7 @@ def test_the_intake_is_raised_first_then_the_landing_and_both_are_taken_back(tmp
         ["rebuild", "new", NEXT],
     )
     assert told == [
-        ["event_type", "purchase_item.level"],  # the old intake says what it does not take
+        ["union_tag_invalid", "purchase_item.level"],  # the old intake says what it does not take
         page(1, purchases=40),
         [],
         page(2, purchases=81, rejected=1),  # the type waits among the rejected, the event is there without its field
