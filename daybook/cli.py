@@ -37,6 +37,7 @@ COMMANDS: dict[str, str] = {
     "replay": "daybook.replay:replay",
     "rebuild": "daybook.rebuild:rebuild",
     "plan": "daybook.plan:plan",
+    "exporter": "daybook.exporter:exporter",
     "accept-loss": "daybook.losses:accept_loss",
     "backup": "daybook.backup:backup",
     "restore": "daybook.restore:restore",

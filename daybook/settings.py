@@ -175,6 +175,10 @@ class Settings(BaseSettings):
     publish_within_hours: int = Field(
         default=6, ge=0, le=48, description="hours after a day's end when an alert says that it is not published"
     )
+    exporter_host: str = Field(
+        default="127.0.0.1", description="address that the exporter of metrics listens on; it asks for no key"
+    )
+    exporter_port: Port = Field(default=9465, description="port of the exporter of metrics")
     notify_urls: SecretStr = Field(
         default=SecretStr(""),
         description="who is told of failures and missed deadlines besides the log: Apprise URLs, separated by spaces, "
