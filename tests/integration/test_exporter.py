@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import urllib.error
@@ -14,16 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 from pyiceberg.table import Table
 
 from daybook import exporter
 from daybook.exporter import LedgerCollector
-from daybook.settings import Settings
+from daybook.settings import REPOSITORY, Settings
 from daybook.stack.environment import job_environment, venv_bin
+from game_api import metrics as intake_metrics
 from tests.integration.own_broker import OwnBroker, free_ports, until
 from tests.integration.own_topic import Topic
 from tests.unit.small_lake import SmallLake
+from tests.unit.test_monitoring import metrics as monitored
 
 pytestmark = pytest.mark.integration
 
@@ -196,3 +200,24 @@ def samples(url: str) -> Samples:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def test_what_alerts_dashboard_and_docs_name_is_told(watched: Settings, topic: Topic) -> None:
+    lake = SmallLake(watched)
+    topic.produce(0, 1)
+    lake.land({}, end={0: 0, 1: 0})
+    lake.publish(DAY, {})
+    lake.accept_loss("gone", "disk")
+    collector = LedgerCollector(watched)
+    collector.read()
+    own = {family.name for family in collector.collect()}
+    of_intake = {
+        sample if not sample.endswith("_created") else ""
+        for metric in vars(intake_metrics).values()
+        if isinstance(metric, MetricWrapperBase)
+        for family in metric.describe()
+        for sample in (family.name, *(f"{family.name}_{part}" for part in ("total", "bucket", "sum", "count")))
+    }
+    assert monitored() <= own | of_intake
+    page = (REPOSITORY / "docs" / "observability.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(daybook_\w+)[`{]", page, re.MULTILINE)) == own
