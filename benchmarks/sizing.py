@@ -52,7 +52,7 @@ PER_MILLION = 1_000_000
 KAFKA_DAYS, REPLICAS = 30, 3
 LOOK_EVERY_SECONDS = 0.1
 DRIVER_MEMORY = "2g"
-"""Heap of the drivers: with the default of 1 GB the landing of a million records ended in Spark's AGGREGATE_OUT_OF_MEMORY."""
+"""Heap of the drivers: with the default of 1 GB the landing of a million records ran out of memory."""
 
 
 @dataclass(frozen=True)
