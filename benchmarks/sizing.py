@@ -53,7 +53,7 @@ PER_MILLION = 1_000_000
 KAFKA_DAYS, REPLICAS = 30, 3
 LOOK_EVERY_SECONDS = 0.1
 DRIVER_MEMORY = "2g"
-"""Heap of the drivers: with the default of 1 GB the landing of a million records ends in Spark's out of memory."""
+"""Heap of the drivers: with the default of 1 GB the landing of a million records ran out of memory."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def tables(figures: dict[str, Any]) -> dict[str, str]:
         ]
         lines.append(f"| {name} | {' | '.join(cells)} | {fixed:.0f} | {slope:.1f} |")
     broker = per_million(figures, lambda one: one["broker_cpu_seconds"])
-    cells = [f"{one['broker_cpu_seconds']:.0f}, , " for one in days]
+    cells = [f"{one['broker_cpu_seconds']:.0f}" for one in days]
     lines.append(f"| the broker, written and read once | {' | '.join(cells)} | {broker[0]:.0f} | {broker[1]:.1f} |")
     sizes = [
         "| bytes per event | " + " | ".join(f"{one['events']:,} events" for one in days) + " |",
@@ -265,8 +265,7 @@ def _needs(figures: dict[str, Any]) -> str:
         f"intake cores for twice that, {BATCH} a request": [],
         "Kafka, GB a day, one replica": [],
         f"Kafka, TB for {KAFKA_DAYS} days and {REPLICAS} replicas": [],
-        "Spark and report, core hours a day": [],
-        "cores for all steps within an hour": [],
+        "Spark and report, core hours a day (= cores to be done within an hour)": [],
         "lake, GB a day": [],
         "lake, TB a year, raw records kept": [],
     }
@@ -287,7 +286,6 @@ def _needs(figures: dict[str, Any]) -> str:
             2 * rate / figures["intake"]["batched"],
             kafka,
             kafka * KAFKA_DAYS * REPLICAS / 1e3,
-            core_hours,
             core_hours,
             lake,
             lake * 365 / 1e3,

@@ -14,7 +14,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from daybook.settings import REPOSITORY
+
+pytestmark = pytest.mark.timeout(1200)
 
 DAY, NEXT = "2026-05-03", "2026-05-04"
 
@@ -54,7 +58,7 @@ def play(folder: Path, *script: list[Any]) -> list[Any]:
         env={**names, "DAYBOOK_FUTURE_TOLERANCE_MINUTES": "1440"},
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
@@ -80,7 +84,7 @@ def test_the_intake_is_raised_first_then_the_landing_and_both_are_taken_back(tmp
         ["run", "new", DAY],
         ["rebuild", "new", DAY],
         ["run", "old", DAY],
-        ["intake", "new", sale(7), *events(8, NEXT), sale(9, NEXT), leveled(10, NEXT)],
+        ["intake", "new", sale(7), *events(8, NEXT), leveled(9, NEXT)],
         ["run", "old", NEXT],
         ["rebuild", "new", DAY],
         ["rebuild", "new", NEXT],
@@ -94,9 +98,9 @@ def test_the_intake_is_raised_first_then_the_landing_and_both_are_taken_back(tmp
         page(3, purchases=81, sales=1, levels=7),
         page(3, purchases=81, sales=1, levels=7),
         [],
-        page(1, purchases=41, rejected=1),  # back on the old landing: as before, and the table's column is null
+        page(1, purchases=41),  # back on the old landing: as before, and the table's column is null
         page(5, purchases=81, sales=2, levels=7),
-        page(2, purchases=41, sales=1, levels=7),
+        page(2, purchases=41, levels=7),  # a field alone is news too, though no count has changed
     ]
 
 
