@@ -84,6 +84,6 @@ COPY --from=code /opt/daybook/services /opt/daybook/services
 USER daybook
 WORKDIR /tmp
 EXPOSE 5000
-HEALTHCHECK --interval=5s --timeout=3s --start-period=20s \
-  CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ.get('DAYBOOK_API_PORT', '5000') + '/health/ready', timeout=2)"]
+HEALTHCHECK --interval=5s --timeout=10s --start-period=60s --retries=6 \
+  CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ.get('DAYBOOK_API_PORT', '5000') + '/health/ready', timeout=8)"]
 CMD ["gunicorn", "-c", "/opt/daybook/services/game_api/gunicorn_conf.py", "game_api.app:create_app()"]

@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPOSE ?= $(or $(shell docker compose version > /dev/null 2>&1 && echo docker compose),$(shell command -v podman-compose),$(shell command -v compose-lab),docker compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test test-e2e test-faults test-clusters lint format bench browser \
+.PHONY: help setup demo up down status test test-e2e test-faults test-clusters lint format bench bench-sizing browser \
 	compose-up compose-demo compose-down test-compose
 
 help: ## list the targets
@@ -47,10 +47,13 @@ lint: setup ## style, types and SQL
 bench: setup ## what an acknowledgement costs the intake, beside the same without one and the shape of 2019
 	@$(BIN)/python -m benchmarks.intake
 
+bench-sizing: setup ## what a million events cost each part; writes the tables of docs/sizing.md anew (15 minutes)
+	@$(BIN)/python -m benchmarks.sizing
+
 test-faults: setup ## every fault of a year, each as often as its table says (80 minutes); prints the table
 	@DAYBOOK_FAULTS=full $(BIN)/pytest -v -n 2 --dist loadscope tests/faults
 
-test-clusters: setup ## the same code on real clusters: three Kafka brokers, TLS and users (5 minutes); prints the figures
+test-clusters: setup ## the same code on real clusters: three Kafka brokers, TLS and users, Spark workers (10 minutes); prints the figures
 	@DAYBOOK_CLUSTERS=full $(BIN)/pytest -v tests/clusters
 
 test-e2e: setup browser ## Airflow's UI in a real browser: the form, backfills of ten days in every way, pictures for docs/

@@ -38,7 +38,10 @@ COMMANDS: dict[str, str] = {
     "replay": "daybook.replay:replay",
     "rebuild": "daybook.rebuild:rebuild",
     "plan": "daybook.plan:plan",
+    "exporter": "daybook.exporter:exporter",
     "accept-loss": "daybook.losses:accept_loss",
+    "backup": "daybook.backup:backup",
+    "restore": "daybook.restore:restore",
     "forget-user": "daybook.erasure:forget_user",
 }
 """Verb -> where its click command is, as ``module:name``."""

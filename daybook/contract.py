@@ -1,7 +1,9 @@
 """The event contract: the one place that says what an event is.
 
 The intake validates with it, the generator builds with it, Spark reads with the schema derived from it
-(:data:`RECORD_FIELDS`), and the docs are generated from it. Adding an event type is one class here and one example.
+(:data:`RECORD_FIELDS`), and the docs are generated from it. Adding an event type is one class here, named in
+:data:`AnyEvent`, and one example; adding an optional field is the field and its line in :data:`RECORD_FIELDS` and
+:data:`NULLABLE_FIELDS`. ``docs/operations.md`` says in which order parts are raised then.
 
 What a client may send is :data:`ClientEvent`; what stands in Kafka and in the lake is the same, completed by the intake
 with :func:`complete`: every field present, nulls written out, times in UTC with microseconds.
@@ -15,7 +17,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID, uuid4
 
 from pydantic import (
@@ -30,7 +32,10 @@ from pydantic import (
 )
 
 SCHEMA_VERSION: Literal[1] = 1
-"""Written into every event; raised when a field is added."""
+"""Written into every event; raised when a reader of before would misread a record.
+
+A new optional field or a new type is no such change: a landing of before keeps the bytes, leaves out what it does not
+know, and lands an event's other fields."""
 
 MAX_HOST_CHARACTERS = 253
 MAX_RAW_HOST_CHARACTERS = 1024
@@ -219,16 +224,40 @@ class JoinGuild(_Event):
     guild: Name | None = Field(default=None, description="the guild's name, if the game tells it", examples=["wolves"])
 
 
-ClientEvent = Annotated[PurchaseItem | JoinGuild, Field(discriminator="event_type")]
+AnyEvent = PurchaseItem | JoinGuild
+"""Every type of event."""
+
+ClientEvent = Annotated[AnyEvent, Field(discriminator="event_type")]
 """Any event a client may send."""
 
-client_event: TypeAdapter[PurchaseItem | JoinGuild] = TypeAdapter(ClientEvent)
+client_event: TypeAdapter[AnyEvent] = TypeAdapter(ClientEvent)
 """Validates one decoded JSON object; raises :class:`pydantic.ValidationError` that names each wrong field."""
 
-FIELDS: tuple[str, ...] = tuple(PurchaseItem.model_fields)
+_TYPES: dict[str, type[_Event]] = {
+    get_args(one.model_fields["event_type"].annotation)[0]: one for one in get_args(AnyEvent)
+}
+
+EVENT_TYPES: tuple[str, ...] = tuple(_TYPES)
+
+FIELDS: tuple[str, ...] = tuple(dict.fromkeys(name for one in _TYPES.values() for name in one.model_fields))
 """What a client may send."""
 
-EVENT_TYPES: tuple[str, ...] = ("purchase_item", "join_guild")
+OWN_FIELDS: tuple[str, ...] = tuple(name for name in FIELDS if name not in {*_Event.model_fields, "event_type"})
+"""Those of them that a type may require, allow or have not."""
+
+REQUIRED: dict[str, frozenset[str]] = {
+    kind: frozenset(name for name in OWN_FIELDS if name in one.model_fields and one.model_fields[name].is_required())
+    for kind, one in _TYPES.items()
+}
+"""Event type -> its own fields that it requires."""
+
+ABSENT: dict[str, frozenset[str]] = {
+    kind: frozenset(
+        name for name in OWN_FIELDS if name not in one.model_fields or one.model_fields[name].annotation is type(None)
+    )
+    for kind, one in _TYPES.items()
+}
+"""Event type -> the fields of others that it has not: they are null."""
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "purchase_item": {
@@ -259,7 +288,9 @@ def event_schema(items: Sequence[str], ref_template: str = "#/$defs/{model}") ->
         ref_template: how a definition is referred to.
     """
     schema = client_event.json_schema(ref_template=ref_template)
-    schema["$defs"]["PurchaseItem"]["properties"]["item"]["enum"] = list(items)
+    for kind in schema["$defs"].values():
+        if kind["properties"].get("item", {}).get("type") == "string":
+            kind["properties"]["item"]["enum"] = list(items)
     return schema
 
 
@@ -345,9 +376,7 @@ def _player_of(host: str) -> str:
     return host if _is_ip_address(host) else host.partition(".")[0]
 
 
-def complete(
-    event: PurchaseItem | JoinGuild, *, received_at: datetime, request_host: str, user_agent: str | None
-) -> dict[str, Any]:
+def complete(event: AnyEvent, *, received_at: datetime, request_host: str, user_agent: str | None) -> dict[str, Any]:
     """The record of an accepted event: every field of :data:`RECORD_FIELDS`, defaults filled in.
 
     Args:
@@ -361,17 +390,17 @@ def complete(
         is an IP address, which has no labels), and to ``unknown`` when there is no host either.
     """
     host = event.host if event.host is not None else request_host
-    return {
+    filled_in = {
         "event_id": str(event.event_id),
-        "event_type": event.event_type,
-        "item": event.item,
-        "guild": event.guild,
         "user_id": event.user_id or _player_of(host) or "unknown",
         "host": host,
         "occurred_at": moment_text(event.occurred_at or received_at),
         "received_at": moment_text(received_at),
         "user_agent": clean_user_agent(user_agent),
-        "schema_version": event.schema_version,
+    }
+    return {
+        name: filled_in[name] if name in filled_in else getattr(event, name, None)  # null: not of this type
+        for name, _ in RECORD_FIELDS
     }
 
 

@@ -6,6 +6,7 @@ aborted is no record.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -188,6 +189,22 @@ def committed(settings: Settings, partition: int, start: int, end: int) -> Itera
                     return  # what is left of the range holds no record
                 else:
                     raise DaybookError(f"Kafka, partition {partition}: {error.str()}; nothing was changed")
+
+
+def digests(settings: Settings, offsets: Offsets) -> dict[int, str]:
+    """Partition -> digest (SHA-256, hex) of the value and time of the record at its offset.
+
+    A partition is left out if the broker has no record there: it has lost it, or the offset is a transaction's marker.
+
+    Raises:
+        DaybookError: the broker stopped answering.
+    """
+    found: dict[int, str] = {}
+    for partition, offset in sorted(offsets.items()):
+        for message in committed(settings, partition, offset, offset + 1):
+            taken_at = message.timestamp()[1].to_bytes(8, "big", signed=True)
+            found[partition] = hashlib.sha256(taken_at + (message.value() or b"")).hexdigest()
+    return found
 
 
 def record_time(settings: Settings, partition: int, offset: int) -> datetime | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import click
 
 from daybook.errors import BadInput
-from daybook.kafka_offsets import Offsets, TopicState, offsets_text, record_time, topic_state
+from daybook.kafka_offsets import Offsets, TopicState, digests, offsets_text, record_time, topic_state
 from daybook.lake_names import ACCEPTED_LOSSES, RAW_EVENTS
 from daybook.position import Position, position
 from daybook.settings import Settings
@@ -26,8 +27,42 @@ class Loss:
     resume_from: Offsets
 
 
-def what_is_lost(start: Position, topic: TopicState) -> Loss | None:
-    """What the broker no longer has of the records that come next; none if nothing is missing."""
+def loss_since(settings: Settings, start: Position, topic: TopicState) -> Loss | None:
+    """What the broker no longer has of the records that come next; none if nothing is missing.
+
+    Raises:
+        DaybookError: the broker stopped answering.
+    """
+    return what_is_lost(start, topic, overwritten(settings, start, topic))
+
+
+def overwritten(settings: Settings, start: Position, topic: TopicState) -> set[int]:
+    """Partitions whose last landed offset holds another record now: Kafka went back behind it and on from there.
+
+    Seen as long as Kafka keeps that offset, which is as long as it keeps what came after it.
+    """
+    if start.topic_id != topic.topic_id:
+        return set()
+    looked_at = {
+        at: start.offsets[at] - 1
+        for at in start.last
+        if topic.first.get(at, 0) < start.offsets.get(at, 0) <= topic.end.get(at, 0)
+    }
+    now = digests(settings, looked_at)
+    return {at for at, digest in now.items() if digest != start.last[at]}
+
+
+def what_is_lost(start: Position, topic: TopicState, overwritten: Collection[int] = ()) -> Loss | None:
+    """What the broker no longer has of the records that come next; none if nothing is missing.
+
+    Where its log was truncated nobody knows at which offset, and what was sent since has taken offsets that were landed
+    before. So the record goes on from the first that the broker has: what it has landed before lands as duplicates.
+
+    Args:
+        start: where the record stands.
+        topic: what the broker has.
+        overwritten: as :func:`overwritten` finds them.
+    """
     if start.topic_id is not None and topic.topic_id != start.topic_id:
         return Loss(
             f"the topic was deleted and made anew; what the former one held behind offsets "
@@ -48,7 +83,14 @@ def what_is_lost(start: Position, topic: TopicState) -> Loss | None:
                 f"partition {partition} ends at {topic.end[partition]}, before offset {begin} where the record stands: "
                 "its log was truncated"
             )
-            resume[partition] = topic.end[partition]
+            resume[partition] = topic.first[partition]
+            unknown = True
+        elif partition in overwritten:
+            problems.append(
+                f"offset {begin - 1} of partition {partition}, the last one landed, holds another record now: its log "
+                "was truncated and has grown again"
+            )
+            resume[partition] = topic.first[partition]
             unknown = True
         elif topic.first[partition] > begin:
             lost = topic.first[partition] - begin
@@ -92,7 +134,7 @@ def accept_loss(note: str | None) -> None:
     raw = load(settings, RAW_EVENTS)
     start = position(settings, raw)
     topic = topic_state(settings)
-    loss = what_is_lost(start, topic)
+    loss = loss_since(settings, start, topic)
     if loss is None:
         raise BadInput("nothing is lost: Kafka has every record that was not landed yet; nothing was changed")
     if note is None:

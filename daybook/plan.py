@@ -120,10 +120,10 @@ def read_not_landed(settings: Settings, start: Position, show: Show) -> NotLande
     """
     from daybook.contract import event_date
     from daybook.kafka_offsets import committed, topic_state
-    from daybook.losses import what_is_lost
+    from daybook.losses import loss_since
 
     topic = topic_state(settings)
-    loss = what_is_lost(start, topic)
+    loss = loss_since(settings, start, topic)
     begin = loss.resume_from if loss else start.offsets
     ranges = {at: (begin.get(at, 0), end) for at, end in sorted(topic.end.items()) if begin.get(at, 0) < end}
     offsets = sum(end - first for first, end in ranges.values())

@@ -7,7 +7,8 @@ position it was made at and no other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from daybook.kafka_offsets import Offsets, parse_offsets
@@ -23,6 +24,9 @@ START, END = "daybook.kafka-start", "daybook.kafka-end"
 LANDING = "daybook.landing"
 """Snapshot property: number of the landing, from 1."""
 TOPIC_ID = "daybook.kafka-topic-id"
+LAST = "daybook.kafka-last"
+"""Snapshot property: JSON partition -> digest of the last record landed of it (:func:`daybook.kafka_offsets.digests`).
+Offsets alone do not show that Kafka was restored from a copy and has given them to other records since."""
 
 LOSSES_SCHEMA = """
     accepted_at TIMESTAMP COMMENT 'UTC', accepted_by STRING COMMENT 'user name of the operator', note STRING,
@@ -45,6 +49,8 @@ class Position:
     """Number of the last landing; 0 before the first."""
     topic_id: str | None = None
     """The topic that the offsets are of; none before the first landing."""
+    last: dict[int, str] = field(default_factory=dict)
+    """Partition -> digest of the record before the offset, where it is known."""
 
 
 def position(settings: Settings, raw: Table | None) -> Position:
@@ -56,7 +62,12 @@ def position(settings: Settings, raw: Table | None) -> Position:
     """
     last = next(
         (
-            Position(parse_offsets(end), int(property_of(snapshot, LANDING) or 0), property_of(snapshot, TOPIC_ID))
+            Position(
+                parse_offsets(end),
+                int(property_of(snapshot, LANDING) or 0),
+                property_of(snapshot, TOPIC_ID),
+                {int(at): digest for at, digest in json.loads(property_of(snapshot, LAST) or "{}").items()},
+            )
             for snapshot in published(raw)
             if (end := property_of(snapshot, END))
         ),

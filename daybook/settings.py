@@ -31,6 +31,27 @@ def _json_list(value: Any) -> Any:
         raise ValueError('is not a JSON list, such as ["sword", "shield"]') from None
 
 
+OUR_SPARK_CONF = ("spark.sql.session.timeZone", "spark.sql.extensions", "spark.sql.catalog.lake", "spark.master")
+"""Spark's settings that decide what a day is and where it lands: no setting of the user's may change them, nor what
+begins with one of them and a dot."""
+
+
+def _spark_conf(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, dict) or not all(isinstance(one, str | int | float | bool) for one in value.values()):
+        raise ValueError('is not a JSON object of texts, numbers and booleans, such as {"spark.executor.memory": "4g"}')
+    for key in value:
+        if not key.startswith("spark."):
+            raise ValueError(f"{key} is no setting of Spark's: they begin with spark.")
+        if any(key == ours or key.startswith(f"{ours}.") for ours in OUR_SPARK_CONF):
+            raise ValueError(f"{key} is Daybook's own: days are UTC days, and the lake is where its own settings say")
+    return {key: str(one).lower() if isinstance(one, bool) else str(one) for key, one in value.items()}
+
+
 class Settings(BaseSettings):
     """What differs between one Daybook and another. Units stand in the names; times are UTC."""
 
@@ -125,6 +146,12 @@ class Settings(BaseSettings):
         default=2, ge=1, le=10_000, description="shuffle partitions of a job; 2 suit a laptop's day, 200 a cluster's"
     )
 
+    spark_conf: Annotated[dict[str, str], NoDecode, BeforeValidator(_spark_conf)] = Field(
+        default_factory=dict,
+        description="more of Spark's own settings for every job, a JSON object; they win over Daybook's, such as "
+        '{"spark.executor.memory": "4g"}',
+    )
+
     day_grace_minutes: int = Field(
         default=15, ge=0, le=1440, description="wait after a day's end before live traffic's offsets are frozen"
     )
@@ -148,6 +175,10 @@ class Settings(BaseSettings):
     publish_within_hours: int = Field(
         default=6, ge=0, le=48, description="hours after a day's end when an alert says that it is not published"
     )
+    exporter_host: str = Field(
+        default="127.0.0.1", description="address that the exporter of metrics listens on; it asks for no key"
+    )
+    exporter_port: Port = Field(default=9465, description="port of the exporter of metrics")
     notify_urls: SecretStr = Field(
         default=SecretStr(""),
         description="who is told of failures and missed deadlines besides the log: Apprise URLs, separated by spaces, "

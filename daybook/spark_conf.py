@@ -61,6 +61,7 @@ def submit_conf(settings: Settings) -> dict[str, str]:
         **({"spark.hadoop.fs.permissions.umask-mode": "077"} if settings.warehouse.startswith("file:") else {}),
         # another run may have published since: every look at a table is a fresh one
         f"{catalog}.cache-enabled": "false",
+        **settings.spark_conf,
     }
 
 

@@ -13,29 +13,41 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+CALLERS = ("generator", "prometheus")
+"""Who has an API key of the intake beside the games: the generator to send events, Prometheus to read metrics."""
+
 
 def make(folder: Path) -> None:
     """Make every secret that is missing; a file that is there is left alone.
 
-    ``generator_key`` is the API key of the generator, ``api_keys`` holds its digest: add the games' lines to it.
+    ``CALLER_key`` is the API key of one of :data:`CALLERS`; ``api_keys`` holds their digests: add the games' lines.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
-    key = folder / "generator_key"
-    made: dict[str, Callable[[], str]] = {
-        "postgres_password": lambda: secrets.token_urlsafe(24),
-        # the form of PostgreSQL's own password file
-        "pgpass": lambda: "\n".join(
-            f"postgres:5432:{database}:{database}:{secrets.token_urlsafe(24)}" for database in ("airflow", "lake")
-        ),
-        "generator_key": lambda: secrets.token_urlsafe(32),
-        "api_keys": lambda: f"generator {hashlib.sha256(key.read_text('utf-8').strip().encode()).hexdigest()}",
-    }
-    for name, value in made.items():
-        file = folder / name
-        if not file.exists():
-            file.write_text(value() + "\n", encoding="utf-8")
+    for name in ("postgres_password", "grafana_password"):
+        _make(folder / name, lambda: secrets.token_urlsafe(24))
+    # the form of PostgreSQL's own password file; a role is called as its database
+    databases = ("airflow", "lake")
+    _make(
+        folder / "pgpass",
+        lambda: "\n".join(f"postgres:5432:{one}:{one}:{secrets.token_urlsafe(24)}" for one in databases),
+    )
+    keys = {one: _make(folder / f"{one}_key", lambda: secrets.token_urlsafe(32)).strip() for one in CALLERS}
+    lines = [f"{one} {hashlib.sha256(key.encode()).hexdigest()}" for one, key in keys.items()]
+    known = _make(folder / "api_keys", lambda: "\n".join(lines))
+    if new := [line for line in lines if line not in known.splitlines()]:  # of a key that was made since
+        file = folder / "api_keys"
+        file.chmod(0o644)
+        file.write_text("\n".join([known.rstrip(), *new, ""]), encoding="utf-8")
         file.chmod(0o444)
+
+
+def _make(file: Path, value: Callable[[], str]) -> str:
+    """Write a secret if it is not there; what the file holds."""
+    if not file.exists():
+        file.write_text(value() + "\n", encoding="utf-8")
+    file.chmod(0o444)
+    return file.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ install -m 0600 /run/secrets/pgpass /tmp/pgpass
 export PGPASSFILE=/tmp/pgpass
 DAYBOOK_API_KEY=$(cat /run/secrets/generator_key)
 export DAYBOOK_API_KEY
+# the name that Spark's executors reach a driver by: an address would be of one network or the other
+SPARK_LOCAL_HOSTNAME=$(hostname)
+export SPARK_LOCAL_HOSTNAME
 environment=$(daybook env)
 eval "$environment"
 exec "$@"

@@ -40,7 +40,7 @@ def _text(value: Any) -> str:
     """A setting as an environment variable holds it."""
     if value is None:
         return ""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | dict):
         return json.dumps(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -155,3 +159,61 @@ def trouble(settings: Settings) -> str | None:
     except psycopg2.Error as error:
         return " ".join(str(error).split())
     return None
+
+
+@contextmanager
+def serving(settings: Settings, timeout_seconds: float = 30) -> Iterator[None]:
+    """Airflow's database is there for the block: the running stack's, or started for it and stopped behind it.
+
+    Raises:
+        DaybookError: it does not start.
+    """
+    if trouble(settings) is None:
+        yield
+        return
+    prepare(settings)
+    settings.logs_dir.mkdir(parents=True, exist_ok=True)
+    log = settings.logs_dir / "postgres.log"
+    with log.open("ab") as output:
+        server = subprocess.Popen(command(settings), stdout=output, stderr=output, cwd="/", start_new_session=True)
+    try:
+        deadline = time.monotonic() + timeout_seconds
+        while reason := trouble(settings):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise DaybookError(f"postgres does not start: {reason}; its log: {log}")
+            time.sleep(0.1)  # between two looks at the server
+        yield
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(timeout_seconds)
+
+
+def dump(settings: Settings, file: Path) -> None:
+    """Write Airflow's database, as it is at one moment, to a file that :func:`load_dump` reads.
+
+    Raises:
+        DaybookError: ``pg_dump`` failed.
+    """
+    with file.open("wb") as output:
+        _run([_program("pg_dump"), *_connection(settings), "--format=custom", DATABASE], stdout=output)
+
+
+def load_dump(settings: Settings, file: Path) -> None:
+    """Fill Airflow's database, which is empty, with what :func:`dump` wrote; all of it or nothing.
+
+    Raises:
+        DaybookError: ``pg_restore`` failed.
+    """
+    options = [f"--dbname={DATABASE}", "--no-owner", "--exit-on-error", "--single-transaction"]
+    with file.open("rb") as dumped:
+        _run([_program("pg_restore"), *_connection(settings), *options], stdin=dumped)
+
+
+def _connection(settings: Settings) -> list[str]:
+    return [f"--host={socket_dir(settings)}", "--username=postgres", "--no-password"]
+
+
+def _run(program: list[str], **streams: Any) -> None:
+    done = subprocess.run(program, stderr=subprocess.PIPE, text=True, check=False, cwd="/", **streams)
+    if done.returncode != 0:
+        raise DaybookError(f"postgres: {Path(program[0]).name} failed: {' '.join(done.stderr.split())}")

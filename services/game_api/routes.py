@@ -11,7 +11,7 @@ from flask import Blueprint, Flask, Response, g, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, MethodNotAllowed, RequestEntityTooLarge
 
-from daybook.contract import JoinGuild, PurchaseItem, clean_host, complete, encode
+from daybook.contract import AnyEvent, clean_host, complete, encode
 from daybook.settings import Settings
 from game_api import hosts, metrics
 from game_api.answers import EventVerdict, FieldError, Verdicts
@@ -81,7 +81,7 @@ def _events(settings: Settings, producer: EventProducer, limit: EventLimit) -> B
     return events
 
 
-def _checked(value: Any, settings: Settings) -> PurchaseItem | JoinGuild | Refused:
+def _checked(value: Any, settings: Settings) -> AnyEvent | Refused:
     if isinstance(value, Refused):
         return value
     try:
@@ -90,12 +90,12 @@ def _checked(value: Any, settings: Settings) -> PurchaseItem | JoinGuild | Refus
         return refused
 
 
-def _check(value: Any, settings: Settings) -> PurchaseItem | JoinGuild:
+def _check(value: Any, settings: Settings) -> AnyEvent:
     latest = datetime.now(UTC) + timedelta(minutes=settings.future_tolerance_minutes)
     return check_event(value, items=settings.items, latest=latest)
 
 
-def _verdict(index: int, event: PurchaseItem | JoinGuild | Refused, receipt: Receipt | None) -> EventVerdict:
+def _verdict(index: int, event: AnyEvent | Refused, receipt: Receipt | None) -> EventVerdict:
     if isinstance(event, Refused):
         refused = EventVerdict(index=index, status="refused", errors=event.errors)
         return refused if event.event_id is None else {"event_id": event.event_id, **refused}
@@ -167,7 +167,7 @@ def _line(text: str, status: int) -> Response:
     return response
 
 
-def _produce(producer: EventProducer, events: list[PurchaseItem | JoinGuild]) -> list[Receipt | None]:
+def _produce(producer: EventProducer, events: list[AnyEvent]) -> list[Receipt | None]:
     """Complete the events with what the request tells and hand them to Kafka."""
     if not events:
         return []

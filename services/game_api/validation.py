@@ -15,7 +15,7 @@ from uuid import UUID
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from daybook.contract import EVENT_TYPES, JoinGuild, PurchaseItem, clean_host, client_event, moment_text
+from daybook.contract import EVENT_TYPES, AnyEvent, clean_host, client_event, moment_text
 from game_api.answers import FieldError
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -147,7 +147,7 @@ def check_host(raw: str) -> None:
         raise BadBody(str(error), field="Host") from None
 
 
-def check_event(value: Any, *, items: Collection[str], latest: datetime) -> PurchaseItem | JoinGuild:
+def check_event(value: Any, *, items: Collection[str], latest: datetime) -> AnyEvent:
     """A client's event as the contract has it.
 
     Args:

@@ -18,12 +18,15 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from daybook.contract import (
+    ABSENT,
     EVENT_TYPES,
     FIRST_MOMENT,
     MAX_HOST_CHARACTERS,
     MAX_NAME_CHARACTERS,
     MAX_USER_AGENT_CHARACTERS,
+    OWN_FIELDS,
     RECORD_FIELDS,
+    REQUIRED,
     SCHEMA_VERSION,
 )
 from daybook.providers import resolve
@@ -41,16 +44,18 @@ RAW_SCHEMA = """
 from 0 again.
 """
 
-EVENTS_SCHEMA = """
-    event_id STRING, event_type STRING, item STRING, guild STRING, user_id STRING, host STRING,
-    occurred_at TIMESTAMP COMMENT 'UTC', received_at TIMESTAMP COMMENT 'UTC', user_agent STRING, schema_version INT,
+_FIELDS_OF_RECORD = ", ".join(
+    f"{name} {kind.upper()}" + (" COMMENT 'UTC'" if kind == "timestamp" else "") for name, kind in RECORD_FIELDS
+)
+EVENTS_SCHEMA = f"""
+    {_FIELDS_OF_RECORD},
     provider STRING COMMENT 'name of the alias file, or a bucket in brackets',
     provider_domain STRING COMMENT 'registrable domain of the host; null where it has none',
     landing BIGINT, kafka_partition INT, kafka_offset BIGINT,
     is_late BOOLEAN COMMENT 'came after the first page of its day was built',
     event_date DATE
 """
-"""Columns of ``events``: one row for each accepted event."""
+"""Columns of ``events``: one row for each accepted event. A field that the contract got later is null on older days."""
 
 REJECTED_SCHEMA = """
     reason STRING COMMENT 'code', detail STRING COMMENT 'what is wrong, in words',
@@ -66,7 +71,7 @@ REASONS: dict[str, str] = {
     "no_event_id": "event_id is missing",
     "unknown_type": "event_type is none of the contract's",
     "no_user": "user_id is missing",
-    "no_item": "a purchase without an item, or an item or guild where the type has none",
+    "no_item": "a purchase without an item, or a field of another type (a guild, an item) where the type has none",
     "bad_text": "a name holds control characters, or is longer than the contract allows",
     "other_schema": "schema_version is none of the contract's",
     "no_time": "occurred_at is missing or not a time",
@@ -174,9 +179,16 @@ def judged(raw: DataFrame, window_days: int, elsewhere: DataFrame | None = None)
     # inline(array(...)) parses each record once and keeps its coordinates; from_json under a filter is parsed again for
     # every column that the filter and the output use
     read = raw.select(*raw.columns, F.inline(F.array(F.from_json(text, _BODY_SCHEMA))))
-    names = [F.col(name) for name in ("item", "guild", "user_id")]
+    texts_of_types = [name for name, kind in RECORD_FIELDS if name in OWN_FIELDS and kind == "string"]
+    names = [F.col(name) for name in (*texts_of_types, "user_id")]
     texts = [*names, F.col("host"), F.col("user_agent")]
-    is_purchase = F.col("event_type") == "purchase_item"
+    not_of_its_type = _any(
+        (F.col("event_type") == kind)
+        & _any(
+            [*(F.col(name).isNull() for name in REQUIRED[kind]), *(F.col(name).isNotNull() for name in ABSENT[kind])]
+        )
+        for kind in EVENT_TYPES
+    )
     reason = (
         F.when(F.col("value").isNull(), "null_value")
         .when(~F.is_valid_utf8(text), "not_utf8")
@@ -185,9 +197,9 @@ def judged(raw: DataFrame, window_days: int, elsewhere: DataFrame | None = None)
         )
         .when(F.coalesce("event_id", F.lit("")) == "", "no_event_id")
         .when(~F.coalesce(F.col("event_type").isin(*EVENT_TYPES), F.lit(False)), "unknown_type")
-        .when(F.col("schema_version") != SCHEMA_VERSION, "other_schema")
+        .when(~F.col("schema_version").between(1, SCHEMA_VERSION), "other_schema")
         .when(F.coalesce("user_id", F.lit("")) == "", "no_user")
-        .when((is_purchase == F.col("item").isNull()) | (is_purchase & F.col("guild").isNotNull()), "no_item")
+        .when(not_of_its_type, "no_item")
         .when(
             _any(text.rlike(r"\p{Cc}") for text in texts)
             | _any(F.length(name) > MAX_NAME_CHARACTERS for name in names)
@@ -225,7 +237,7 @@ def judged(raw: DataFrame, window_days: int, elsewhere: DataFrame | None = None)
 
 def _any(conditions: Iterable[Column]) -> Column:
     """Whether one of the conditions holds; a condition on a null does not."""
-    return reduce(or_, (F.coalesce(condition, F.lit(False)) for condition in conditions))
+    return reduce(or_, (F.coalesce(condition, F.lit(False)) for condition in conditions), F.lit(False))
 
 
 def provider_map(spark: SparkSession, hosts: list[str]) -> DataFrame:

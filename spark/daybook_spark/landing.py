@@ -22,12 +22,12 @@ from pyspark.sql import functions as F
 
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka_conf import java_conf
-from daybook.kafka_offsets import TopicState, count_committed, offsets_text, parse_offsets, topic_state
+from daybook.kafka_offsets import TopicState, count_committed, digests, offsets_text, parse_offsets, topic_state
 from daybook.lake import load
 from daybook.lake_names import RAW_EVENTS
 from daybook.ledger import LandedRange
-from daybook.losses import retention_warning, what_is_lost
-from daybook.position import END, LANDING, START, TOPIC_ID, Position, position
+from daybook.losses import loss_since, retention_warning
+from daybook.position import END, LANDING, LAST, START, TOPIC_ID, Position, position
 from daybook.settings import Settings
 from daybook.snapshots import property_of, published
 from daybook_spark.events import raw_records
@@ -60,7 +60,7 @@ def land(spark: SparkSession, settings: Settings, until: dict[int, int], day: da
         waiting = left_staged(raw, start)
         if waiting is None:
             topic = topic_state(settings)
-            _refuse_lost(start, topic, until, day)
+            _refuse_lost(settings, start, topic, until, day)
             if warning := retention_warning(settings, start, topic, datetime.now(UTC)):
                 click.echo(f"WARNING {day}: {warning}")
             ahead = {at: end for at, end in until.items() if end > start.offsets.get(at, 0)}
@@ -95,7 +95,7 @@ def keep_position(settings: Settings) -> None:
         last = next((one for one in published(raw) if property_of(one, END)), None)
         if raw is None or last is None or property_of(raw.current_snapshot() or last, END):
             return
-        kept = {name: value for name in (LANDING, START, END, TOPIC_ID) if (value := property_of(last, name))}
+        kept = {name: value for name in (LANDING, START, END, TOPIC_ID, LAST) if (value := property_of(last, name))}
         # PyIceberg would repeat the commit on top of what was landed meanwhile, and so set the record back behind it
         raw.metadata.properties[TableProperties.COMMIT_NUM_RETRIES] = "0"
         try:
@@ -142,6 +142,8 @@ def _stage(
     spark: SparkSession, settings: Settings, start: Position, ahead: dict[int, int], topic: TopicState, run_id: str
 ) -> Snapshot:
     end = {**start.offsets, **ahead}
+    last = {at: digest for at, digest in start.last.items() if at not in ahead}
+    last |= digests(settings, {at: stop - 1 for at, stop in ahead.items()})
     records = kafka_range(spark, settings, start.offsets, ahead)
     return stage_append(
         spark,
@@ -154,6 +156,7 @@ def _stage(
             START: offsets_text({at: start.offsets.get(at, 0) for at in end}),
             END: offsets_text(end),
             TOPIC_ID: topic.topic_id,
+            LAST: json.dumps({str(at): digest for at, digest in sorted(last.items())}),
             "daybook.run": run_id,
         },
     )
@@ -192,8 +195,8 @@ def _count(spark: SparkSession, settings: Settings, staged: Snapshot, day: date)
     return ranges
 
 
-def _refuse_lost(start: Position, topic: TopicState, until: dict[int, int], day: date) -> None:
-    if loss := what_is_lost(start, topic):
+def _refuse_lost(settings: Settings, start: Position, topic: TopicState, until: dict[int, int], day: date) -> None:
+    if loss := loss_since(settings, start, topic):
         raise NeedsDecision(
             f"{day}: Kafka no longer has what was to be landed: {loss.text}. Nothing was moved or published. If the "
             'records cannot be brought back, `daybook accept-loss --note "why"` records that and the next run goes on'

@@ -42,6 +42,7 @@ from daybook_spark.events import (
     same_ids_elsewhere,
 )
 from daybook_spark.staging import (
+    add_columns,
     at_snapshot,
     create_namespace,
     create_table,
@@ -121,10 +122,11 @@ PARTITIONED = frozenset({RAW_EVENTS, EVENTS, REJECTED_EVENTS, CHECK_FAILURES})
 
 
 def create_tables(spark: SparkSession) -> None:
-    """Make the lake's own tables where they are missing; the answers' tables are made with their first rows."""
+    """Make the lake's own tables and columns where they are missing; answers' tables are made with their first rows."""
     create_namespace(spark)
     for table, columns in TABLES.items():
         create_table(spark, table, columns, by_day=table in PARTITIONED)
+        add_columns(spark, table, columns)
 
 
 def _refuse_removed(known: LakeDays, raw: DataFrame, dates: list[date | None]) -> None:

@@ -9,7 +9,7 @@ anything of its page is seen.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,10 @@ from daybook.ledger import (
 )
 from daybook.providers import map_version
 from daybook.settings import Settings
-from daybook.snapshots import partition_counts
+from daybook.snapshots import page_state, partition_counts
 from daybook_spark.answering import Staged, stage_answers
 from daybook_spark.checking import check_pages
-from daybook_spark.events import struct
+from daybook_spark.events import EVENTS_SCHEMA, struct
 from daybook_spark.pages import Stage, stage_pages
 from daybook_spark.receipts import changes
 from daybook_spark.staging import (
@@ -138,6 +138,8 @@ class Proved:
     """Checks that do not hold and let the page pass."""
     previous: dict[str, Any] | None
     """The day's newest ledger row."""
+    other_rows: bool = False
+    """Whether the rows of ``events`` are others than the page's, though nothing else has changed."""
 
     @property
     def receipt(self) -> str:
@@ -156,6 +158,7 @@ class Proved:
         return (
             page is None
             or bool(self.changes)
+            or self.other_rows
             or any(getattr(self.counts, name) != page[name] for name in ("landed", "events", "rejected", "late"))
             or (page["provider_map_version"], page["answers_version"]) != (map_version(), answers_version())
         )
@@ -202,7 +205,7 @@ def prove(
         raise NeedsDecision(f"{failed}. {kept}{where}")
     newest = {row["event_date"]: row for row in latest_revisions(settings)}
     changed = changes(spark, settings, staged_answers, {one: newest[one] for one in days if one in newest})
-    return [
+    proved = [
         Proved(
             counts[one],
             lines[one],
@@ -212,6 +215,32 @@ def prove(
         )
         for one in pages
     ]
+    return [
+        one
+        if one.is_news or one.counts.day is None
+        else replace(one, other_rows=_other_rows(spark, settings, stage, one))
+        for one in proved
+    ]
+
+
+def _other_rows(spark: SparkSession, settings: Settings, stage: Stage, page: Proved) -> bool:
+    """Whether a staged day has other rows of ``events`` than its page: a field that is known only now has come in.
+
+    A column that the page was published without counts as null in it.
+    """
+    events = load(settings, EVENTS)
+    pinned = (page.previous or {"snapshots": {}})["snapshots"].get(EVENTS)
+    if events is None or pinned is None or stage.events_snapshot_id is None:
+        return False
+    columns = sorted(struct(EVENTS_SCHEMA).fieldNames())
+
+    def digest(snapshot_id: int | None) -> Any:
+        rows = at_snapshot(spark, EVENTS, snapshot_id).where(on_dates([page.counts.day]))
+        # a null leaves no trace in the hash, so a column that is not there does not either
+        known = [name for name in columns if name in rows.columns]
+        return rows.agg(F.bit_xor(F.xxhash64(*known))).first()
+
+    return bool(digest(page_state(events, pinned)) != digest(stage.events_snapshot_id))
 
 
 def _publish_once(

@@ -24,6 +24,7 @@ from daybook.lake import load
 from daybook.lake_names import CATALOG, NAMESPACE, spark_name
 from daybook.settings import Settings
 from daybook.snapshots import partition_counts, property_of, published
+from daybook_spark.events import struct
 
 WAP_ID = "wap.id"
 
@@ -49,6 +50,20 @@ def create_table(spark: SparkSession, table: str, columns: str, *, by_day: bool 
         f"CREATE TABLE IF NOT EXISTS {spark_name(table)} ({columns}) USING iceberg {partitions} "
         f"TBLPROPERTIES ({properties})"
     )
+
+
+def add_columns(spark: SparkSession, table: str, columns: str) -> None:
+    """Give a table of before the columns of a DDL text that it lacks; they are null in the rows that it has."""
+    there = set(spark.table(spark_name(table)).columns)
+    if lacking := [field for field in struct(columns) if field.name not in there]:
+        added = ", ".join(f"{field.name} {field.dataType.simpleString()}" for field in lacking)
+        spark.sql(f"ALTER TABLE {spark_name(table)} ADD COLUMNS ({added})")
+
+
+def _with_all_columns(spark: SparkSession, rows: DataFrame, table: str) -> DataFrame:
+    """The rows with nulls for columns that a newer Daybook has given to the table and this one does not know."""
+    unknown = [field for field in spark.table(spark_name(table)).schema if field.name not in rows.columns]
+    return rows.select("*", *(F.lit(None).cast(field.dataType).alias(field.name) for field in unknown))
 
 
 def create_namespace(spark: SparkSession) -> None:
@@ -89,7 +104,7 @@ def stage_append(
 ) -> Snapshot:
     """Stage rows to be added to the table; returns the staged snapshot."""
     with _wap_id(spark, wap_id):
-        writer = rows.writeTo(spark_name(table))
+        writer = _with_all_columns(spark, rows, table).writeTo(spark_name(table))
         for key, value in properties.items():
             writer = writer.option(f"snapshot-property.{key}", value)
         writer.append()
@@ -115,6 +130,7 @@ def stage_dates(
     Returns:
         Id of the staged snapshot; none if neither the rows nor what readers see of these dates has a row.
     """
+    rows = _with_all_columns(spark, rows, table)
     with _wap_id(spark, wap_id):
         rows.writeTo(spark_name(table)).overwritePartitions()
         current = load(settings, table)

@@ -6,6 +6,7 @@ import getpass
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -90,6 +91,13 @@ class Log:
     def landed(self) -> list[str]:
         """Ids in ``raw_events``, each as often as it is there."""
         return sorted(row.event_id for row in self.spark.table(spark_name(RAW_EVENTS)).collect())
+
+    def is_served(self) -> bool:
+        """Whether every partition is served."""
+        try:
+            return len(topic_state(self.settings).end) == 2
+        except DaybookError:  # a broker that has just started does not lead its partitions yet
+            return False
 
     def is_empty(self) -> bool:
         """Whether partition 0 is served and holds nothing."""
@@ -229,6 +237,65 @@ def test_a_truncated_log_is_refused(log: Log, broker: OwnBroker, accept_loss: Ca
     after = log.send(3)
     assert log.land() == [LandedRange(0, 0, 3, 3)]
     assert log.landed() == sorted(before + after)
+
+
+def test_a_log_that_went_back_and_grew_again_is_refused(
+    log: Log, broker: OwnBroker, accept_loss: Callable[..., str], tmp_path: Path
+) -> None:
+    """Kafka comes back from an older copy of its disk; what is sent then takes offsets that were landed before."""
+    old = log.send(3)
+    log.land()
+    copy_of = copied(log, broker, tmp_path)
+    lost = log.send(2)
+    log.land()
+    put_back(log, broker, copy_of)
+    after = log.send(4)  # offsets 3 to 6: the lake stands at 5
+    with pytest.raises(DaybookError, match=r"offset 4 of partition 0, the last one landed, holds another record now"):
+        log.land()
+    accept_loss("--note", "disk restored")
+    assert log.land() == [LandedRange(0, 0, 7, 7)]
+    assert set(log.landed()) == {*old, *lost, *after}
+    assert log.landed().count(old[0]) == 2  # a duplicate by its id, and counted as one
+    assert log.land() == []
+
+
+def test_after_a_truncation_nothing_that_was_sent_since_is_passed_over(
+    log: Log, broker: OwnBroker, accept_loss: Callable[..., str], tmp_path: Path
+) -> None:
+    """The copy is older, and its log has grown again, but not as far as the lake stands."""
+    log.send(3)
+    log.land()
+    copy_of = copied(log, broker, tmp_path)
+    log.send(4)
+    log.land()
+    put_back(log, broker, copy_of)
+    after = log.send(2)
+    with pytest.raises(DaybookError, match=r"partition 0 ends at 5, before offset 7 .* truncated"):
+        log.land()
+    accept_loss("--note", "disk restored")
+    log.land()
+    assert set(after) <= set(log.landed())
+
+
+def copied(log: Log, broker: OwnBroker, folder: Path) -> Path:
+    """A copy of the topic's partition 0, taken while the broker is down."""
+    broker.kill()
+    [partition] = broker.settings.home.rglob(f"{log.settings.kafka_topic}-0")
+    shutil.copytree(partition, folder / "copy")
+    broker.start()
+    until(log.is_served, "the partition is served again")
+    return folder / "copy"
+
+
+def put_back(log: Log, broker: OwnBroker, copy_of: Path) -> None:
+    broker.kill()
+    [partition] = broker.settings.home.rglob(f"{log.settings.kafka_topic}-0")
+    shutil.rmtree(partition)
+    shutil.copytree(copy_of, partition)
+    for name in ("recovery-point-offset-checkpoint", "replication-offset-checkpoint"):
+        (partition.parent / name).unlink(missing_ok=True)  # they are of the newer log
+    broker.start()
+    until(log.is_served, "the partition is served again")
 
 
 def test_a_range_that_was_truncated_after_it_was_frozen_is_refused(log: Log) -> None:

@@ -17,8 +17,16 @@ from uuid import uuid4
 import pytest
 import urllib3
 from confluent_kafka import KafkaError, Message
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # their documented home
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 from prometheus_client import REGISTRY
 
+from daybook.kafka_admin import kafka_admin
 from daybook.settings import Settings
 from game_api.producer import EventProducer
 from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, record_ids, records, until
@@ -427,6 +435,31 @@ class TestBrokerAway:
         with OwnIntake(apart, DAYBOOK_KAFKA_TOPIC="missing") as intake:
             assert intake.status("/health/ready") == 503
             assert post(apart, SWORD).status == 503
+
+    def test_a_broker_that_answers_and_takes_nothing_is_not_ready(self, settings: Settings, broker: OwnBroker) -> None:
+        """A topic with room for no event: its metadata say that all is well, as those of a cluster without a quorum."""
+        admin = kafka_admin(settings)
+        topic = "no-room"
+        [made] = admin.create_topics([NewTopic(topic, 1, 1, config={"max.message.bytes": "10"})]).values()
+        made.result(20)
+        apart = settings.model_copy(
+            update={"home": settings.home / "no-room", "api_port": own_settings(settings.home).api_port}
+        )
+        with OwnIntake(apart, DAYBOOK_KAFKA_TOPIC=topic) as intake:
+            until(lambda: intake.status("/health/ready") == 200, "ready while nothing is known")
+            assert post(apart, SWORD).status == 503
+            assert intake.status("/health/ready") == 200, "a hiccup of one event"
+            until(
+                lambda: post(apart, SWORD).status == 503 and intake.status("/health/ready") == 503,
+                "not ready after a second in which nothing was taken",
+                10,
+            )
+            room = ConfigEntry("max.message.bytes", "1048588", incremental_operation=AlterConfigOpType.SET)
+            resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[room])
+            [changed] = admin.incremental_alter_configs([resource]).values()
+            changed.result(20)
+            until(lambda: intake.status("/health/ready") == 200, "ready again, without an event", 30)
+            assert post(apart, SWORD).status == 201
 
     def test_a_producer_beyond_repair_is_replaced(self, settings: Settings, broker: OwnBroker) -> None:
         producer = EventProducer(settings)

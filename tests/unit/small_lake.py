@@ -16,6 +16,7 @@ from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DateType, NestedField, StringType, TimestamptzType
 
+from daybook.kafka_offsets import Offsets, offsets_text
 from daybook.lake import sqlalchemy_uri
 from daybook.lake_names import (
     ACCEPTED_LOSSES,
@@ -28,6 +29,7 @@ from daybook.lake_names import (
     REPLAYED_RECORDS,
 )
 from daybook.ledger import LandedRange, PageCounts, balance, lines_json
+from daybook.position import END, LANDING
 from daybook.settings import Settings
 
 _LONGS = ("sent", "accepted", "refused", "landed", "events", "duplicates", "rejected", "late")
@@ -204,17 +206,18 @@ class SmallLake:
         }
         self.table(DAY_LEDGER).append(pa.Table.from_pylist([row], schema=LEDGER))
 
-    def land(self, counts: dict[date, int], taken_at: datetime = TAKEN_AT) -> None:
-        """Add so many raw records of each day."""
+    def land(self, counts: dict[date, int], taken_at: datetime = TAKEN_AT, end: Offsets | None = None) -> None:
+        """Add so many raw records of each day, as the landing does that ended at these offsets, if any are given."""
         by_day = PartitionSpec(PartitionField(1, 1000, IdentityTransform(), "event_date"))
         table = self.catalog.create_table_if_not_exists((NAMESPACE, RAW_EVENTS), schema=RAW, partition_spec=by_day)
         days = [day for day, count in counts.items() for _ in range(count)]
         columns = {
             "event_date": pa.array(days, pa.date32()),
-            "value": pa.array(["{}"] * len(days)),
+            "value": pa.array(["{}"] * len(days), pa.string()),
             "kafka_timestamp": pa.array([taken_at] * len(days), pa.timestamp("us", tz="UTC")),
         }
-        table.append(pa.table(columns))
+        landing = {END: offsets_text(end), LANDING: "1"} if end else {}
+        table.append(pa.table(columns), snapshot_properties=landing)
 
     def accept_loss(self, lost: str, note: str) -> None:
         """Add an operator's decision."""

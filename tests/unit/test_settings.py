@@ -8,7 +8,10 @@ import shlex
 import pytest
 
 from daybook.errors import BadInput
-from daybook.settings import REPOSITORY, Settings, settings
+from daybook.lake_names import CATALOG
+from daybook.settings import OUR_SPARK_CONF, REPOSITORY, Settings, settings
+from daybook.spark_conf import submit_conf
+from daybook.stack.environment import stack_environment
 
 EXAMPLE = REPOSITORY / ".env.example"
 
@@ -96,3 +99,43 @@ def test_raw_records_are_kept_longer_than_any_restated_day_looks_back(
     else:
         with pytest.raises(BadInput, match=r"DAYBOOK_RAW_RETENTION_DAYS is .*, or 0"):
             settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is not a JSON object"),
+        ("[]", "is not a JSON object"),
+        ('{"spark.executor.memory": ["4g"]}', "is not a JSON object"),
+        ('{"executor.memory": "4g"}', "executor.memory is no setting of Spark's"),
+        ('{"spark.sql.session.timeZone": "CET"}', "spark.sql.session.timeZone is Daybook's own"),
+        (
+            '{"spark.sql.catalog.lake.warehouse": "file:/x"}',
+            "spark.sql.catalog.lake.warehouse is Daybook's own",
+        ),
+        ('{"spark.master": "yarn"}', "spark.master is Daybook's own"),
+    ],
+)
+def test_what_spark_must_not_be_told_is_refused(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    monkeypatch.setenv("DAYBOOK_SPARK_CONF", text)
+    settings.cache_clear()
+    with pytest.raises(BadInput, match=rf"DAYBOOK_SPARK_CONF: .*{re.escape(said)}"):
+        settings()
+
+
+def test_sparks_own_settings_win_over_ours_and_go_on_to_the_parts(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = '{"spark.executor.cores": 2, "spark.ui.enabled": true, "spark.sql.catalog.other": "x"}'
+    monkeypatch.setenv("DAYBOOK_SPARK_CONF", told)
+    settings.cache_clear()
+    conf = submit_conf(settings())
+    assert conf["spark.executor.cores"] == "2"
+    assert conf["spark.ui.enabled"] == "true"
+    assert conf["spark.sql.session.timeZone"] == "UTC"
+    monkeypatch.setenv("DAYBOOK_SPARK_CONF", stack_environment(settings())["DAYBOOK_SPARK_CONF"])
+    settings.cache_clear()
+    assert submit_conf(settings()) == conf
+    assert f"spark.sql.catalog.{CATALOG}" in OUR_SPARK_CONF

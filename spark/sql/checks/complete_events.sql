@@ -20,5 +20,6 @@ WHERE
         OR user_id IS NULL
         OR occurred_at IS NULL
         OR provider IS NULL
-        OR (event_type = 'purchase_item') = (item IS NULL)
+        OR (event_type = 'purchase_item' AND item IS NULL)
+        OR (event_type = 'join_guild' AND item IS NOT NULL)
     )

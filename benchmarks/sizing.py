@@ -1,0 +1,330 @@
+"""``make bench-sizing``: what a million events cost each part, and what a day of any size needs by that.
+
+A broker of its own gets a generated day, put there by a producer as the intake writes it; then each step of the day
+runs as its own Spark driver, as Airflow runs it. Of each step the processor time of its whole process tree is taken,
+and its largest resident memory: the clock tells more of what else the machine does. Two sizes give a fixed part and a
+part for each million. The figures go to ``docs/sizing.json``, and from there into the tables of ``docs/sizing.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+from confluent_kafka import Producer
+
+from daybook.contract import client_event, complete, encode
+from daybook.kafka_admin import kafka_admin
+from daybook.kafka_conf import librdkafka_conf
+from daybook.kafka_offsets import offsets_text, topic_offsets
+from daybook.lake_names import AREAS, EVENTS, RAW_EVENTS
+from daybook.settings import REPOSITORY, Settings
+from daybook.spark_job import submit_command
+from daybook.stack.environment import job_environment
+from daybook.stack.folders import last_lines
+from event_generator.day import HOUR_WEIGHTS, build_day
+from event_generator.manifest import Request
+from event_generator.play import Load, play_day
+from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, until
+
+SIZES = (100_000, 1_000_000)
+FIGURES = REPOSITORY / "docs" / "sizing.json"
+PAGE = REPOSITORY / "docs" / "sizing.md"
+INTAKE_SINGLE, INTAKE_BATCHED, BATCH = 4_000, 60_000, 200
+"""Events that the intake is asked to take one by one, and in batches."""
+DAYS_A_DAY = (1, 10, 100, 1000)
+"""Millions of events a day that the table is for."""
+PER_MILLION = 1_000_000
+KAFKA_DAYS, REPLICAS = 30, 3
+LOOK_EVERY_SECONDS = 0.1
+DRIVER_MEMORY = "2g"
+"""Heap of the drivers: with the default of 1 GB the landing of a million records ran out of memory."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a process tree took."""
+
+    cpu_seconds: float
+    seconds: float
+    rss_mb: float
+
+
+@contextmanager
+def memory_of(pid: int) -> Iterator[list[float]]:
+    """The largest resident memory of a process tree in MB: the one item of a list, kept while the block runs."""
+    peak, done = [0.0], threading.Event()
+
+    def look() -> None:
+        while not done.wait(LOOK_EVERY_SECONDS):
+            total = 0
+            try:
+                tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+            except psutil.NoSuchProcess:
+                continue
+            for one in tree:
+                try:
+                    total += one.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+            peak[0] = max(peak[0], total / 1e6)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        thread.join()
+
+
+def cost_of(command: list[str], settings: Settings, log: Path) -> Cost:
+    """Run a program to its end; what it and all that it started took.
+
+    Raises:
+        SystemExit: it failed; the text ends its log.
+    """
+    began = time.monotonic()
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, env=job_environment(settings), stdout=output, stderr=output)
+        with memory_of(process.pid) as peak:
+            # the children of a process count when it has waited for them, as spark-submit and its JVM do
+            _, status, used = os.wait4(process.pid, 0)
+    if status:
+        told = "\n".join(last_lines(log, 20))
+        sys.exit(f"{told}\nsizing: {' '.join(command)[-60:]} failed; the last lines of its log are above")
+    return Cost(used.ru_utime + used.ru_stime, time.monotonic() - began, peak[0])
+
+
+def cpu_seconds_of(pid: int) -> float:
+    """Processor time that a process tree which still runs has taken so far."""
+    tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    return float(sum(sum(one.cpu_times()[:2]) for one in tree))
+
+
+def bytes_below(folder: Path, pattern: str = "*") -> int:
+    """Bytes of the files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob(pattern) if path.is_file())
+
+
+def produce(settings: Settings, day: date, events: int) -> None:
+    """Put a generated day into the topic, byte by byte as the intake would."""
+    producer = Producer({**librdkafka_conf(settings), "acks": "all", "linger.ms": 5})
+    plan = build_day(day, events, 1, settings.items)
+    for start in range(0, events, 10_000):
+        for event in plan.at(range(start, min(start + 10_000, events))):
+            told = client_event.validate_python(event)
+            assert told.occurred_at is not None
+            received_at = told.occurred_at + timedelta(seconds=0.2)
+            record = complete(told, received_at=received_at, request_host="", user_agent="daybook-generator")
+            producer.produce(settings.kafka_topic, encode(record), record["user_id"].encode())
+        producer.poll(0)
+        producer.flush()
+
+
+def measured_day(events: int) -> dict[str, Any]:
+    """A day of so many events through every step; the figures."""
+    day = datetime.now(UTC).date() - timedelta(days=3)
+    with tempfile.TemporaryDirectory(prefix="daybook-sizing-") as folder:
+        settings = own_settings(Path(folder)).model_copy(update={"spark_driver_memory": DRIVER_MEMORY})
+        (settings.home / "lake").mkdir(parents=True)
+        log = settings.home / "steps.log"
+        with OwnBroker(settings) as broker:
+            assert broker.process is not None
+            before = cpu_seconds_of(broker.process.pid)
+            produce(settings, day, events)
+            steps: dict[str, Cost] = {}
+            ends = topic_offsets(kafka_admin(settings), settings.kafka_topic)
+            kafka_bytes = sum(bytes_below(path, "*.log") for path in (settings.home / "kafka").glob("events-*"))
+            base = ["--day", str(day), "--run-id", "sizing"]
+
+            def step(name: str, job: str, arguments: list[str]) -> dict[str, Any]:
+                summary = settings.home / f"{name}.json"
+                steps[name] = cost_of(
+                    submit_command(settings, job, [*arguments, "--summary", str(summary)]), settings, log
+                )
+                told: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
+                return told
+
+            stage = step("land_events", "land_events", [*base, "--until", offsets_text(ends)])
+            broker_cpu = cpu_seconds_of(broker.process.pid) - before
+            staged = [
+                step(area, "answer_questions", ["--area", area, *base, "--stage", json.dumps(stage)]) for area in AREAS
+            ]
+            step("publish_day", "publish_day", [*base, "--stage", json.dumps(stage), "--answers", json.dumps(staged)])
+            code = (
+                "from daybook.report import write_report; from daybook.settings import settings; "
+                f"write_report(settings(), '{day}')"
+            )
+            told = settings.model_copy(update={"kafka_bootstrap_servers": settings.bootstrap_servers})
+            steps["write_report"] = cost_of([sys.executable, "-c", code], told, log)
+        game = settings.home / "lake" / "warehouse" / "game"
+        lake = {path.name: bytes_below(path / "data", "*.parquet") for path in game.iterdir()}
+        answers = sum(size for name, size in lake.items() if name not in {RAW_EVENTS, EVENTS})
+        return {
+            "events": events,
+            "steps": {name: vars(one) for name, one in steps.items()},
+            "broker_cpu_seconds": broker_cpu,
+            "kafka_bytes": kafka_bytes,
+            "raw_bytes": lake[RAW_EVENTS],
+            "events_bytes": lake[EVENTS],
+            "answers_bytes": answers,
+            "metadata_bytes": sum(bytes_below(path / "metadata") for path in game.iterdir()),
+        }
+
+
+def measured_intake() -> dict[str, float]:
+    """Events that the intake takes for each second of processor time: one by one, and in batches."""
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="daybook-sizing-") as folder:
+        settings = own_settings(Path(folder))
+        with OwnBroker(settings), OwnIntake(settings) as intake:
+            until(lambda: intake.status("/health/ready") == 200, "ready")
+            assert intake.process is not None
+            day = datetime.now(UTC).date() - timedelta(days=3)
+            for name, events, batch in (("single", INTAKE_SINGLE, 1), ("batched", INTAKE_BATCHED, BATCH)):
+                before = cpu_seconds_of(intake.process.pid)
+                play_day(Request(day, events, 1), settings, Load(connections=8, batch=batch))
+                found[name] = events / (cpu_seconds_of(intake.process.pid) - before)
+                day -= timedelta(days=1)
+    return found
+
+
+def per_million(figures: dict[str, Any], value: Callable[[dict[str, Any]], float]) -> tuple[float, float]:
+    """A figure's fixed part and its part for each million events, from the two sizes."""
+    small, large = figures["days"]
+    slope = (value(large) - value(small)) / (large["events"] - small["events"]) * PER_MILLION
+    return max(0.0, value(small) - slope * small["events"] / PER_MILLION), slope
+
+
+def tables(figures: dict[str, Any]) -> dict[str, str]:
+    """The tables of the page, by the names of their marks."""
+    days = figures["days"]
+    head = (
+        "| step | "
+        + " | ".join(f"{one['events']:,} events: CPU s, wall s, MB" for one in days)
+        + " | fixed CPU s | CPU s per million |"
+    )
+    lines = [head, "|---" * (len(days) + 3) + "|"]
+    for name in days[0]["steps"]:
+        fixed, slope = per_million(figures, lambda one, name=name: one["steps"][name]["cpu_seconds"])  # type: ignore[misc]
+        cells = [
+            f"{(cost := one['steps'][name])['cpu_seconds']:.0f}, {cost['seconds']:.0f}, {cost['rss_mb']:,.0f}"
+            for one in days
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} | {fixed:.0f} | {slope:.1f} |")
+    broker = per_million(figures, lambda one: one["broker_cpu_seconds"])
+    cells = [f"{one['broker_cpu_seconds']:.0f}" for one in days]
+    lines.append(f"| the broker, written and read once | {' | '.join(cells)} | {broker[0]:.0f} | {broker[1]:.1f} |")
+    sizes = [
+        "| bytes per event | " + " | ".join(f"{one['events']:,} events" for one in days) + " |",
+        "|---" * (len(days) + 1) + "|",
+    ]
+    for title, name in (
+        ("on Kafka, one replica, not compressed", "kafka_bytes"),
+        ("`raw_events`", "raw_bytes"),
+        ("`events`", "events_bytes"),
+        ("all answers", "answers_bytes"),
+        ("metadata of the first page", "metadata_bytes"),
+    ):
+        sizes.append(f"| {title} | " + " | ".join(f"{one[name] / one['events']:.1f}" for one in days) + " |")
+    intake = figures["intake"]
+    taken = (
+        f"| the intake, by processor second | events |\n|---|---|\n| one event a request | {intake['single']:,.0f} |\n"
+        f"| {BATCH} events a request | {intake['batched']:,.0f} |"
+    )
+    return {"steps": "\n".join(lines), "bytes": "\n".join(sizes), "intake": taken, "needs": _needs(figures)}
+
+
+def _needs(figures: dict[str, Any]) -> str:
+    """What days of several sizes need, worked out from the figures."""
+    large = figures["days"][-1]
+    spark = [
+        per_million(figures, lambda one, name=name: one["steps"][name]["cpu_seconds"])  # type: ignore[misc]
+        for name in large["steps"]
+    ]
+    peak_share = float(HOUR_WEIGHTS.max() / HOUR_WEIGHTS.sum())
+    rows: dict[str, list[str]] = {
+        "events a second in the busiest hour": [],
+        "intake cores for twice that, single events": [],
+        f"intake cores for twice that, {BATCH} a request": [],
+        "Kafka, GB a day, one replica": [],
+        f"Kafka, TB for {KAFKA_DAYS} days and {REPLICAS} replicas": [],
+        "Spark and report, core hours a day (= cores to be done within an hour)": [],
+        "lake, GB a day": [],
+        "lake, TB a year, raw records kept": [],
+    }
+    for millions in DAYS_A_DAY:
+        rate = millions * 1e6 * peak_share / 3600
+        core_hours = sum(fixed + slope * millions for fixed, slope in spark) / 3600
+        kafka = large["kafka_bytes"] / large["events"] * millions * 1e6 / 1e9
+        lake = (
+            sum(large[name] for name in ("raw_bytes", "events_bytes", "answers_bytes"))
+            / large["events"]
+            * millions
+            * 1e6
+            / 1e9
+        )
+        values = (
+            rate,
+            2 * rate / figures["intake"]["single"],
+            2 * rate / figures["intake"]["batched"],
+            kafka,
+            kafka * KAFKA_DAYS * REPLICAS / 1e3,
+            core_hours,
+            lake,
+            lake * 365 / 1e3,
+        )
+        for name, value in zip(rows, values, strict=True):
+            rows[name].append(f"{value:,.0f}" if value >= 10 else f"{value:.2g}")
+    lines = [
+        "| events a day | " + " | ".join(f"{one} million" for one in DAYS_A_DAY) + " |",
+        "|---" * (len(DAYS_A_DAY) + 1) + "|",
+    ]
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items())])
+
+
+def page_with(text: str, figures: dict[str, Any]) -> str:
+    """The page with its tables as the figures have them."""
+    for name, table in tables(figures).items():
+        mark = re.compile(rf"(<!-- {name} -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
+        if not mark.search(text):
+            sys.exit(f"sizing: {PAGE} has no place for the table {name}")
+        text = mark.sub(lambda found, table=table: found[1] + table + "\n" + found[2], text)  # type: ignore[misc]
+    return text
+
+
+def main() -> None:
+    """Measure, keep the figures, and write the page's tables anew."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs=2, default=SIZES, help="events of the two days")
+    parser.add_argument("--only-page", action="store_true", help="write the tables from the figures that there are")
+    args = parser.parse_args()
+    if not args.only_page:
+        figures = {
+            "measured_at": datetime.now(UTC).date().isoformat(),
+            "machine": f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 1e9:.0f} GB, {platform.machine()}",
+            "intake": measured_intake(),
+            "days": [measured_day(size) for size in args.sizes],
+        }
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(page_with(PAGE.read_text("utf-8"), json.loads(FIGURES.read_text("utf-8"))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The stack of docker-compose.yaml, for real."""

@@ -1,0 +1,135 @@
+"""The Compose stack, for real: its days are those of the embedded stack, a killed worker included."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from daybook.answers import answers
+from daybook.reading import answer_rows, ledger_rows
+from tests.compose.compose_stack import ComposeStack, engine
+from tests.figures import Figures
+from tests.integration.own_broker import until
+from tests.integration.running_stack import DAG_ID, Stack
+
+pytestmark = [
+    pytest.mark.skipif(os.environ.get("DAYBOOK_COMPOSE") != "full", reason="`make test-compose`: a quarter of an hour"),
+    pytest.mark.timeout(3_600),
+]
+
+DAY = date(2026, 3, 2)
+BACKFILLED = [DAY + timedelta(days=number) for number in (1, 2, 3)]
+CONF: dict[str, Any] = {"events": 2_000, "seed": 7, "duplicates": 0.05, "late": 0.05, "invalid": 0.05}
+LONG_RUNNING = (
+    *("kafka", "postgres", "game_api", "spark-master", "spark-worker"),
+    *("airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"),
+)
+
+
+@pytest.fixture(scope="module")
+def composed() -> Iterator[ComposeStack]:
+    """The Compose stack, up on an empty lake; taken down with its volumes."""
+    one = ComposeStack(engine(), f"daybook-test-{os.getpid()}")
+    try:
+        one.up()
+        yield one
+    finally:
+        one.down()
+
+
+def test_a_triggered_day_and_a_backfill_with_a_killed_worker_are_those_of_the_embedded_stack(
+    composed: ComposeStack, stack: Stack, figures: Figures
+) -> None:
+    # one after the other in both: late events restate former days, and what a restatement sees decides its receipt
+    run = {"dag_run_id": "one-day", "logical_date": None, "conf": {"day": str(DAY), **CONF}}
+    composed.airflow("PATCH", f"/dags/{DAG_ID}?update_mask=is_paused", {"is_paused": False})
+    composed.airflow("POST", f"/dags/{DAG_ID}/dagRuns", run)
+    assert set(composed.wait_for("one-day").values()) == {"success"}
+
+    dates = ["--from-date", str(BACKFILLED[0]), "--to-date", str(BACKFILLED[-1])]
+    backfill = ["backfill", "create", "--dag-id", DAG_ID, *dates, "--max-active-runs", "1"]
+    composed.with_lake("airflow", *backfill, "--dag-run-conf", json.dumps(CONF))
+    until(lambda: len(composed.runs("backfill")) == len(BACKFILLED), "the backfill's runs", 120, 3)
+    runs = sorted(run["dag_run_id"] for run in composed.runs("backfill"))
+    # the second of the three: an executor is at work for its landing when the worker dies
+    until(lambda: composed.states(runs[1])[1].get("land_events") == "running", "the second landing", 1_200, 1)
+    until(lambda: executors(composed) == 1, "the landing's executor", 120, 0.5)
+    composed.kill_executor_and_worker()
+    until(lambda: executors(composed) == 0, "the end of the executor", 60, 0.5)
+    for one in runs:
+        assert set(composed.wait_for(one).values()) == {"success"}, one
+
+    stack.trigger("compose-one-day", day=str(DAY), **CONF)
+    for day in BACKFILLED:
+        stack.trigger(f"compose-{day}", day=str(day), **CONF)
+    days = [DAY, *BACKFILLED]
+    shown = composed.lake(days)
+    embedded = {str(day): {name: answer_rows(stack.settings, name, str(day)) for name in answers()} for day in days}
+    assert shown["answers"] == embedded
+    assert all(any(rows for rows in of_day.values()) for of_day in embedded.values())
+    counts = ("landed", "events", "duplicates", "rejected", "late", "accepted", "sent", "balanced")
+    pages = [row for row in ledger_rows(stack.settings) if row["day"] in map(str, days)]
+    assert compared(shown["ledger"], counts) == compared(pages, counts)
+    assert all(row["balanced"] for row in shown["ledger"])
+    figures(
+        {
+            "days": len(days),
+            "events": sum(row["events"] for row in shown["ledger"]),
+            "answers of a day": len(answers()),
+            "rows compared, all equal": sum(len(rows) for of_day in embedded.values() for rows in of_day.values()),
+        }
+    )
+
+
+def test_only_loopback_is_reached_from_outside_and_the_intake_asks_for_a_key(composed: ComposeStack) -> None:
+    url = f"http://127.0.0.1:{composed.api_port}"
+    with urllib.request.urlopen(f"{url}/health/ready", timeout=10) as answer:
+        assert answer.status == 200
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{url}/events", data=b"{}", timeout=10)
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"http://127.0.0.1:{composed.airflow_port}/api/v2/dags", timeout=10)
+
+
+@pytest.mark.parametrize("service", LONG_RUNNING)
+def test_a_part_runs_as_nobody_special_and_cannot_write_where_it_need_not(composed: ComposeStack, service: str) -> None:
+    assert composed.inside(service, "id", "-u").stdout.strip() != "0"
+    if service != "kafka":  # its image writes its configuration below /opt at each start
+        assert composed.inside(service, "touch", "/opt/x", "/usr/x", check=False).returncode != 0
+
+
+def test_no_part_knows_more_secrets_than_it_needs(composed: ComposeStack) -> None:
+    assert composed.inside("game_api", "ls", "/run/secrets").stdout.split() == ["api_keys"]
+    assert composed.inside("spark-worker", "ls", "/run/secrets", check=False).stdout.split() == []
+    for secret in ("pgpass", "generator_key"):
+        text = composed.inside("airflow-scheduler", "cat", f"/run/secrets/{secret}").stdout.split()[0].split(":")[-1]
+        seen = composed.inside("airflow-scheduler", "sh", "-c", "cat /proc/[0-9]*/cmdline 2> /dev/null").stdout
+        assert text not in seen.replace("\0", " ")
+
+
+def test_the_images_hold_what_their_role_needs(composed: ComposeStack) -> None:
+    def importable(service: str, name: str) -> bool:
+        return composed.inside(service, "python", "-c", f"import {name}", check=False).returncode == 0
+
+    assert [importable("game_api", name) for name in ("flask", "pyspark", "airflow", "duckdb")] == [True] + [False] * 3
+    assert [importable("spark-worker", name) for name in ("pyspark", "airflow", "flask")] == [True, False, False]
+    assert not importable("airflow-scheduler", "pytest")
+
+
+def executors(composed: ComposeStack) -> int:
+    """How many executors Spark's master has at work; 0 also while its worker is away."""
+    code = "import urllib.request as u; print(u.urlopen('http://spark-master:8081/json/', timeout=5).read().decode())"
+    told: dict[str, Any] = json.loads(composed.inside("spark-master", "python", "-c", code).stdout)
+    return sum(worker["coresused"] > 0 for worker in told["workers"] if worker["state"] == "ALIVE")
+
+
+def compared(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What the two ledgers have to agree on: not when, nor which offsets."""
+    return [{"day": row["day"], **{column: row[column] for column in columns}} for row in rows]

@@ -1,0 +1,134 @@
+"""The event grows, a field and a type, and intake and landing are raised in either order, and taken back.
+
+Nothing that an intake accepted is lost in any of them: a landing that does not know a type rejects the record and keeps
+its bytes, one that does not know a field lands the event without it, and `daybook rebuild` by a landing that knows
+them brings both in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daybook.settings import REPOSITORY
+
+pytestmark = pytest.mark.timeout(1200)
+
+DAY, NEXT = "2026-05-03", "2026-05-04"
+
+
+def events(number: int, day: str = DAY, **fields: Any) -> list[dict[str, Any]]:
+    """As many purchases as checks of a day ask for, so that one rejected record does not stop it."""
+    return [
+        {
+            "event_id": f"00000000-0000-4000-8000-{number:04}{count:08}",
+            "event_type": "purchase_item",
+            "item": "sword",
+            "user_id": f"user{count}",
+            "host": f"user{count}.att.com",
+            "occurred_at": f"{day}T12:00:00Z",
+            **fields,
+        }
+        for count in range(40)
+    ]
+
+
+def sale(number: int, day: str = DAY) -> dict[str, Any]:
+    return {**events(number, day)[0], "event_type": "sell_item"}
+
+
+def leveled(number: int, day: str = DAY) -> dict[str, Any]:
+    return {**events(number, day)[0], "level": 7}
+
+
+def play(folder: Path, *script: list[Any]) -> list[Any]:
+    """Play a script of ``tests.spark.versions`` in a process of its own; what each step gave."""
+    steps, told = folder / "script.json", folder / "told.json"
+    steps.write_text(json.dumps(script), encoding="utf-8")
+    names = {name: value for name, value in os.environ.items() if not name.startswith("DAYBOOK_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.spark.versions", str(folder / "home"), str(steps), str(told)],
+        cwd=REPOSITORY,
+        env={**names, "DAYBOOK_FUTURE_TOLERANCE_MINUTES": "1440"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    found: list[Any] = json.loads(told.read_text(encoding="utf-8"))
+    return found
+
+
+def page(
+    revision: int, *, purchases: int, sales: int = 0, rejected: int = 0, levels: int | None = None
+) -> dict[str, Any]:
+    types = {"purchase_item": purchases, **({"sell_item": sales} if sales else {})}
+    counts = {"revision": revision, "landed": purchases + sales + rejected, "events": purchases + sales}
+    return {**counts, "rejected": rejected, "types": types, "levels": levels, "wrong": []}
+
+
+def test_the_intake_is_raised_first_then_the_landing_and_both_are_taken_back(tmp_path: Path) -> None:
+    told = play(
+        tmp_path,
+        ["intake", "old", *events(1), sale(2), leveled(3)],
+        ["run", "old", DAY],
+        ["intake", "new", *events(4), sale(5), leveled(6)],
+        ["run", "old", DAY],
+        ["run", "new", DAY],
+        ["rebuild", "new", DAY],
+        ["run", "old", DAY],
+        ["intake", "new", sale(7), *events(8, NEXT), leveled(9, NEXT)],
+        ["run", "old", NEXT],
+        ["rebuild", "new", DAY],
+        ["rebuild", "new", NEXT],
+    )
+    assert told == [
+        ["union_tag_invalid", "purchase_item.level"],  # the old intake says what it does not take
+        page(1, purchases=40),
+        [],
+        page(2, purchases=81, rejected=1),  # the type waits among the rejected, the event is there without its field
+        page(2, purchases=81, rejected=1),  # no new record: the page stands until it is rebuilt
+        page(3, purchases=81, sales=1, levels=7),
+        page(3, purchases=81, sales=1, levels=7),
+        [],
+        page(1, purchases=41),  # back on the old landing: as before, and the table's column is null
+        page(5, purchases=81, sales=2, levels=7),
+        page(2, purchases=41, levels=7),  # a field alone is news too, though no count has changed
+    ]
+
+
+def test_the_landing_is_raised_first_then_the_intake_and_both_are_taken_back(tmp_path: Path) -> None:
+    told = play(
+        tmp_path,
+        ["intake", "old", *events(1)],
+        ["run", "old", DAY],
+        ["intake", "old", *events(2)],
+        ["run", "new", DAY],
+        ["intake", "new", sale(3), leveled(4)],
+        ["run", "new", DAY],
+        ["intake", "old", *events(5, NEXT)],
+        ["run", "new", NEXT],
+        ["intake", "old", *events(6, NEXT)],
+        ["run", "old", NEXT],
+        ["rebuild", "new", DAY],
+    )
+    assert told == [
+        [],
+        page(1, purchases=40),
+        [],
+        page(2, purchases=80),  # a landing that knows more reads what knows less
+        [],
+        page(3, purchases=81, sales=1, levels=7),
+        [],
+        page(1, purchases=40),
+        [],
+        page(2, purchases=80),
+        page(3, purchases=81, sales=1, levels=7),  # nothing new for the day: it keeps its revision
+    ]

@@ -1,0 +1,152 @@
+"""docker-compose.yaml and the Dockerfile, read as text: what no engine has to be asked for."""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from daybook.settings import REPOSITORY, Settings
+from daybook.stack import airflow
+
+FILE = REPOSITORY / "docker-compose.yaml"
+COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+ON_DEMAND = {"daybook", "prepare"}
+LAPTOP_MEGABYTES = 7 * 1024
+each_service = pytest.mark.parametrize("name", SERVICES)
+
+
+def _environment(service: dict[str, Any]) -> dict[str, str]:
+    return dict(service.get("environment") or {})
+
+
+def _megabytes(text: str) -> int:
+    number, unit = re.fullmatch(r"(\d+)([mg])", text).groups()  # type: ignore[union-attr]  # a test fails either way
+    return int(number) * (1024 if unit == "g" else 1)
+
+
+@each_service
+def test_a_port_is_published_on_loopback_alone(name: str) -> None:
+    for port in SERVICES[name].get("ports", []):
+        assert str(port).startswith("127.0.0.1:"), port
+
+
+@each_service
+def test_a_part_has_no_rights_and_limits(name: str) -> None:
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert _megabytes(service["mem_limit"]) >= 128
+    assert service.get("read_only") or name == "kafka", "kafka's image writes its configuration at each start"
+
+
+@each_service
+def test_a_part_that_stays_up_can_be_asked_whether_it_is_healthy(name: str) -> None:
+    in_image = name == "game_api" and "HEALTHCHECK" in (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
+    assert "healthcheck" in SERVICES[name] or in_image or name in ON_DEMAND
+
+
+def test_all_that_stays_up_fits_a_laptop_of_8_gb() -> None:
+    limits = {
+        name: _megabytes(service["mem_limit"])
+        for name, service in SERVICES.items()
+        if name not in ON_DEMAND and not service.get("profiles")
+    }
+    assert sum(limits.values()) <= LAPTOP_MEGABYTES, limits
+    said = re.search(r"Memory limits sum up to ([\d.]+) GB", FILE.read_text(encoding="utf-8"))
+    assert said is not None
+    assert float(said[1]) == round(sum(limits.values()) / 1024, 1)
+
+
+@each_service
+def test_every_setting_is_one(name: str) -> None:
+    known = {f"DAYBOOK_{field.upper()}" for field in Settings.model_fields}
+    used = {variable for variable in _environment(SERVICES[name]) if variable.startswith("DAYBOOK_")}
+    assert used <= known
+
+
+def test_the_variables_of_the_file_are_settings_that_have_a_default_in_it() -> None:
+    used = re.findall(r"\$\{(\w+)(:-\w+)?\}", FILE.read_text(encoding="utf-8"))
+    assert used
+    for variable, default in used:
+        if not variable.startswith("DAYBOOK_"):  # of the profile `monitoring`
+            assert default, variable
+            continue
+        field = Settings.model_fields[variable.removeprefix("DAYBOOK_").lower()]
+        assert default == f":-{field.default}"
+
+
+def test_no_secret_is_in_the_file(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, REPOSITORY / "docker" / "make_secrets.py", tmp_path / "made"], check=True)
+    made = {path.name for path in (tmp_path / "made").iterdir()}
+    assert {name: Path(where["file"]).name for name, where in COMPOSE["secrets"].items()} == {one: one for one in made}
+    for service in SERVICES.values():
+        for variable, value in _environment(service).items():
+            is_file = variable.endswith("_FILE") and str(value).startswith("/run/secrets/")
+            assert is_file or not re.search("PASSWORD|SECRET|KEY", variable), variable
+            assert not re.search(r"://[^/@]*:[^/@]*@", str(value)), f"{variable} has a password in its URI"
+    ignored = subprocess.run(["git", "check-ignore", "docker/secrets/pgpass"], cwd=REPOSITORY, check=False)
+    assert ignored.returncode == 0
+
+
+def test_secrets_are_made_once_and_nobody_else_may_enter_their_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    make = [sys.executable, str(REPOSITORY / "docker" / "make_secrets.py"), str(folder)]
+    subprocess.run(make, check=True)
+    first = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+    (folder / "generator_key").unlink()
+    subprocess.run(make, check=True)
+    again = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {name for name in first if first[name] != again[name]} == {"generator_key", "api_keys"}
+    digest = hashlib.sha256(again["generator_key"].strip().encode()).hexdigest()
+    assert again["api_keys"] == f"{first['api_keys']}generator {digest}\n", "games' lines stay, the new key is known"
+    assert len(set(first.values())) == len(first)
+
+
+def test_airflow_is_told_otherwise_only_where_containers_differ(own_settings: Settings) -> None:
+    """What ``airflow.cfg`` says of the embedded Airflow holds for Compose's too, which reads the same file."""
+    airflow.write_config(own_settings.model_copy(update={"airflow_server_url": "http://airflow-apiserver:8080"}))
+    written = configparser.ConfigParser(interpolation=None)
+    written.read(airflow.home(own_settings) / "airflow.cfg")
+    assert not written.has_option("database", "sql_alchemy_conn")
+    assert written["core"]["execution_api_server_url"] == "http://airflow-apiserver:8080/execution/"
+    told = {name for name in _environment(SERVICES["airflow-scheduler"]) if name.startswith("AIRFLOW__")}
+    assert told == {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC",
+        "AIRFLOW__API__HOST",
+        "AIRFLOW__API__BASE_URL",
+    }
+
+
+def test_each_image_takes_its_packages_from_the_lock_and_no_more_than_its_extras() -> None:
+    text = re.sub(r"\\\n\s*", "", (REPOSITORY / "Dockerfile").read_text(encoding="utf-8"))
+    installs = re.findall(r"uv pip install (.*)", text)
+    assert installs
+    for one in installs:
+        locked = "--constraint requirements.lock --requirements pyproject.toml" in one
+        itself = "--no-deps" in one and "--build-constraints requirements.lock" in one
+        assert locked or itself, one
+    api = re.search(r"AS api-packages\nRUN (.*)", text)
+    assert api is not None
+    assert re.findall(r"--extra (\w+)", api[1]) == ["api"]
+
+
+def test_the_intake_reaches_kafka_and_no_other_part_that_stays_up() -> None:
+    beside = {
+        name
+        for name, service in SERVICES.items()
+        if "intake" in service["networks"] and name not in ON_DEMAND and not service.get("profiles")
+    }
+    # the scheduler listens on nothing but what a Spark driver opens while it works
+    assert beside == {"game_api", "kafka", "airflow-scheduler"}
+    assert SERVICES["game_api"]["networks"] == ["intake"]
