@@ -9,8 +9,12 @@ install -m 0600 /run/secrets/pgpass /tmp/pgpass
 export PGPASSFILE=/tmp/pgpass
 DAYBOOK_API_KEY=$(cat /run/secrets/generator_key)
 export DAYBOOK_API_KEY
-# the name that Spark's executors reach a driver by: an address would be of one network or the other
-SPARK_LOCAL_HOSTNAME=$(hostname)
+# where a Spark driver listens and its executors reach it: this container's address in the network of the database. The
+# intake shares the other network, and whoever reaches a driver can run code in it. Connecting by UDP sends nothing
+SPARK_LOCAL_HOSTNAME=$(python -c 'import socket
+probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+probe.connect(("postgres", 5432))
+print(probe.getsockname()[0])')
 export SPARK_LOCAL_HOSTNAME
 environment=$(daybook env)
 eval "$environment"

@@ -147,6 +147,14 @@ def test_the_intake_reaches_kafka_and_no_other_part_that_stays_up() -> None:
         for name, service in SERVICES.items()
         if "intake" in service["networks"] and name not in ON_DEMAND and not service.get("profiles")
     }
-    # the scheduler listens on nothing but what a Spark driver opens while it works
     assert beside == {"game_api", "kafka", "airflow-scheduler"}
     assert SERVICES["game_api"]["networks"] == ["intake"]
+    assert "CONTROLLER://127.0.0.1:" in SERVICES["kafka"]["environment"]["KAFKA_LISTENERS"]
+    # the scheduler itself listens on nothing; a driver in it does on the one address that the backend gives it
+    assert "--skip-serve-logs" in SERVICES["airflow-scheduler"]["command"]
+    assert "DAYBOOK_SPARK_CONF" not in _environment(SERVICES["airflow-scheduler"])
+    script = (REPOSITORY / "docker" / "with-lake.sh").read_text(encoding="utf-8")
+    [probe] = re.findall(r"SPARK_LOCAL_HOSTNAME=\$\(python -c '(.+?)'\)", script, re.DOTALL)
+    assert "intake" not in SERVICES["postgres"]["networks"]
+    told = probe.replace('"postgres"', '"127.0.0.1"')
+    assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True).stdout == "127.0.0.1\n"
