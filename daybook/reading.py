@@ -271,20 +271,9 @@ def _is_number(cells: Iterable[Any]) -> bool:
     return bool(present) and all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in present)
 
 
-def visible(text: str) -> str:
-    r"""The text as a terminal may be given it: what is no printable character is written out.
-
-    A record that was put into Kafka past the intake can hold anything, also sequences that rewrite the screen.
-
-    >>> print(visible("a\x1b[2Jb"))
-    a\x1b[2Jb
-    """
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
-
-
 def _shown(cell: Any) -> str:
     if cell is None:
         return "-"
     if isinstance(cell, bool):
         return "yes" if cell else "no"
-    return f"{cell:.4f}" if isinstance(cell, float) else visible(str(cell))
+    return f"{cell:.4f}" if isinstance(cell, float) else str(cell)

@@ -9,7 +9,7 @@ import click
 
 from daybook.days import parse_day
 from daybook.lake_names import CHECK_FAILURES
-from daybook.reading import json_rows, json_value, print_table, visible
+from daybook.reading import json_rows, json_value, print_table
 from daybook.settings import Settings, settings
 
 
@@ -55,7 +55,7 @@ def receipts(day: str, as_json: bool) -> None:
             counts = [f"{change[kind]} {kind}" for kind in ("added", "removed", "changed") if change[kind]]
             click.echo(f"  {name}: {', '.join(counts)}")
             for row in change["rows"]:
-                click.echo(f"    {visible(row_text(row))}")
+                click.echo(f"    {row_text(row)}")
 
 
 def row_text(row: dict[str, Any]) -> str:

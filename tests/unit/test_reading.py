@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from daybook.cli import cli
 from daybook.errors import BadInput
 from daybook.lake import latest_pages, ledger, page_of, read_answer, sqlalchemy_uri
-from daybook.reading import answer_rows, ledger_rows, print_table
+from daybook.reading import answer_rows, ledger_rows
 from daybook.settings import Settings
 from tests.unit.small_lake import SmallLake
 
@@ -228,11 +228,3 @@ def test_bad_input_names_what_there_is(lake: SmallLake, name: str, day: str, sai
     assert isinstance(error, BadInput)
     assert str(error).startswith(said)
     assert error.exit_status == 2
-
-
-def test_a_terminal_is_given_no_control_sequence(capsys: pytest.CaptureFixture[str]) -> None:
-    hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\n\u202ereversed\u2028\x00[red]knife[/red] 剣"
-    print_table("rows", [{"value": hostile}])
-    shown = capsys.readouterr().out
-    assert [one for one in shown if not one.isprintable() and one != "\n"] == []
-    assert r"\x1b]0;owned\x07\x1b[2J\x9b31m\r\n\u202ereversed\u2028\x00[red]knife[/red] 剣" in shown
