@@ -11,7 +11,8 @@ from click.testing import CliRunner, Result
 
 from daybook.cli import cli
 from daybook.errors import BadInput
-from daybook.lake import latest_pages, ledger, page_of, read_answer, sqlalchemy_uri
+from daybook.lake import latest_pages, ledger, page_of, read_answer
+from daybook.lake_conf import sqlalchemy_uri
 from daybook.reading import answer_rows, ledger_rows, print_table
 from daybook.settings import Settings
 from tests.unit.small_lake import SmallLake
