@@ -1,8 +1,8 @@
 """The jars of the broker and of Spark: fetched once at set-up, checked against ``jars/sha256.txt`` every time.
 
 ``python -m daybook.jars`` is the last step of ``make setup``; it makes the archive of their classes too. Nothing
-resolves a jar at run time. ``python -m daybook.jars s3`` (``make setup-s3``) fetches what a warehouse in a bucket needs,
-which nobody else has to carry: 69 MB.
+resolves a jar at run time. ``python -m daybook.jars s3`` (``make setup-s3``) fetches what a warehouse in a bucket
+needs, which nobody else has to carry: 69 MB.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _trust_of_this_machine(into: Path) -> list[str]:
 
 
 def fetch(into: Path, jar_set: JarSet) -> None:
-    """Fetch what ``jars/ivy.xml`` names for a set through the Ivy that ships in pyspark, as ``<conf>/<name>-<version>.jar``.
+    """Fetch a set of ``jars/ivy.xml`` through the Ivy that ships in pyspark, as ``<conf>/<name>-<version>.jar``.
 
     Ivy's cache lies beside the result, never in the user's home.
 

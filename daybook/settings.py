@@ -138,8 +138,8 @@ class Settings(BaseSettings):
 
     lake_catalog_uri: str = Field(
         default="",
-        description="the lake's catalog: jdbc:sqlite:FILE, jdbc:postgresql://HOST/DB?user=USER, or https://HOST/PATH of "
-        "an Iceberg REST catalog; empty = SQLite in home",
+        description="the lake's catalog: jdbc:sqlite:FILE, jdbc:postgresql://HOST/DB?user=USER, or https://HOST/PATH "
+        "of an Iceberg REST catalog; empty = SQLite in home",
     )
     lake_catalog_token: SecretStr = Field(
         default=SecretStr(""), description="bearer token that a REST catalog asks for; empty = none"
@@ -307,7 +307,7 @@ class Settings(BaseSettings):
 
     @property
     def is_on_s3(self) -> bool:
-        """Whether the lake's files are in a bucket; of a warehouse that a REST catalog knows by name, its endpoint says."""
+        """Whether the lake's files are in a bucket; where a REST catalog names the warehouse, the endpoint says."""
         warehouse = self.lake_warehouse
         named = self.has_rest_catalog and ":" not in warehouse
         return warehouse.startswith(("s3://", "s3a://")) or (named and bool(self.s3_endpoint))

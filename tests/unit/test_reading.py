@@ -117,7 +117,7 @@ def test_a_page_older_than_an_answer_says_so(lake: SmallLake) -> None:
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("jdbc:mysql://db/lake", "write jdbc:sqlite:FILE or jdbc:postgresql://HOST/DATABASE"),
+        ("jdbc:mysql://db/lake", "write jdbc:sqlite:FILE, jdbc:postgresql://HOST/DATABASE or https://HOST/PATH"),
         ("jdbc:postgresql://127.0.0.1:1/lake", "the lake's catalog does not answer"),
     ],
 )
