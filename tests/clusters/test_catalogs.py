@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,7 +59,7 @@ class Database:
             assert self._run("CREATE DATABASE lake OWNER lake")
             yield
         finally:
-            server.terminate()
+            server.send_signal(signal.SIGINT)  # readers keep connections, which would not be waited for
             server.wait(60)
 
     def _run(self, sql: str) -> bool:
