@@ -43,24 +43,19 @@ def sqlalchemy_uri(jdbc_uri: str) -> str:
 
 def spark_properties(settings: Settings) -> dict[str, str]:
     """Properties of Spark's catalog, each below ``spark.sql.catalog.<name>``; none of them is a secret."""
+    if settings.has_rest_catalog:
+        # Iceberg replaces env:NAME by the driver's environment, so that no command line has it
+        secrets = {name: f"env:DAYBOOK_LAKE_CATALOG_{name.upper()}" for name in _rest_secrets(settings)}
+        catalog = {"type": "rest", "uri": settings.catalog_uri, **secrets}
+    else:
+        # the schema PyIceberg reads too
+        catalog = {"type": "jdbc", "uri": settings.catalog_uri, "jdbc.schema-version": "V1"}
     return {
-        **(_rest_for_spark(settings) if settings.has_rest_catalog else _JDBC),
-        "uri": settings.catalog_uri,
+        **catalog,
         "warehouse": settings.warehouse,
         **(_s3_for_spark(settings) if settings.is_on_s3 else {}),
         # another run may have published since: every look at a table is a fresh one
         "cache-enabled": "false",
-    }
-
-
-_JDBC = {"type": "jdbc", "jdbc.schema-version": "V1"}  # the schema PyIceberg reads too
-
-
-def _rest_for_spark(settings: Settings) -> dict[str, str]:
-    # Iceberg replaces env:NAME by the driver's environment, so that no command line has it
-    return {
-        "type": "rest",
-        **{name: f"env:DAYBOOK_LAKE_CATALOG_{name.upper()}" for name in _rest_secrets(settings)},
     }
 
 
