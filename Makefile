@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPOSE ?= $(or $(shell docker compose version > /dev/null 2>&1 && echo docker compose),$(shell command -v podman-compose),$(shell command -v compose-lab),docker compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test test-e2e test-faults test-clusters lint format bench bench-sizing browser \
+.PHONY: help setup setup-s3 demo up down status test test-e2e test-faults test-clusters lint format bench bench-sizing browser \
 	compose-up compose-demo compose-down test-compose
 
 help: ## list the targets
@@ -13,6 +13,9 @@ help: ## list the targets
 
 setup: ## install everything below this folder: .venv from the lock, the jars (2 minutes, then 1 second)
 	@$(PYTHON) bootstrap.py
+
+setup-s3: setup ## what a warehouse in an S3-compatible bucket needs beside it: one jar of 69 MB
+	@$(BIN)/python -m daybook.jars s3
 
 demo: setup ## one generated day of 20,000 events through the whole line, on the running stack or a new one
 	@$(BIN)/daybook demo

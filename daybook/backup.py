@@ -265,9 +265,14 @@ def _take_all(loaded: Settings, copier: _Copier, now: datetime) -> Index:
 def _take_lake(loaded: Settings, copier: _Copier, temporary: Path, left_out: list[str]) -> Settings:
     """Copy the lake; the settings that find its catalog as it was copied."""
     if not loaded.catalog_uri.startswith(_SQLITE):
+        kept = (
+            f"is {loaded.catalog_uri}. Back that catalog up first"
+            if loaded.has_rest_catalog
+            else "is in PostgreSQL. Dump that database first (pg_dump)"
+        )
         left_out.append(
-            "the lake: its catalog is in PostgreSQL. Dump that database first (pg_dump), then copy the warehouse "
-            f"{loaded.warehouse}: files are written once, so every file that the dump names is in a later copy"
+            f"the lake: its catalog {kept}, then copy the warehouse "
+            f"{loaded.warehouse}: files are written once, so every file that the catalog names is in a later copy"
         )
         return loaded
     if not is_local(loaded.warehouse):

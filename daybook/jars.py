@@ -1,7 +1,8 @@
 """The jars of the broker and of Spark: fetched once at set-up, checked against ``jars/sha256.txt`` every time.
 
 ``python -m daybook.jars`` is the last step of ``make setup``; it makes the archive of their classes too. Nothing
-resolves a jar at run time.
+resolves a jar at run time. ``python -m daybook.jars s3`` (``make setup-s3``) fetches what a warehouse in a bucket
+needs, which nobody else has to carry: 69 MB.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from daybook import class_archive
@@ -24,9 +26,33 @@ from daybook.settings import REPOSITORY
 
 JARS_DIR = REPOSITORY / "jars"
 LIB_DIR = JARS_DIR / "lib"
+S3_LIB_DIR = JARS_DIR / "lib-s3"
 KAFKA_LIB_DIR = LIB_DIR / "kafka"
 SPARK_LIB_DIR = LIB_DIR / "spark"
 SHA256_FILE = JARS_DIR / "sha256.txt"
+S3_SHA256_FILE = JARS_DIR / "sha256-s3.txt"
+
+
+@dataclass(frozen=True)
+class JarSet:
+    """Jars that are fetched together."""
+
+    confs: tuple[str, ...]
+    """Those of ``jars/ivy.xml``, each a folder of its own."""
+    lib: Path
+    sha256_file: Path
+    target: str
+    """Of the Makefile: what fetches them."""
+
+
+def every_stack() -> JarSet:
+    """What every Daybook runs with: the broker's jars and Spark's."""
+    return JarSet(("kafka", "spark"), LIB_DIR, SHA256_FILE, "setup")
+
+
+def for_s3() -> JarSet:
+    """What Spark needs beside them for a warehouse in a bucket."""
+    return JarSet(("s3",), S3_LIB_DIR, S3_SHA256_FILE, "setup-s3")
 
 
 def sums_of(lib: Path) -> dict[str, str]:
@@ -78,8 +104,8 @@ def _trust_of_this_machine(into: Path) -> list[str]:
     return [f"-Djavax.net.ssl.trustStore={store}", f"-Djavax.net.ssl.trustStorePassword={password}"]
 
 
-def fetch(into: Path) -> None:
-    """Fetch what ``jars/ivy.xml`` names through the Ivy that ships in pyspark, as ``<conf>/<name>-<version>.jar``.
+def fetch(into: Path, jar_set: JarSet) -> None:
+    """Fetch a set of ``jars/ivy.xml`` through the Ivy that ships in pyspark, as ``<conf>/<name>-<version>.jar``.
 
     Ivy's cache lies beside the result, never in the user's home.
 
@@ -94,9 +120,10 @@ def fetch(into: Path) -> None:
     command += _trust_of_this_machine(into) if is_from_wheel() else []
     command += ["-jar", str(ivy)]
     command += ["-settings", str(JARS_DIR / "ivysettings.xml"), "-ivy", str(JARS_DIR / "ivy.xml")]
+    command += ["-confs", *jar_set.confs]
     command += ["-retrieve", str(into / "lib" / "[conf]" / "[artifact]-[revision].[ext]"), "-types", "jar", "bundle"]
     on_terminal = sys.stdout.isatty()
-    total, done = len(listed_sums()), 0
+    total, done = len(listed_sums(jar_set.sha256_file)), 0
     said: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         for line in process.stdout or ():
@@ -113,17 +140,20 @@ def fetch(into: Path) -> None:
         # Ivy prints a summary of what it could not find at its end
         reasons = [line for line in said if re.search("not found|refused|timed out|Exception|UnknownHost", line)]
         reason = reasons[-1] if reasons else (said or ["no output"])[-1]
-        raise DaybookError(f"jars: Ivy fetched {done} of {total} and stopped: {reason}; `make setup` tries again")
+        raise DaybookError(
+            f"jars: Ivy fetched {done} of {total} and stopped: {reason}; `make {jar_set.target}` tries again"
+        )
     sys.stdout.write(f"{'jars':<9}{time.monotonic() - started:4.0f} s\n")
 
 
-def install(lib: Path) -> None:
-    """See that the jars are there and right; fetch them anew if not.
+def install(jar_set: JarSet) -> None:
+    """See that the jars of a set are there and right; fetch them anew if not.
 
     Raises:
         DaybookError: what was fetched is not what the list says. It is removed, and nothing wrong is left in place.
     """
-    wrong = problems(lib, listed_sums())
+    lib, listed = jar_set.lib, listed_sums(jar_set.sha256_file)
+    wrong = problems(lib, listed)
     if not wrong:
         return
     if lib.exists():
@@ -132,26 +162,36 @@ def install(lib: Path) -> None:
     work = Path(sys.prefix) / "jars-fetched"
     shutil.rmtree(work, ignore_errors=True)
     try:
-        fetch(work)
-        if wrong := problems(work / "lib", listed_sums()):
-            raise DaybookError(f"jars: {', '.join(wrong)}, against jars/sha256.txt; the fetched files were removed")
+        fetch(work, jar_set)
+        if wrong := problems(work / "lib", listed):
+            raise DaybookError(
+                f"jars: {', '.join(wrong)}, against jars/{jar_set.sha256_file.name}; the fetched files were removed"
+            )
         shutil.rmtree(lib, ignore_errors=True)
         (work / "lib").rename(lib)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def _relist(jar_set: JarSet) -> None:
+    work = Path(sys.prefix) / "jars-fetched"
+    fetch(work, jar_set)
+    lines = (f"{digest}  {name}\n" for name, digest in sums_of(work / "lib").items())
+    jar_set.sha256_file.write_text("".join(lines), encoding="utf-8")
+    shutil.rmtree(work)
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Install the jars; with ``relist``, first fetch what ``ivy.xml`` names now and write the list of sums anew."""
+    """Install the jars, or those for ``s3``; with ``relist``, write the lists of sums anew as ``ivy.xml`` is now."""
     try:
         if list(arguments) == ["relist"]:
-            work = Path(sys.prefix) / "jars-fetched"
-            fetch(work)
-            lines = (f"{digest}  {name}\n" for name, digest in sums_of(work / "lib").items())
-            SHA256_FILE.write_text("".join(lines), encoding="utf-8")
-            shutil.rmtree(work)
-        install(LIB_DIR)
-        class_archive.install()
+            for jar_set in (every_stack(), for_s3()):
+                _relist(jar_set)
+        if list(arguments) == ["s3"]:
+            install(for_s3())
+        else:
+            install(every_stack())
+            class_archive.install()
     except DaybookError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_status

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from daybook.answers import all_answers, answers
 from daybook.days import parse_day
 from daybook.errors import BadInput
+from daybook.lake_conf import SQLITE, pyiceberg_properties
 from daybook.lake_names import CATALOG, DAY_LEDGER, NAMESPACE
 from daybook.settings import Settings
 from daybook.snapshots import page_state
@@ -23,50 +24,28 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
 
-_SQLITE = "jdbc:sqlite:"
-_POSTGRESQL = "jdbc:postgresql:"
-
-
-def sqlalchemy_uri(jdbc_uri: str) -> str:
-    """The SQLAlchemy form of a JDBC catalog URI: the same catalog, as PyIceberg takes it.
-
-    Raises:
-        BadInput: neither SQLite nor PostgreSQL.
-
-    >>> sqlalchemy_uri("jdbc:sqlite:/data/catalog.db")
-    'sqlite:////data/catalog.db'
-    >>> sqlalchemy_uri("jdbc:postgresql://db:5432/lake?user=daybook")
-    'postgresql+psycopg2://db:5432/lake?user=daybook'
-    """
-    if jdbc_uri.startswith(_SQLITE):
-        return f"sqlite:///{jdbc_uri.removeprefix(_SQLITE)}"
-    if jdbc_uri.startswith(_POSTGRESQL):
-        return f"postgresql+psycopg2:{jdbc_uri.removeprefix(_POSTGRESQL)}"
-    raise BadInput(
-        f"DAYBOOK_LAKE_CATALOG_URI is {jdbc_uri!r}; write jdbc:sqlite:FILE or jdbc:postgresql://HOST/DATABASE"
-    )
-
 
 def catalog(settings: Settings) -> Catalog:
     """The lake's catalog. Making it writes nothing: Spark makes the catalog's own tables with the first landing."""
+    properties = pyiceberg_properties(settings)
+    if settings.has_rest_catalog:
+        from pyiceberg.catalog.rest import RestCatalog
+
+        return RestCatalog(CATALOG, **properties)
     from pyiceberg.catalog.sql import SqlCatalog
 
-    return SqlCatalog(
-        CATALOG,
-        uri=sqlalchemy_uri(settings.catalog_uri),
-        warehouse=settings.warehouse,
-        init_catalog_tables="false",
-    )
+    return SqlCatalog(CATALOG, **properties, init_catalog_tables="false")
 
 
 def load(settings: Settings, table: str) -> Table | None:
     """The table with its newest metadata; none while it, or the whole catalog, has not been made yet."""
-    from pyiceberg.exceptions import NoSuchTableError
+    from pyiceberg.exceptions import NoSuchTableError, RESTError
+    from requests.exceptions import RequestException
     from sqlalchemy.exc import OperationalError, ProgrammingError
 
     uri = settings.catalog_uri
     # SQLite would make an empty file by looking
-    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).exists():
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         return None
     try:
         return catalog(settings).load_table((NAMESPACE, table))
@@ -76,10 +55,16 @@ def load(settings: Settings, table: str) -> Table | None:
         # SQLite and PostgreSQL name the table that their catalog lacks; anything else is a catalog that is away
         if "iceberg_tables" in str(error.orig):
             return None
-        raise BadInput(
-            f"the lake's catalog does not answer ({str(error.orig).strip().splitlines()[0]}); what readers see"
-            " is unchanged. See that DAYBOOK_LAKE_CATALOG_URI is right and its database is up, then repeat"
-        ) from None
+        raise _away(error.orig) from None
+    except (RESTError, RequestException) as error:
+        raise _away(error) from None
+
+
+def _away(reason: BaseException | None) -> BadInput:
+    return BadInput(
+        f"the lake's catalog does not answer ({str(reason).strip().splitlines()[0]}); what readers see"
+        " is unchanged. See that DAYBOOK_LAKE_CATALOG_URI is right and its server is up, then repeat"
+    )
 
 
 def ledger(settings: Settings) -> pd.DataFrame:

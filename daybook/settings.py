@@ -7,6 +7,7 @@ test keeps the two together). Nothing here reads a file, opens a connection or c
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -35,6 +36,9 @@ OUR_SPARK_CONF = ("spark.sql.session.timeZone", "spark.sql.extensions", "spark.s
 """Spark's settings that decide what a day is and where it lands: no setting of the user's may change them, nor what
 begins with one of them and a dot."""
 
+_SECRET_KEY = re.compile(r"(password|secret|secret\.key|access\.key|session\.token|oauthtoken)$", re.IGNORECASE)
+"""Names of Spark's and Hadoop's settings whose values are secrets; Kubernetes' ``secretKeyRef`` only names one."""
+
 
 def _spark_conf(value: Any) -> Any:
     if isinstance(value, str):
@@ -49,6 +53,10 @@ def _spark_conf(value: Any) -> Any:
             raise ValueError(f"{key} is no setting of Spark's: they begin with spark.")
         if any(key == ours or key.startswith(f"{ours}.") for ours in OUR_SPARK_CONF):
             raise ValueError(f"{key} is Daybook's own: days are UTC days, and the lake is where its own settings say")
+        if _SECRET_KEY.search(key) and "secretKeyRef" not in key:
+            raise ValueError(
+                f"{key} is a secret, which every command line would show; docs/clusters.md says where secrets stand"
+            )
     return {key: str(one).lower() if isinstance(one, bool) else str(one) for key, one in value.items()}
 
 
@@ -129,9 +137,28 @@ class Settings(BaseSettings):
     )
 
     lake_catalog_uri: str = Field(
-        default="", description="JDBC catalog as jdbc:sqlite:FILE or jdbc:postgresql://HOST/DB; empty = SQLite in home"
+        default="",
+        description="the lake's catalog: jdbc:sqlite:FILE, jdbc:postgresql://HOST/DB?user=USER, or https://HOST/PATH "
+        "of an Iceberg REST catalog; empty = SQLite in home",
     )
-    lake_warehouse: str = Field(default="", description="URI of the lake's data files; empty = under home")
+    lake_catalog_token: SecretStr = Field(
+        default=SecretStr(""), description="bearer token that a REST catalog asks for; empty = none"
+    )
+    lake_catalog_credential: SecretStr = Field(
+        default=SecretStr(""),
+        description="CLIENT_ID:CLIENT_SECRET that a REST catalog gives a token for; empty = none",
+    )
+    lake_warehouse: str = Field(
+        default="",
+        description="URI of the lake's data files, file:, s3: or hdfs:; with a REST catalog what it calls the "
+        "warehouse; empty = under home",
+    )
+    s3_endpoint: str = Field(
+        default="", description="URL of the S3-compatible store that the warehouse is in; empty = AWS's"
+    )
+    s3_region: str = Field(
+        default="us-east-1", description="region of the bucket; a store that is not AWS's mostly takes us-east-1"
+    )
 
     spark_master: str = Field(default="local[2]", description="Spark master of the day's jobs")
     spark_driver_memory: str = Field(
@@ -202,6 +229,26 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _lake_settings_agree(self) -> Settings:
+        problems = []
+        if re.search(r"[?&](ssl)?password=|//[^/@]*:[^/@]*@", self.lake_catalog_uri, re.IGNORECASE):
+            problems.append(
+                "DAYBOOK_LAKE_CATALOG_URI has a password in it, which every command line would show; put it into a "
+                "file that PGPASSFILE names, or for a REST catalog into DAYBOOK_LAKE_CATALOG_TOKEN"
+            )
+        secrets = self.lake_catalog_token, self.lake_catalog_credential
+        if any(one.get_secret_value() for one in secrets) and not self.has_rest_catalog:
+            problems.append(
+                "DAYBOOK_LAKE_CATALOG_TOKEN and DAYBOOK_LAKE_CATALOG_CREDENTIAL are for a REST catalog, and "
+                "DAYBOOK_LAKE_CATALOG_URI names none"
+            )
+        if self.s3_endpoint and not self.is_on_s3:
+            problems.append("DAYBOOK_S3_ENDPOINT is set, and DAYBOOK_LAKE_WAREHOUSE is not in a bucket (s3://...)")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @model_validator(mode="after")
     def _kafka_settings_agree(self) -> Settings:
         protocol = self.kafka_security_protocol
         has_sasl, has_ssl = protocol.startswith("SASL"), protocol.endswith("SSL")
@@ -253,10 +300,22 @@ class Settings(BaseSettings):
         """Root URL of Airflow's UI and API, without a trailing slash."""
         return (self.airflow_server_url or f"http://127.0.0.1:{self.airflow_port}").rstrip("/")
 
+    @property
+    def has_rest_catalog(self) -> bool:
+        """Whether the lake's catalog is an Iceberg REST catalog."""
+        return self.lake_catalog_uri.startswith(("http://", "https://"))
+
+    @property
+    def is_on_s3(self) -> bool:
+        """Whether the lake's files are in a bucket; where a REST catalog names the warehouse, the endpoint says."""
+        warehouse = self.lake_warehouse
+        named = self.has_rest_catalog and ":" not in warehouse
+        return warehouse.startswith(("s3://", "s3a://")) or (named and bool(self.s3_endpoint))
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def catalog_uri(self) -> str:
-        """JDBC URI of the lake's catalog, as Spark takes it."""
+        """URI of the lake's catalog, as Spark takes it: JDBC's, or a REST catalog's."""
         return self.lake_catalog_uri or f"jdbc:sqlite:{self.home / 'lake' / 'catalog.db'}"
 
     @computed_field  # type: ignore[prop-decorator]

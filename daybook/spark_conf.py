@@ -8,25 +8,35 @@ from __future__ import annotations
 from daybook import class_archive
 from daybook.driver_files import driver_dir
 from daybook.errors import DaybookError
+from daybook.lake_conf import spark_properties
 from daybook.lake_names import CATALOG
 from daybook.settings import REPOSITORY, Settings
 
 JOBS_DIR = REPOSITORY / "spark" / "jobs"
 JARS_DIR = REPOSITORY / "jars" / "lib" / "spark"
+S3_JARS_DIR = REPOSITORY / "jars" / "lib-s3" / "s3"
 LOG4J2_FILE = REPOSITORY / "spark" / "log4j2.properties"
 
 
 def jars(settings: Settings) -> str:
-    """The jars a job needs, comma separated: Kafka source, Iceberg, JDBC drivers of the catalogs.
+    """The jars a job needs, comma separated: Kafka source, Iceberg, JDBC drivers of the catalogs, S3 if it is used.
 
     They are files that ``make setup`` fetched and checked: nothing is resolved at run time.
 
     Raises:
-        DaybookError: the folder is empty.
+        DaybookError: a folder is empty.
     """
     found = sorted(JARS_DIR.glob("*.jar"))
     if not found:
         raise DaybookError(f"no Spark jars in {JARS_DIR}; run `make setup`, then repeat the step")
+    if settings.is_on_s3:
+        for_s3 = sorted(S3_JARS_DIR.glob("*.jar"))
+        if not for_s3:
+            raise DaybookError(
+                f"the warehouse is in a bucket, and there is no jar in {S3_JARS_DIR}; run `make setup-s3`, then repeat "
+                "the step"
+            )
+        found += for_s3
     return ",".join(str(jar) for jar in found)
 
 
@@ -53,14 +63,9 @@ def submit_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.shuffle.partitions": str(settings.spark_shuffle_partitions),
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         catalog: "org.apache.iceberg.spark.SparkCatalog",
-        f"{catalog}.type": "jdbc",
-        f"{catalog}.uri": settings.catalog_uri,
-        f"{catalog}.jdbc.schema-version": "V1",  # the schema PyIceberg reads too
-        f"{catalog}.warehouse": settings.warehouse,
+        **{f"{catalog}.{name}": value for name, value in spark_properties(settings).items()},
         # Hadoop sets modes itself, whatever the process' umask; a cluster's storage has its own rights
         **({"spark.hadoop.fs.permissions.umask-mode": "077"} if settings.warehouse.startswith("file:") else {}),
-        # another run may have published since: every look at a table is a fresh one
-        f"{catalog}.cache-enabled": "false",
         **settings.spark_conf,
     }
 

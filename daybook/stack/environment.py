@@ -51,7 +51,7 @@ def stack_environment(settings: Settings) -> dict[str, str]:
     The day's settings are passed on as they were set, so that a task sees the same ones as the shell that started the
     stack. Airflow's own settings, secrets among them, are in ``airflow.cfg`` below ``AIRFLOW_HOME``.
     """
-    from daybook.lake import sqlalchemy_uri
+    from daybook.lake_conf import SECRETS, pyiceberg_properties
 
     python = venv_bin() / "python"
     direct = [name for name in os.environ.get("NO_PROXY", os.environ.get("no_proxy", "")).split(",") if name]
@@ -80,9 +80,11 @@ def stack_environment(settings: Settings) -> dict[str, str]:
         # a proxy in the user's environment would be asked for 127.0.0.1 too
         "NO_PROXY": ",".join(direct),
         "no_proxy": ",".join(direct),
-        f"PYICEBERG_CATALOG__{CATALOG.upper()}__TYPE": "sql",
-        f"PYICEBERG_CATALOG__{CATALOG.upper()}__URI": sqlalchemy_uri(settings.catalog_uri),
-        f"PYICEBERG_CATALOG__{CATALOG.upper()}__WAREHOUSE": settings.warehouse,
+    }
+    environment |= {
+        f"PYICEBERG_CATALOG__{CATALOG.upper()}__{name.upper().replace('.', '__')}": value
+        for name, value in pyiceberg_properties(settings).items()
+        if name not in SECRETS
     }
     environment |= {
         f"DAYBOOK_{name.upper()}": _text(value)

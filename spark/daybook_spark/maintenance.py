@@ -224,8 +224,14 @@ def remove_orphan_files(spark: SparkSession, settings: Settings, now: datetime) 
     done: Counts = {}
     for name, _ in tables(settings):
         deleted = spark.sql(
-            f"CALL {CATALOG}.system.remove_orphan_files(table => :table, older_than => :before)",
-            args={"table": spark_name(name), "before": now - ORPHANS_AFTER},
+            f"CALL {CATALOG}.system.remove_orphan_files(table => :table, older_than => :before, "
+            "prefix_listing => :prefix_listing)",
+            # a bucket has no folders, and Spark no file system of Hadoop's for it
+            args={
+                "table": spark_name(name),
+                "before": now - ORPHANS_AFTER,
+                "prefix_listing": settings.is_on_s3,
+            },
         ).count()
         if deleted:
             done[name] = deleted

@@ -5,14 +5,11 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import pytest
 
-from daybook.answers import answers
-from daybook.reading import answer_rows, ledger_rows
-from daybook.settings import Settings
 from tests.clusters import in_full
+from tests.clusters.pages import same_pages
 from tests.clusters.spark_cluster import SparkCluster
 from tests.faults.day_lab import DayLab, lab_on
 from tests.figures import Figures
@@ -21,7 +18,6 @@ from tests.integration.own_broker import SMALL_DAYS, own_settings, until
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1_200), in_full]
 
 DAY = datetime.now(UTC).date() - timedelta(days=60)
-COUNTS = ("landed", "events", "duplicates", "rejected", "late", "balanced")
 
 
 @pytest.fixture(scope="module")
@@ -51,32 +47,20 @@ def play(lab: DayLab, day: date) -> None:
     lab.daybook("generate", "--day", str(day), "--events", "600", "--seed", "5", *shares)
 
 
-def pages(settings: Settings) -> dict[str, Any]:
-    """Every published day as readers see it: its counts and its answers."""
-    return {
-        row["day"]: {
-            **{name: row[name] for name in COUNTS},
-            "answers": {name: answer_rows(settings, name, row["day"]) for name in answers()},
-        }
-        for row in ledger_rows(settings)
-    }
-
-
 def test_two_workers_do_the_work_and_the_pages_are_those_of_one_machine(
     local: DayLab, clustered: DayLab, cluster: SparkCluster, figures: Figures
 ) -> None:
     play(local, DAY)
     for lab in (local, clustered):
         lab.run_day(DAY)
-    assert pages(clustered.settings) == pages(local.settings)
-    assert pages(local.settings)[str(DAY)]["balanced"]
+    compared = same_pages(clustered.settings, local.settings)
     seconds = cluster.task_seconds()
     assert "driver" not in seconds, "the driver plans and commits, and runs no task"
     assert len([one for one in seconds.values() if one > 0]) == 2, seconds
     every = sum(seconds.values())
     figures(
         {
-            "pages compared": len(pages(local.settings)),
+            "pages compared": compared,
             "task seconds": round(every, 1),
             **{f"executor {name}": f"{part / every:.0%}" for name, part in sorted(seconds.items())},
         }
@@ -102,6 +86,8 @@ def test_a_worker_killed_in_the_middle_of_landing_costs_time_alone(
 
     clustered.run_day(day, {"land_events": [fault]})
     local.run_day(day)
-    assert pages(clustered.settings) == pages(local.settings)
+    compared = same_pages(clustered.settings, local.settings)
     until(lambda: len(cluster.alive()) == 1, "the master has seen that one is gone", 120)
-    figures({"workers left": len(cluster.alive()), "tries of the landing": len(tried), "pages compared, equal": 2})
+    figures(
+        {"workers left": len(cluster.alive()), "tries of the landing": len(tried), "pages compared, equal": compared}
+    )

@@ -17,7 +17,7 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DateType, NestedField, StringType, TimestamptzType
 
 from daybook.kafka_offsets import Offsets, offsets_text
-from daybook.lake import sqlalchemy_uri
+from daybook.lake_conf import sqlalchemy_uri
 from daybook.lake_names import (
     ACCEPTED_LOSSES,
     CATALOG,

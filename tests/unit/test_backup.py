@@ -16,7 +16,8 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from daybook.backup import backup, indexes
 from daybook.errors import BadInput, DaybookError
-from daybook.lake import ledger, load, read_answer, sqlalchemy_uri
+from daybook.lake import ledger, load, read_answer
+from daybook.lake_conf import sqlalchemy_uri
 from daybook.lake_files import copy_catalog, path_of
 from daybook.lake_names import CATALOG
 from daybook.restore import restore

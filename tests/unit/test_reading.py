@@ -11,7 +11,8 @@ from click.testing import CliRunner, Result
 
 from daybook.cli import cli
 from daybook.errors import BadInput
-from daybook.lake import latest_pages, ledger, page_of, read_answer, sqlalchemy_uri
+from daybook.lake import latest_pages, ledger, page_of, read_answer
+from daybook.lake_conf import sqlalchemy_uri
 from daybook.reading import answer_rows, ledger_rows
 from daybook.settings import Settings
 from tests.unit.small_lake import SmallLake
@@ -116,7 +117,7 @@ def test_a_page_older_than_an_answer_says_so(lake: SmallLake) -> None:
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("jdbc:mysql://db/lake", "write jdbc:sqlite:FILE or jdbc:postgresql://HOST/DATABASE"),
+        ("jdbc:mysql://db/lake", "write jdbc:sqlite:FILE, jdbc:postgresql://HOST/DATABASE or https://HOST/PATH"),
         ("jdbc:postgresql://127.0.0.1:1/lake", "the lake's catalog does not answer"),
     ],
 )

@@ -1,0 +1,84 @@
+"""How the lake's catalog and its storage are reached: Spark's properties and, beside them, PyIceberg's.
+
+A catalog is SQLite, PostgreSQL or an Iceberg REST catalog; a warehouse is a folder, a bucket of an S3-compatible store
+or HDFS. No secret is among what Spark is told: it stands on a command line. The database's password comes from libpq's
+``PGPASSFILE``, the bucket's keys from the AWS SDKs' own chain, a REST catalog's token from the environment. Imports
+neither library and opens no connection.
+"""
+
+from __future__ import annotations
+
+from daybook.errors import BadInput
+from daybook.settings import Settings
+
+SQLITE = "jdbc:sqlite:"
+POSTGRESQL = "jdbc:postgresql:"
+
+TOKEN = "token"
+CREDENTIAL = "credential"
+SECRETS = (TOKEN, CREDENTIAL)
+"""The keys of :func:`pyiceberg_properties` whose values are secrets."""
+
+
+def sqlalchemy_uri(jdbc_uri: str) -> str:
+    """The SQLAlchemy form of a JDBC catalog URI: the same catalog, as PyIceberg takes it.
+
+    Raises:
+        BadInput: neither SQLite nor PostgreSQL.
+
+    >>> sqlalchemy_uri("jdbc:sqlite:/data/catalog.db")
+    'sqlite:////data/catalog.db'
+    >>> sqlalchemy_uri("jdbc:postgresql://db:5432/lake?user=daybook")
+    'postgresql+psycopg2://db:5432/lake?user=daybook'
+    """
+    if jdbc_uri.startswith(SQLITE):
+        return f"sqlite:///{jdbc_uri.removeprefix(SQLITE)}"
+    if jdbc_uri.startswith(POSTGRESQL):
+        return f"postgresql+psycopg2:{jdbc_uri.removeprefix(POSTGRESQL)}"
+    raise BadInput(
+        f"DAYBOOK_LAKE_CATALOG_URI is {jdbc_uri!r}; write jdbc:sqlite:FILE, jdbc:postgresql://HOST/DATABASE or "
+        "https://HOST/PATH of an Iceberg REST catalog"
+    )
+
+
+def spark_properties(settings: Settings) -> dict[str, str]:
+    """Properties of Spark's catalog, each below ``spark.sql.catalog.<name>``; none of them is a secret."""
+    if settings.has_rest_catalog:
+        # Iceberg replaces env:NAME by the driver's environment, so that no command line has it
+        secrets = {name: f"env:DAYBOOK_LAKE_CATALOG_{name.upper()}" for name in _rest_secrets(settings)}
+        catalog = {"type": "rest", "uri": settings.catalog_uri, **secrets}
+    else:
+        # the schema PyIceberg reads too
+        catalog = {"type": "jdbc", "uri": settings.catalog_uri, "jdbc.schema-version": "V1"}
+    return {
+        **catalog,
+        "warehouse": settings.warehouse,
+        **(_s3_for_spark(settings) if settings.is_on_s3 else {}),
+        # another run may have published since: every look at a table is a fresh one
+        "cache-enabled": "false",
+    }
+
+
+def _s3_for_spark(settings: Settings) -> dict[str, str]:
+    # path style: a store of one's own has no DNS name for each bucket
+    endpoint = {"s3.endpoint": settings.s3_endpoint, "s3.path-style-access": "true"} if settings.s3_endpoint else {}
+    return {"io-impl": "org.apache.iceberg.aws.s3.S3FileIO", "client.region": settings.s3_region, **endpoint}
+
+
+def pyiceberg_properties(settings: Settings) -> dict[str, str]:
+    """Properties of PyIceberg's catalog; secrets stand under :data:`SECRETS`."""
+    if settings.has_rest_catalog:
+        catalog = {"type": "rest", "uri": settings.catalog_uri, **_rest_secrets(settings)}
+    else:
+        catalog = {"type": "sql", "uri": sqlalchemy_uri(settings.catalog_uri)}
+    storage = {"s3.region": settings.s3_region} if settings.is_on_s3 else {}
+    storage |= {"s3.endpoint": settings.s3_endpoint} if settings.s3_endpoint else {}
+    return {**catalog, "warehouse": settings.warehouse, **storage}
+
+
+def _rest_secrets(settings: Settings) -> dict[str, str]:
+    values = {
+        TOKEN: settings.lake_catalog_token.get_secret_value(),
+        CREDENTIAL: settings.lake_catalog_credential.get_secret_value(),
+    }
+    return {name: value for name, value in values.items() if value}

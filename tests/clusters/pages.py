@@ -1,0 +1,30 @@
+"""What readers see of a lake, to hold one against another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from daybook.answers import answers
+from daybook.reading import answer_rows, ledger_rows
+from daybook.settings import Settings
+
+_COUNTS = ("landed", "events", "duplicates", "rejected", "late", "balanced")
+
+
+def pages(settings: Settings) -> dict[str, Any]:
+    """Every published day as readers see it: its counts and its answers."""
+    return {
+        row["day"]: {
+            **{name: row[name] for name in _COUNTS},
+            "answers": {name: answer_rows(settings, name, row["day"]) for name in answers()},
+        }
+        for row in ledger_rows(settings)
+    }
+
+
+def same_pages(one: Settings, other: Settings) -> int:
+    """How many pages two lakes have, which are the same, row by row, and balance."""
+    found = pages(one)
+    assert pages(other) == found
+    assert all(page["balanced"] for page in found.values())
+    return len(found)
