@@ -61,6 +61,9 @@ def test_a_triggered_day_and_a_backfill_with_a_killed_worker_are_those_of_the_em
     # the second of the three: an executor is at work for its landing when the worker dies
     until(lambda: composed.states(runs[1])[1].get("land_events") == "running", "the second landing", 1_200, 1)
     until(lambda: executors(composed) == 1, "the landing's executor", 120, 0.5)
+    drivers = listening(composed, "airflow-scheduler")
+    assert drivers, "no Spark driver listens, so that nothing is shown"
+    assert reached_by_the_intake(composed, "airflow-scheduler", drivers) == []
     composed.kill_executor_and_worker()
     until(lambda: executors(composed) == 0, "the end of the executor", 60, 0.5)
     for one in runs:
@@ -98,6 +101,13 @@ def test_only_loopback_is_reached_from_outside_and_the_intake_asks_for_a_key(com
         urllib.request.urlopen(f"http://127.0.0.1:{composed.airflow_port}/api/v2/dags", timeout=10)
 
 
+def test_the_intake_reaches_kafkas_broker_and_neither_its_controller_nor_another_part(composed: ComposeStack) -> None:
+    assert reached_by_the_intake(composed, "kafka", [9092, 9093]) == [9092]
+    for service, port in (("postgres", 5432), ("spark-master", 7077), ("airflow-apiserver", 8080)):
+        assert reached_by_the_intake(composed, service, [port]) == []
+        assert port in listening(composed, service)
+
+
 @pytest.mark.parametrize("service", LONG_RUNNING)
 def test_a_part_runs_as_nobody_special_and_cannot_write_where_it_need_not(composed: ComposeStack, service: str) -> None:
     assert composed.inside(service, "id", "-u").stdout.strip() != "0"
@@ -128,6 +138,31 @@ def executors(composed: ComposeStack) -> int:
     code = "import urllib.request as u; print(u.urlopen('http://spark-master:8081/json/', timeout=5).read().decode())"
     told: dict[str, Any] = json.loads(composed.inside("spark-master", "python", "-c", code).stdout)
     return sum(worker["coresused"] > 0 for worker in told["workers"] if worker["state"] == "ALIVE")
+
+
+def listening(composed: ComposeStack, service: str) -> list[int]:
+    """TCP ports that a container listens on, on whichever of its addresses but loopback."""
+    ports = set()
+    for line in composed.inside(service, "sh", "-c", "cat /proc/net/tcp /proc/net/tcp6").stdout.splitlines():
+        address, port = line.split()[1].rsplit(":", 1) if " 0A " in line else ("", "")
+        if port and not address.endswith("0100007F"):
+            ports.add(int(port, 16))
+    return sorted(ports)
+
+
+def reached_by_the_intake(composed: ComposeStack, service: str, ports: list[int]) -> list[int]:
+    """Which of a service's TCP ports the intake's container can connect to, by the names it knows."""
+    code = """
+import socket, sys
+for port in sys.argv[2:]:
+    try:
+        socket.create_connection((sys.argv[1], int(port)), 3).close()
+    except OSError:
+        continue
+    print(port)
+"""
+    told = composed.inside("game_api", "python", "-c", code, service, *map(str, ports)).stdout
+    return [int(port) for port in told.split()]
 
 
 def compared(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> list[dict[str, Any]]:
