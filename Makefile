@@ -56,7 +56,7 @@ bench-sizing: setup ## what a million events cost each part; writes the tables o
 test-faults: setup ## every fault of a year, each as often as its table says (80 minutes); prints the table
 	@DAYBOOK_FAULTS=full $(BIN)/pytest -v -n 2 --dist loadscope tests/faults
 
-test-clusters: setup ## the same code on real clusters: three Kafka brokers, TLS and users, Spark workers (10 minutes); prints the figures
+test-clusters: setup-s3 ## the same code on real clusters: three Kafka brokers, TLS and users, Spark workers, a bucket, catalogs (20 minutes); prints the figures
 	@DAYBOOK_CLUSTERS=full $(BIN)/pytest -v tests/clusters
 
 test-e2e: setup browser ## Airflow's UI in a real browser: the form, backfills of ten days in every way, pictures for docs/

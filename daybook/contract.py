@@ -347,7 +347,7 @@ def moment_text(moment: datetime) -> str:
 def event_date(value: bytes | None, taken_at: datetime, future_tolerance_minutes: int) -> date | None:
     """The UTC day that a record says it happened on; none if it does not say, or names a time that cannot be.
 
-    The twin of ``daybook_spark.events.event_date_of``, which decides when the record is landed, for readers without
+    The twin of ``daybook_spark.events.raw_records``, which names the day when the record is landed, for readers without
     Spark. The two agree on every time in RFC 3339, also without its zone (then it is UTC) or without its time of day.
     Spark reads some forms besides (``2026-5-3``): of such a record this one knows no day.
 

@@ -86,45 +86,44 @@ EVENT, DUPLICATE, REJECTED = "event", "duplicate", "rejected"
 _BODY_SCHEMA = ", ".join(f"{name} {kind}" for name, kind in RECORD_FIELDS if name != "event_id")
 """What is read of a value when the events are built; its id was read when it was landed."""
 
-
-def event_date_of(value: Column, taken_at: Column, future_tolerance_minutes: int) -> Column:
-    """The UTC day that a record says it happened on; null if it does not say, or names a time that cannot be.
-
-    Never raises. A time cannot be if it is before :data:`daybook.contract.FIRST_MOMENT`, or later than the record's own
-    time by more than the tolerance. Such a record belongs to no day, so no day waits for it.
-
-    Args:
-        value: the record's value.
-        taken_at: the record's own time.
-        future_tolerance_minutes: how far ahead a client's clock may be.
-    """
-    occurred_at = _said_time(value.cast("string"))
-    latest = taken_at + F.make_dt_interval(mins=F.lit(future_tolerance_minutes))
-    return F.when((occurred_at >= F.lit(FIRST_MOMENT)) & (occurred_at <= latest), F.to_date(occurred_at))
-
-
-def _said_time(text: Column) -> Column:
-    return F.get_json_object(text, "$.occurred_at").try_cast("timestamp")
+_TEXTS_OF_BODY = [name for name, kind in RECORD_FIELDS if name != "event_id" and kind == "string"]
 
 
 def raw_records(kafka: DataFrame, landing: int, future_tolerance_minutes: int) -> DataFrame:
     """Kafka's records as rows of ``raw_events``.
 
+    ``event_date`` is the UTC day that a record says it happened on; null if it does not say, or names a time that
+    cannot be: before :data:`daybook.contract.FIRST_MOMENT`, or later than the record's own time by more than the
+    tolerance. Such a record belongs to no day, so no day waits for it. No record makes this fail.
+
     Args:
         kafka: what Spark's Kafka source reads: key, value, partition, offset, timestamp.
         landing: number of the landing that they belong to.
-        future_tolerance_minutes: as in :func:`event_date_of`.
+        future_tolerance_minutes: how far ahead a client's clock may be.
     """
-    value = F.col("value")
-    return kafka.select(
-        F.lit(landing).cast("bigint").alias("landing"),
-        F.col("partition").alias("kafka_partition"),
-        F.col("offset").alias("kafka_offset"),
-        F.col("timestamp").alias("kafka_timestamp"),
-        "key",
-        "value",
-        F.lower(F.trim(F.get_json_object(value.cast("string"), "$.event_id"))).alias("event_id"),
-        event_date_of(value, F.col("timestamp"), future_tolerance_minutes).alias("event_date"),
+    text = F.col("value").cast("string")
+    # one parse for both fields; what is no JSON as a whole may still name them, and is asked for each
+    said = F.from_json(text, "event_id STRING, occurred_at STRING")
+    latest = F.col("timestamp") + F.make_dt_interval(mins=F.lit(future_tolerance_minutes))
+
+    def field(name: str) -> Column:
+        return F.coalesce(F.col(f"said.{name}"), F.get_json_object(text, f"$.{name}"))
+
+    # each step uses the one before more than once: Spark keeps them apart, and computes each value one time
+    return (
+        kafka.withColumn("said", said)
+        .withColumn("said_time", field("occurred_at").try_cast("timestamp"))
+        .withColumn("can_be", (F.col("said_time") >= F.lit(FIRST_MOMENT)) & (F.col("said_time") <= latest))
+        .select(
+            F.lit(landing).cast("bigint").alias("landing"),
+            F.col("partition").alias("kafka_partition"),
+            F.col("offset").alias("kafka_offset"),
+            F.col("timestamp").alias("kafka_timestamp"),
+            "key",
+            "value",
+            F.lower(F.trim(field("event_id"))).alias("event_id"),
+            F.when(F.col("can_be"), F.to_date("said_time")).alias("event_date"),
+        )
     )
 
 
@@ -170,15 +169,33 @@ def judged(raw: DataFrame, window_days: int, elsewhere: DataFrame | None = None)
 
     Returns:
         The rows of ``raw`` with the contract's fields (null where unreadable), ``verdict`` (event, duplicate, rejected)
-        and ``reason`` (null unless rejected).
+        and ``reason`` (null unless rejected); ``key`` and ``value`` are null unless rejected.
     """
-    raw = raw.withColumn("is_here", F.lit(True))
+    hashed = F.xxhash64("event_id")
+    rivals = raw if elsewhere is None else raw.select("event_id").unionByName(elsewhere.select("event_id"))
+    # most ids stand in one record: only the others are sorted and held against each other. The hash may take in an id
+    # too many, and is a quarter of the id's bytes
+    several = rivals.groupBy(hashed.alias("hash")).count().where("count > 1").select("hash").toArrow()
+    if not several.num_rows:
+        return _verdicts(read(raw).withColumn("reason", F.col("broken")).withColumn("is_first", F.lit(True)))
+    hashes = F.broadcast(raw.sparkSession.createDataFrame(several, "hash BIGINT"))
+    alone = read(raw.join(hashes, on=hashed == hashes["hash"], how="left_anti"))
+    contested = raw.join(hashes, on=hashed == hashes["hash"], how="left_semi").withColumn("is_here", F.lit(True))
     if elsewhere is not None:
-        raw = raw.unionByName(elsewhere.withColumn("is_here", F.lit(False)))
+        contested = contested.unionByName(elsewhere.withColumn("is_here", F.lit(False)))
+    return _verdicts(
+        alone.withColumn("reason", F.col("broken"))
+        .withColumn("is_first", F.lit(True))
+        .unionByName(_contest(read(contested), window_days))
+    )
+
+
+def read(raw: DataFrame) -> DataFrame:
+    """Raw records with the contract's fields, and ``broken``: why a record is no event, null if it is one."""
     text = F.col("value").cast("string")
     # inline(array(...)) parses each record once and keeps its coordinates; from_json under a filter is parsed again for
     # every column that the filter and the output use
-    read = raw.select(*raw.columns, F.inline(F.array(F.from_json(text, _BODY_SCHEMA))))
+    fields = raw.select(*raw.columns, F.inline(F.array(F.from_json(text, _BODY_SCHEMA))))
     texts_of_types = [name for name, kind in RECORD_FIELDS if name in OWN_FIELDS and kind == "string"]
     names = [F.col(name) for name in (*texts_of_types, "user_id")]
     texts = [*names, F.col("host"), F.col("user_agent")]
@@ -189,11 +206,16 @@ def judged(raw: DataFrame, window_days: int, elsewhere: DataFrame | None = None)
         )
         for kind in EVENT_TYPES
     )
+    # from_json gives nulls for what is no JSON, and looks at no escape of a field that it does not want; the second
+    # parse is for those alone
+    is_doubtful = F.contains(text, F.lit("\\")) | F.coalesce(*(F.col(name) for name in _TEXTS_OF_BODY)).isNull()
     reason = (
         F.when(F.col("value").isNull(), "null_value")
         .when(~F.is_valid_utf8(text), "not_utf8")
         .when(
-            ~F.coalesce(F.trim(text).startswith("{"), F.lit(False)) | F.get_json_object(text, "$").isNull(), "not_json"
+            ~F.coalesce(F.trim(text).startswith("{"), F.lit(False))
+            | (is_doubtful & F.get_json_object(text, "$").isNull()),
+            "not_json",
         )
         .when(F.coalesce("event_id", F.lit("")) == "", "no_event_id")
         .when(~F.coalesce(F.col("event_type").isin(*EVENT_TYPES), F.lit(False)), "unknown_type")
@@ -201,18 +223,26 @@ def judged(raw: DataFrame, window_days: int, elsewhere: DataFrame | None = None)
         .when(F.coalesce("user_id", F.lit("")) == "", "no_user")
         .when(not_of_its_type, "no_item")
         .when(
-            _any(text.rlike(r"\p{Cc}") for text in texts)
+            F.concat_ws("", *texts).rlike(r"\p{Cc}")
             | _any(F.length(name) > MAX_NAME_CHARACTERS for name in names)
-            | (F.length("host") > MAX_HOST_CHARACTERS)
-            | (F.length("user_agent") > MAX_USER_AGENT_CHARACTERS),
+            | _any([F.length("host") > MAX_HOST_CHARACTERS, F.length("user_agent") > MAX_USER_AGENT_CHARACTERS]),
             "bad_text",
         )
         # a number is no time, though from_json takes it for seconds
-        .when(F.col("occurred_at").isNull() | (F.col("event_date").isNull() & _said_time(text).isNull()), "no_time")
+        .when(
+            F.col("occurred_at").isNull()
+            | (F.col("event_date").isNull() & F.get_json_object(text, "$.occurred_at").try_cast("timestamp").isNull()),
+            "no_time",
+        )
         .when(F.col("occurred_at") < F.lit(FIRST_MOMENT), "too_old")
         .when(F.col("event_date").isNull(), "in_future")
         .when(F.to_date("occurred_at") != F.col("event_date"), "no_time")
     )
+    return fields.withColumn("broken", reason)
+
+
+def _contest(contested: DataFrame, window_days: int) -> DataFrame:
+    """Records that share their event_id: ``is_first``, and ``reason``, which a conflict has too."""
     # a record that is no event takes no part in the contest for its id
     rivals = (
         Window.partitionBy("event_id", F.col("broken").isNull())
@@ -222,17 +252,24 @@ def judged(raw: DataFrame, window_days: int, elsewhere: DataFrame | None = None)
     coordinates = ("landing", "kafka_partition", "kafka_offset")
     body = F.struct("event_type", "item", "guild", "user_id", "host")
     return (
-        read.withColumn("broken", reason)
-        .withColumn("first", F.min(F.struct(*coordinates, body.alias("body"))).over(rivals))
+        contested.withColumn("first", F.min(F.struct(*coordinates, body.alias("body"))).over(rivals))
         .withColumn("is_first", F.struct(*coordinates) == F.struct(*(F.col(f"first.{name}") for name in coordinates)))
         .withColumn("reason", F.coalesce("broken", F.when(~F.col("first.body").eqNullSafe(body), F.lit("conflict"))))
-        .withColumn(
-            "verdict",
-            F.when(F.col("reason").isNotNull(), REJECTED).when(F.col("is_first"), EVENT).otherwise(DUPLICATE),
-        )
         .where("is_here")
-        .drop("broken", "first", "is_first", "is_here")
+        .drop("first", "is_here")
     )
+
+
+def _verdicts(records: DataFrame) -> DataFrame:
+    is_rejected = F.col("reason").isNotNull()
+    return records.withColumns(
+        {
+            "verdict": F.when(is_rejected, REJECTED).when(F.col("is_first"), EVENT).otherwise(DUPLICATE),
+            # the bytes of what is an event are not needed any more, and are most of a record
+            "key": F.when(is_rejected, F.col("key")),
+            "value": F.when(is_rejected, F.col("value")),
+        }
+    ).drop("broken", "is_first")
 
 
 def _any(conditions: Iterable[Column]) -> Column:
