@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -71,7 +72,7 @@ class Sizes:
 
 
 FULL: Final = Sizes(rounds=ROUNDS, many_requests=4_000, few_requests=1_500, batch_events=60_000)
-QUICK: Final = Sizes(rounds=2, many_requests=256, few_requests=64, batch_events=10_000)
+QUICK: Final = Sizes(rounds=2, many_requests=256, few_requests=64, batch_events=5_000)
 
 
 @dataclass(frozen=True)
@@ -420,7 +421,9 @@ def _start(sizes: Sizes, home: Path, stack: ExitStack) -> list[Stage]:
         ensure_topic(chosen)
         return chosen
 
-    servers = [stack.enter_context(Server(program, apart(number))) for number, program in enumerate(programs)]
+    with ThreadPoolExecutor() as pool:  # each takes seconds to import what it is made of
+        waiting = [Server(program, apart(number)) for number, program in enumerate(programs)]
+        servers = list(pool.map(stack.enter_context, waiting))
     ours = servers[0]
     until(lambda: ours.status("/health/ready") == 200, "ready")
 
