@@ -47,7 +47,7 @@ lint: setup ## style, types and SQL
 	@$(BIN)/mypy --no-error-summary .
 	@$(BIN)/sqlfluff lint --disable-progress-bar spark/sql
 
-bench: setup ## what an acknowledgement costs the intake, beside the same without one and the shape of 2019
+bench: setup ## the intake beside what one would pick instead: rate, latency, processor time (needs ab)
 	@$(BIN)/python -m benchmarks.intake
 
 bench-sizing: setup ## what a million events cost each part; writes the tables of docs/sizing.md anew (15 minutes)

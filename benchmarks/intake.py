@@ -1,8 +1,8 @@
-"""``make bench``: what an acknowledgement costs the intake, as ratios within one run.
+"""``make bench``: the intake beside what somebody would pick instead, on one broker, as ratios within one run.
 
-Three intakes on one broker: Daybook's; the same application that does not wait for the broker; and the shape of 2019
-(development server, unawaited send). ApacheBench asks each in turn, several rounds, so that a noisy machine is noisy
-for all of them; the middle round counts. Then Daybook's alone with batches.
+Three stages, each of interleaved rounds: single events on 64 connections, batches beside Confluent's producer alone,
+and single events on 4 connections. ApacheBench asks all of them, on connections that are kept. After each turn the
+broker says how many records have come: who answered 2xx for more is shown as wrong.
 """
 
 from __future__ import annotations
@@ -14,133 +14,469 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
-from statistics import median
+from typing import Final
 
+import click
 from rich.console import Console
 from rich.table import Table
 
-from daybook.settings import Settings
-from event_generator.manifest import Request
-from event_generator.play import Load, play_day
-from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, until
+from benchmarks.measure import ROUNDS, Contestant, TreeWatch, keep, take_turns
+from daybook.contract import complete, encode
+from daybook.kafka_admin import KafkaAdmin, kafka_admin
+from daybook.kafka_offsets import topic_offsets
+from daybook.kafka_topic import ensure_topic
+from daybook.settings import REPOSITORY, Settings
+from daybook.stack.folders import last_lines
+from event_generator.day import build_day
+from game_api.producer import LINGER_MS
+from game_api.validation import check_event
+from tests.integration.own_broker import OwnBroker, OwnIntake, kafka_environment, own_settings, until
 
-ROUNDS = 5
-REQUESTS = 2_000
-CONNECTIONS = (4, 64)
-BATCHES = (1, 20, 200, 1000)
+PEERS: Final = REPOSITORY / "benchmarks" / "peers"
+MANY, FEW = 64, 4
+"""Connections: of a busy game, and of one server that passes its players' events on, as batches come too."""
+BATCHES: Final = (1, 20, 200, 1000)
+LAG_SECONDS: Final = 20.0
+"""How long the records of those that do not wait for the broker may take to reach it."""
+NO_LAG_SECONDS: Final = 0.0
+FEWEST_REQUESTS: Final = 51
+"""Of fewer, ApacheBench looks for the 99th percentile behind the end of its list."""
+
+OURS: Final = "Daybook's intake"
+UNAWAITED: Final = "Daybook's intake, not waiting"
+OF_2019: Final = "shape of 2019"
+SINGLE: Final = f"single-event route, {MANY} connections"
+ALONE: Final = "Confluent's producer alone"
+
+Goal = dict[str, str | float | bool]
 
 
-class Variant(OwnIntake):
-    """Another program in the intake's place."""
+@dataclass(frozen=True)
+class Sizes:
+    """How much is done."""
 
-    def __init__(self, settings: Settings, command: Callable[[list[str]], list[str]]) -> None:
-        super().__init__(settings, DAYBOOK_API_WORKERS="2")
-        self._command_of = command
+    rounds: int
+    many_requests: int
+    """Single events in a turn on 64 connections."""
+    few_requests: int
+    """The same on 4, also in batches of 1."""
+    batch_events: int
+    """Events in a turn of batches, and of the producer alone."""
+
+
+FULL: Final = Sizes(rounds=ROUNDS, many_requests=4_000, few_requests=1_500, batch_events=60_000)
+QUICK: Final = Sizes(rounds=2, many_requests=256, few_requests=64, batch_events=5_000)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What serves single events."""
+
+    name: str
+    command: Callable[[Settings], list[str]] | None
+    """None is the intake as the product starts it."""
+    lag_seconds: float | None
+    """How long after its answers its records may take to be there; none = it writes none."""
+
+
+class Server(OwnIntake):
+    """A running program in the intake's place, on its own port, with its own topic."""
+
+    def __init__(self, program: Program, settings: Settings) -> None:
+        super().__init__(settings, DAYBOOK_API_WORKERS=str(settings.api_workers))
+        self.program = program
 
     def _spawn(self, command: list[str], environment: dict[str, str] | None = None) -> None:
-        super()._spawn(self._command_of(command), environment)
+        own = self.program.command
+        super()._spawn(own(self.settings) if own else command, environment)
+
+    @property
+    def pid(self) -> int:
+        """The root of its process tree."""
+        assert self.process is not None
+        return self.process.pid
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What ApacheBench said of one round."""
+    """What ApacheBench said of one turn."""
 
-    per_second: float
+    requests: int
+    answered: int
+    """Requests that got a 2xx."""
+    seconds: float
     p50_ms: float
     p99_ms: float
-    failed: int
 
 
-def ask(settings: Settings, connections: int) -> Asked:
-    """One round of single events by the 2019 route, on connections that are kept."""
-    url = f"{settings.intake_url}/purchase/sword"
-    line = ["ab", "-q", "-k", "-n", str(REQUESTS), "-c", str(connections), "-H", "Host: user53.att.com", url]
-    told = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+@dataclass(frozen=True)
+class Question:
+    """What ApacheBench asks for in one turn."""
 
-    def number(pattern: str) -> float:
-        found = re.search(pattern, told, re.MULTILINE)
-        return float(found[1]) if found else 0.0
+    requests: int
+    connections: int
+    body: Path | None = None
+    """A JSON array for ``POST /events``; without it a sword is bought by the route of 2019."""
+    events: int = 1
+    """Events in each request."""
 
-    # answers of another length are no failures: the intake's answers differ by nothing but the date
-    failed = number(r"^Failed requests:\s+(\d+)") + number(r"^Non-2xx responses:\s+(\d+)")
-    return Asked(
-        number(r"^Requests per second:\s+([\d.]+)"),
-        number(r"^\s+50%\s+(\d+)"),
-        number(r"^\s+99%\s+(\d+)"),
-        int(failed),
-    )
+    def ask(self, server: Server) -> Asked:
+        """Ask it all.
+
+        Raises:
+            SystemExit: the server does not let itself be asked; the text has the end of its log.
+        """
+        percentiles = server.settings.home / "percentiles.csv"
+        url = server.settings.intake_url + ("/events" if self.body else "/purchase/sword")
+        post = ["-p", str(self.body), "-T", "application/json"] if self.body else []
+        # -r: a connection that breaks is a failed request; -l: answers may differ in length
+        line = ["ab", "-q", "-k", "-r", "-l", "-n", str(self.requests), "-c", str(self.connections)]
+        line += ["-e", str(percentiles), "-H", "Host: user53.att.com", *post, url]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+
+        def number(pattern: str) -> float:
+            found = re.search(pattern, done.stdout, re.MULTILINE)
+            return float(found[1]) if found else 0.0
+
+        complete = int(number(r"^Complete requests:\s+(\d+)"))
+        answered = complete - int(number(r"^Failed requests:\s+(\d+)") + number(r"^Non-2xx responses:\s+(\d+)"))
+        if done.returncode or answered <= 0:
+            told = "\n".join([*last_lines(server.log, 20), done.stderr])
+            sys.exit(f"{told}\nbench: {server.program.name} answered {answered} of {self.requests} requests")
+        rows = dict(row.split(",") for row in percentiles.read_text(encoding="utf-8").splitlines()[1:])
+        seconds = number(r"^Time taken for tests:\s+([\d.]+)")
+        return Asked(self.requests, answered, seconds, float(rows["50"]), float(rows["99"]))
 
 
-def middle(rounds: list[Asked]) -> Asked:
-    """The median of each figure, and all failures."""
-    return Asked(
-        median(one.per_second for one in rounds),
-        median(one.p50_ms for one in rounds),
-        median(one.p99_ms for one in rounds),
-        sum(one.failed for one in rounds),
-    )
+class Turns:
+    """Asks one server its question, turn by turn, and counts what reached its topic."""
+
+    def __init__(self, server: Server, question: Question, admin: KafkaAdmin) -> None:
+        self._server = server
+        self._question = question
+        self._admin = admin
+        self._problem = ""
+
+    def contestant(self, name: str = "") -> Contestant:
+        """The server as one who takes part."""
+        return Contestant(name or self._server.program.name, self.run, lambda: self._problem)
+
+    def run(self) -> dict[str, float]:
+        """One turn; processor time until its records are there, so that nobody leaves work to the next one's turn."""
+        first = self._written()
+        before = TreeWatch(self._server.pid)
+        before.look()
+        with TreeWatch(self._server.pid) as watch:
+            asked = self._question.ask(self._server)
+            self._problem = self._compare(first, asked.answered * self._question.events)
+        watch.look()
+        events = asked.answered * self._question.events
+        return {
+            "events_per_second": events / asked.seconds,
+            "p50_ms": asked.p50_ms,
+            "p99_ms": asked.p99_ms,
+            "cpu_seconds_per_1000_events": (watch.cpu_seconds - before.cpu_seconds) / events * 1000,
+            "rss_mb": watch.rss_mb,
+            "not_2xx": asked.requests - asked.answered,
+        }
+
+    def _compare(self, first: int, accepted: int) -> str:
+        """What is wrong with the topic, once it had the time that it may take."""
+        lag_seconds = self._server.program.lag_seconds
+        if lag_seconds is None:
+            return ""
+        deadline = time.monotonic() + lag_seconds
+        while (arrived := self._written() - first) < accepted and time.monotonic() < deadline:
+            time.sleep(0.05)  # between two looks at the condition above
+        return f"answered 2xx for {accepted:,} events, {arrived:,} arrived" if arrived < accepted else ""
+
+    def _written(self) -> int:
+        """Records of the topic so far."""
+        return sum(topic_offsets(self._admin, self._server.settings.kafka_topic).values())
 
 
-def main() -> None:
-    """Measure, print the tables, and print the figures as JSON in the last line."""
+class ProducerAlone:
+    """Confluent's producer, which sends the bytes that the intake writes, turn by turn."""
+
+    def __init__(self, settings: Settings, records: Path, events: int, admin: KafkaAdmin) -> None:
+        self._settings = settings
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("DAYBOOK_")},
+            "DAYBOOK_HOME": str(settings.home),
+            "DAYBOOK_KAFKA_PORT": str(settings.kafka_port),
+            **kafka_environment(settings),
+        }
+        self._command = [sys.executable, "-m", "benchmarks.peers.producer_alone", str(records), str(events)]
+        self._events = events
+        self._admin = admin
+        self._arrived = 0
+
+    def run(self) -> dict[str, float]:
+        """One turn: a process of its own, whose start does not count."""
+        first = sum(topic_offsets(self._admin, self._settings.kafka_topic).values())
+        with (
+            subprocess.Popen(self._command, env=self._environment, stdout=subprocess.PIPE, text=True) as process,
+            TreeWatch(process.pid) as watch,
+        ):
+            told, _ = process.communicate()
+        if process.returncode:
+            sys.exit(f"bench: {ALONE} failed; what it said is above")
+        self._arrived = sum(topic_offsets(self._admin, self._settings.kafka_topic).values()) - first
+        took = json.loads(told)
+        return {
+            "events_per_second": self._events / took["seconds"],
+            "cpu_seconds_per_1000_events": took["cpu_seconds"] / self._events * 1000,
+            "rss_mb": watch.rss_mb,
+        }
+
+    def wrong(self) -> str:
+        """What is wrong with the topic."""
+        sent = self._events + 1  # one before the clock
+        return "" if self._arrived == sent else f"sent {sent:,} events, {self._arrived:,} arrived"
+
+
+def _module(name: str) -> Callable[[Settings], list[str]]:
+    return lambda _: [sys.executable, "-m", f"benchmarks.peers.{name}"]
+
+
+def _gunicorn(*arguments: str) -> list[str]:
+    return [str(Path(sys.executable).with_name("gunicorn")), *arguments]
+
+
+def _intake_unawaited(_settings: Settings) -> list[str]:
+    configuration = REPOSITORY / "services" / "game_api" / "gunicorn_conf.py"
+    return _gunicorn("-c", str(configuration), "benchmarks.peers.intake_unawaited:create_unawaited_app()")
+
+
+def _plain_gunicorn(app: str) -> Callable[[Settings], list[str]]:
+    """Gunicorn's own threaded worker, with as many processes and threads as the intake, which keeps connections too."""
+
+    def command(settings: Settings) -> list[str]:
+        size = ["-w", str(settings.api_workers), "-k", "gthread", "--threads", str(settings.api_threads)]
+        return _gunicorn(*size, "--keep-alive", "15", "-b", f"127.0.0.1:{settings.api_port}", f"benchmarks.peers.{app}")
+
+    return command
+
+
+def _fastify(_settings: Settings) -> list[str]:
+    return ["node", str(PEERS / "fastify" / "server.mjs")]
+
+
+PROGRAMS: Final = (
+    Program(OURS, None, NO_LAG_SECONDS),
+    Program(UNAWAITED, _intake_unawaited, LAG_SECONDS),
+    Program(OF_2019, _module("shape_of_2019"), LAG_SECONDS),
+    Program("Flask, gunicorn, not waiting", _plain_gunicorn("flask_gunicorn:create_app()"), LAG_SECONDS),
+    Program("bare WSGI, gunicorn, no Kafka", _plain_gunicorn("bare_wsgi:app"), None),
+    Program("Starlette, uvicorn, aiokafka", _module("starlette_awaited"), NO_LAG_SECONDS),
+)
+FASTIFY: Final = Program("fastify, KafkaJS", _fastify, NO_LAG_SECONDS)
+
+
+def _why_no_fastify() -> str:
+    """Install the peer on Node, if it is not; why it cannot take part, or an empty text."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        return "node or npm is not installed"
+    folder = PEERS / "fastify"
+    installed = folder / "node_modules" / ".package-lock.json"
+    if installed.exists() and installed.stat().st_mtime >= (folder / "package-lock.json").stat().st_mtime:
+        return ""
+    line = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
+    return f"npm ci failed: {done.stderr.strip()[-200:]}" if done.returncode else ""
+
+
+def _write_batches(home: Path, settings: Settings) -> tuple[dict[int, Path], Path]:
+    """A generated day's first events: bodies of each size, and the records that the intake makes of the largest."""
+    events = build_day(date(2026, 5, 1), max(BATCHES), 1, settings.items).at(range(max(BATCHES)))
+    bodies = {}
+    for size in BATCHES:
+        bodies[size] = home / f"batch-{size}.json"
+        bodies[size].write_text(json.dumps(events[:size]), encoding="utf-8")
+    records = home / "records.jsonl"
+    now = datetime.now(UTC)
+    with records.open("w", encoding="utf-8") as file:
+        for event in events:
+            checked = check_event(event, items=settings.items, latest=now)
+            record = complete(checked, received_at=now, request_host="user53.att.com", user_agent="ApacheBench/2.3")
+            file.write(json.dumps([record["user_id"], encode(record).decode()]) + "\n")
+    return bodies, records
+
+
+def goal(text: str, figure: float, bound: str, limit: float, *contestants: Contestant) -> Goal:
+    """One goal and whether it is met; never by one who was wrong.
+
+    Args:
+        text: what is measured, and its unit.
+        figure: what was measured.
+        bound: ``>=`` or ``<=``.
+        limit: what is asked for.
+        contestants: whose figures have to be right for that.
+    """
+    is_within = figure >= limit if bound == ">=" else figure <= limit
+    is_right = not any(one.problems for one in contestants)
+    return {"goal": f"{text} {bound} {limit:.3g}", "figure": round(figure, 3), "met": is_within and is_right}
+
+
+def _ratio(one: Contestant, other: Contestant, figure: str) -> float:
+    return one.middle(figure) / other.middle(figure)
+
+
+def _single_goals(by_name: dict[str, Contestant]) -> list[Goal]:
+    ours, unawaited, of_2019 = by_name[OURS], by_name[UNAWAITED], by_name[OF_2019]
+    rate = "events_per_second"
+    return [
+        goal("events/s against the shape of 2019", _ratio(ours, of_2019, rate), ">=", 5, ours),
+        goal("p99 against the shape of 2019's", _ratio(ours, of_2019, "p99_ms"), "<=", 1 / 3, ours),
+        goal("events/s against the same without waiting", _ratio(ours, unawaited, rate), ">=", 0.65, ours),
+    ]
+
+
+def _batch_goals(by_name: dict[str, Contestant]) -> list[Goal]:
+    single, alone = by_name[SINGLE], by_name[ALONE]
+    batches = [by_name[_batch_name(size)] for size in BATCHES]
+    rate, cost = "events_per_second", "cpu_seconds_per_1000_events"
+    fastest = max(batches, key=lambda one: one.middle(rate))
+    cheapest = min(batches, key=lambda one: one.middle(cost))
+    per_core = f"events per processor second of {cheapest.name} against {ALONE}"
+    return [
+        goal(f"events/s of {fastest.name} against {SINGLE}", _ratio(fastest, single, rate), ">=", 10, fastest),
+        goal(per_core, _ratio(alone, cheapest, cost), ">=", 0.1, cheapest, alone),
+    ]
+
+
+def _few_goals(by_name: dict[str, Contestant]) -> list[Goal]:
+    ours = by_name[OURS]
+    return [goal(f"p50 in ms, of it {LINGER_MS} of linger", ours.middle("p50_ms"), "<=", LINGER_MS + 4, ours)]
+
+
+def _batch_name(size: int) -> str:
+    return f"{size:,} events a request" if size > 1 else "1 event a request"
+
+
+COLUMNS: Final = {
+    "events/s": ("events_per_second", ",.0f"),
+    "p50 ms": ("p50_ms", ",.1f"),
+    "p99 ms": ("p99_ms", ",.1f"),
+    "CPU s per 1,000": ("cpu_seconds_per_1000_events", ",.3f"),
+    "peak MB": ("rss_mb", ",.0f"),
+    "not 2xx": ("not_2xx", ",.0f"),
+}
+"""Heading -> figure, and how it is written."""
+
+
+def _table(title: str, contestants: Sequence[Contestant]) -> Table:
+    """The medians of a stage."""
+    table = Table(title=title)
+    for column in ("", *COLUMNS, "wrong"):
+        table.add_column(column, justify="right" if column in COLUMNS else "left")
+    for one in contestants:
+        # the producer alone answers no requests
+        cells = [format(one.middle(key), form) if key in one.rounds[0] else "" for key, form in COLUMNS.values()]
+        table.add_row(one.name, *cells, "; ".join(one.problems))
+    return table
+
+
+def _goal_table(goals: Sequence[Goal]) -> Table:
+    table = Table(title="Goals")
+    for column in ("goal", "figure", "met"):
+        table.add_column(column, justify="right" if column == "figure" else "left")
+    for one in goals:
+        table.add_row(str(one["goal"]), f"{one['figure']:,}", "yes" if one["met"] else "NO")
+    return table
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Contestants that take turns, and what is asked of them."""
+
+    name: str
+    title: str
+    contestants: list[Contestant]
+    goals_of: Callable[[dict[str, Contestant]], list[Goal]]
+    """From the contestants by name, after their rounds."""
+
+
+def _start(sizes: Sizes, home: Path, stack: ExitStack) -> list[Stage]:
+    """Start the broker and every program; the stages, none of them run yet."""
+    base = own_settings(home)
+    programs = list(PROGRAMS)
+    if reason := _why_no_fastify():
+        click.echo(f"{FASTIFY.name} is left out: {reason}")
+    else:
+        programs.append(FASTIFY)
+    stack.enter_context(OwnBroker(base))
+    admin = kafka_admin(base)
+
+    def apart(number: int) -> Settings:
+        own = {"home": home / f"contestant-{number}", "kafka_topic": f"contestant-{number}"}
+        chosen = base.model_copy(update={**own, "api_port": base.api_port + 400 + number})
+        ensure_topic(chosen)
+        return chosen
+
+    with ThreadPoolExecutor() as pool:  # each takes seconds to import what it is made of
+        waiting = [Server(program, apart(number)) for number, program in enumerate(programs)]
+        servers = list(pool.map(stack.enter_context, waiting))
+    ours = servers[0]
+    until(lambda: ours.status("/health/ready") == 200, "ready")
+
+    def singles(requests: int, connections: int) -> list[Contestant]:
+        question = Question(requests, connections)
+        return [Turns(server, question, admin).contestant() for server in servers]
+
+    bodies, records = _write_batches(home, base)
+    batches = [Turns(ours, Question(sizes.many_requests, MANY), admin).contestant(SINGLE)]
+    for size, body in bodies.items():
+        requests = sizes.few_requests if size == 1 else max(sizes.batch_events // size, FEWEST_REQUESTS)
+        batches.append(Turns(ours, Question(requests, FEW, body, size), admin).contestant(_batch_name(size)))
+    alone = ProducerAlone(apart(len(servers)), records, sizes.batch_events, admin)
+    batches.append(Contestant(ALONE, alone.run, alone.wrong))
+
+    many, few = singles(sizes.many_requests, MANY), singles(sizes.few_requests, FEW)
+    rounds = f"medians of {sizes.rounds} rounds"
+    return [
+        Stage(
+            "intake_single",
+            f"{sizes.many_requests:,} single events, {MANY} connections, {rounds}",
+            many,
+            _single_goals,
+        ),
+        Stage(
+            "intake_batches",
+            f"{sizes.batch_events:,} events in batches, {FEW} connections, {rounds}",
+            batches,
+            _batch_goals,
+        ),
+        Stage("intake_four", f"{sizes.few_requests:,} single events, {FEW} connections, {rounds}", few, _few_goals),
+    ]
+
+
+@click.command(help=__doc__)
+@click.option("--quick", is_flag=True, help="a minute, to see that it works; its files go to benchmarks/results/quick")
+def main(quick: bool) -> None:
+    """Measure, keep the figures, and print the tables."""
     if shutil.which("ab") is None:
         sys.exit("bench: ApacheBench (ab) is not installed; on Debian it is in the package apache2-utils")
-    console = Console(width=100)
+    sizes = QUICK if quick else FULL
     home = Path(tempfile.mkdtemp(prefix="daybook-bench-"))
-    base = own_settings(home)
-    names = ("daybook", "daybook, not waiting", "shape of 2019")
-    places = dict(zip(names, (base.api_port, base.api_port + 400, base.api_port + 401), strict=True))
-    apart = {
-        name: base.model_copy(update={"home": home / str(port), "api_port": port}) for name, port in places.items()
-    }
-    commands: dict[str, Callable[[list[str]], list[str]]] = {
-        names[0]: lambda command: command,
-        names[1]: lambda command: [*command[:-1], "benchmarks.intake_variants:create_unawaited_app()"],
-        names[2]: lambda _: [sys.executable, "-m", "benchmarks.intake_variants"],
-    }
-    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)
-    figures: dict[str, dict[str, float]] = {}
     with ExitStack() as stack:
-        stack.enter_context(OwnBroker(base))
-        running = {name: stack.enter_context(Variant(apart[name], commands[name])) for name in names}
-        until(lambda: running[names[0]].status("/health/ready") == 200, "ready")
-        for connections in CONNECTIONS:
-            rounds: dict[str, list[Asked]] = {name: [] for name in names}
-            for number in range(ROUNDS + 1):
-                for name in names:
-                    found = ask(apart[name], connections)
-                    if number:  # the first round warms up
-                        rounds[name].append(found)
-            table = Table(title=f"Single events, {connections} connections, {ROUNDS} rounds of {REQUESTS:,}")
-            for column in ("", "events/s", "p50 ms", "p99 ms", "failed", "p50 against daybook"):
-                table.add_column(column, justify="left" if not column else "right")
-            ours = middle(rounds[names[0]])
-            for name in names:
-                one = middle(rounds[name])
-                figures[f"{name}, {connections}"] = vars(one)
-                ratio = f"{one.p50_ms / ours.p50_ms:.2f}"
-                figures_of = (f"{one.per_second:,.0f}", f"{one.p50_ms:.0f}", f"{one.p99_ms:.0f}", str(one.failed))
-                table.add_row(name, *figures_of, ratio)
-            console.print(table)
-        table = Table(title="Batches, 4 connections, acknowledged")
-        for column in ("events a request", "events/s", "p50 ms", "p99 ms"):
-            table.add_column(column, justify="right")
-        for number, batch in enumerate(BATCHES):
-            request = Request(date(2026, 5, 1 + number), 3_000 if batch == 1 else 60_000, 1)
-            _, pace = play_day(request, apart[names[0]], Load(batch=batch))
-            if pace is None:
-                sys.exit("bench: the day was played before")
-            per_second = pace.events / pace.seconds
-            figures[f"batch {batch}"] = {"per_second": per_second, "p50_ms": pace.p50_ms, "p99_ms": pace.p99_ms}
-            table.add_row(str(batch), f"{per_second:,.0f}", f"{pace.p50_ms:.0f}", f"{pace.p99_ms:.0f}")
-        console.print(table)
+        stages = _start(sizes, home, stack)
+        for stage in stages:
+            click.echo(stage.title)
+            take_turns(stage.contestants, sizes.rounds, warm_up=1)
     shutil.rmtree(home)
-    console.print_json(json.dumps(figures))
+    console = Console(width=140)
+    for stage in stages:
+        goals = stage.goals_of({one.name: one for one in stage.contestants})
+        keep(f"quick/{stage.name}" if quick else stage.name, stage.title, stage.contestants, goals=goals)
+        console.print(_table(stage.title, stage.contestants), _goal_table(goals))
 
 
 if __name__ == "__main__":

@@ -170,12 +170,13 @@ def keep(stage: str, title: str, contestants: Sequence[Contestant], **more: Any)
     """Write the rounds of a stage to ``benchmarks/results/<stage>.json``, which the report is made from.
 
     Args:
-        stage: name of the file.
+        stage: name of the file, with a folder below the results' if it is no part of the report.
         title: what was done, with its size.
         contestants: who took part.
         more: what else the report needs, as JSON types.
     """
-    RESULTS_DIR.mkdir(parents=True, exist_ok=True)
+    file = RESULTS_DIR / f"{stage}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
     data = {
         "title": title,
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -183,7 +184,7 @@ def keep(stage: str, title: str, contestants: Sequence[Contestant], **more: Any)
         "contestants": [{"name": one.name, "rounds": one.rounds, "wrong": one.problems} for one in contestants],
         **more,
     }
-    (RESULTS_DIR / f"{stage}.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
 def figures_of(cost: Cost) -> dict[str, float]:

@@ -197,7 +197,7 @@ class OwnIntake(_Process):
             **environment,
         }
 
-    def __enter__(self) -> OwnIntake:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

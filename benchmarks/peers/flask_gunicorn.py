@@ -1,0 +1,22 @@
+"""The same application as somebody would put it right today, but for the wait: gunicorn, and Confluent's client."""
+
+from __future__ import annotations
+
+from confluent_kafka import Producer
+from flask import Flask
+
+from benchmarks.peers.flask_app import create_flask_app
+from daybook.kafka_conf import librdkafka_conf
+from daybook.settings import settings
+
+
+def create_app() -> Flask:
+    """The application of one worker, with its own producer."""
+    chosen = settings()
+    producer = Producer(librdkafka_conf(chosen))
+
+    def send(value: bytes) -> None:
+        producer.produce(chosen.kafka_topic, value)
+        producer.poll(0)  # librdkafka's advice: serve its callbacks with every record
+
+    return create_flask_app(send)

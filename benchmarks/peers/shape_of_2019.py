@@ -1,0 +1,20 @@
+"""The shape of 2019: Flask's development server, and kafka-python's ``send`` that nobody waits for."""
+
+from __future__ import annotations
+
+from kafka import KafkaProducer
+
+from benchmarks.peers.flask_app import create_flask_app
+from daybook.settings import settings
+
+
+def main() -> None:
+    """Serve until killed; a thread for each connection, as the development server does unless told otherwise."""
+    chosen = settings()
+    producer = KafkaProducer(bootstrap_servers=chosen.bootstrap_servers)
+    app = create_flask_app(lambda value: producer.send(chosen.kafka_topic, value))
+    app.run(host="127.0.0.1", port=chosen.api_port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The peer on asyncio: Starlette under uvicorn, and aiokafka, whose acknowledgement each request waits for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from aiokafka import AIOKafkaProducer
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from daybook.settings import settings
+
+
+class KeptConnection(HttpToolsProtocol):
+    """Keeps a connection of HTTP/1.0 that asks for it, as ApacheBench's do; uvicorn alone closes each.
+
+    Games' clients speak HTTP/1.1, whose connections uvicorn keeps: without this the peer would be measured by its
+    handshakes.
+    """
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser; the request's task does not run before this returns."""
+        super().on_headers_complete()
+        self.cycle.keep_alive = self.parser.should_keep_alive()
+
+
+@asynccontextmanager
+async def _with_producer(app: Starlette) -> AsyncIterator[None]:
+    async with AIOKafkaProducer(bootstrap_servers=settings().bootstrap_servers, acks="all") as producer:
+        app.state.producer = producer
+        yield
+
+
+async def _purchase(request: Request) -> PlainTextResponse:
+    item = request.path_params["item"]
+    event = {"event_type": "purchase_item", "item": item, **dict(request.headers)}
+    await request.app.state.producer.send_and_wait(settings().kafka_topic, json.dumps(event).encode())
+    return PlainTextResponse(f"{item} Purchased!\n", headers={"Connection": "keep-alive"})
+
+
+async def _live(_request: Request) -> PlainTextResponse:
+    return PlainTextResponse("live")
+
+
+app = Starlette(routes=[Route("/purchase/{item}", _purchase), Route("/health/live", _live)], lifespan=_with_producer)
+
+
+def main() -> None:
+    """Serve until killed, in as many processes as the intake has workers."""
+    module = "benchmarks.peers.starlette_awaited"
+    uvicorn.run(
+        f"{module}:app",
+        host="127.0.0.1",
+        port=settings().api_port,
+        workers=settings().api_workers,
+        http=f"{module}:KeptConnection",
+        access_log=False,
+        log_level="warning",
+    )
+
+
+if __name__ == "__main__":
+    main()
