@@ -7,4 +7,16 @@ below the folder that is its first argument: ``events/event_date=YYYY-MM-DD/*.pa
 is a JSON object with the fields of :data:`REQUIRED`; of several with one ``event_id`` any one.
 """
 
+from __future__ import annotations
+
+from functools import cache
+
+from daybook.providers import resolve
+
 REQUIRED = ("event_id", "event_type", "user_id", "occurred_at")
+
+
+@cache
+def provider(host: str) -> str:
+    """The provider of a host, resolved once in each process."""
+    return resolve(host).provider

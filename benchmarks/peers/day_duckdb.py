@@ -7,7 +7,6 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
-import pyarrow.parquet as pq
 
 from benchmarks.peers.land_duckdb import land
 from daybook.answers import answers
@@ -21,9 +20,12 @@ def answer(connection: duckdb.DuckDBPyConnection, folder: Path, day: date) -> No
     pattern = folder / "events" / "*" / "*.parquet"
     connection.execute(f"CREATE VIEW {EVENTS} AS SELECT * FROM read_parquet('{pattern}', hive_partitioning = true)")
     for name, one in answers().items():
-        rows = connection.execute(in_duckdb(one.statement), {"first_day": day, "last_day": day}).to_arrow_table()
-        (folder / "answers" / name).mkdir(parents=True)
-        pq.write_table(rows, folder / "answers" / name / "part.parquet", compression="zstd")
+        file = folder / "answers" / name / "part.parquet"
+        file.parent.mkdir(parents=True)
+        connection.execute(
+            f"COPY ({in_duckdb(one.statement)}) TO '{file}' (FORMAT parquet, COMPRESSION zstd)",
+            {"first_day": day, "last_day": day},
+        )
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from benchmarks.peers import REQUIRED
+from benchmarks.peers import REQUIRED, provider
 from benchmarks.peers.topic import batches
 from daybook.contract import RECORD_FIELDS
-from daybook.providers import resolve
 from daybook.settings import Settings, settings
 
 TYPES = {"string": pa.string(), "int": pa.int32(), "timestamp": pa.timestamp("us", "UTC")}
@@ -27,7 +26,6 @@ TIMES = [name for name, kind in RECORD_FIELDS if kind == "timestamp"]
 def land(settings: Settings, folder: Path) -> None:
     """Write the events below the folder."""
     events: dict[str, dict[str, Any]] = {}
-    provider_of: dict[str, str] = {}
     for values in batches(settings):
         for value in values:
             try:
@@ -41,10 +39,7 @@ def land(settings: Settings, folder: Path) -> None:
             for name in TIMES:
                 event[name] = datetime.fromisoformat(event[name])
             event["event_date"] = event["occurred_at"].date()
-            host = event["host"]
-            if host not in provider_of:
-                provider_of[host] = resolve(host).provider
-            event["provider"] = provider_of[host]
+            event["provider"] = provider(event["host"])
             events[event["event_id"]] = event
     pads.write_dataset(
         pa.Table.from_pylist(list(events.values()), schema=SCHEMA),

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from benchmarks.peers import REQUIRED
+from benchmarks.peers import REQUIRED, provider
 from benchmarks.peers.spark_topic import records
 from daybook.contract import RECORD_FIELDS
-from daybook.providers import resolve
 from daybook.settings import Settings, settings
 
 FIELDS = [name for name, _ in RECORD_FIELDS]
@@ -36,12 +34,6 @@ def loaded(value: bytes | None) -> Any:
 def is_event(event: Any) -> bool:
     """Whether it is an object with what every event has."""
     return isinstance(event, dict) and all(event.get(name) is not None for name in REQUIRED)
-
-
-@cache
-def provider(host: str) -> str:
-    """The provider of a host, resolved once in each of Spark's Python workers."""
-    return resolve(host).provider
 
 
 def land(spark: SparkSession, settings: Settings, folder: Path) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from benchmarks.peers import provider
 from daybook.kafka_admin import kafka_admin
 from daybook.kafka_conf import librdkafka_conf
 from daybook.kafka_offsets import topic_offsets
-from daybook.providers import resolve
 from daybook.settings import Settings
 
 READ_AT_ONCE = 10_000
@@ -47,4 +47,4 @@ def table(settings: Settings) -> pa.Table:
 def providers(hosts: Iterable[str]) -> pa.Table:
     """Columns host and provider, a row for each of the hosts."""
     known = list(hosts)
-    return pa.table({"host": known, "provider": [resolve(host).provider for host in known]})
+    return pa.table({"host": known, "provider": [provider(host) for host in known]})
