@@ -13,31 +13,22 @@ import json
 import os
 import platform
 import re
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
-from confluent_kafka import Producer
 
-from daybook.contract import client_event, complete, encode
+from benchmarks.day import DAY, DaybookDay, driver_memory, produce
+from benchmarks.measure import TreeWatch
 from daybook.kafka_admin import kafka_admin
-from daybook.kafka_conf import librdkafka_conf
-from daybook.kafka_offsets import offsets_text, topic_offsets
-from daybook.lake_names import AREAS, EVENTS, RAW_EVENTS
-from daybook.settings import REPOSITORY, Settings
-from daybook.spark_job import submit_command
-from daybook.stack.environment import job_environment
-from daybook.stack.folders import last_lines
-from event_generator.day import HOUR_WEIGHTS, build_day
+from daybook.kafka_offsets import topic_offsets
+from daybook.lake_names import EVENTS, RAW_EVENTS
+from daybook.settings import REPOSITORY
+from event_generator.day import HOUR_WEIGHTS
 from event_generator.manifest import Request
 from event_generator.play import Load, play_day
 from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, until
@@ -51,70 +42,13 @@ DAYS_A_DAY = (1, 10, 100, 1000)
 """Millions of events a day that the table is for."""
 PER_MILLION = 1_000_000
 KAFKA_DAYS, REPLICAS = 30, 3
-LOOK_EVERY_SECONDS = 0.1
-DRIVER_MEMORY = "2g"
-"""Heap of the drivers: with the default of 1 GB the landing of a million records ran out of memory."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a process tree took."""
-
-    cpu_seconds: float
-    seconds: float
-    rss_mb: float
-
-
-@contextmanager
-def memory_of(pid: int) -> Iterator[list[float]]:
-    """The largest resident memory of a process tree in MB: the one item of a list, kept while the block runs."""
-    peak, done = [0.0], threading.Event()
-
-    def look() -> None:
-        while not done.wait(LOOK_EVERY_SECONDS):
-            total = 0
-            try:
-                tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-            except psutil.NoSuchProcess:
-                continue
-            for one in tree:
-                try:
-                    total += one.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            peak[0] = max(peak[0], total / 1e6)
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        done.set()
-        thread.join()
-
-
-def cost_of(command: list[str], settings: Settings, log: Path) -> Cost:
-    """Run a program to its end; what it and all that it started took.
-
-    Raises:
-        SystemExit: it failed; the text ends its log.
-    """
-    began = time.monotonic()
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, env=job_environment(settings), stdout=output, stderr=output)
-        with memory_of(process.pid) as peak:
-            # the children of a process count when it has waited for them, as spark-submit and its JVM do
-            _, status, used = os.wait4(process.pid, 0)
-    if status:
-        told = "\n".join(last_lines(log, 20))
-        sys.exit(f"{told}\nsizing: {' '.join(command)[-60:]} failed; the last lines of its log are above")
-    return Cost(used.ru_utime + used.ru_stime, time.monotonic() - began, peak[0])
 
 
 def cpu_seconds_of(pid: int) -> float:
     """Processor time that a process tree which still runs has taken so far."""
-    tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    return float(sum(sum(one.cpu_times()[:2]) for one in tree))
+    tree = TreeWatch(pid)
+    tree.look()
+    return tree.cpu_seconds
 
 
 def bytes_below(folder: Path, pattern: str = "*") -> int:
@@ -122,63 +56,25 @@ def bytes_below(folder: Path, pattern: str = "*") -> int:
     return sum(path.stat().st_size for path in folder.rglob(pattern) if path.is_file())
 
 
-def produce(settings: Settings, day: date, events: int) -> None:
-    """Put a generated day into the topic, byte by byte as the intake would."""
-    producer = Producer({**librdkafka_conf(settings), "acks": "all", "linger.ms": 5})
-    plan = build_day(day, events, 1, settings.items)
-    for start in range(0, events, 10_000):
-        for event in plan.at(range(start, min(start + 10_000, events))):
-            told = client_event.validate_python(event)
-            assert told.occurred_at is not None
-            received_at = told.occurred_at + timedelta(seconds=0.2)
-            record = complete(told, received_at=received_at, request_host="", user_agent="daybook-generator")
-            producer.produce(settings.kafka_topic, encode(record), record["user_id"].encode())
-        producer.poll(0)
-        producer.flush()
-
-
 def measured_day(events: int) -> dict[str, Any]:
     """A day of so many events through every step; the figures."""
-    day = datetime.now(UTC).date() - timedelta(days=3)
     with tempfile.TemporaryDirectory(prefix="daybook-sizing-") as folder:
-        settings = own_settings(Path(folder)).model_copy(update={"spark_driver_memory": DRIVER_MEMORY})
-        (settings.home / "lake").mkdir(parents=True)
-        log = settings.home / "steps.log"
+        settings = own_settings(Path(folder)).model_copy(update={"spark_driver_memory": driver_memory(events)})
         with OwnBroker(settings) as broker:
             assert broker.process is not None
             before = cpu_seconds_of(broker.process.pid)
-            produce(settings, day, events)
-            steps: dict[str, Cost] = {}
-            ends = topic_offsets(kafka_admin(settings), settings.kafka_topic)
+            produce(settings, DAY, events)
             kafka_bytes = sum(bytes_below(path, "*.log") for path in (settings.home / "kafka").glob("events-*"))
-            base = ["--day", str(day), "--run-id", "sizing"]
-
-            def step(name: str, job: str, arguments: list[str]) -> dict[str, Any]:
-                summary = settings.home / f"{name}.json"
-                steps[name] = cost_of(
-                    submit_command(settings, job, [*arguments, "--summary", str(summary)]), settings, log
-                )
-                told: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
-                return told
-
-            stage = step("land_events", "land_events", [*base, "--until", offsets_text(ends)])
+            day = DaybookDay(settings, DAY, topic_offsets(kafka_admin(settings), settings.kafka_topic))
+            stage = day.land()
             broker_cpu = cpu_seconds_of(broker.process.pid) - before
-            staged = [
-                step(area, "answer_questions", ["--area", area, *base, "--stage", json.dumps(stage)]) for area in AREAS
-            ]
-            step("publish_day", "publish_day", [*base, "--stage", json.dumps(stage), "--answers", json.dumps(staged)])
-            code = (
-                "from daybook.report import write_report; from daybook.settings import settings; "
-                f"write_report(settings(), '{day}')"
-            )
-            told = settings.model_copy(update={"kafka_bootstrap_servers": settings.bootstrap_servers})
-            steps["write_report"] = cost_of([sys.executable, "-c", code], told, log)
+            day.answer_and_publish(stage)
         game = settings.home / "lake" / "warehouse" / "game"
         lake = {path.name: bytes_below(path / "data", "*.parquet") for path in game.iterdir()}
         answers = sum(size for name, size in lake.items() if name not in {RAW_EVENTS, EVENTS})
         return {
             "events": events,
-            "steps": {name: vars(one) for name, one in steps.items()},
+            "steps": {name: vars(one) for name, one in day.costs.items()},
             "broker_cpu_seconds": broker_cpu,
             "kafka_bytes": kafka_bytes,
             "raw_bytes": lake[RAW_EVENTS],

@@ -1,0 +1,368 @@
+"""A generated day in a real broker, the truth about it, and Daybook's own steps on it: what benchmarks of a day share.
+
+Every contestant of a run reads the same topic, which is filled once. Some of its records are sent twice (same id, same
+body, a later offset) and some are no events at all, so a contestant that neither de-duplicates nor filters is seen by
+its rows. The truth is counted with NumPy from what the generator meant, by none of the engines that are measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Producer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measure import ROUNDS, Contestant, Cost, cost_of, keep
+from daybook.contract import client_event, complete, encode
+from daybook.duckdb_lake import fetch
+from daybook.kafka_admin import kafka_admin
+from daybook.kafka_conf import librdkafka_conf
+from daybook.kafka_offsets import Offsets, offsets_text, topic_offsets
+from daybook.lake_names import AREAS
+from daybook.settings import REPOSITORY, Settings
+from daybook.spark_conf import jars, submit_conf
+from daybook.spark_job import submit_command
+from daybook.stack.environment import job_environment, venv_bin
+from event_generator.day import JOIN_GUILD, LABELS, Day, build_day
+from event_generator.expected import expected_answers
+from event_generator.mischief import Mischief
+from tests.integration.own_broker import OwnBroker, own_settings
+
+DAY = date(2026, 5, 3)
+"""Always the same, so that all runs have the same bytes."""
+SEED = 1
+TROUBLE = Mischief(duplicates=0.02, invalid=0.01)
+"""Of a day that contestants land: records on top of its events, as shares of them."""
+PRODUCED_AT_ONCE = 10_000
+PEERS_DIR = REPOSITORY / "benchmarks" / "peers"
+
+Record = dict[str, Any]
+Event = tuple[str, str, str | None]
+"""provider, event_type, item."""
+
+NO_EVENTS: tuple[Callable[[Record], bytes | None], ...] = (
+    lambda record: encode(record)[: len(encode(record)) // 2],
+    lambda record: b"ping",
+    lambda record: b"[" + encode(record) + b"]",
+    lambda record: encode({name: value for name, value in record.items() if name != "event_id"}),
+    lambda record: encode({name: value for name, value in record.items() if name != "occurred_at"}),
+    lambda record: None,
+)
+"""Values that are no events, each made of an event under an id of its own."""
+
+
+def driver_memory(events: int) -> str:
+    """Heap of every Spark driver of a run, Daybook's or not: with the default of 1 GB a million did not land."""
+    return "2g" if events <= 1_000_000 else "3g"
+
+
+def produce(settings: Settings, day: date, events: int, mischief: Mischief | None = None) -> Day:
+    """Put a generated day into the topic, byte by byte as the intake would.
+
+    Args:
+        settings: where the broker is.
+        day: the day.
+        events: how many events it has.
+        mischief: its duplicates are sent again later; what it calls invalid is of :data:`NO_EVENTS`, as the intake lets
+            nothing of the generator's own kinds through.
+    """
+    producer = Producer({**librdkafka_conf(settings), "acks": "all", "linger.ms": 5})
+    plan = build_day(day, events, SEED, settings.items, mischief)
+    for start in range(0, len(plan.script), PRODUCED_AT_ONCE):
+        places = range(start, min(start + PRODUCED_AT_ONCE, len(plan.script)))
+        part = slice(places.start, places.stop)
+        for place, kind, event in zip(
+            places, plan.script.kind[part].tolist(), plan.at(plan.script.event[part]), strict=True
+        ):
+            record = _record(event)
+            value: bytes | None = encode(record)
+            if kind >= 0:
+                value = NO_EVENTS[place % len(NO_EVENTS)]({**record, "event_id": str(plan.spoilt_ids[place])})
+            # by the player: what is sent twice comes to the same partition, behind the first
+            producer.produce(settings.kafka_topic, value, record["user_id"].encode())
+        producer.poll(0)
+        producer.flush()
+    return plan
+
+
+def _record(event: dict[str, Any]) -> Record:
+    told = client_event.validate_python(event)
+    assert told.occurred_at is not None
+    received_at = told.occurred_at + timedelta(seconds=0.2)
+    return complete(told, received_at=received_at, request_host="", user_agent="daybook-generator")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What must be found of a day: each of its events once."""
+
+    plan: Day
+
+    @cached_property
+    def events(self) -> Counter[Event]:
+        """(provider, event_type, item) -> events."""
+        items = len(self.plan.items)
+        # a guild join stands behind the last item
+        item = np.where(self.plan.item == JOIN_GUILD, items, self.plan.item)
+        counts = np.bincount(self.plan.label * (items + 1) + item, minlength=len(LABELS) * (items + 1)).tolist()
+        kinds = [*(("purchase_item", name) for name in self.plan.items), ("join_guild", None)]
+        named = [(label, *kind) for label in LABELS for kind in kinds]
+        return Counter({event: count for event, count in zip(named, counts, strict=True) if count})
+
+    @cached_property
+    def microseconds(self) -> int:
+        """Sum of the events' times, each in microseconds after midnight UTC."""
+        return int(self.plan.microsecond.sum())
+
+    @cached_property
+    def answers(self) -> dict[str, list[dict[str, Any]]]:
+        """Answer -> its rows, of all answers but those that name players."""
+        return expected_answers(self.plan, np.ones(len(self.plan), dtype=np.bool_))
+
+
+def summed(events: Counter[Event], *places: int) -> Counter[tuple[str | None, ...]]:
+    """Events by some of the places of :data:`Event`."""
+    found: Counter[tuple[str | None, ...]] = Counter()
+    for event, count in events.items():
+        found[tuple(event[place] for place in places)] += count
+    return found
+
+
+def wrong_events(files: Sequence[str], truth: Truth) -> str:
+    """Hold landed events against the truth, read by DuckDB; what is wrong with them, or an empty text.
+
+    Args:
+        files: Parquet files below folders ``event_date=YYYY-MM-DD``, with the columns event_id, event_type, item,
+            provider, occurred_at.
+        truth: of the day.
+    """
+    import duckdb
+
+    if not files:
+        return "nothing was written"
+    midnight = datetime(DAY.year, DAY.month, DAY.day)  # noqa: DTZ001  # DuckDB's literal below is in UTC
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        values: dict[str, Any] = {"files": list(files)}
+        landed = "read_parquet($files, hive_partitioning = true)"
+        [totals] = fetch(
+            connection,
+            "SELECT COUNT(*) AS rows, COUNT(DISTINCT event_id) AS ids, COUNT_IF(event_date = $day) AS of_day, "
+            f"SUM(epoch_us(occurred_at) - epoch_us(TIMESTAMP '{midnight}')) AS microseconds FROM {landed}",
+            {**values, "day": DAY},
+        )
+        rows = fetch(
+            connection,
+            f"SELECT provider, event_type, item, COUNT(*) AS events FROM {landed} GROUP BY ALL",
+            values,
+        )
+    events: Counter[Event] = Counter({(one["provider"], one["event_type"], one["item"]): one["events"] for one in rows})
+    expected = truth.events.total()
+    found = [
+        f"{totals[name]:,} {words} of {expected:,}"
+        for name, words in (("rows", "rows"), ("ids", "distinct event ids"), ("of_day", "rows of the day"))
+        if totals[name] != expected
+    ]
+    for words, places in (("event types and items", (1, 2)), ("providers", (0,)), ("providers' events", (0, 1, 2))):
+        if summed(events, *places) != summed(truth.events, *places):
+            found.append(f"other counts of {words}")
+    if totals["microseconds"] != truth.microseconds:
+        found.append("other times")
+    return "; ".join(found)
+
+
+@dataclass(frozen=True)
+class InKafka:
+    """A day that waits in a broker of its own."""
+
+    settings: Settings
+    """How to reach it; its folder is removed with it."""
+    ends: Offsets
+    truth: Truth
+
+    @property
+    def folder(self) -> Path:
+        """Where contestants may write."""
+        return self.settings.home
+
+    @property
+    def log(self) -> Path:
+        """Where the output of contestants goes."""
+        return self.settings.home / "contestants.log"
+
+    def program(self, name: str, *arguments: object) -> Cost:
+        """Run one of ``benchmarks/peers`` that needs no Spark; what it took."""
+        command = [sys.executable, "-m", f"benchmarks.peers.{name}", *map(str, arguments)]
+        return cost_of(command, job_environment(self.settings), self.log)
+
+    def spark_program(self, name: str, *arguments: object) -> Cost:
+        """Submit one of ``benchmarks/peers`` that needs Spark, as Daybook submits its own jobs; what it took.
+
+        Jars, heap, master, shuffle partitions and the archive of classes for a faster start are Daybook's: what is left
+        is the difference between two programs. Iceberg is left out of the session, as no peer uses it.
+        """
+        settings = self.settings
+        conf = [
+            part
+            for key, value in submit_conf(settings).items()
+            if not key.startswith(("spark.sql.catalog.", "spark.sql.extensions"))
+            for part in ("--conf", f"{key}={value}")
+        ]
+        command = [
+            *(str(venv_bin() / "spark-submit"), "--master", settings.spark_master, "--name", name),
+            *("--jars", jars(settings), *conf),
+            *(str(PEERS_DIR / f"{name}.py"), *map(str, arguments)),
+        ]
+        return cost_of(command, job_environment(settings), self.log)
+
+
+@contextmanager
+def in_kafka(events: int) -> Iterator[InKafka]:
+    """A day of so many events, with :data:`TROUBLE`, in a broker that lives as long as the block."""
+    with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
+        settings = own_settings(Path(folder)).model_copy(update={"spark_driver_memory": driver_memory(events)})
+        with OwnBroker(settings):
+            plan = produce(settings, DAY, events, TROUBLE)
+            ends = topic_offsets(kafka_admin(settings), settings.kafka_topic)
+            yield InKafka(settings, ends, Truth(plan))
+
+
+class DaybookDay:
+    """Daybook's steps of a day, each as a driver of its own, as Airflow runs them.
+
+    Args:
+        settings: where broker and lake are; the lake must be a new one.
+        day: the day.
+        ends: the frozen end offsets of the topic.
+    """
+
+    def __init__(self, settings: Settings, day: date, ends: Offsets) -> None:
+        self.settings = settings
+        self.costs: dict[str, Cost] = {}
+        """Step -> what it took."""
+        self._day = day
+        self._ends = ends
+        self._log = settings.home / "steps.log"
+        (settings.home / "lake").mkdir(parents=True)
+
+    def _step(self, name: str, job: str, arguments: Sequence[str]) -> dict[str, Any]:
+        summary = self.settings.home / f"{name}.json"
+        base = ["--day", str(self._day), "--run-id", "benchmark", "--summary", str(summary)]
+        command = submit_command(self.settings, job, [*base, *arguments])
+        self.costs[name] = cost_of(command, job_environment(self.settings), self._log)
+        told: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
+        return told
+
+    def land(self) -> dict[str, Any]:
+        """``land_events``; the stage, which the later steps need."""
+        return self._step("land_events", "land_events", ["--until", offsets_text(self._ends)])
+
+    def answer_and_publish(self, stage: Mapping[str, Any]) -> None:
+        """The areas' answers, ``publish_day``, ``write_report``."""
+        staged = json.dumps(stage)
+        answers = [self._step(area, "answer_questions", ["--area", area, "--stage", staged]) for area in AREAS]
+        self._step("publish_day", "publish_day", ["--stage", staged, "--answers", json.dumps(answers)])
+        code = (
+            "from daybook.report import write_report; from daybook.settings import settings; "
+            f"write_report(settings(), '{self._day}')"
+        )
+        self.costs["write_report"] = cost_of([sys.executable, "-c", code], job_environment(self.settings), self._log)
+
+    @property
+    def cost(self) -> Cost:
+        """All steps together, one after the other; the memory is that of the largest."""
+        costs = self.costs.values()
+        return Cost(
+            sum(one.cpu_seconds for one in costs),
+            sum(one.seconds for one in costs),
+            max(one.rss_mb for one in costs),
+        )
+
+
+def written(folder: Path) -> dict[str, float]:
+    """Bytes and number of all files below a folder, metadata and checkpoints included."""
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return {"bytes_written": sum(sizes), "files_written": len(sizes)}
+
+
+def emptied(folder: Path) -> Path:
+    """A folder without what an earlier round left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Something that a stage is to show."""
+
+    goal: str
+    figure: float
+    met: bool
+
+
+def times_ours(contestants: Sequence[Contestant], peer: str, figure: str) -> float:
+    """How many times as much of a figure a peer takes as the first contestant, which is Daybook."""
+    [other] = [one for one in contestants if one.name == peer]
+    return other.middle(figure) / contestants[0].middle(figure)
+
+
+def conclude(stage: str, title: str, contestants: Sequence[Contestant], events: int, goals: Sequence[Goal]) -> None:
+    """Keep the rounds of a stage and print them as a table, Daybook first.
+
+    Args:
+        stage: the name of its file is this and the number of events.
+        title: what was done.
+        contestants: who took part; figures in seconds, 10^6 bytes, bytes and files.
+        events: how many events the day has.
+        goals: what was to be shown at this size.
+    """
+    title = f"{title}, {events:,} events"
+    keep(f"{stage}_{events}", title, contestants, events=events, goals=[vars(one) for one in goals])
+    table = Table(title=f"{title}: medians of {len(contestants[0].rounds)} rounds")
+    table.add_column("")
+    for column in ("CPU s", "s", "events/s", "MB resident", "MB written", "files", "CPU, times ours"):
+        table.add_column(column, justify="right")
+    table.add_column("rows")
+    for one in contestants:
+        middle = one.middle
+        table.add_row(
+            one.name,
+            *(f"{middle('cpu_seconds'):,.1f}", f"{middle('seconds'):,.1f}", f"{events / middle('seconds'):,.0f}"),
+            *(f"{middle('rss_mb'):,.0f}", f"{middle('bytes_written') / 1e6:,.1f}", f"{middle('files_written'):,.0f}"),
+            f"{times_ours(contestants, one.name, 'cpu_seconds'):.2f}",
+            f"WRONG: {'; '.join(one.problems)}" if one.problems else "right",
+        )
+    console = Console(width=160)
+    console.print(table)
+    for goal in goals:
+        console.print(f"{'met' if goal.met else 'NOT MET'}: {goal.goal}: {goal.figure:,.2f}", highlight=False)
+
+
+def run_stage(description: str | None, run: Callable[[int, int], None]) -> None:
+    """The command line of a stage.
+
+    Args:
+        description: what the stage does.
+        run: does it for a number of events and of rounds.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--events", type=int, nargs="+", default=[20_000, 1_000_000], help="events of each day")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    args = parser.parse_args()
+    for events in args.events:
+        run(events, args.rounds)

@@ -1,0 +1,114 @@
+"""``python -m benchmarks.landing``: from Kafka to a day's Parquet, by Daybook and by what one would write instead.
+
+All land the same topic: each event once, its provider resolved, in Parquet (zstd) by date. Daybook's part is the task
+``land_events`` as it is, which besides keeps every raw record and every rejected one, and only stages the events: what
+makes them visible comes after the answers and is measured by :mod:`benchmarks.whole_day`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.day import (
+    DAY,
+    DaybookDay,
+    Goal,
+    InKafka,
+    conclude,
+    emptied,
+    in_kafka,
+    run_stage,
+    times_ours,
+    written,
+    wrong_events,
+)
+from benchmarks.measure import Contestant, Cost, figures_of, take_turns
+from daybook.lake import load
+from daybook.lake_names import EVENTS
+
+SPARK, RDD, DUCKDB = "plain Spark", "the job of 2019 (RDD)", "DuckDB"
+
+
+class DaybookLands:
+    """Daybook as a contestant: ``land_events`` into a new lake each round."""
+
+    def __init__(self, kafka: InKafka) -> None:
+        self._kafka = kafka
+        self._settings = kafka.settings.model_copy(update={"home": kafka.folder / "daybook"})
+        self._events_snapshot_id = 0
+
+    def run(self) -> dict[str, float]:
+        """Land once; its figures."""
+        shutil.rmtree(self._settings.home, ignore_errors=True)
+        day = DaybookDay(self._settings, DAY, self._kafka.ends)
+        self._events_snapshot_id = day.land()["events_snapshot_id"]
+        return {**figures_of(day.cost), **written(self._settings.home / "lake")}
+
+    def wrong(self) -> str:
+        """What is wrong with the staged events."""
+        table = load(self._settings, EVENTS)
+        if table is None:
+            return "nothing was written"
+        staged = table.scan(snapshot_id=self._events_snapshot_id).plan_files()
+        return wrong_events([task.file.file_path for task in staged], self._kafka.truth)
+
+
+def peer(kafka: InKafka, label: str, name: str, program: Callable[..., Cost]) -> Contestant:
+    """A program of ``benchmarks/peers`` as a contestant.
+
+    Args:
+        kafka: the day.
+        label: what it is called.
+        name: its module.
+        program: runs it.
+    """
+    folder = kafka.folder / name
+
+    def run() -> dict[str, float]:
+        cost = program(name, emptied(folder))
+        return {**figures_of(cost), **written(folder)}
+
+    return Contestant(label, run, lambda: wrong_events(landed(folder), kafka.truth))
+
+
+def landed(folder: Path) -> list[str]:
+    """The Parquet files of events that a peer wrote below its folder."""
+    return [str(path) for path in (folder / "events").glob("event_date=*/*.parquet")]
+
+
+def goals(contestants: list[Contestant], events: int) -> list[Goal]:
+    """What is to be shown at this size."""
+    if events < 1_000_000:
+        return []
+    spark, rdd = (times_ours(contestants, one, "cpu_seconds") for one in (SPARK, RDD))
+    rate = times_ours(contestants, DUCKDB, "seconds")
+    rss_mb = contestants[0].middle("rss_mb")
+    return [
+        Goal("processor time, as part of plain Spark's, at most 0.5", 1 / spark, 1 / spark <= 0.5),
+        Goal("processor time, as part of the 2019 job's, at most 0.33", 1 / rdd, 1 / rdd <= 1 / 3),
+        Goal("events a second, as part of DuckDB's, at least 0.25", rate, rate >= 0.25),
+        *([Goal("MB resident, at most 4,000", rss_mb, rss_mb <= 4_000)] if events >= 5_000_000 else []),
+    ]
+
+
+def measure(events: int, rounds: int) -> None:
+    """Land a day of so many events by all, and keep what it took."""
+    with in_kafka(events) as kafka:
+        ours = DaybookLands(kafka)
+        contestants = [
+            Contestant("Daybook: land_events, staged", ours.run, ours.wrong),
+            peer(kafka, RDD, "land_rdd", kafka.spark_program),
+            peer(kafka, SPARK, "land_spark", kafka.spark_program),
+            peer(kafka, "Spark Structured Streaming", "land_streaming", kafka.spark_program),
+            peer(kafka, DUCKDB, "land_duckdb", kafka.program),
+            peer(kafka, "Polars", "land_polars", kafka.program),
+            peer(kafka, "a loop in Python, PyArrow", "land_pyarrow", kafka.program),
+        ]
+        take_turns(contestants, rounds)
+        conclude("landing", "From Kafka to a day's Parquet", contestants, events, goals(contestants, events))
+
+
+if __name__ == "__main__":
+    run_stage(__doc__, measure)

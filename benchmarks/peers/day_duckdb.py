@@ -1,0 +1,33 @@
+"""A DuckDB script of a whole day: lands as the DuckDB peer does, then answers."""
+
+from __future__ import annotations
+
+import sys
+from datetime import date
+from pathlib import Path
+
+import duckdb
+
+from benchmarks.peers.land_duckdb import land
+from daybook.answers import answers
+from daybook.duckdb_lake import in_duckdb
+from daybook.lake_names import EVENTS
+from daybook.settings import settings
+
+
+def answer(connection: duckdb.DuckDBPyConnection, folder: Path, day: date) -> None:
+    """Answer every question on the events below the folder, into ``answers/NAME/*.parquet`` beside them."""
+    pattern = folder / "events" / "*" / "*.parquet"
+    connection.execute(f"CREATE VIEW {EVENTS} AS SELECT * FROM read_parquet('{pattern}', hive_partitioning = true)")
+    for name, one in answers().items():
+        file = folder / "answers" / name / "part.parquet"
+        file.parent.mkdir(parents=True)
+        connection.execute(
+            f"COPY ({in_duckdb(one.statement)}) TO '{file}' (FORMAT parquet, COMPRESSION zstd)",
+            {"first_day": day, "last_day": day},
+        )
+
+
+if __name__ == "__main__":
+    with land(settings(), Path(sys.argv[1])) as made:
+        answer(made, Path(sys.argv[1]), date.fromisoformat(sys.argv[2]))

@@ -1,0 +1,32 @@
+"""Spark Structured Streaming lands a day: all that there is, then it stops; a checkpoint remembers offsets and ids."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from benchmarks.peers.spark_topic import events, host_providers, options, records, to_be_written
+from daybook.settings import Settings, settings
+
+
+def land(spark: SparkSession, settings: Settings, folder: Path) -> None:
+    """Write the events below the folder."""
+    known = host_providers(spark, events(records(spark, settings)))
+    stream = spark.readStream.format("kafka").options(**options(settings)).load()
+    writer = (
+        to_be_written(events(stream), known)
+        .writeStream.format("parquet")
+        .partitionBy("event_date")
+        .option("compression", "zstd")
+        .option("checkpointLocation", str(folder / "checkpoint"))
+        .trigger(availableNow=True)
+    )
+    writer.start(str(folder / "events")).awaitTermination()
+
+
+if __name__ == "__main__":
+    session = SparkSession.builder.getOrCreate()
+    land(session, settings(), Path(sys.argv[1]))
+    session.stop()

@@ -1,0 +1,144 @@
+"""``python -m benchmarks.whole_day``: from Kafka to a day's answers, by Daybook and by scripts without its safety.
+
+Daybook's part is every task of a day, its report included, each as a driver of its own. The scripts land the day and
+answer the same questions in one process; they keep no raw record, prove nothing, write over what is there and make no
+report. Each must come to the same rows: those that the generator meant, and, of the answer that names players, which
+the generator does not tell, those that the first contestant to be checked came to.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.day import DAY, DaybookDay, Goal, InKafka, conclude, emptied, in_kafka, run_stage, times_ours, written
+from benchmarks.measure import Contestant, Cost, figures_of, take_turns
+from daybook.answers import answers
+from daybook.duckdb_lake import fetch
+from daybook.query import open_lake
+from daybook.settings import Settings
+
+SPARK, DUCKDB = "a Spark script", "a DuckDB script"
+CLOSE = 1e-9
+"""Relative difference of two numbers that are the same."""
+
+Row = dict[str, Any]
+
+
+class Rows:
+    """Answer -> the rows that it must have."""
+
+    def __init__(self, expected: dict[str, list[Row]]) -> None:
+        self._expected = {name: _sorted(name, rows) for name, rows in expected.items()}
+
+    def wrong(self, found: dict[str, list[Row]]) -> str:
+        """What is wrong with the rows of all answers, or an empty text."""
+        return "; ".join(self._problems(found))
+
+    def _problems(self, found: dict[str, list[Row]]) -> Iterator[str]:
+        for name in answers():
+            rows = _sorted(name, found[name])
+            expected = self._expected.setdefault(name, rows)
+            if len(rows) != len(expected):
+                yield f"{name}: {len(rows):,} rows of {len(expected):,}"
+            elif not all(map(_same, rows, expected)):
+                yield f"{name}: other rows"
+
+
+def _sorted(name: str, rows: list[Row]) -> list[list[Any]]:
+    """The rows' values in the order of the answer's columns, sorted by its key; the day, which all share, left out."""
+    answer = answers()[name]
+    by_key = sorted(rows, key=lambda row: [(row[column] is None, row[column]) for column in answer.key])
+    return [[row[column] for column in answer.columns] for row in by_key]
+
+
+def _same(one: list[Any], other: list[Any]) -> bool:
+    return all(
+        math.isclose(left, right, rel_tol=CLOSE, abs_tol=CLOSE)
+        if isinstance(left, float) and isinstance(right, float)
+        else left == right
+        for left, right in zip(one, other, strict=True)
+    )
+
+
+def daybook(kafka: InKafka, rows: Rows) -> Contestant:
+    """Daybook's own day, into a new lake each round."""
+    settings = kafka.settings.model_copy(update={"home": kafka.folder / "daybook"})
+
+    def run() -> dict[str, float]:
+        shutil.rmtree(settings.home, ignore_errors=True)
+        day = DaybookDay(settings, DAY, kafka.ends)
+        day.answer_and_publish(day.land())
+        steps = {f"{name} s": cost.seconds for name, cost in day.costs.items()}
+        return {**figures_of(day.cost), **written(settings.home / "lake"), **steps}
+
+    return Contestant("Daybook: land_events to write_report", run, lambda: rows.wrong(published(settings)))
+
+
+def published(settings: Settings) -> dict[str, list[Row]]:
+    """Answer -> rows, as Daybook's readers see them."""
+    with open_lake(settings, {*answers()}) as lake:
+        return {name: fetch(lake, f"SELECT * FROM {name}") for name in answers()}
+
+
+def script(kafka: InKafka, rows: Rows, label: str, name: str, program: Callable[..., Cost]) -> Contestant:
+    """A program of ``benchmarks/peers`` that does the whole day.
+
+    Args:
+        kafka: the day.
+        rows: what it must come to.
+        label: what it is called.
+        name: its module.
+        program: runs it.
+    """
+    folder = kafka.folder / name
+
+    def run() -> dict[str, float]:
+        cost = program(name, emptied(folder), DAY)
+        return {**figures_of(cost), **written(folder)}
+
+    return Contestant(label, run, lambda: rows.wrong(answered(folder)))
+
+
+def answered(folder: Path) -> dict[str, list[Row]]:
+    """Answer -> rows, as a script wrote them below its folder."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        return {
+            name: fetch(connection, f"SELECT * FROM '{folder / 'answers' / name / '*.parquet'}'") for name in answers()
+        }
+
+
+def goals(contestants: list[Contestant], events: int) -> list[Goal]:
+    """What is to be shown at this size."""
+    against_spark = 1 / times_ours(contestants, SPARK, "seconds")
+    against_duckdb = 1 / times_ours(contestants, DUCKDB, "seconds")
+    most = 0.7 if events >= 1_000_000 else 1.2
+    found = []
+    if events >= 1_000_000 or events == 20_000:
+        found.append(Goal(f"time, as part of the Spark script's, at most {most}", against_spark, against_spark <= most))
+    if events >= 5_000_000:
+        found.append(Goal("time, times the DuckDB script's, at most 3", against_duckdb, against_duckdb <= 3))
+    return found
+
+
+def measure(events: int, rounds: int) -> None:
+    """A day of so many events by all, and keep what it took."""
+    with in_kafka(events) as kafka:
+        rows = Rows(kafka.truth.answers)
+        contestants = [
+            daybook(kafka, rows),
+            script(kafka, rows, SPARK, "day_spark", kafka.spark_program),
+            script(kafka, rows, DUCKDB, "day_duckdb", kafka.program),
+        ]
+        take_turns(contestants, rounds)
+        title = "From Kafka to a day's answers"
+        conclude("whole_day", title, contestants, events, goals(contestants, events))
+
+
+if __name__ == "__main__":
+    run_stage(__doc__, measure)
