@@ -49,7 +49,8 @@ from event_generator.expected import expected_answers
 
 SNAPSHOT_IDS = 10**6
 """The first day's snapshot of every table; the ids that Iceberg draws are far above."""
-KEPT_BY_UPKEEP = 8
+WEEK = 7
+KEPT_BY_UPKEEP = WEEK + 1
 """States that a weekly upkeep leaves: a week of days, and the one that readers saw when it began."""
 
 
@@ -70,15 +71,16 @@ def add_history(settings: Settings, days: int, events: int, *, upkeep: bool) -> 
         settings: where the lake is, its catalog in SQLite and its files on this machine; a day is published in it.
         days: how many.
         events: of each day, generated.
-        upkeep: whether the lake was looked after each week, so that it has forgotten the states of older days.
+        upkeep: whether the lake was looked after each week, so that it has forgotten the states of older days, and the
+            ledger's rows of them are in one file.
     """
     pages = latest_revisions(settings)
     first: date = pages[0]["event_date"]
     history = [first - timedelta(days=back) for back in range(days, 0, -1)]
     names = [RAW_EVENTS, EVENTS, *(name for name in answers() if load(settings, name) is not None)]
     tables = {name: _table(settings, name) for name in names}
-    files: dict[str, list[_File]] = {name: [] for name in [*names, DAY_LEDGER]}
-    ledger = _table(settings, DAY_LEDGER)
+    files: dict[str, list[_File]] = {name: [] for name in names}
+    ledger_rows = []
     for number, day in enumerate(history):
         plan = build_day(day, events, SEED, settings.items)
         rows = {**expected_answers(plan, np.ones(events, dtype=np.bool_)), "user_activity": _user_activity(plan)}
@@ -89,10 +91,11 @@ def add_history(settings: Settings, days: int, events: int, *, upkeep: bool) -> 
                 continue
             of_day = _raw_records(plan) if name == RAW_EVENTS else rows[name]
             files[name].append(_written(table, day, path, of_day))
-        row = _ledger_row(pages[0], day, events, dict.fromkeys(names[1:], SNAPSHOT_IDS + number))
-        files[DAY_LEDGER].append(_written(ledger, day, f"{ledger.location()}/data/history-{day}.parquet", [row]))
-    for name, table in {**tables, DAY_LEDGER: ledger}.items():
-        _publish(settings, name, table, files[name], KEPT_BY_UPKEEP if upkeep else days)
+        ledger_rows.append(_ledger_row(pages[0], day, events, dict.fromkeys(names[1:], SNAPSHOT_IDS + number)))
+    tables[DAY_LEDGER] = _table(settings, DAY_LEDGER)
+    files[DAY_LEDGER] = list(_ledger_files(tables[DAY_LEDGER], ledger_rows, merged=days - WEEK if upkeep else 0))
+    for name, table in tables.items():
+        _publish(settings, table, files[name], KEPT_BY_UPKEEP if upkeep else days)
 
 
 def _table(settings: Settings, name: str) -> Table:
@@ -119,6 +122,14 @@ def _raw_records(plan: Day) -> list[dict[str, Any]]:
     ]
 
 
+def _ledger_files(table: Table, rows: list[dict[str, Any]], merged: int) -> Iterator[_File]:
+    """The ledger's files: one for each row, as each page adds it; upkeep has merged those of the first so many rows."""
+    parts = [rows[:merged]] if merged > 0 else []
+    for part in (*parts, *([row] for row in rows[max(merged, 0) :])):
+        day = part[-1]["event_date"]
+        yield _written(table, day, f"{table.location()}/data/history-{day}.parquet", part)
+
+
 def _ledger_row(page: dict[str, Any], day: date, events: int, snapshots: dict[str, int]) -> dict[str, Any]:
     """A page's row: that of a real page, of which the day's own counts and snapshots differ."""
     counts = {"landed": events, "events": events, "duplicates": 0, "rejected": 0, "late": 0}
@@ -141,13 +152,13 @@ def _written(table: Table, day: date, path: str, rows: list[dict[str, Any]]) -> 
     return _File(day, path, len(rows), file.stat().st_size)
 
 
-def _publish(settings: Settings, name: str, table: Table, files: list[_File], kept: int) -> None:
+def _publish(settings: Settings, table: Table, files: list[_File], kept: int) -> None:
     """Give a table a state for each day's file, the last ones of which it still has, and name them in the catalog.
 
     All states list the files of all days, in one manifest, as Iceberg merges them: who reads a day at its own state
     finds its file among the others.
     """
-    current = table.current_snapshot()
+    name, current = table.name()[-1], table.current_snapshot()
     assert current is not None, f"{name} has no state to put days before"
     first_sequence = (current.sequence_number or 0) + 1
     ids = [SNAPSHOT_IDS + number for number in range(len(files))]
