@@ -242,7 +242,8 @@ def _states(
                 "snapshot-id": snapshot_id,
                 "parent-snapshot-id": parent,
                 "sequence-number": sequence,
-                "timestamp-ms": current.timestamp_ms + number,
+                # behind the last change of the table: a state is published later than it was staged
+                "timestamp-ms": table.metadata.last_updated_ms + number,
                 "manifest-list": listing,
                 "summary": Summary(Operation.OVERWRITE, **{WAP_ID: f"history:{file.day}", **kept}),
                 "schema-id": table.schema().schema_id,
