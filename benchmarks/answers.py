@@ -183,10 +183,10 @@ class SameRows:
 
 
 def _plain(value: Any) -> Any:
-    """A cell that is equal whoever read it: numbers to nine digits, days and moments as text."""
-    if value is None or isinstance(value, str):
+    """A cell that is equal whoever read it: fractions to nine digits, days and moments as text."""
+    if value is None or isinstance(value, str | int):
         return value
-    return float(f"{value:.9g}") if isinstance(value, int | float) else str(value)
+    return float(f"{value:.9g}") if isinstance(value, float) else str(value)
 
 
 def daybook_reads(settings: Settings) -> dict[str, Asked]:
