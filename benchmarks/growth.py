@@ -251,7 +251,9 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--histories", type=int, nargs="+", default=HISTORIES, help="days in the lake before")
-    parser.add_argument("--events", type=int, nargs="+", default=SIZES, help="events of the days, up to 10 million")
+    parser.add_argument(
+        "--events", type=int, nargs="+", default=SIZES, help="events of the days, two sizes at least, up to 10 million"
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument(
         "--quick", action="store_true", help="two short histories, three small sizes, one round: 8 minutes"

@@ -147,7 +147,7 @@ def _written(table: Table, day: date, path: str, rows: list[dict[str, Any]]) -> 
     file = Path(PyArrowFileIO.parse_location(path)[2])
     file.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(
-        pa.Table.from_pylist([{**row, "event_date": day} for row in rows], schema=schema), file, compression="zstd"
+        pa.Table.from_pylist([{"event_date": day, **row} for row in rows], schema=schema), file, compression="zstd"
     )
     return _File(day, path, len(rows), file.stat().st_size)
 
