@@ -244,7 +244,7 @@ class DaybookDay:
     """Daybook's steps of a day, each as a driver of its own, as Airflow runs them.
 
     Args:
-        settings: where broker and lake are; the lake must be a new one.
+        settings: where broker and lake are; the lake is made if there is none.
         day: the day.
         ends: the frozen end offsets of the topic.
     """
@@ -256,7 +256,7 @@ class DaybookDay:
         self._day = day
         self._ends = ends
         self._log = settings.home / "steps.log"
-        (settings.home / "lake").mkdir(parents=True)
+        (settings.home / "lake").mkdir(parents=True, exist_ok=True)
 
     def _step(self, name: str, job: str, arguments: Sequence[str]) -> dict[str, Any]:
         summary = self.settings.home / f"{name}.json"
@@ -348,6 +348,11 @@ def conclude(stage: str, title: str, contestants: Sequence[Contestant], events: 
         )
     console = Console(width=160)
     console.print(table)
+    print_goals(goals, console)
+
+
+def print_goals(goals: Sequence[Goal], console: Console) -> None:
+    """Print each goal with its figure."""
     for goal in goals:
         console.print(f"{'met' if goal.met else 'NOT MET'}: {goal.goal}: {goal.figure:,.2f}", highlight=False)
 

@@ -155,7 +155,8 @@ def take_turns(contestants: Sequence[Contestant], rounds: int = ROUNDS, *, warm_
                 one.problems.append(problem)
             if number >= 0:
                 one.rounds.append(figures)
-            told = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items())
+            # seconds of a part, as "land_events s", stand in the results
+            told = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items() if not name.endswith(" s"))
             label = f"round {number + 1} of {rounds}" if number >= 0 else "warm-up"
             click.echo(f"{label}: {one.name}: {told}{f' WRONG: {problem}' if problem else ''}")
 

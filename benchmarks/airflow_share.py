@@ -1,0 +1,250 @@
+"""``python -m benchmarks.airflow_share``: what Airflow adds to a day's own work, and what a backfill saves.
+
+On an embedded stack of its own, small days are triggered one after the other, each beside a run of an empty DAG of the
+same shape. A task's own work is the time of its ``execute`` by the task's log, between the groups of lines that
+Airflow writes before and after it: the Spark driver from its launch to its end, or the Python function. What is left of
+the run's duration is Airflow's: scheduling, the start of each task's process, the hand-over of values. Then as many
+days are backfilled at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.day import DAY, PEERS_DIR, SEED, Goal, print_goals
+from benchmarks.measure import Contestant, keep, take_turns
+from daybook.lake import latest_revisions
+from daybook.settings import Settings
+from daybook.stack import airflow
+from daybook.stack.airflow_api import AirflowApi
+from daybook.stack.commands import bring_up, take_down
+from tests.integration.own_broker import free_ports, until
+from tests.integration.running_stack import DAG_ID, RUN_TIMEOUT_SECONDS
+
+EMPTY_DAG_ID = "empty_day"
+EVENTS = 2_000
+RUNS = 10
+MOST_OVER_SECONDS = 10.0
+MOST_OF_SINGLE_RUNS = 0.5
+ENDED = ("success", "failed")
+BEFORE_EXECUTE_ENDS, AFTER_EXECUTE = "::endgroup::", "::group::Post Execute"
+"""Lines of a task's log between which its ``execute`` runs."""
+
+
+def own_seconds(lines: Sequence[Any]) -> float:
+    """The time of a task's ``execute``, from its log.
+
+    Args:
+        lines: as Airflow's API gives them: objects with ``event``, and a ``timestamp`` if the task wrote them.
+
+    >>> own_seconds([
+    ...     {"event": "::endgroup::"},
+    ...     {"event": "::endgroup::", "timestamp": "2026-05-03T00:00:01Z"},
+    ...     {"event": "::group::Post Execute", "timestamp": "2026-05-03T00:00:03.5Z"},
+    ...     {"event": "::endgroup::", "timestamp": "2026-05-03T00:00:04Z"},
+    ... ])
+    2.5
+    """
+    written = [line for line in lines if isinstance(line, dict) and "timestamp" in line]
+    began, ended = (
+        next(datetime.fromisoformat(line["timestamp"]) for line in written if line["event"] == event)
+        for event in (BEFORE_EXECUTE_ENDS, AFTER_EXECUTE)
+    )
+    return (ended - began).total_seconds()
+
+
+@dataclass
+class OwnStack:
+    """A stack that is up, with the empty DAG beside the product's."""
+
+    settings: Settings
+    api: AirflowApi
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    def run(self, dag_id: str, **conf: Any) -> dict[str, float]:
+        """Trigger a run and wait until it has ended.
+
+        Returns:
+            ``seconds`` from its trigger to its end, ``run_seconds`` of its duration as Airflow has it, ``own_seconds``
+            of its tasks, ``over_seconds`` of the duration without them.
+        """
+        run_id = f"benchmark-{next(self._numbers)}"
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        self.api.call("POST", f"/dags/{dag_id}/dagRuns", body)
+        path = f"/dags/{dag_id}/dagRuns/{run_id}"
+        until(lambda: self.api.call("GET", path)["state"] in ENDED, run_id, RUN_TIMEOUT_SECONDS, 1)
+        told = self.api.call("GET", path)
+        assert told["state"] == "success", f"{dag_id} {run_id} {told['state']}; logs in {self.settings.logs_dir}"
+        own = 0.0
+        for one in self.api.call("GET", f"{path}/taskInstances")["task_instances"]:
+            log = f"{path}/taskInstances/{one['task_id']}/logs/{one['try_number']}"
+            own += own_seconds(self.api.call("GET", log)["content"])
+        return {
+            "seconds": _seconds(told["queued_at"], told["end_date"]),
+            "run_seconds": told["duration"],
+            "own_seconds": own,
+            "over_seconds": told["duration"] - own,
+        }
+
+    def backfill(self, first: date, days: int) -> dict[str, float]:
+        """Backfill some days and wait until all are done: ``seconds`` by Airflow's clock.
+
+        As many runs at once as ``airflow backfill create`` takes when nobody says how many.
+        """
+        body = {
+            "dag_id": DAG_ID,
+            "from_date": f"{first}T00:00:00Z",
+            "to_date": f"{first + timedelta(days=days - 1)}T00:00:00Z",
+            "dag_run_conf": {"events": EVENTS, "seed": SEED},
+        }
+        path = f"/backfills/{self.api.call('POST', '/backfills', body)['id']}"
+        until(lambda: bool(self.api.call("GET", path)["completed_at"]), "backfill", days * RUN_TIMEOUT_SECONDS, 1)
+        told = self.api.call("GET", path)
+        return {"seconds": _seconds(told["created_at"], told["completed_at"])}
+
+    def unpublished(self, days: Sequence[date]) -> str:
+        """Which of some days have no page with all their events, or an empty text."""
+        pages = {row["event_date"]: row["events"] for row in latest_revisions(self.settings)}
+        missing = [str(day) for day in days if pages.get(day) != EVENTS]
+        return f"not published with {EVENTS:,} events: {', '.join(missing)}" if missing else ""
+
+    def unpause(self) -> None:
+        """Let both DAGs run, without the day that the schedule asks for at once: it would take the drivers' pool."""
+        for dag_id in (EMPTY_DAG_ID, DAG_ID):
+            self.api.call("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+        runs = f"/dags/{DAG_ID}/dagRuns"
+        until(lambda: bool(self.api.call("GET", runs)["dag_runs"]), "scheduled run")
+        for run in self.api.call("GET", runs)["dag_runs"]:
+            self.api.call("PATCH", f"{runs}/{run['dag_run_id']}", {"state": "failed"})
+        until(lambda: not self._tasks_at_work(), "scheduled run called off")
+
+    def _tasks_at_work(self) -> int:
+        found = self.api.call("GET", f"/dags/{DAG_ID}/dagRuns/~/taskInstances?state=running&state=queued")
+        return int(found["total_entries"])
+
+
+def _seconds(began: str, ended: str) -> float:
+    return (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
+
+
+@contextmanager
+def own_stack() -> Iterator[OwnStack]:
+    """The embedded stack on ports and a state folder of its own, with a folder of DAGs of the benchmark's."""
+    with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
+        api_port, airflow_port, kafka_port, controller_port = free_ports(4)
+        settings = Settings(
+            home=Path(folder),
+            api_port=api_port,
+            airflow_port=airflow_port,
+            kafka_port=kafka_port,
+            kafka_controller_port=controller_port,
+        )
+        product, dags = airflow.DAGS_DIR, Path(folder) / "dags"
+        dags.mkdir()
+        for file in (*product.glob("*.py"), PEERS_DIR / "empty_dag.py"):
+            shutil.copy(file, dags / file.name)
+        airflow.DAGS_DIR = dags  # no setting names it: nobody but this benchmark has a DAG to put beside the product's
+        try:
+            bring_up(settings, Console())
+            stack = OwnStack(settings, airflow.api(settings))
+            stack.unpause()
+            yield stack
+        finally:
+            take_down(settings)
+            airflow.DAGS_DIR = product
+
+
+def measure(runs: int) -> None:
+    """Trigger, backfill, and keep what it took.
+
+    Args:
+        runs: single runs of each DAG, and days of the backfill.
+    """
+    with own_stack() as stack:
+        singles = [DAY + timedelta(days=at) for at in range(runs)]
+        waiting = iter(singles)
+        ran: list[date] = []
+
+        def single() -> dict[str, float]:
+            ran.append(next(waiting))
+            return stack.run(DAG_ID, day=str(ran[-1]), events=EVENTS, seed=SEED)
+
+        ours = Contestant("a day of Daybook", single, lambda: stack.unpublished(ran))
+        empty = Contestant("an empty DAG of the same shape", lambda: stack.run(EMPTY_DAG_ID))
+        take_turns([ours, empty], runs)
+        first = singles[-1] + timedelta(days=1)
+        days = [first + timedelta(days=at) for at in range(runs)]
+        backfill = Contestant(
+            f"a backfill of {runs} days", lambda: stack.backfill(first, runs), lambda: stack.unpublished(days)
+        )
+        take_turns([backfill], 1)
+    contestants = [ours, empty, backfill]
+    goals = goals_of(ours, backfill)
+    title = f"Days of {EVENTS:,} events through Airflow"
+    keep("airflow_share", title, contestants, events=EVENTS, runs=runs, goals=[vars(one) for one in goals])
+    console = Console(width=160)
+    console.print(shown(title, contestants))
+    print_goals(goals, console)
+
+
+def goals_of(ours: Contestant, backfill: Contestant) -> list[Goal]:
+    """What is to be shown; runs that published something else meet nothing."""
+    right = not ours.problems and not backfill.problems
+    over = ours.middle("over_seconds")
+    share = backfill.middle("seconds") / sum(one["seconds"] for one in ours.rounds)
+    return [
+        Goal(
+            f"a run's duration over its tasks' own work, seconds, at most {MOST_OVER_SECONDS:.0f}",
+            over,
+            right and over <= MOST_OVER_SECONDS,
+        ),
+        Goal(
+            f"{backfill.name}, as part of as many single runs, at most {MOST_OF_SINGLE_RUNS}",
+            share,
+            right and share <= MOST_OF_SINGLE_RUNS,
+        ),
+    ]
+
+
+def shown(title: str, contestants: Sequence[Contestant]) -> Table:
+    """The medians as a table, seconds."""
+    table = Table(title=f"{title}: medians, seconds")
+    table.add_column("")
+    columns = {
+        "seconds": "trigger to end",
+        "run_seconds": "run",
+        "own_seconds": "tasks' own work",
+        "over_seconds": "Airflow",
+    }
+    for column in columns.values():
+        table.add_column(column, justify="right")
+    table.add_column("pages")
+    for one in contestants:
+        cells = [f"{one.middle(name):,.1f}" if name in one.rounds[0] else "-" for name in columns]
+        table.add_row(one.name, *cells, f"WRONG: {'; '.join(one.problems)}" if one.problems else "right")
+    return table
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=RUNS, help="single runs, and days of the backfill")
+    parser.add_argument("--quick", action="store_true", help="two of each: 5 minutes, of which Spark takes most")
+    args = parser.parse_args()
+    measure(2 if args.quick else args.runs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,383 @@
+"""``python -m benchmarks.answers``: every answer of a day by three engines, and reads of years of stored answers.
+
+First the answers over one day of the lake's ``events``, warm: Spark with Daybook's session, settings and view, DuckDB
+with Daybook's own statements over the same Parquet files, Polars with statements written by hand. Each engine ends with
+the rows in this process' memory as Arrow. Then, over a history of days, what readers ask: all rows of an answer of all
+days, one day's rows, the answers across days; by the functions behind ``daybook query`` and ``daybook answer``, beside
+DuckDB and Polars that are handed the Parquet files. Rows are held against each other before a time counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.day import DAY, DaybookDay, Goal, in_kafka, print_goals
+from benchmarks.history import add_history
+from benchmarks.measure import ROUNDS, Contestant, TreeWatch, keep, take_turns
+from benchmarks.whole_day import Row, Rows
+from daybook import lake
+from daybook.answers import Answer, answers
+from daybook.duckdb_lake import fetch, in_duckdb
+from daybook.java import java_home
+from daybook.lake import load, page_of
+from daybook.lake_names import ACROSS_DAYS, EVENTS
+from daybook.query import query_rows
+from daybook.reading import answer_rows
+from daybook.settings import Settings
+
+CORES = 2
+"""Each engine may use so many, as Daybook's Spark does by default."""
+SPARK, DUCKDB, POLARS = "Spark, as Daybook runs it", "DuckDB, Daybook's statements", "Polars, by hand"
+DAYBOOK, COLD = "Daybook's readers", "Daybook's readers, ledger read anew"
+DUCKDB_FILES, POLARS_FILES = "DuckDB, given the files", "Polars, given the files"
+TIMES_DUCKDB = 6
+LONGEST_READ_SECONDS = 1.0
+BOUND = {"first_day": DAY, "last_day": DAY}
+
+Asked = Callable[[], Any]
+"""Asks one question; the rows as an Arrow table, or as dictionaries."""
+
+
+class Engine:
+    """Somebody who is asked questions, and the rows that the last ones came to.
+
+    Args:
+        asked: question -> how it is asked.
+    """
+
+    def __init__(self, asked: Mapping[str, Asked]) -> None:
+        self._asked = asked
+        self._found: dict[str, Any] = {}
+
+    def run(self) -> dict[str, float]:
+        """Ask all; ``seconds`` of all together, ``cpu_seconds`` of this process and Spark's, and ``QUESTION s``."""
+        watch = TreeWatch(os.getpid())
+        watch.look()
+        before = watch.cpu_seconds
+        figures: dict[str, float] = {}
+        for name, ask in self._asked.items():
+            began = time.perf_counter()
+            self._found[name] = ask()
+            figures[f"{name} s"] = time.perf_counter() - began
+        watch.look()
+        return {"seconds": sum(figures.values()), "cpu_seconds": watch.cpu_seconds - before, **figures}
+
+    def rows(self) -> dict[str, list[Row]]:
+        """Question -> its rows."""
+        return {name: found if isinstance(found, list) else found.to_pylist() for name, found in self._found.items()}
+
+
+@contextmanager
+def in_spark(settings: Settings) -> Iterator[dict[str, Asked]]:
+    """Daybook's session with its view of the day's events, as ``answer_questions`` has them; the published ones."""
+    from daybook_spark.answering import ask
+    from daybook_spark.session import spark_session
+    from daybook_spark.staging import at_snapshot, on_dates
+
+    os.environ["JAVA_HOME"] = str(java_home())  # as the stack sets it for the jobs
+    spark = spark_session("benchmark", settings)
+    try:
+        pinned = page_of(settings, str(DAY))["snapshots"][EVENTS]
+        at_snapshot(spark, EVENTS, pinned).where(on_dates([DAY])).createOrReplaceTempView(EVENTS)
+
+        def asked(answer: Answer) -> Any:
+            return ask(spark, answer, [DAY]).toArrow()
+
+        yield {name: partial(asked, answer) for name, answer in answers().items()}
+    finally:
+        spark.stop()
+
+
+def files_of(settings: Settings, name: str) -> list[str]:
+    """The Parquet files of a table as it is now."""
+    table = load(settings, name)
+    assert table is not None, f"the lake has no table {name}"
+    return sorted(task.file.file_path.removeprefix("file://") for task in table.scan().plan_files())
+
+
+def duckdb_over(tables: Mapping[str, Sequence[str]]) -> Any:
+    """A connection of DuckDB's own reader, UTC.
+
+    Args:
+        tables: name of a view -> its Parquet files.
+    """
+    import duckdb
+
+    connection = duckdb.connect(config={"threads": str(CORES)})
+    connection.execute("SET TimeZone = 'UTC'")
+    for name, files in tables.items():
+        listed = ", ".join(f"'{file}'" for file in files)
+        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{listed}], hive_partitioning = false)")
+    return connection
+
+
+def in_duckdb_over(files: Sequence[str]) -> dict[str, Asked]:
+    """The answers' own statements in DuckDB's words."""
+    connection = duckdb_over({EVENTS: files})
+
+    def asked(statement: str) -> Any:
+        return connection.sql(statement, params=BOUND).to_arrow_table()
+
+    return {name: partial(asked, in_duckdb(answer.statement)) for name, answer in answers().items()}
+
+
+def in_polars(files: Sequence[str]) -> dict[str, Asked]:
+    """The same questions written by hand."""
+    import polars as pl
+
+    from benchmarks.polars_answers import OF_A_DAY, Query
+
+    def asked(query: Query) -> Any:
+        events = pl.scan_parquet(list(files), hive_partitioning=False).filter(pl.col("event_date") == DAY)
+        return query(events).collect().to_arrow()
+
+    return {name: partial(asked, OF_A_DAY[name]) for name in answers()}
+
+
+def of_a_day(settings: Settings, rows: Rows, rounds: int) -> list[Contestant]:
+    """Every answer of the day by each engine, the first execution left out.
+
+    Args:
+        settings: where the lake is.
+        rows: what the answers must come to.
+        rounds: executions that count.
+    """
+    files = files_of(settings, EVENTS)
+    with in_spark(settings) as spark:
+        contestants = []
+        for name, asked in ((SPARK, spark), (DUCKDB, in_duckdb_over(files)), (POLARS, in_polars(files))):
+            engine = Engine(asked)
+            contestants.append(Contestant(name, engine.run, partial(_wrong, rows, engine)))
+        take_turns(contestants, rounds, warm_up=1)
+    return contestants
+
+
+def _wrong(rows: Rows, engine: Engine) -> str:
+    return rows.wrong(engine.rows())
+
+
+class SameRows:
+    """Holds what several readers find against each other, question by question."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, list[list[Any]]] = {}
+
+    def wrong(self, engine: Engine) -> str:
+        """Which questions have other rows than the reader found that was asked first, or an empty text."""
+        different = []
+        for name, rows in engine.rows().items():
+            shown = sorted(([_plain(row[column]) for column in sorted(row)] for row in rows), key=repr)
+            if shown != self._first.setdefault(name, shown):
+                different.append(f"{name}: other rows")
+        return "; ".join(different)
+
+
+def _plain(value: Any) -> Any:
+    """A cell that is equal whoever read it: fractions to nine digits, days and moments as text."""
+    if value is None or isinstance(value, str | int):
+        return value
+    return float(f"{value:.9g}") if isinstance(value, float) else str(value)
+
+
+def daybook_reads(settings: Settings) -> dict[str, Asked]:
+    """What a reader asks of a history, by Daybook's functions, with what they keep in memory from call to call."""
+    last = str(DAY)
+    return {
+        **{f"{name}, all days": partial(query_rows, settings, f"SELECT * FROM {name}") for name in answers()},
+        **{f"{name}, one day": partial(answer_rows, settings, name, last) for name in answers()},
+        **{name: partial(answer_rows, settings, name, last) for name in answers(ACROSS_DAYS)},
+    }
+
+
+def cold_reads(settings: Settings) -> dict[str, Asked]:
+    """Some of them, each as the first of a process that has its modules loaded: the ledger is read for each."""
+
+    def cold(ask: Asked) -> Any:
+        lake._LEDGER.clear()
+        return ask()
+
+    # what the ledger takes is the same for all answers: one stands for them
+    some = ("event_popularity, all days", "event_popularity, one day", *answers(ACROSS_DAYS))
+    return {name: partial(cold, ask) for name, ask in daybook_reads(settings).items() if name in some}
+
+
+def duckdb_reads(files: Mapping[str, Sequence[str]]) -> dict[str, Asked]:
+    """The same by DuckDB that is handed the files.
+
+    Args:
+        files: answer -> the Parquet files of its table.
+    """
+    connection = duckdb_over(files)
+
+    def asked(sql: str, **values: Any) -> list[Row]:
+        return fetch(connection, sql, values)
+
+    of_day = f"SELECT * EXCLUDE (event_date) FROM {{}} WHERE event_date = '{DAY}'"
+    return {
+        **{f"{name}, all days": partial(asked, f"SELECT * FROM {name}") for name in answers()},
+        **{f"{name}, one day": partial(asked, of_day.format(name)) for name in answers()},
+        **{
+            name: partial(
+                asked,
+                in_duckdb(answer.statement),
+                first_day=DAY - timedelta(days=answer.days - 1),
+                last_day=DAY,
+            )
+            for name, answer in answers(ACROSS_DAYS).items()
+        },
+    }
+
+
+def polars_reads(files: Mapping[str, Sequence[str]]) -> dict[str, Asked]:
+    """The same by Polars, but for the one question across days that has no statement by hand."""
+    import polars as pl
+
+    from benchmarks.polars_answers import new_users
+
+    def scanned(name: str) -> pl.LazyFrame:
+        return pl.scan_parquet(list(files[name]), hive_partitioning=False)
+
+    def all_days(name: str) -> list[Row]:
+        return scanned(name).collect().to_dicts()
+
+    def one_day(name: str) -> list[Row]:
+        return scanned(name).filter(pl.col("event_date") == DAY).drop("event_date").collect().to_dicts()
+
+    def across() -> list[Row]:
+        days = answers(ACROSS_DAYS)["new_users"].days
+        return new_users(scanned("user_activity"), DAY, days).collect().to_dicts()
+
+    return {
+        **{f"{name}, all days": partial(all_days, name) for name in answers()},
+        **{f"{name}, one day": partial(one_day, name) for name in answers()},
+        "new_users": across,
+    }
+
+
+def of_history(settings: Settings, rounds: int) -> list[Contestant]:
+    """What readers ask of a lake of many days, by each of them.
+
+    Args:
+        settings: where the lake is.
+        rounds: of all questions.
+    """
+    files = {name: files_of(settings, name) for name in answers()}
+    same = SameRows()
+    contestants = []
+    for name, asked in (
+        (DAYBOOK, daybook_reads(settings)),
+        (COLD, cold_reads(settings)),
+        (DUCKDB_FILES, duckdb_reads(files)),
+        (POLARS_FILES, polars_reads(files)),
+    ):
+        engine = Engine(asked)
+        contestants.append(Contestant(name, engine.run, partial(same.wrong, engine)))
+    take_turns(contestants, rounds, warm_up=1)
+    return contestants
+
+
+def goals(day: Sequence[Contestant], history: Sequence[Contestant]) -> list[Goal]:
+    """What is to be shown; a figure of wrong rows meets nothing."""
+    spark, duck, _ = day
+    times = spark.middle("seconds") / duck.middle("seconds")
+    right = not any(one.problems for one in (*day, *history))
+    found = [
+        Goal(
+            f"all answers of a day, warm: Spark's time, times DuckDB's, at most {TIMES_DUCKDB}",
+            times,
+            right and times <= TIMES_DUCKDB,
+        )
+    ]
+    for reader in history[:2]:
+        longest = max(reader.middle(name) for name in reader.rounds[0] if name.endswith(" s"))
+        found.append(
+            Goal(
+                f"{reader.name}: the slowest question to all days, seconds, at most {LONGEST_READ_SECONDS:.0f}",
+                longest,
+                right and longest <= LONGEST_READ_SECONDS,
+            )
+        )
+    return found
+
+
+def shown(title: str, contestants: Sequence[Contestant]) -> Table:
+    """The contestants' medians as a table: a line for each question, in milliseconds, and all together."""
+    table = Table(title=title)
+    table.add_column("milliseconds")
+    for one in contestants:
+        table.add_column(one.name, justify="right")
+    for name in contestants[0].rounds[0]:
+        if name != "cpu_seconds":
+            cells = [f"{one.middle(name) * 1000:,.0f}" if name in one.rounds[0] else "-" for one in contestants]
+            table.add_row("all that it was asked" if name == "seconds" else name.removesuffix(" s"), *cells)
+    table.add_row("rows", *(f"WRONG: {'; '.join(one.problems)}" if one.problems else "right" for one in contestants))
+    return table
+
+
+def measure(events: int, days: int, history_events: int, rounds: int) -> None:
+    """Make the lake, ask all, and keep what it took.
+
+    Args:
+        events: of the day that is asked about.
+        days: of the history.
+        history_events: of each of its days.
+        rounds: that count.
+    """
+    with in_kafka(events) as kafka:
+        settings = kafka.settings.model_copy(update={"home": kafka.folder / "daybook"})
+        made = DaybookDay(settings, DAY, kafka.ends)
+        made.answer_and_publish(made.land())
+        truth = Rows(kafka.truth.answers)
+        day = of_a_day(settings, truth, rounds)
+        add_history(settings, days, history_events, upkeep=False)
+        history = of_history(settings, rounds)
+    reached = goals(day, history)
+    title = f"Answers of a day of {events:,} events, warm, {CORES} cores each"
+    of_days = f"Reads of {days:,} days of {history_events:,} events, and one of {events:,}"
+    keep(
+        "answers",
+        title,
+        day,
+        events=events,
+        history={
+            "title": of_days,
+            "days": days,
+            "events": history_events,
+            "contestants": [{"name": one.name, "rounds": one.rounds, "wrong": one.problems} for one in history],
+        },
+        goals=[vars(one) for one in reached],
+    )
+    console = Console(width=160)
+    for table in (shown(title, day), shown(of_days, history)):
+        console.print(table)
+    print_goals(reached, console)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=1_000_000, help="events of the day")
+    parser.add_argument("--days", type=int, default=1_000, help="days of history")
+    parser.add_argument("--history-events", type=int, default=2_000, help="events of each day of history")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--quick", action="store_true", help="a small day, a short history, one round: 2 minutes")
+    args = parser.parse_args()
+    if args.quick:
+        measure(20_000, 50, 500, 1)
+    else:
+        measure(args.events, args.days, args.history_events, args.rounds)
+
+
+if __name__ == "__main__":
+    os.environ["POLARS_MAX_THREADS"] = str(CORES)  # read when Polars is loaded
+    main()

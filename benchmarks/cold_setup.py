@@ -1,0 +1,175 @@
+"""``python -m benchmarks.cold_setup``: from an empty folder to a healthy stack, beside ``airflow standalone``.
+
+Daybook's part is ``daybook up``: Kafka with its topic, PostgreSQL, the intake and Airflow's four components, healthy,
+and its DAGs read. The other is Airflow alone on SQLite, as its own documentation starts it on a laptop, without its
+examples, until its health page is green for all four components. Both have the code and the virtual environment of
+this checkout, and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.day import Goal, print_goals
+from benchmarks.measure import ROUNDS, Contestant, cost_of, keep, take_turns
+from daybook.errors import DaybookError
+from daybook.settings import Settings
+from daybook.stack import supervisor
+from daybook.stack.airflow_api import AirflowApi
+from daybook.stack.commands import take_down
+from daybook.stack.environment import MARKER, job_environment, venv_bin
+from tests.integration.own_broker import free_ports, until
+
+TIMES_STANDALONE = 1.5
+COMPONENTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+TIMEOUT_SECONDS = 300
+
+
+def cpu_seconds_of_stack(settings: Settings) -> float:
+    """Processor time of the processes that carry the marker of a state folder, and of their ended children."""
+    return float(sum(sum(process.cpu_times()[:4]) for process in supervisor.processes(settings)))
+
+
+def trouble(settings: Settings) -> str:
+    """Why Airflow's health page is not green for all components, or an empty text."""
+    try:
+        states = AirflowApi(settings, password="", timeout_seconds=5).health()
+    except DaybookError as error:
+        return str(error)
+    return ", ".join(f"{name} {states[name]['status']}" for name in COMPONENTS if states[name]["status"] != "healthy")
+
+
+def daybook_up(folder: Path) -> tuple[dict[str, float], str]:
+    """``daybook up`` in an empty state folder, and down again.
+
+    Returns:
+        ``seconds`` and ``cpu_seconds`` until it is healthy, and what Airflow's health page says against it.
+    """
+    api_port, airflow_port, kafka_port, controller_port = free_ports(4)
+    settings = Settings(
+        home=folder,
+        api_port=api_port,
+        airflow_port=airflow_port,
+        kafka_port=kafka_port,
+        kafka_controller_port=controller_port,
+    )
+    try:
+        cost = cost_of([str(venv_bin() / "daybook"), "up"], job_environment(settings), folder.with_suffix(".log"))
+        cpu_seconds = cost.cpu_seconds + cpu_seconds_of_stack(settings)
+        return {"seconds": cost.seconds, "cpu_seconds": cpu_seconds}, trouble(settings)
+    finally:
+        take_down(settings)
+
+
+def standalone(folder: Path) -> tuple[dict[str, float], str]:
+    """``airflow standalone`` in an empty ``AIRFLOW_HOME``, and its end; as :func:`daybook_up`."""
+    port, worker_log_port, trigger_log_port = free_ports(3)
+    settings = Settings(home=folder, airflow_port=port)
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "DAYBOOK_", "PYTHON"))
+    }
+    environment = {
+        **inherited,
+        "AIRFLOW_HOME": str(folder),
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": settings.airflow_url,
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        # as the embedded stack's: a name server that does not know this machine takes seconds to say so
+        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
+        # its own ports may be another Airflow's
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log_port),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log_port),
+        # it finds its parts by the PATH
+        "PATH": os.pathsep.join([str(venv_bin()), os.environ.get("PATH", os.defpath)]),
+        # how the processes that it leaves behind are found; a title written over the environment would hide it
+        MARKER: str(folder),
+        "SPT_NOENV": "1",
+    }
+    began = time.monotonic()
+    with folder.with_suffix(".log").open("ab") as log:
+        process = subprocess.Popen(
+            [venv_bin() / "airflow", "standalone"],
+            env=environment,
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        until(lambda: not trouble(settings), f"standalone healthy; see {log.name}", TIMEOUT_SECONDS, 0.4)
+        seconds = time.monotonic() - began
+        return {"seconds": seconds, "cpu_seconds": cpu_seconds_of_stack(settings)}, trouble(settings)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        supervisor.end_processes(settings)
+        process.wait(30)
+
+
+def contestant(name: str, start: Callable[[Path], tuple[dict[str, float], str]], folder: Path) -> Contestant:
+    """One way to start, in a new folder each round."""
+    found: list[str] = []
+
+    def run() -> dict[str, float]:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        figures, problem = start(folder)
+        found.append(problem)
+        left = supervisor.processes(Settings(home=folder))
+        assert not left, f"{name} left processes behind: {left}"
+        return figures
+
+    return Contestant(name, run, lambda: found[-1])
+
+
+def measure(rounds: int) -> None:
+    """Start both in turns, and keep what it took."""
+    with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
+        ours = contestant("daybook up", daybook_up, Path(folder) / "daybook")
+        theirs = contestant("airflow standalone, SQLite", standalone, Path(folder) / "standalone")
+        take_turns([ours, theirs], rounds)
+    times = ours.middle("seconds") / theirs.middle("seconds")
+    right = not ours.problems and not theirs.problems
+    goals = [
+        Goal(
+            f"time to a healthy stack, times that of airflow standalone, at most {TIMES_STANDALONE}",
+            times,
+            right and times <= TIMES_STANDALONE,
+        )
+    ]
+    title = "From an empty folder to healthy"
+    keep("cold_setup", title, [ours, theirs], goals=[vars(one) for one in goals])
+    table = Table(title=f"{title}: medians of {rounds} rounds")
+    for column in ("", "s", "CPU s", "health"):
+        table.add_column(column, justify="right" if column.endswith("s") else "left")
+    for one in (ours, theirs):
+        state = "; ".join(one.problems) or "green"
+        table.add_row(one.name, f"{one.middle('seconds'):,.1f}", f"{one.middle('cpu_seconds'):,.1f}", state)
+    console = Console(width=160)
+    console.print(table)
+    print_goals(goals, console)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--quick", action="store_true", help="one round: 2 minutes")
+    args = parser.parse_args()
+    measure(1 if args.quick else args.rounds)
+
+
+if __name__ == "__main__":
+    main()

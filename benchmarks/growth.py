@@ -1,0 +1,269 @@
+"""``python -m benchmarks.growth``: what a day costs when the lake is old, and when the day is large.
+
+A day is every task from ``land_events`` to ``write_report``, each as a driver of its own. Its history is written, not
+run (:mod:`benchmarks.history`); the same day then goes into a lake of few days and of many, with the states of all days
+kept and with those that a weekly upkeep keeps. Days of several sizes go into new lakes; a straight line is fitted to
+what they took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.day import DAY, DaybookDay, Goal, InKafka, driver_memory, in_kafka, print_goals, produce
+from benchmarks.history import add_history
+from benchmarks.measure import ROUNDS, Contestant, figures_of, keep, take_turns
+from daybook.kafka_admin import kafka_admin
+from daybook.kafka_offsets import Offsets, topic_offsets
+from daybook.lake import latest_revisions
+from daybook.settings import Settings
+from tests.integration.own_broker import OwnBroker, own_settings
+
+HISTORIES = (10, 100, 1_000)
+SIZES = (100_000, 300_000, 1_000_000)
+SMALL_DAY = 2_000
+"""Events of each day of the history, and of the day that is measured upon it."""
+MOST_BY_HISTORY = 1.2
+MOST_OFF_THE_LINE = 0.15
+FIGURES = ("cpu_seconds", "seconds")
+
+
+def day_into(settings: Settings, ends: Offsets) -> dict[str, float]:
+    """Run the day's tasks; processor time, clock, memory, and ``STEP s`` and ``STEP CPU s`` of each."""
+    day = DaybookDay(settings, DAY, ends)
+    day.answer_and_publish(day.land())
+    steps = {f"{name} s": cost.seconds for name, cost in day.costs.items()}
+    cpu = {f"{name} CPU s": cost.cpu_seconds for name, cost in day.costs.items()}
+    return {**figures_of(day.cost), **steps, **cpu}
+
+
+def unpublished(settings: Settings, events: int, days: int) -> str:
+    """What is wrong with the lake's pages, or an empty text.
+
+    Args:
+        settings: where the lake is.
+        events: that the day must have.
+        days: that must be published, the day among them.
+    """
+    pages = {row["event_date"]: row for row in latest_revisions(settings)}
+    if len(pages) != days or DAY not in pages:
+        return f"{len(pages)} pages of {days}"
+    found = pages[DAY]["events"]
+    return "" if pages[DAY]["balanced"] and found == events else f"{found:,} events of {events:,}"
+
+
+def by_history(histories: Sequence[int], rounds: int) -> list[Contestant]:
+    """The same day into lakes of several ages, the youngest first.
+
+    Args:
+        histories: days that are in the lake before.
+        rounds: that count.
+    """
+    with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
+        broker = own_settings(Path(folder) / "broker")
+        # every lake has the same place when it is used: its metadata names whole paths
+        settings = broker.model_copy(update={"home": Path(folder) / "home"})
+        with OwnBroker(broker):
+            produce(broker, DAY - timedelta(days=1), SMALL_DAY)
+            first = DaybookDay(settings, DAY - timedelta(days=1), _ends(broker))
+            first.answer_and_publish(first.land())
+            young = settings.home.rename(Path(folder) / "young")
+            produce(broker, DAY, SMALL_DAY)
+            ends = _ends(broker)
+            contestants = []
+            for days, upkeep in (*((days, False) for days in histories), (max(histories), True)):
+                kept = Path(folder) / f"lake-{days}-{upkeep}"
+                _put(young, settings.home)
+                # the first day, which was run, is one of them
+                add_history(settings, days - 1, SMALL_DAY, upkeep=upkeep)
+                settings.home.rename(kept)
+                contestants.append(
+                    Contestant(
+                        f"{days:,} days of history{', looked after each week' if upkeep else ''}",
+                        partial(_upon, kept, settings, ends),
+                        partial(unpublished, settings, SMALL_DAY, days + 1),
+                    )
+                )
+            take_turns(contestants, rounds)
+    return contestants
+
+
+def _ends(broker: Settings) -> Offsets:
+    return topic_offsets(kafka_admin(broker), broker.kafka_topic)
+
+
+def _put(lake: Path, home: Path) -> None:
+    """Put a copy of a state folder into its place."""
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(lake, home)
+
+
+def _upon(lake: Path, settings: Settings, ends: Offsets) -> dict[str, float]:
+    _put(lake, settings.home)
+    return day_into(settings, ends)
+
+
+def by_size(sizes: Sequence[int], rounds: int) -> list[Contestant]:
+    """Days of several sizes into new lakes, the smallest first.
+
+    Each size has a broker of its own, so sizes do not take turns.
+
+    Args:
+        sizes: events of the days.
+        rounds: that count.
+    """
+    contestants = []
+    for events in sorted(sizes):
+        with in_kafka(events) as kafka:
+            # the largest day's heap for all: else the collector's work would be part of the difference
+            settings = kafka.settings.model_copy(
+                update={"home": kafka.folder / "daybook", "spark_driver_memory": driver_memory(max(sizes))}
+            )
+            run: Callable[[], dict[str, float]] = partial(_anew, settings, kafka)
+            contestant = Contestant(f"{events:,} events", run, partial(unpublished, settings, events, 1))
+            take_turns([contestant], rounds)
+            contestants.append(contestant)
+    return contestants
+
+
+def _anew(settings: Settings, kafka: InKafka) -> dict[str, float]:
+    shutil.rmtree(settings.home, ignore_errors=True)
+    return day_into(settings, kafka.ends)
+
+
+def off_the_line(sizes: Sequence[int], taken: Sequence[float]) -> tuple[float, float, list[float]]:
+    """The straight line through what days of several sizes took, all sizes weighing the same.
+
+    Args:
+        sizes: events of the days.
+        taken: seconds of each.
+
+    Returns:
+        Seconds of a day without events, seconds for each million, and by how much of the line's value each size lies
+        off it.
+
+    >>> fixed, slope, off = off_the_line([1_000_000, 2_000_000, 3_000_000], [12.0, 14.0, 16.0])
+    >>> round(fixed, 6), round(slope, 6), [round(abs(one), 6) for one in off]
+    (10.0, 2.0, [0.0, 0.0, 0.0])
+    """
+    millions, values = np.asarray(sizes) / 1e6, np.asarray(taken)
+    # relative residuals: else the line would go through the largest day, whatever the small ones took
+    slope, fixed = np.polyfit(millions, values, 1, w=1 / values)
+    line = fixed + slope * millions
+    return float(fixed), float(slope), ((values - line) / line).tolist()
+
+
+def goals(histories: Sequence[Contestant], sizes: Sequence[Contestant], events: Sequence[int]) -> list[Goal]:
+    """What is to be shown; a figure of wrong pages meets nothing."""
+    found = []
+    for figure in FIGURES:
+        for older in histories[1:]:
+            times = older.middle(figure) / histories[0].middle(figure)
+            found.append(
+                Goal(
+                    f"{figure} with {older.name}, times those with {histories[0].name}, at most {MOST_BY_HISTORY}",
+                    times,
+                    times <= MOST_BY_HISTORY and not older.problems and not histories[0].problems,
+                )
+            )
+        if len(events) > 2:  # two points lie on a line whatever they are
+            _, _, off = off_the_line(events, [one.middle(figure) for one in sizes])
+            farthest = max(map(abs, off))
+            found.append(
+                Goal(
+                    f"{figure} by size: farthest off the straight line, as part of it, at most {MOST_OFF_THE_LINE}",
+                    farthest,
+                    farthest <= MOST_OFF_THE_LINE and not any(one.problems for one in sizes),
+                )
+            )
+    return found
+
+
+def shown(title: str, contestants: Sequence[Contestant], lines: Sequence[Sequence[str]] = ()) -> Table:
+    """The medians as a table: a line for each contestant, a column for each step's processor time.
+
+    Args:
+        title: of the table.
+        contestants: who took part.
+        lines: cells of more columns, the first line their heads, then a line for each contestant.
+    """
+    table = Table(title=title)
+    table.add_column("")
+    steps = [name for name in contestants[0].rounds[0] if name.endswith(" CPU s")]
+    heads = lines[0] if lines else ()
+    for head in ("CPU s", "s", *(name.removesuffix(" CPU s") for name in steps), *heads):
+        table.add_column(head, justify="right")
+    table.add_column("pages")
+    for at, one in enumerate(contestants, start=1):
+        cells = [f"{one.middle(name):,.1f}" for name in (*FIGURES, *steps)]
+        more = lines[at] if lines else ()
+        table.add_row(one.name, *cells, *more, f"WRONG: {'; '.join(one.problems)}" if one.problems else "right")
+    return table
+
+
+def measure(histories: Sequence[int], events: Sequence[int], rounds: int) -> None:
+    """Run all days, and keep what they took.
+
+    Args:
+        histories: days in the lake before.
+        events: sizes of the days.
+        rounds: that count.
+    """
+    events = sorted(events)
+    old, sizes = by_history(sorted(histories), rounds), by_size(events, rounds)
+    lines = {name: off_the_line(events, [one.middle(name) for one in sizes]) for name in FIGURES}
+    reached = goals(old, sizes, events)
+    keep(
+        "growth",
+        f"A day of {SMALL_DAY:,} events in lakes of several ages, and days of several sizes",
+        [*old, *sizes],
+        histories=list(histories),
+        events=events,
+        lines={
+            name: {"fixed": fixed, "per_million": slope, "off_the_line": off}
+            for name, (fixed, slope, off) in lines.items()
+        },
+        goals=[vars(one) for one in reached],
+    )
+    off_cells = [
+        ["CPU off the line", "s off the line"],
+        *([f"{lines[name][2][at]:+.1%}" for name in FIGURES] for at in range(len(events))),
+    ]
+    fixed, slope, _ = lines["cpu_seconds"]
+    console = Console(width=180)
+    console.print(shown(f"A day of {SMALL_DAY:,} events: medians of {rounds} rounds, CPU seconds of each step", old))
+    title = f"Days of several sizes; the line: {fixed:,.0f} CPU s and {slope:,.1f} for each million"
+    console.print(shown(title, sizes, off_cells))
+    print_goals(reached, console)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--histories", type=int, nargs="+", default=HISTORIES, help="days in the lake before")
+    parser.add_argument(
+        "--events", type=int, nargs="+", default=SIZES, help="events of the days, two sizes at least, up to 10 million"
+    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument(
+        "--quick", action="store_true", help="two short histories, three small sizes, one round: 8 minutes"
+    )
+    args = parser.parse_args()
+    if args.quick:
+        measure((2, 50), (1_000, 10_000, 30_000), 1)
+    else:
+        measure(args.histories, args.events, args.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+"""A lake of many days, made quickly: days before the first published one, as Daybook and Iceberg would have left them.
+
+A thousand days cannot be made by running them: their files, snapshots and ledger rows are written here instead, each
+day from a generated one of its own. What a later day reads of earlier ones is real: every row of every answer, the ids
+of the raw records, the ledger. The files of ``events`` are named and not there, as no day reads those of another; who
+did would fail.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.manifest import (
+    DataFile,
+    DataFileContent,
+    FileFormat,
+    ManifestEntry,
+    ManifestEntryStatus,
+    write_manifest,
+    write_manifest_list,
+)
+from pyiceberg.serializers import ToOutputFile
+from pyiceberg.table import Table
+from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRef, SnapshotRefType
+from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotLogEntry, Summary
+from pyiceberg.typedef import Record
+
+from benchmarks.day import SEED
+from daybook.answers import answers
+from daybook.duckdb_lake import EPOCH
+from daybook.lake import latest_revisions, load
+from daybook.lake_conf import SQLITE
+from daybook.lake_names import DAY_LEDGER, EVENTS, RAW_EVENTS
+from daybook.position import END, LANDING, LAST, START, TOPIC_ID
+from daybook.settings import Settings
+from daybook.snapshots import property_of, published
+from daybook_spark.staging import WAP_ID
+from event_generator.day import JOIN_GUILD, Day, build_day
+from event_generator.expected import expected_answers
+
+SNAPSHOT_IDS = 10**6
+"""The first day's snapshot of every table; the ids that Iceberg draws are far above."""
+WEEK = 7
+KEPT_BY_UPKEEP = WEEK + 1
+"""States that a weekly upkeep leaves: a week of days, and the one that readers saw when it began."""
+
+
+@dataclass(frozen=True)
+class _File:
+    """A day's data file of a table."""
+
+    day: date
+    path: str
+    rows: int
+    size_bytes: int
+
+
+def add_history(settings: Settings, days: int, events: int, *, upkeep: bool) -> None:
+    """Put published days before the first that a lake has.
+
+    Args:
+        settings: where the lake is, its catalog in SQLite and its files on this machine; a day is published in it.
+        days: how many.
+        events: of each day, generated.
+        upkeep: whether the lake was looked after each week, so that it has forgotten the states of older days, and the
+            ledger's rows of them are in one file.
+    """
+    pages = latest_revisions(settings)
+    first: date = pages[0]["event_date"]
+    history = [first - timedelta(days=back) for back in range(days, 0, -1)]
+    names = [RAW_EVENTS, EVENTS, *(name for name in answers() if load(settings, name) is not None)]
+    tables = {name: _table(settings, name) for name in names}
+    files: dict[str, list[_File]] = {name: [] for name in names}
+    ledger_rows = []
+    for number, day in enumerate(history):
+        plan = build_day(day, events, SEED, settings.items)
+        rows = {**expected_answers(plan, np.ones(events, dtype=np.bool_)), "user_activity": _user_activity(plan)}
+        for name, table in tables.items():
+            path = f"{table.location()}/data/event_date={day}/history.parquet"
+            if name == EVENTS:
+                files[name].append(_File(day, path, events, events * 40))
+                continue
+            of_day = _raw_records(plan) if name == RAW_EVENTS else rows[name]
+            files[name].append(_written(table, day, path, of_day))
+        ledger_rows.append(_ledger_row(pages[0], day, events, dict.fromkeys(names[1:], SNAPSHOT_IDS + number)))
+    tables[DAY_LEDGER] = _table(settings, DAY_LEDGER)
+    files[DAY_LEDGER] = list(_ledger_files(tables[DAY_LEDGER], ledger_rows, merged=days - WEEK if upkeep else 0))
+    for name, table in tables.items():
+        _publish(settings, table, files[name], KEPT_BY_UPKEEP if upkeep else days)
+
+
+def _table(settings: Settings, name: str) -> Table:
+    table = load(settings, name)
+    assert table is not None, f"the lake has no table {name}"
+    return table
+
+
+def _user_activity(plan: Day) -> list[dict[str, Any]]:
+    """The rows of the one answer that the generator does not tell, as it names players."""
+    joined = np.bincount(plan.user, weights=plan.item == JOIN_GUILD).astype(np.int64)
+    users, events = np.unique(plan.user, return_counts=True)
+    return [
+        {"user_id": f"user{user}", "events": count, "purchases": count - joins, "guild_joins": joins}
+        for user, count, joins in zip(users.tolist(), events.tolist(), joined[users].tolist(), strict=True)
+    ]
+
+
+def _raw_records(plan: Day) -> list[dict[str, Any]]:
+    """Rows of ``raw_events``: of another day's records no run reads more than id and day."""
+    return [
+        {"landing": 1, "kafka_partition": 0, "kafka_offset": at, "event_id": event_id}
+        for at, event_id in enumerate(plan.ids.tolist())
+    ]
+
+
+def _ledger_files(table: Table, rows: list[dict[str, Any]], merged: int) -> Iterator[_File]:
+    """The ledger's files: one for each row, as each page adds it; upkeep has merged those of the first so many rows."""
+    parts = [rows[:merged]] if merged > 0 else []
+    for part in (*parts, *([row] for row in rows[max(merged, 0) :])):
+        day = part[-1]["event_date"]
+        yield _written(table, day, f"{table.location()}/data/history-{day}.parquet", part)
+
+
+def _ledger_row(page: dict[str, Any], day: date, events: int, snapshots: dict[str, int]) -> dict[str, Any]:
+    """A page's row: that of a real page, of which the day's own counts and snapshots differ."""
+    counts = {"landed": events, "events": events, "duplicates": 0, "rejected": 0, "late": 0}
+    return {
+        **page,
+        **counts,
+        "event_date": day,
+        "receipt": f"{day} r1",
+        "snapshots": [*{**page["snapshots"], **snapshots}.items()],
+    }
+
+
+def _written(table: Table, day: date, path: str, rows: list[dict[str, Any]]) -> _File:
+    schema = table.schema().as_arrow()  # its fields carry Iceberg's ids, which the file needs
+    file = Path(PyArrowFileIO.parse_location(path)[2])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(
+        pa.Table.from_pylist([{"event_date": day, **row} for row in rows], schema=schema), file, compression="zstd"
+    )
+    return _File(day, path, len(rows), file.stat().st_size)
+
+
+def _publish(settings: Settings, table: Table, files: list[_File], kept: int) -> None:
+    """Give a table a state for each day's file, the last ones of which it still has, and name them in the catalog.
+
+    All states list the files of all days, in one manifest, as Iceberg merges them: who reads a day at its own state
+    finds its file among the others.
+    """
+    name, current = table.name()[-1], table.current_snapshot()
+    assert current is not None, f"{name} has no state to put days before"
+    first_sequence = (current.sequence_number or 0) + 1
+    ids = [SNAPSHOT_IDS + number for number in range(len(files))]
+    sequences = [first_sequence + number for number in range(len(files))]
+    metadata_folder = f"{table.location()}/metadata"
+    with write_manifest(
+        2,
+        table.spec(),
+        table.schema(),
+        table.io.new_output(f"{metadata_folder}/history-m0.avro"),
+        ids[-1],
+        "null",
+    ) as manifest:
+        for file, snapshot_id, sequence in zip(files, ids, sequences, strict=True):
+            manifest.existing(
+                ManifestEntry.from_args(
+                    status=ManifestEntryStatus.EXISTING,
+                    snapshot_id=snapshot_id,
+                    sequence_number=sequence,
+                    file_sequence_number=sequence,
+                    data_file=_data_file(table, file),
+                )
+            )
+    merged = manifest.to_manifest_file()
+    merged.sequence_number, merged.min_sequence_number = sequences[-1], sequences[0]
+    listing = f"{metadata_folder}/snap-history.avro"
+    output = table.io.new_output(listing)
+    with write_manifest_list(2, output, ids[-1], current.snapshot_id, sequences[-1], "null") as manifests:
+        manifests.add_manifests([*current.manifests(table.io), merged])
+    states = list(_states(table, current, files, ids, sequences, listing))[-kept:]
+    log = [
+        SnapshotLogEntry.model_validate({"snapshot-id": one.snapshot_id, "timestamp-ms": one.timestamp_ms})
+        for one in states
+    ]
+    main = SnapshotRef.model_validate({"snapshot-id": ids[-1], "type": SnapshotRefType.BRANCH})
+    metadata = table.metadata.model_copy(
+        update={
+            "snapshots": [*table.metadata.snapshots, *states],
+            "snapshot_log": [*table.metadata.snapshot_log, *log],
+            "refs": {MAIN_BRANCH: main},
+            "current_snapshot_id": ids[-1],
+            "last_sequence_number": sequences[-1],
+            "last_updated_ms": states[-1].timestamp_ms,
+        }
+    )
+    location = f"{metadata_folder}/{len(files) + 1000:05}-history.metadata.json"
+    ToOutputFile.table_metadata(metadata, table.io.new_output(location))
+    with sqlite3.connect(settings.catalog_uri.removeprefix(SQLITE)) as catalog:
+        catalog.execute("UPDATE iceberg_tables SET metadata_location = ? WHERE table_name = ?", (location, name))
+
+
+def _data_file(table: Table, file: _File) -> DataFile:
+    by_day = table.spec().fields
+    made = DataFile.from_args(
+        content=DataFileContent.DATA,
+        file_path=file.path,
+        file_format=FileFormat.PARQUET,
+        partition=Record((file.day - EPOCH).days) if by_day else Record(),
+        record_count=file.rows,
+        file_size_in_bytes=file.size_bytes,
+    )
+    made.spec_id = table.spec().spec_id
+    return made
+
+
+def _states(
+    table: Table, current: Snapshot, files: list[_File], ids: list[int], sequences: list[int], listing: str
+) -> Iterator[Snapshot]:
+    """The states that readers saw, one after the other, behind the present one."""
+    landed = next((one for one in published(table) if property_of(one, END)), None)
+    # where the record stands in Kafka is told by each state of `raw_events`: these days moved it no further
+    kept = (
+        {name: value for name in (LANDING, START, END, TOPIC_ID, LAST) if (value := property_of(landed, name))}
+        if landed
+        else {}
+    )
+    parent = current.snapshot_id
+    for number, (file, snapshot_id, sequence) in enumerate(zip(files, ids, sequences, strict=True), start=1):
+        yield Snapshot.model_validate(
+            {
+                "snapshot-id": snapshot_id,
+                "parent-snapshot-id": parent,
+                "sequence-number": sequence,
+                # behind the last change of the table: a state is published later than it was staged
+                "timestamp-ms": table.metadata.last_updated_ms + number,
+                "manifest-list": listing,
+                "summary": Summary(Operation.OVERWRITE, **{WAP_ID: f"history:{file.day}", **kept}),
+                "schema-id": table.schema().schema_id,
+            }
+        )
+        parent = snapshot_id

@@ -1,0 +1,57 @@
+"""A DAG of the shape of ``game_events_daily`` whose tasks do nothing: what Airflow itself takes for such a run.
+
+The benchmark copies it into a folder of DAGs of its own. As in the original, the sensor could defer and has no reason
+to, four tasks share the pool of Spark's drivers, and each task hands a small value to the next.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+from airflow.sdk import BaseOperator, BaseSensorOperator, Context, dag, task
+
+
+class Satisfied(BaseSensorOperator):
+    """Looks once, and would defer until a moment that has gone by."""
+
+    moment = datetime(2019, 11, 1, tzinfo=UTC)
+
+    def execute(self, context: Context, event: Any = None) -> dict[str, int]:
+        """Return at once."""
+        if datetime.now(UTC) < self.moment:
+            self.defer(trigger=DateTimeTrigger(self.moment), method_name="execute")
+        return {"0": 1}
+
+
+class Nothing(BaseOperator):
+    """Where the original starts a Spark driver."""
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Return at once."""
+        return {"rows": 0}
+
+
+@dag(schedule=None, max_active_runs=4)
+def empty_day() -> None:
+    """Seven tasks and seven edges."""
+
+    @task
+    def generate_events() -> dict[str, int]:
+        return {"sent": 0}
+
+    @task
+    def write_report(published: dict[str, int]) -> list[str]:
+        return [str(published)]
+
+    wait_for_offsets = Satisfied(task_id="wait_for_offsets", poke_interval=5)
+    land_events, *answers, publish_day = (
+        Nothing(task_id=name, pool="spark")
+        for name in ("land_events", "user_behaviour", "host_providers", "publish_day")
+    )
+    report = write_report(publish_day.output)  # type: ignore[arg-type]  # Airflow hands over the value
+    generate_events() >> wait_for_offsets >> land_events >> answers >> publish_day >> report
+
+
+empty_day()
