@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,6 @@ def wrong_events(files: Sequence[str], truth: Truth) -> str:
 
     if not files:
         return "nothing was written"
-    midnight = datetime(DAY.year, DAY.month, DAY.day)  # noqa: DTZ001  # DuckDB's literal below is in UTC
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         values: dict[str, Any] = {"files": list(files)}
@@ -162,7 +161,7 @@ def wrong_events(files: Sequence[str], truth: Truth) -> str:
         [totals] = fetch(
             connection,
             "SELECT COUNT(*) AS rows, COUNT(DISTINCT event_id) AS ids, COUNT_IF(event_date = $day) AS of_day, "
-            f"SUM(epoch_us(occurred_at) - epoch_us(TIMESTAMP '{midnight}')) AS microseconds FROM {landed}",
+            f"SUM(epoch_us(occurred_at) - epoch_us(TIMESTAMP '{DAY} 00:00:00')) AS microseconds FROM {landed}",
             {**values, "day": DAY},
         )
         rows = fetch(
