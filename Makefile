@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPOSE ?= $(or $(shell docker compose version > /dev/null 2>&1 && echo docker compose),$(shell command -v podman-compose),$(shell command -v compose-lab),docker compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-s3 demo up down status test test-e2e test-faults test-clusters lint format bench bench-sizing browser \
+.PHONY: help setup setup-s3 demo up down status test test-e2e test-faults test-clusters lint format bench bench-quick bench-sizing browser \
 	compose-up compose-demo compose-down test-compose
 
 help: ## list the targets
@@ -47,8 +47,11 @@ lint: setup ## style, types and SQL
 	@$(BIN)/mypy --no-error-summary .
 	@$(BIN)/sqlfluff lint --disable-progress-bar spark/sql
 
-bench: setup ## the intake beside what one would pick instead: rate, latency, processor time (needs ab)
-	@$(BIN)/python -m benchmarks.intake
+bench: setup ## every stage beside what one would pick instead; writes benchmarks/RESULTS.md (hours; needs ab; node for one peer)
+	@$(BIN)/python -m benchmarks
+
+bench-quick: setup ## the same with small sizes and few rounds: that it works, no figures (5 minutes)
+	@$(BIN)/python -m benchmarks --quick
 
 bench-sizing: setup ## what a million events cost each part; writes the tables of docs/sizing.md anew (15 minutes)
 	@$(BIN)/python -m benchmarks.sizing

@@ -166,11 +166,12 @@ def own_stack() -> Iterator[OwnStack]:
             airflow.DAGS_DIR = product
 
 
-def measure(runs: int) -> None:
+def measure(runs: int, *, quick: bool) -> None:
     """Trigger, backfill, and keep what it took.
 
     Args:
         runs: single runs of each DAG, and days of the backfill.
+        quick: as of :func:`benchmarks.measure.keep`.
     """
     with own_stack() as stack:
         singles = [DAY + timedelta(days=at) for at in range(runs)]
@@ -193,7 +194,7 @@ def measure(runs: int) -> None:
     contestants = [ours, empty, backfill]
     goals = goals_of(ours, backfill)
     title = f"Days of {EVENTS:,} events through Airflow"
-    keep("airflow_share", title, contestants, events=EVENTS, runs=runs, goals=[vars(one) for one in goals])
+    keep("airflow_share", title, contestants, quick=quick, events=EVENTS, runs=runs, goals=[vars(one) for one in goals])
     console = Console(width=160)
     console.print(shown(title, contestants))
     print_goals(goals, console)
@@ -243,7 +244,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=RUNS, help="single runs, and days of the backfill")
     parser.add_argument("--quick", action="store_true", help="two of each: 5 minutes, of which Spark takes most")
     args = parser.parse_args()
-    measure(2 if args.quick else args.runs)
+    measure(2 if args.quick else args.runs, quick=args.quick)
 
 
 if __name__ == "__main__":

@@ -324,7 +324,7 @@ def shown(title: str, contestants: Sequence[Contestant]) -> Table:
     return table
 
 
-def measure(events: int, days: int, history_events: int, rounds: int) -> None:
+def measure(events: int, days: int, history_events: int, rounds: int, *, quick: bool) -> None:
     """Make the lake, ask all, and keep what it took.
 
     Args:
@@ -332,6 +332,7 @@ def measure(events: int, days: int, history_events: int, rounds: int) -> None:
         days: of the history.
         history_events: of each of its days.
         rounds: that count.
+        quick: as of :func:`benchmarks.measure.keep`.
     """
     with in_kafka(events) as kafka:
         settings = kafka.settings.model_copy(update={"home": kafka.folder / "daybook"})
@@ -348,6 +349,7 @@ def measure(events: int, days: int, history_events: int, rounds: int) -> None:
         "answers",
         title,
         day,
+        quick=quick,
         events=events,
         history={
             "title": of_days,
@@ -373,9 +375,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small day, a short history, one round: 2 minutes")
     args = parser.parse_args()
     if args.quick:
-        measure(20_000, 50, 500, 1)
+        measure(20_000, 50, 500, 1, quick=True)
     else:
-        measure(args.events, args.days, args.history_events, args.rounds)
+        measure(args.events, args.days, args.history_events, args.rounds, quick=False)
 
 
 if __name__ == "__main__":

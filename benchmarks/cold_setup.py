@@ -134,7 +134,7 @@ def contestant(name: str, start: Callable[[Path], tuple[dict[str, float], str]],
     return Contestant(name, run, lambda: found[-1])
 
 
-def measure(rounds: int) -> None:
+def measure(rounds: int, *, quick: bool) -> None:
     """Start both in turns, and keep what it took."""
     with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
         ours = contestant("daybook up", daybook_up, Path(folder) / "daybook")
@@ -150,7 +150,7 @@ def measure(rounds: int) -> None:
         )
     ]
     title = "From an empty folder to healthy"
-    keep("cold_setup", title, [ours, theirs], goals=[vars(one) for one in goals])
+    keep("cold_setup", title, [ours, theirs], quick=quick, goals=[vars(one) for one in goals])
     table = Table(title=f"{title}: medians of {rounds} rounds")
     for column in ("", "s", "CPU s", "health"):
         table.add_column(column, justify="right" if column.endswith("s") else "left")
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--quick", action="store_true", help="one round: 2 minutes")
     args = parser.parse_args()
-    measure(1 if args.quick else args.rounds)
+    measure(1 if args.quick else args.rounds, quick=args.quick)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,9 @@ SEED = 1
 TROUBLE = Mischief(duplicates=0.02, invalid=0.01)
 """Of a day that contestants land: records on top of its events, as shares of them."""
 PRODUCED_AT_ONCE = 10_000
+SIZES = (20_000, 1_000_000, 5_000_000)
+"""Events of the days that are measured: a studio's first year, a good year, and beyond what one laptop is for."""
+QUICK_EVENTS = 2_000
 PEERS_DIR = REPOSITORY / "benchmarks" / "peers"
 
 Record = dict[str, Any]
@@ -320,7 +323,9 @@ def times_ours(contestants: Sequence[Contestant], peer: str, figure: str) -> flo
     return other.middle(figure) / contestants[0].middle(figure)
 
 
-def conclude(stage: str, title: str, contestants: Sequence[Contestant], events: int, goals: Sequence[Goal]) -> None:
+def conclude(
+    stage: str, title: str, contestants: Sequence[Contestant], events: int, goals: Sequence[Goal], *, quick: bool
+) -> None:
     """Keep the rounds of a stage and print them as a table, Daybook first.
 
     Args:
@@ -329,9 +334,10 @@ def conclude(stage: str, title: str, contestants: Sequence[Contestant], events: 
         contestants: who took part; figures in seconds, 10^6 bytes, bytes and files.
         events: how many events the day has.
         goals: what was to be shown at this size.
+        quick: as of :func:`benchmarks.measure.keep`.
     """
     title = f"{title}, {events:,} events"
-    keep(f"{stage}_{events}", title, contestants, events=events, goals=[vars(one) for one in goals])
+    keep(f"{stage}_{events}", title, contestants, quick=quick, events=events, goals=[vars(one) for one in goals])
     table = Table(title=f"{title}: medians of {len(contestants[0].rounds)} rounds")
     table.add_column("")
     for column in ("CPU s", "s", "events/s", "MB resident", "MB written", "files", "CPU, times ours"):
@@ -357,16 +363,20 @@ def print_goals(goals: Sequence[Goal], console: Console) -> None:
         console.print(f"{'met' if goal.met else 'NOT MET'}: {goal.goal}: {goal.figure:,.2f}", highlight=False)
 
 
-def run_stage(description: str | None, run: Callable[[int, int], None]) -> None:
+def run_stage(description: str | None, run: Callable[[int, int, bool], None]) -> None:
     """The command line of a stage.
 
     Args:
         description: what the stage does.
-        run: does it for a number of events and of rounds.
+        run: does it for a number of events and of rounds, for the report or as a quick look.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--events", type=int, nargs="+", default=[20_000, 1_000_000], help="events of each day")
+    parser.add_argument("--events", type=int, nargs="+", default=SIZES, help="events of each day")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_EVENTS:,} events, one round: a minute")
     args = parser.parse_args()
+    if args.quick:
+        run(QUICK_EVENTS, 1, True)
+        return
     for events in args.events:
-        run(events, args.rounds)
+        run(events, args.rounds, False)

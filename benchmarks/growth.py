@@ -211,13 +211,14 @@ def shown(title: str, contestants: Sequence[Contestant], lines: Sequence[Sequenc
     return table
 
 
-def measure(histories: Sequence[int], events: Sequence[int], rounds: int) -> None:
+def measure(histories: Sequence[int], events: Sequence[int], rounds: int, *, quick: bool) -> None:
     """Run all days, and keep what they took.
 
     Args:
         histories: days in the lake before.
         events: sizes of the days.
         rounds: that count.
+        quick: as of :func:`benchmarks.measure.keep`.
     """
     events = sorted(events)
     old, sizes = by_history(sorted(histories), rounds), by_size(events, rounds)
@@ -227,6 +228,7 @@ def measure(histories: Sequence[int], events: Sequence[int], rounds: int) -> Non
         "growth",
         f"A day of {SMALL_DAY:,} events in lakes of several ages, and days of several sizes",
         [*old, *sizes],
+        quick=quick,
         histories=list(histories),
         events=events,
         lines={
@@ -260,9 +262,9 @@ def main() -> None:
     )
     args = parser.parse_args()
     if args.quick:
-        measure((2, 50), (1_000, 10_000, 30_000), 1)
+        measure((2, 50), (1_000, 10_000, 30_000), 1, quick=True)
     else:
-        measure(args.histories, args.events, args.rounds)
+        measure(args.histories, args.events, args.rounds, quick=False)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``make bench``: the intake beside what somebody would pick instead, on one broker, as ratios within one run.
+"""``python -m benchmarks.intake``: the intake beside what one would pick instead, as ratios within one run.
 
 Three stages, each of interleaved rounds: single events on 64 connections, batches beside Confluent's producer alone,
 and single events on 4 connections. ApacheBench asks all of them, on connections that are kept. After each turn the
@@ -475,7 +475,7 @@ def main(quick: bool) -> None:
     console = Console(width=140)
     for stage in stages:
         goals = stage.goals_of({one.name: one for one in stage.contestants})
-        keep(f"quick/{stage.name}" if quick else stage.name, stage.title, stage.contestants, goals=goals)
+        keep(stage.name, stage.title, stage.contestants, quick=quick, goals=goals)
         console.print(_table(stage.title, stage.contestants), _goal_table(goals))
 
 

@@ -93,7 +93,7 @@ def goals(contestants: list[Contestant], events: int) -> list[Goal]:
     ]
 
 
-def measure(events: int, rounds: int) -> None:
+def measure(events: int, rounds: int, quick: bool) -> None:
     """Land a day of so many events by all, and keep what it took."""
     with in_kafka(events) as kafka:
         ours = DaybookLands(kafka)
@@ -107,7 +107,9 @@ def measure(events: int, rounds: int) -> None:
             peer(kafka, "a loop in Python, PyArrow", "land_pyarrow", kafka.program),
         ]
         take_turns(contestants, rounds)
-        conclude("landing", "From Kafka to a day's Parquet", contestants, events, goals(contestants, events))
+        conclude(
+            "landing", "From Kafka to a day's Parquet", contestants, events, goals(contestants, events), quick=quick
+        )
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from daybook.settings import REPOSITORY
 from daybook.stack.folders import last_lines
 
 RESULTS_DIR = REPOSITORY / "benchmarks" / "results"
+QUICK_DIR = RESULTS_DIR / "quick"
 ROUNDS = 5
 LOOK_EVERY_SECONDS = 0.1
 
@@ -167,16 +168,17 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {memory:.0f} GB, Python {sys.version.split()[0]}"
 
 
-def keep(stage: str, title: str, contestants: Sequence[Contestant], **more: Any) -> None:
+def keep(stage: str, title: str, contestants: Sequence[Contestant], *, quick: bool, **more: Any) -> None:
     """Write the rounds of a stage to ``benchmarks/results/<stage>.json``, which the report is made from.
 
     Args:
-        stage: name of the file, with a folder below the results' if it is no part of the report.
+        stage: name of the file.
         title: what was done, with its size.
         contestants: who took part.
+        quick: a run that only shows that all works: it goes to ``results/quick``, away from the figures that count.
         more: what else the report needs, as JSON types.
     """
-    file = RESULTS_DIR / f"{stage}.json"
+    file = (QUICK_DIR if quick else RESULTS_DIR) / f"{stage}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     data = {
         "title": title,

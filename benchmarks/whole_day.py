@@ -126,7 +126,7 @@ def goals(contestants: list[Contestant], events: int) -> list[Goal]:
     return found
 
 
-def measure(events: int, rounds: int) -> None:
+def measure(events: int, rounds: int, quick: bool) -> None:
     """A day of so many events by all, and keep what it took."""
     with in_kafka(events) as kafka:
         rows = Rows(kafka.truth.answers)
@@ -137,7 +137,7 @@ def measure(events: int, rounds: int) -> None:
         ]
         take_turns(contestants, rounds)
         title = "From Kafka to a day's answers"
-        conclude("whole_day", title, contestants, events, goals(contestants, events))
+        conclude("whole_day", title, contestants, events, goals(contestants, events), quick=quick)
 
 
 if __name__ == "__main__":

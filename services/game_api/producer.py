@@ -27,8 +27,8 @@ from game_api import metrics
 LINGER_MS: Final = 1
 """How long librdkafka gathers events into one request to the broker.
 
-Measured with ``make bench`` on 2 cores, 1 ms beside 5 ms: 1,301 against 579 single events a second on 4 connections,
-2,300 against 1,669 on 64, 40,900 against 34,000 in batches of 200.
+Measured with ``python -m benchmarks.intake`` on 2 cores, 1 ms beside 5 ms: 1,301 against 579 single events a second on
+4 connections, 2,300 against 1,669 on 64, 40,900 against 34,000 in batches of 200.
 """
 QUEUE_MAX_MESSAGES: Final = 50_000
 """Most events that a worker holds for a broker that is slow: fifty full requests."""

@@ -1,0 +1,155 @@
+"""``benchmarks/RESULTS.md`` and its plots, made from the figures that the stages have kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.measure import RESULTS_DIR
+
+PAGE = RESULTS_DIR.parent / "RESULTS.md"
+STAGES = ("intake_single", "intake_four", "intake_batches", "landing", "answers", "whole_day")
+"""Stages in the order of a day, and then those not named; one of several sizes has a file for each."""
+UNITS = {
+    "events_per_second": ("events/s", 1.0),
+    "p50_ms": ("p50 ms", 1.0),
+    "p99_ms": ("p99 ms", 1.0),
+    "cpu_seconds_per_1000_events": ("CPU s per 1,000", 1.0),
+    "not_2xx": ("not 2xx", 1.0),
+    "cpu_seconds": ("CPU s", 1.0),
+    "seconds": ("s", 1.0),
+    "rss_mb": ("MB resident", 1.0),
+    "bytes_written": ("MB written", 1e-6),
+    "files_written": ("files", 1.0),
+}
+"""Figure -> its name in a table, and what it is multiplied by."""
+_MET = {True: "met", False: "**not met**"}
+BAR_HEIGHT, PLOT_WIDTH = 22, 420
+
+Stage = dict[str, Any]
+
+
+def kept(folder: Path) -> dict[str, Stage]:
+    """Name of a stage -> what it kept, in the order of the page."""
+
+    def place(name: str) -> tuple[int, str, int]:
+        stem, _, size = name.rpartition("_")
+        base, events = (stem, int(size)) if size.isdigit() else (name, 0)
+        return (STAGES.index(base) if base in STAGES else len(STAGES), base, events)
+
+    files = {path.stem: path for path in folder.glob("*.json")}
+    return {name: json.loads(files[name].read_text(encoding="utf-8")) for name in sorted(files, key=place)}
+
+
+def page(stages: dict[str, Stage]) -> str:
+    """The page: first every goal with its figure, then each stage with its contestants."""
+    goals = [(name, goal) for name, stage in stages.items() for goal in stage.get("goals", ())]
+    met = sum(goal["met"] for _, goal in goals)
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench` from `benchmarks/results/*.json`; do not edit. Contestants took turns in one run, the",
+        "medians of their rounds stand here; compare figures of one table alone. Processor seconds are of the whole",
+        "process tree. A contestant whose rows are not the truth is marked WRONG, whatever its time.",
+        "",
+        f"## Goals: {met} of {len(goals)} met",
+        "",
+        "| stage | goal | figure | |",
+        "|---|---|---|---|",
+        *(
+            f"| [{name}](#{name}) | {goal['goal']} | {goal['figure']:,.2f} | {_MET[goal['met']]} |"
+            for name, goal in goals
+        ),
+        "",
+    ]
+    for name, stage in stages.items():
+        lines += [f"## {name}", "", f"{stage['title']}. {stage['measured_at'][:10]}, {stage['machine']}.", ""]
+        lines += [f"![{stage['title']}](results/{name}.svg)", ""]
+        lines += [*table(stage["contestants"]), ""]
+        if "history" in stage:
+            lines += [f"{stage['history']['title']}.", "", *table(stage["history"]["contestants"]), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def table(contestants: Sequence[Stage]) -> Iterator[str]:
+    """The medians of contestants as lines of Markdown, the first contestant first."""
+    names = list(dict.fromkeys(name for one in contestants for name in one["rounds"][0]))
+    heads = [UNITS.get(name, (name, 1.0))[0] for name in names]
+    yield f"| | {' | '.join(heads)} | rounds | rows |"
+    yield "|---" * (len(names) + 3) + "|"
+    for one in contestants:
+        cells = [
+            _short(median(values) * UNITS.get(name, ("", 1.0))[1]) if (values := _values(one, name)) else ""
+            for name in names
+        ]
+        rows = f"WRONG: {'; '.join(one['wrong'])}" if one["wrong"] else "right"
+        yield f"| {one['name']} | {' | '.join(cells)} | {len(one['rounds'])} | {rows} |"
+
+
+def _values(contestant: Stage, figure: str) -> list[float]:
+    return [one[figure] for one in contestant["rounds"] if figure in one]
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.3g}"
+
+
+def plot(stage: Stage) -> str:
+    """The stage's first figure as bars, a stroke from the lowest round to the highest; SVG."""
+    import vl_convert
+
+    contestants = stage["contestants"]
+    figure = next(iter(contestants[0]["rounds"][0]))
+    bars = [
+        {
+            "name": one["name"] + (" (wrong)" if one["wrong"] else ""),
+            "middle": median(values),
+            "low": min(values),
+            "high": max(values),
+        }
+        for one in contestants
+        if (values := _values(one, figure))
+    ]
+    title = UNITS.get(figure, (figure, 1.0))[0]
+    along = {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 260}}
+    spec = {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "background": "white",
+        "width": PLOT_WIDTH,
+        "height": {"step": BAR_HEIGHT},
+        "data": {"values": bars},
+        "layer": [
+            {
+                "mark": "bar",
+                "encoding": {
+                    "y": along,
+                    "x": {"field": "middle", "type": "quantitative", "title": title},
+                    "color": {
+                        "condition": {"test": f"datum.name == {json.dumps(bars[0]['name'])}", "value": "#2a6f97"},
+                        "value": "#b8c4cc",
+                    },
+                },
+            },
+            {
+                "mark": "rule",
+                "encoding": {
+                    "y": along,
+                    "x": {"field": "low", "type": "quantitative"},
+                    "x2": {"field": "high"},
+                },
+            },
+        ],
+    }
+    svg: str = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+    return svg
+
+
+def write(folder: Path = RESULTS_DIR, to: Path = PAGE) -> None:
+    """Write the page and a plot beside each stage's figures."""
+    stages = kept(folder)
+    for name, stage in stages.items():
+        (folder / f"{name}.svg").write_text(plot(stage), encoding="utf-8")
+    to.write_text(page(stages), encoding="utf-8")
