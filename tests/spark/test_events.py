@@ -7,7 +7,7 @@ import uuid
 from datetime import date, datetime
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from daybook.contract import event_date
@@ -220,3 +220,18 @@ def test_upper_and_lower_case_are_one_id(topic: Topic) -> None:
     value = topic.rows[0][1].replace(A.encode(), f" {A.upper()}".encode())
     topic.send(value)
     assert verdicts(topic) == [("event", None), ("duplicate", None)]
+
+
+def test_a_record_is_parsed_once_for_its_day_and_once_for_its_fields(topic: Topic) -> None:
+    """Counts in the plan: Spark repeats an expression in each place that uses it, if it is let."""
+    topic.event(event_id=A)
+    topic.event(event_id=B)
+    topic.event(event_id=B)
+    landing, building = topic.raw(), judged(topic.raw(), WINDOW)
+    # one branch for ids that stand alone, one for the others; each record goes through one of them
+    assert [parses(landing), parses(building) - 2 * parses(landing)] == [1, 2]
+
+
+def parses(rows: DataFrame) -> int:
+    plan: str = rows._jdf.queryExecution().optimizedPlan().toString()  # type: ignore[operator]
+    return plan.count("from_json(")
