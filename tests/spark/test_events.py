@@ -233,5 +233,5 @@ def test_a_record_is_parsed_once_for_its_day_and_once_for_its_fields(topic: Topi
 
 
 def parses(rows: DataFrame) -> int:
-    plan: str = rows._jdf.queryExecution().optimizedPlan().toString()  # type: ignore[operator]
+    plan: str = rows._jdf.queryExecution().optimizedPlan().toString()
     return plan.count("from_json(")
