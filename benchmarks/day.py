@@ -69,7 +69,7 @@ NO_EVENTS: tuple[Callable[[Record], bytes | None], ...] = (
 
 
 def driver_memory(events: int) -> str:
-    """Heap of every Spark driver of a run, Daybook's or not: with the default of 1 GB a million did not land."""
+    """Heap of every Spark driver of a run, Daybook's or not."""
     return "2g" if events <= 1_000_000 else "3g"
 
 

@@ -165,9 +165,9 @@ class Settings(BaseSettings):
         default="1g", pattern=r"^\d+[mg]$", description="a Spark driver's heap, 512m or 2g"
     )
     spark_driver_java_options: str = Field(
-        default="",
-        description="more options of a Spark driver's JVM; -XX:TieredStopAtLevel=1 -XX:+UseSerialGC suit days "
-        "of less than a million events",
+        default="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        description="more options of a Spark driver's JVM; these suit days of up to a million events, "
+        "-XX:+UseSerialGC alone larger ones",
     )
     spark_shuffle_partitions: int = Field(
         default=2, ge=1, le=10_000, description="shuffle partitions of a job; 2 suit a laptop's day, 200 a cluster's"

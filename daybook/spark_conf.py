@@ -51,8 +51,9 @@ def submit_conf(settings: Settings) -> dict[str, str]:
     ]
     return {
         "spark.driver.memory": settings.spark_driver_memory,
-        # the first compiler and the serial collector take 38 s of processor time for all steps of a day of one event,
-        # Java's own choice 60 s (33 and 37 s on the clock); above a million events the second compiler pays
+        # the default: the first compiler and the serial collector take 38 s of processor time for all steps of a day of
+        # one event, Java's own choice 60 s (33 and 37 s on the clock); at a million events 105 and 108 s, above that
+        # the second compiler pays
         "spark.driver.extraJavaOptions": " ".join([*java_options, settings.spark_driver_java_options]).strip(),
         # no web server and no port for a job of seconds; two jobs side by side would fight for 4040
         "spark.ui.enabled": "false",

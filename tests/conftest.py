@@ -14,7 +14,7 @@ from daybook.java import java_home
 from daybook.lake_names import CATALOG, NAMESPACE
 from daybook.settings import Settings
 from tests.figures import FIGURES, Figures, reported
-from tests.integration.own_broker import SMALL_DAYS, OwnBroker, OwnIntake, free_ports, own_settings, until
+from tests.integration.own_broker import OwnBroker, OwnIntake, free_ports, own_settings, until
 
 if TYPE_CHECKING:  # loaded by the tests that need it: unit tests start in a moment
     from pyspark.sql import SparkSession
@@ -121,7 +121,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         kafka_port=kafka_port,
         kafka_controller_port=controller_port,
         kafka_partitions=3,
-        spark_driver_java_options=SMALL_DAYS,
         publish_within_hours=0,  # every scheduled day is late: its alert is seen at once
     )
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DAYBOOK_", "AIRFLOW"))}

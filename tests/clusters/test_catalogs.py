@@ -21,7 +21,7 @@ from daybook.stack import postgres
 from tests.clusters import in_full
 from tests.clusters.pages import same_pages
 from tests.faults.day_lab import DayLab, audit, lab_on
-from tests.integration.own_broker import SMALL_DAYS, free_ports, own_settings, until
+from tests.integration.own_broker import free_ports, own_settings, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1_200)]
 
@@ -89,7 +89,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 @in_full
 def test_a_day_with_its_catalog_in_postgresql(database: Database, tmp_path_factory: pytest.TempPathFactory) -> None:
     settings = own_settings(tmp_path_factory.mktemp("local"))
-    with lab_on(settings.model_copy(update={"spark_driver_java_options": SMALL_DAYS})) as local:
+    with lab_on(settings) as local:
         there = {"home": tmp_path_factory.mktemp("catalogued"), "lake_catalog_uri": database.uri}
         lab = DayLab(local.settings.model_copy(update=there), local.broker, local.intake)
         assert load(lab.settings, RAW_EVENTS) is None, "nobody has made its tables yet"

@@ -29,7 +29,7 @@ from tests.clusters.pages import same_pages
 from tests.clusters.s3_store import S3Store, built
 from tests.faults.day_lab import Commits, DayLab, audit, kill, lab_on
 from tests.figures import Figures
-from tests.integration.own_broker import SMALL_DAYS, own_settings
+from tests.integration.own_broker import own_settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1_500), in_full]
 
@@ -64,7 +64,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DayLab]:
     """Broker, intake, and a lake in a folder, which the bucket's must equal."""
     settings = own_settings(tmp_path_factory.mktemp("local"))
-    with lab_on(settings.model_copy(update={"spark_driver_java_options": SMALL_DAYS})) as made:
+    with lab_on(settings) as made:
         yield made
 
 

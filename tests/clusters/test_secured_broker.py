@@ -29,7 +29,7 @@ from tests.clusters import in_full
 from tests.faults.clients import Players, balance, holds
 from tests.faults.day_lab import DayLab, audit
 from tests.figures import Figures
-from tests.integration.own_broker import SMALL_DAYS, OwnIntake, free_ports, kafka_environment, records, until
+from tests.integration.own_broker import OwnIntake, free_ports, kafka_environment, records, until
 from tests.integration.secured_broker import CERTIFICATE_USER, SecuredBroker
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -74,7 +74,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory, broker: SecuredBroker) ->
         kafka_sasl_username="daybook-topic",
         kafka_sasl_password=SecretStr(PASSWORDS["daybook-topic"]),
         kafka_ssl_ca_file=str(broker.authority.file),
-        spark_driver_java_options=SMALL_DAYS,
     )
     said = daybook(chosen, "create-topic")
     assert said.startswith("made topic events: 3 partitions, 1 replicas, cleanup.policy=delete"), said
@@ -249,7 +248,7 @@ def test_spark_lands_and_the_password_stands_nowhere(
     events = settings.home / "spark-events"
     events.mkdir()
     # what Spark's UI shows is what it logs: configuration, plans, tasks
-    logged = f"{SMALL_DAYS} -Dspark.eventLog.enabled=true -Dspark.eventLog.dir={events.as_uri()}"
+    logged = f"{landing.spark_driver_java_options} -Dspark.eventLog.enabled=true -Dspark.eventLog.dir={events.as_uri()}"
     watched = landing.model_copy(update={"spark_driver_java_options": logged})
     (settings.home / "lake").mkdir()
     with Players(settings, seed=7, fields={"occurred_at": f"{DAY}T12:00:00Z"}) as players:

@@ -13,7 +13,7 @@ from tests.clusters.pages import same_pages
 from tests.clusters.spark_cluster import SparkCluster
 from tests.faults.day_lab import DayLab, lab_on
 from tests.figures import Figures
-from tests.integration.own_broker import SMALL_DAYS, own_settings, until
+from tests.integration.own_broker import own_settings, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1_200), in_full]
 
@@ -24,7 +24,7 @@ DAY = datetime.now(UTC).date() - timedelta(days=60)
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DayLab]:
     """Broker, intake, and a lake whose jobs run on this machine alone."""
     settings = own_settings(tmp_path_factory.mktemp("local"))
-    with lab_on(settings.model_copy(update={"spark_driver_java_options": SMALL_DAYS})) as made:
+    with lab_on(settings) as made:
         yield made
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from daybook.lake import latest_pages, ledger
 from tests.faults.day_lab import DayLab, audit
-from tests.integration.own_broker import SMALL_DAYS, OwnBroker, OwnIntake, own_settings, until
+from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
@@ -28,7 +28,7 @@ def play(lab: DayLab, *days: date) -> None:
 def lab(tmp_path: Path) -> Iterator[DayLab]:
     """Kafka's files lie beside the state folder, so that one can be lost without the other."""
     beside = own_settings(tmp_path / "kafka")
-    state = beside.model_copy(update={"home": tmp_path / "state", "spark_driver_java_options": SMALL_DAYS})
+    state = beside.model_copy(update={"home": tmp_path / "state"})
     (state.home / "lake").mkdir(parents=True)
     with OwnBroker(beside) as broker, OwnIntake(beside) as intake:
         until(lambda: intake.status("/health/ready") == 200, "intake ready")

@@ -44,7 +44,7 @@ from tests.faults.day_lab import (
     read_only,
 )
 from tests.faults.day_lab import audit as audit_of
-from tests.integration.own_broker import SMALL_DAYS, own_settings, until
+from tests.integration.own_broker import own_settings, until
 from tests.integration.running_stack import DAG_ID, Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(7200)]
@@ -61,7 +61,7 @@ EVENTS = 2_000
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DayLab]:
     settings = own_settings(tmp_path_factory.mktemp("lab"))
-    with lab_on(settings.model_copy(update={"spark_driver_java_options": SMALL_DAYS})) as made:
+    with lab_on(settings) as made:
         play(made, DAY)
         made.run_day(DAY)  # makes the tables, and shows how long each step takes
         yield made

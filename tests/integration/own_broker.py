@@ -28,9 +28,6 @@ from daybook.kafka_offsets import is_of_no_group
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack import kafka
 
-SMALL_DAYS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""Java options of the tests' drivers, as their setting proposes for such days: a third less processor time."""
-
 
 def free_ports(count: int, above: int = 0) -> list[int]:
     """Ports that nobody listens on, below those that the system hands to clients' connections."""
@@ -240,7 +237,6 @@ def cluster_settings(home: Path) -> Settings:
         api_port=api_port,
         kafka_bootstrap_servers=",".join(f"127.0.0.1:{port}" for port in ports),
         kafka_replication=len(ports),
-        spark_driver_java_options=SMALL_DAYS,
     )
 
 

@@ -13,12 +13,11 @@ from daybook.java import java, version
 from daybook.settings import Settings
 from daybook.spark_job import submit_command
 from daybook.stack.environment import job_environment, venv_bin
-from tests.integration.own_broker import SMALL_DAYS
 
 pytestmark = pytest.mark.integration
 
 
-@pytest.mark.parametrize("options", ["", SMALL_DAYS])
+@pytest.mark.parametrize("options", ["-XX:+UseG1GC", Settings().spark_driver_java_options])
 def test_a_driver_reads_its_classes_from_the_archive(tmp_path: Path, options: str) -> None:
     if version(java()) not in class_archive.TAKEN_BY:
         pytest.skip("set-up makes no archive for a Java that refuses it; the reason stands beside TAKEN_BY")

@@ -75,7 +75,7 @@ class Play:
     def __init__(self, home: Path) -> None:
         self.versions = {"old": Version(grown=False), "new": Version(grown=True)}
         (home / "lake").mkdir(parents=True)
-        self.settings = Settings(home=home, spark_driver_java_options="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+        self.settings = Settings(home=home)
         os.environ["JAVA_HOME"] = str(java_home())
         from daybook_spark.session import spark_session
 
