@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.day import DAY, PEERS_DIR, SEED, Goal, print_goals
-from benchmarks.measure import Contestant, keep, take_turns
+from benchmarks.measure import Contestant, end_cleanly, keep, take_turns
 from daybook.lake import latest_revisions
 from daybook.settings import Settings
 from daybook.stack import airflow
@@ -244,6 +244,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=RUNS, help="single runs, and days of the backfill")
     parser.add_argument("--quick", action="store_true", help="two of each: 5 minutes, of which Spark takes most")
     args = parser.parse_args()
+    end_cleanly()
     measure(2 if args.quick else args.runs, quick=args.quick)
 
 

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from benchmarks.day import DAY, DaybookDay, Goal, in_kafka, print_goals
 from benchmarks.history import add_history
-from benchmarks.measure import ROUNDS, Contestant, TreeWatch, keep, take_turns
+from benchmarks.measure import ROUNDS, Contestant, TreeWatch, end_cleanly, keep, take_turns
 from benchmarks.whole_day import Row, Rows
 from daybook import lake
 from daybook.answers import Answer, answers
@@ -374,6 +374,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--quick", action="store_true", help="a small day, a short history, one round: 2 minutes")
     args = parser.parse_args()
+    end_cleanly()
     if args.quick:
         measure(20_000, 50, 500, 1, quick=True)
     else:

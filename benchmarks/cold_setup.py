@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.day import Goal, print_goals
-from benchmarks.measure import ROUNDS, Contestant, cost_of, keep, take_turns
+from benchmarks.measure import ROUNDS, Contestant, cost_of, end_cleanly, keep, take_turns
 from daybook.errors import DaybookError
 from daybook.settings import Settings
 from daybook.stack import supervisor
@@ -168,6 +168,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--quick", action="store_true", help="one round: 2 minutes")
     args = parser.parse_args()
+    end_cleanly()
     measure(1 if args.quick else args.rounds, quick=args.quick)
 
 

@@ -26,7 +26,7 @@ from confluent_kafka import Producer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import ROUNDS, Contestant, Cost, cost_of, keep
+from benchmarks.measure import ROUNDS, Contestant, Cost, cost_of, end_cleanly, keep
 from daybook.contract import client_event, complete, encode
 from daybook.duckdb_lake import fetch
 from daybook.kafka_admin import kafka_admin
@@ -375,6 +375,7 @@ def run_stage(description: str | None, run: Callable[[int, int, bool], None]) ->
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_EVENTS:,} events, one round: a minute")
     args = parser.parse_args()
+    end_cleanly()
     if args.quick:
         run(QUICK_EVENTS, 1, True)
         return

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from benchmarks.day import DAY, DaybookDay, Goal, InKafka, driver_memory, in_kafka, print_goals, produce
 from benchmarks.history import add_history
-from benchmarks.measure import ROUNDS, Contestant, figures_of, keep, take_turns
+from benchmarks.measure import ROUNDS, Contestant, end_cleanly, figures_of, keep, take_turns
 from daybook.kafka_admin import kafka_admin
 from daybook.kafka_offsets import Offsets, topic_offsets
 from daybook.lake import latest_revisions
@@ -261,6 +261,7 @@ def main() -> None:
         "--quick", action="store_true", help="two short histories, three small sizes, one round: 8 minutes"
     )
     args = parser.parse_args()
+    end_cleanly()
     if args.quick:
         measure((2, 50), (1_000, 10_000, 30_000), 1, quick=True)
     else:

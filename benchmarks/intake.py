@@ -27,7 +27,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import ROUNDS, Contestant, TreeWatch, keep, take_turns
+from benchmarks.measure import ROUNDS, Contestant, TreeWatch, end_cleanly, keep, take_turns
 from daybook.contract import complete, encode
 from daybook.kafka_admin import KafkaAdmin, kafka_admin
 from daybook.kafka_offsets import topic_offsets
@@ -462,6 +462,7 @@ def _start(sizes: Sizes, home: Path, stack: ExitStack) -> list[Stage]:
 @click.option("--quick", is_flag=True, help="a minute, to see that it works; its files go to benchmarks/results/quick")
 def main(quick: bool) -> None:
     """Measure, keep the figures, and print the tables."""
+    end_cleanly()
     if shutil.which("ab") is None:
         sys.exit("bench: ApacheBench (ab) is not installed; on Debian it is in the package apache2-utils")
     sizes = QUICK if quick else FULL

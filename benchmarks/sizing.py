@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from benchmarks.day import DAY, DaybookDay, driver_memory, produce
-from benchmarks.measure import TreeWatch
+from benchmarks.measure import TreeWatch, end_cleanly
 from daybook.kafka_admin import kafka_admin
 from daybook.kafka_offsets import topic_offsets
 from daybook.lake_names import EVENTS, RAW_EVENTS
@@ -211,6 +211,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs=2, default=SIZES, help="events of the two days")
     parser.add_argument("--only-page", action="store_true", help="write the tables from the figures that there are")
     args = parser.parse_args()
+    end_cleanly()
     if not args.only_page:
         figures = {
             "measured_at": datetime.now(UTC).date().isoformat(),
