@@ -44,8 +44,13 @@ def kept(folder: Path) -> dict[str, Stage]:
     return {name: json.loads(files[name].read_text(encoding="utf-8")) for name in sorted(files, key=place)}
 
 
-def page(stages: dict[str, Stage]) -> str:
-    """The page: first every goal with its figure, then each stage with its contestants."""
+def page(stages: dict[str, Stage], plots: str) -> str:
+    """The page: first every goal with its figure, then each stage with its contestants.
+
+    Args:
+        stages: from :func:`kept`.
+        plots: folder of the plots, as the page names it.
+    """
     goals = [(name, goal) for name, stage in stages.items() for goal in stage.get("goals", ())]
     met = sum(goal["met"] for _, goal in goals)
     lines = [
@@ -67,7 +72,7 @@ def page(stages: dict[str, Stage]) -> str:
     ]
     for name, stage in stages.items():
         lines += [f"## {name}", "", f"{stage['title']}. {stage['measured_at'][:10]}, {stage['machine']}.", ""]
-        lines += [f"![{stage['title']}](results/{name}.svg)", ""]
+        lines += [f"![{stage['title']}]({plots}/{name}.svg)", ""]
         lines += [*table(stage["contestants"]), ""]
         if "history" in stage:
             lines += [f"{stage['history']['title']}.", "", *table(stage["history"]["contestants"]), ""]
@@ -152,4 +157,4 @@ def write(folder: Path = RESULTS_DIR, to: Path = PAGE) -> None:
     stages = kept(folder)
     for name, stage in stages.items():
         (folder / f"{name}.svg").write_text(plot(stage), encoding="utf-8")
-    to.write_text(page(stages), encoding="utf-8")
+    to.write_text(page(stages, folder.relative_to(to.parent).as_posix()), encoding="utf-8")

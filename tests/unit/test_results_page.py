@@ -35,6 +35,7 @@ def test_the_page_has_medians_wrong_rows_and_missed_goals(results: Path) -> None
     assert "| ours | 2 | 5.5 | 3 | right |" in text
     assert "| fast | 0.1 | 0.1 | 1 | WRONG: 1 row of 2 |" in text
     assert "## Goals: 4 of 8 met" in text
+    assert "![A day](./growth.svg)" in text
     assert "| [growth](#growth) | a third | 0.40 | **not met** |" in text
     assert "fast (wrong)" in (results / "growth.svg").read_text(encoding="utf-8")
 
