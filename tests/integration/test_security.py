@@ -26,8 +26,8 @@ from tests.integration.running_stack import Stack
 
 pytestmark = pytest.mark.integration
 
-DAY = datetime.now(UTC).date() - timedelta(days=19)
-"""A day of its own for this module."""
+DAY = datetime.now(UTC).date() - timedelta(days=28)
+"""A day of its own: `test_day.py` has the 20th to the 18th before today, `test_readers.py` the 24th."""
 EVENTS = 200
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 TOKEN = re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}")
