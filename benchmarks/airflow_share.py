@@ -9,7 +9,6 @@ days are backfilled at once.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,16 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.day import DAY, PEERS_DIR, SEED, Goal, print_goals
-from benchmarks.measure import Contestant, end_cleanly, keep, take_turns
+from benchmarks.day import DAY, PEERS_DIR, SEED
+from benchmarks.measure import Contestant, Goal, at_most, conclude, parser, take_turns
 from daybook.lake import latest_revisions
 from daybook.settings import Settings
 from daybook.stack import airflow
 from daybook.stack.airflow_api import AirflowApi
 from daybook.stack.commands import bring_up, take_down
-from tests.integration.own_broker import free_ports, until
+from tests.integration.own_broker import own_settings, until
 from tests.integration.running_stack import DAG_ID, RUN_TIMEOUT_SECONDS
 
 EMPTY_DAG_ID = "empty_day"
@@ -143,14 +141,7 @@ def _seconds(began: str, ended: str) -> float:
 def own_stack() -> Iterator[OwnStack]:
     """The embedded stack on ports and a state folder of its own, with a folder of DAGs of the benchmark's."""
     with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
-        api_port, airflow_port, kafka_port, controller_port = free_ports(4)
-        settings = Settings(
-            home=Path(folder),
-            api_port=api_port,
-            airflow_port=airflow_port,
-            kafka_port=kafka_port,
-            kafka_controller_port=controller_port,
-        )
+        settings = own_settings(Path(folder))
         product, dags = airflow.DAGS_DIR, Path(folder) / "dags"
         dags.mkdir()
         for file in (*product.glob("*.py"), PEERS_DIR / "empty_dag.py"):
@@ -191,60 +182,25 @@ def measure(runs: int, *, quick: bool) -> None:
             f"a backfill of {runs} days", lambda: stack.backfill(first, runs), lambda: stack.unpublished(days)
         )
         take_turns([backfill], 1)
-    contestants = [ours, empty, backfill]
-    goals = goals_of(ours, backfill)
     title = f"Days of {EVENTS:,} events through Airflow"
-    keep("airflow_share", title, contestants, quick=quick, events=EVENTS, runs=runs, goals=[vars(one) for one in goals])
-    console = Console(width=160)
-    console.print(shown(title, contestants))
-    print_goals(goals, console)
+    conclude("airflow_share", title, [ours, empty, backfill], goals_of(ours, backfill), quick=quick)
 
 
 def goals_of(ours: Contestant, backfill: Contestant) -> list[Goal]:
-    """What is to be shown; runs that published something else meet nothing."""
-    right = not ours.problems and not backfill.problems
-    over = ours.middle("over_seconds")
+    """What is to be shown."""
     share = backfill.middle("seconds") / sum(one["seconds"] for one in ours.rounds)
+    over = ours.middle("over_seconds")
     return [
-        Goal(
-            f"a run's duration over its tasks' own work, seconds, at most {MOST_OVER_SECONDS:.0f}",
-            over,
-            right and over <= MOST_OVER_SECONDS,
-        ),
-        Goal(
-            f"{backfill.name}, as part of as many single runs, at most {MOST_OF_SINGLE_RUNS}",
-            share,
-            right and share <= MOST_OF_SINGLE_RUNS,
-        ),
+        at_most("a run's duration over its tasks' own work, seconds", over, MOST_OVER_SECONDS, ours),
+        at_most(f"{backfill.name}, as part of as many single runs", share, MOST_OF_SINGLE_RUNS, ours, backfill),
     ]
-
-
-def shown(title: str, contestants: Sequence[Contestant]) -> Table:
-    """The medians as a table, seconds."""
-    table = Table(title=f"{title}: medians, seconds")
-    table.add_column("")
-    columns = {
-        "seconds": "trigger to end",
-        "run_seconds": "run",
-        "own_seconds": "tasks' own work",
-        "over_seconds": "Airflow",
-    }
-    for column in columns.values():
-        table.add_column(column, justify="right")
-    table.add_column("pages")
-    for one in contestants:
-        cells = [f"{one.middle(name):,.1f}" if name in one.rounds[0] else "-" for name in columns]
-        table.add_row(one.name, *cells, f"WRONG: {'; '.join(one.problems)}" if one.problems else "right")
-    return table
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=RUNS, help="single runs, and days of the backfill")
-    parser.add_argument("--quick", action="store_true", help="two of each: 5 minutes, of which Spark takes most")
-    args = parser.parse_args()
-    end_cleanly()
+    line = parser(__doc__, "two of each, 9 minutes, of which Spark takes most")
+    line.add_argument("--runs", type=int, default=RUNS, help="single runs, and days of the backfill")
+    args = line.parse_args()
     measure(2 if args.quick else args.runs, quick=args.quick)
 
 

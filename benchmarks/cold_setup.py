@@ -8,7 +8,6 @@ this checkout, and nothing else.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import signal
@@ -18,18 +17,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks.day import Goal, print_goals
-from benchmarks.measure import ROUNDS, Contestant, cost_of, end_cleanly, keep, take_turns
+from benchmarks.measure import ROUNDS, Contestant, at_most, conclude, cost_of, parser, take_turns
 from daybook.errors import DaybookError
 from daybook.settings import Settings
 from daybook.stack import supervisor
 from daybook.stack.airflow_api import AirflowApi
 from daybook.stack.commands import take_down
 from daybook.stack.environment import MARKER, job_environment, venv_bin
-from tests.integration.own_broker import free_ports, until
+from tests.integration.own_broker import free_ports, own_settings, until
 
 TIMES_STANDALONE = 1.5
 COMPONENTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
@@ -56,14 +51,7 @@ def daybook_up(folder: Path) -> tuple[dict[str, float], str]:
     Returns:
         ``seconds`` and ``cpu_seconds`` until it is healthy, and what Airflow's health page says against it.
     """
-    api_port, airflow_port, kafka_port, controller_port = free_ports(4)
-    settings = Settings(
-        home=folder,
-        api_port=api_port,
-        airflow_port=airflow_port,
-        kafka_port=kafka_port,
-        kafka_controller_port=controller_port,
-    )
+    settings = own_settings(folder)
     try:
         cost = cost_of([str(venv_bin() / "daybook"), "up"], job_environment(settings), folder.with_suffix(".log"))
         cpu_seconds = cost.cpu_seconds + cpu_seconds_of_stack(settings)
@@ -141,34 +129,16 @@ def measure(rounds: int, *, quick: bool) -> None:
         theirs = contestant("airflow standalone, SQLite", standalone, Path(folder) / "standalone")
         take_turns([ours, theirs], rounds)
     times = ours.middle("seconds") / theirs.middle("seconds")
-    right = not ours.problems and not theirs.problems
-    goals = [
-        Goal(
-            f"time to a healthy stack, times that of airflow standalone, at most {TIMES_STANDALONE}",
-            times,
-            right and times <= TIMES_STANDALONE,
-        )
-    ]
-    title = "From an empty folder to healthy"
-    keep("cold_setup", title, [ours, theirs], quick=quick, goals=[vars(one) for one in goals])
-    table = Table(title=f"{title}: medians of {rounds} rounds")
-    for column in ("", "s", "CPU s", "health"):
-        table.add_column(column, justify="right" if column.endswith("s") else "left")
-    for one in (ours, theirs):
-        state = "; ".join(one.problems) or "green"
-        table.add_row(one.name, f"{one.middle('seconds'):,.1f}", f"{one.middle('cpu_seconds'):,.1f}", state)
-    console = Console(width=160)
-    console.print(table)
-    print_goals(goals, console)
+    text = "time to a healthy stack, times that of airflow standalone"
+    goals = [at_most(text, times, TIMES_STANDALONE, ours, theirs)]
+    conclude("cold_setup", "From an empty folder to healthy", [ours, theirs], goals, quick=quick)
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--quick", action="store_true", help="one round: 2 minutes")
-    args = parser.parse_args()
-    end_cleanly()
+    line = parser(__doc__, "one round, 2 minutes")
+    line.add_argument("--rounds", type=int, default=ROUNDS)
+    args = line.parse_args()
     measure(1 if args.quick else args.rounds, quick=args.quick)
 
 

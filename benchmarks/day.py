@@ -7,7 +7,6 @@ its rows. The truth is counted with NumPy from what the generator meant, by none
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -23,10 +22,8 @@ from typing import Any
 
 import numpy as np
 from confluent_kafka import Producer
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.measure import ROUNDS, Contestant, Cost, cost_of, end_cleanly, keep
+from benchmarks.measure import ROUNDS, Cost, cost_of, parser
 from daybook.contract import client_event, complete, encode
 from daybook.duckdb_lake import fetch
 from daybook.kafka_admin import kafka_admin
@@ -308,61 +305,6 @@ def emptied(folder: Path) -> Path:
     return folder
 
 
-@dataclass(frozen=True)
-class Goal:
-    """Something that a stage is to show."""
-
-    goal: str
-    figure: float
-    met: bool
-
-
-def times_ours(contestants: Sequence[Contestant], peer: str, figure: str) -> float:
-    """How many times as much of a figure a peer takes as the first contestant, which is Daybook."""
-    [other] = [one for one in contestants if one.name == peer]
-    return other.middle(figure) / contestants[0].middle(figure)
-
-
-def conclude(
-    stage: str, title: str, contestants: Sequence[Contestant], events: int, goals: Sequence[Goal], *, quick: bool
-) -> None:
-    """Keep the rounds of a stage and print them as a table, Daybook first.
-
-    Args:
-        stage: the name of its file is this and the number of events.
-        title: what was done.
-        contestants: who took part; figures in seconds, 10^6 bytes, bytes and files.
-        events: how many events the day has.
-        goals: what was to be shown at this size.
-        quick: as of :func:`benchmarks.measure.keep`.
-    """
-    title = f"{title}, {events:,} events"
-    keep(f"{stage}_{events}", title, contestants, quick=quick, events=events, goals=[vars(one) for one in goals])
-    table = Table(title=f"{title}: medians of {len(contestants[0].rounds)} rounds")
-    table.add_column("")
-    for column in ("CPU s", "s", "events/s", "MB resident", "MB written", "files", "CPU, times ours"):
-        table.add_column(column, justify="right")
-    table.add_column("rows")
-    for one in contestants:
-        middle = one.middle
-        table.add_row(
-            one.name,
-            *(f"{middle('cpu_seconds'):,.1f}", f"{middle('seconds'):,.1f}", f"{events / middle('seconds'):,.0f}"),
-            *(f"{middle('rss_mb'):,.0f}", f"{middle('bytes_written') / 1e6:,.1f}", f"{middle('files_written'):,.0f}"),
-            f"{times_ours(contestants, one.name, 'cpu_seconds'):.2f}",
-            f"WRONG: {'; '.join(one.problems)}" if one.problems else "right",
-        )
-    console = Console(width=160)
-    console.print(table)
-    print_goals(goals, console)
-
-
-def print_goals(goals: Sequence[Goal], console: Console) -> None:
-    """Print each goal with its figure."""
-    for goal in goals:
-        console.print(f"{'met' if goal.met else 'NOT MET'}: {goal.goal}: {goal.figure:,.2f}", highlight=False)
-
-
 def run_stage(description: str | None, run: Callable[[int, int, bool], None]) -> None:
     """The command line of a stage.
 
@@ -370,12 +312,10 @@ def run_stage(description: str | None, run: Callable[[int, int, bool], None]) ->
         description: what the stage does.
         run: does it for a number of events and of rounds, for the report or as a quick look.
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--events", type=int, nargs="+", default=SIZES, help="events of each day")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_EVENTS:,} events, one round: a minute")
-    args = parser.parse_args()
-    end_cleanly()
+    line = parser(description, f"{QUICK_EVENTS:,} events, one round, a minute")
+    line.add_argument("--events", type=int, nargs="+", default=SIZES, help="events of each day")
+    line.add_argument("--rounds", type=int, default=ROUNDS)
+    args = line.parse_args()
     if args.quick:
         run(QUICK_EVENTS, 1, True)
         return

@@ -8,7 +8,6 @@ what they took.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -17,12 +16,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks.day import DAY, DaybookDay, Goal, InKafka, driver_memory, in_kafka, print_goals, produce
+from benchmarks.day import DAY, DaybookDay, InKafka, driver_memory, in_kafka, produce
 from benchmarks.history import add_history
-from benchmarks.measure import ROUNDS, Contestant, end_cleanly, figures_of, keep, take_turns
+from benchmarks.measure import ROUNDS, Contestant, Goal, at_most, figures_of, keep, parser, print_tables, take_turns
 from daybook.kafka_admin import kafka_admin
 from daybook.kafka_offsets import Offsets, topic_offsets
 from daybook.lake import latest_revisions
@@ -164,32 +162,21 @@ def off_the_line(sizes: Sequence[int], taken: Sequence[float]) -> tuple[float, f
 
 
 def goals(histories: Sequence[Contestant], sizes: Sequence[Contestant], events: Sequence[int]) -> list[Goal]:
-    """What is to be shown; a figure of wrong pages meets nothing."""
+    """What is to be shown."""
     found = []
+    first = histories[0]
     for figure in FIGURES:
         for older in histories[1:]:
-            times = older.middle(figure) / histories[0].middle(figure)
-            found.append(
-                Goal(
-                    f"{figure} with {older.name}, times those with {histories[0].name}, at most {MOST_BY_HISTORY}",
-                    times,
-                    times <= MOST_BY_HISTORY and not older.problems and not histories[0].problems,
-                )
-            )
+            text = f"{figure} with {older.name}, times those with {first.name}"
+            found.append(at_most(text, older.middle(figure) / first.middle(figure), MOST_BY_HISTORY, first, older))
         if len(events) > 2:  # two points lie on a line whatever they are
             _, _, off = off_the_line(events, [one.middle(figure) for one in sizes])
-            farthest = max(map(abs, off))
-            found.append(
-                Goal(
-                    f"{figure} by size: farthest off the straight line, as part of it, at most {MOST_OFF_THE_LINE}",
-                    farthest,
-                    farthest <= MOST_OFF_THE_LINE and not any(one.problems for one in sizes),
-                )
-            )
+            text = f"{figure} by size: farthest off the straight line, as part of it"
+            found.append(at_most(text, max(map(abs, off)), MOST_OFF_THE_LINE, *sizes))
     return found
 
 
-def shown(title: str, contestants: Sequence[Contestant], lines: Sequence[Sequence[str]] = ()) -> Table:
+def by_step(title: str, contestants: Sequence[Contestant], lines: Sequence[Sequence[str]] = ()) -> Table:
     """The medians as a table: a line for each contestant, a column for each step's processor time.
 
     Args:
@@ -228,40 +215,30 @@ def measure(histories: Sequence[int], events: Sequence[int], rounds: int, *, qui
         "growth",
         f"A day of {SMALL_DAY:,} events in lakes of several ages, and days of several sizes",
         [*old, *sizes],
+        reached,
         quick=quick,
-        histories=list(histories),
-        events=events,
         lines={
             name: {"fixed": fixed, "per_million": slope, "off_the_line": off}
             for name, (fixed, slope, off) in lines.items()
         },
-        goals=[vars(one) for one in reached],
     )
     off_cells = [
         ["CPU off the line", "s off the line"],
         *([f"{lines[name][2][at]:+.1%}" for name in FIGURES] for at in range(len(events))),
     ]
     fixed, slope, _ = lines["cpu_seconds"]
-    console = Console(width=180)
-    console.print(shown(f"A day of {SMALL_DAY:,} events: medians of {rounds} rounds, CPU seconds of each step", old))
-    title = f"Days of several sizes; the line: {fixed:,.0f} CPU s and {slope:,.1f} for each million"
-    console.print(shown(title, sizes, off_cells))
-    print_goals(reached, console)
+    title = f"A day of {SMALL_DAY:,} events: medians of {rounds} rounds, CPU seconds of each step"
+    line = f"Days of several sizes; the line: {fixed:,.0f} CPU s and {slope:,.1f} for each million"
+    print_tables([by_step(title, old), by_step(line, sizes, off_cells)], reached)
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--histories", type=int, nargs="+", default=HISTORIES, help="days in the lake before")
-    parser.add_argument(
-        "--events", type=int, nargs="+", default=SIZES, help="events of the days, two sizes at least, up to 10 million"
-    )
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument(
-        "--quick", action="store_true", help="two short histories, three small sizes, one round: 8 minutes"
-    )
-    args = parser.parse_args()
-    end_cleanly()
+    line = parser(__doc__, "two short histories, three small sizes, one round, 10 minutes")
+    line.add_argument("--histories", type=int, nargs="+", default=HISTORIES, help="days in the lake before")
+    line.add_argument("--events", type=int, nargs="+", default=SIZES, help="events of the days, two sizes at least")
+    line.add_argument("--rounds", type=int, default=ROUNDS)
+    args = line.parse_args()
     if args.quick:
         measure((2, 50), (1_000, 10_000, 30_000), 1, quick=True)
     else:

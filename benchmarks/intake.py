@@ -14,20 +14,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.measure import ROUNDS, Contestant, TreeWatch, end_cleanly, keep, take_turns
+from benchmarks.measure import ROUNDS, Contestant, Goal, TreeWatch, at_least, at_most, conclude, parser, take_turns
 from daybook.contract import complete, encode
 from daybook.kafka_admin import KafkaAdmin, kafka_admin
 from daybook.kafka_offsets import topic_offsets
@@ -54,8 +51,6 @@ UNAWAITED: Final = "Daybook's intake, not waiting"
 OF_2019: Final = "shape of 2019"
 SINGLE: Final = f"single-event route, {MANY} connections"
 ALONE: Final = "Confluent's producer alone"
-
-Goal = dict[str, str | float | bool]
 
 
 @dataclass(frozen=True)
@@ -192,9 +187,9 @@ class Turns:
         lag_seconds = self._server.program.lag_seconds
         if lag_seconds is None:
             return ""
-        deadline = time.monotonic() + lag_seconds
-        while (arrived := self._written() - first) < accepted and time.monotonic() < deadline:
-            time.sleep(0.05)  # between two looks at the condition above
+        with suppress(AssertionError):  # records that do not come are what is looked for
+            until(lambda: self._written() - first >= accepted, "its records", lag_seconds)
+        arrived = self._written() - first
         return f"answered 2xx for {accepted:,} events, {arrived:,} arrived" if arrived < accepted else ""
 
     def _written(self) -> int:
@@ -310,21 +305,6 @@ def _write_batches(home: Path, settings: Settings) -> tuple[dict[int, Path], Pat
     return bodies, records
 
 
-def goal(text: str, figure: float, bound: str, limit: float, *contestants: Contestant) -> Goal:
-    """One goal and whether it is met; never by one who was wrong.
-
-    Args:
-        text: what is measured, and its unit.
-        figure: what was measured.
-        bound: ``>=`` or ``<=``.
-        limit: what is asked for.
-        contestants: whose figures have to be right for that.
-    """
-    is_within = figure >= limit if bound == ">=" else figure <= limit
-    is_right = not any(one.problems for one in contestants)
-    return {"goal": f"{text} {bound} {limit:.3g}", "figure": round(figure, 3), "met": is_within and is_right}
-
-
 def _ratio(one: Contestant, other: Contestant, figure: str) -> float:
     return one.middle(figure) / other.middle(figure)
 
@@ -333,9 +313,9 @@ def _single_goals(by_name: dict[str, Contestant]) -> list[Goal]:
     ours, unawaited, of_2019 = by_name[OURS], by_name[UNAWAITED], by_name[OF_2019]
     rate = "events_per_second"
     return [
-        goal("events/s against the shape of 2019", _ratio(ours, of_2019, rate), ">=", 5, ours),
-        goal("p99 against the shape of 2019's", _ratio(ours, of_2019, "p99_ms"), "<=", 1 / 3, ours),
-        goal("events/s against the same without waiting", _ratio(ours, unawaited, rate), ">=", 0.65, ours),
+        at_least("events/s, times the shape of 2019's", _ratio(ours, of_2019, rate), 5, ours, of_2019),
+        at_most("p99, as part of the shape of 2019's", _ratio(ours, of_2019, "p99_ms"), 1 / 3, ours, of_2019),
+        at_least("events/s, as part of the same without waiting", _ratio(ours, unawaited, rate), 0.65, ours, unawaited),
     ]
 
 
@@ -345,52 +325,20 @@ def _batch_goals(by_name: dict[str, Contestant]) -> list[Goal]:
     rate, cost = "events_per_second", "cpu_seconds_per_1000_events"
     fastest = max(batches, key=lambda one: one.middle(rate))
     cheapest = min(batches, key=lambda one: one.middle(cost))
-    per_core = f"events per processor second of {cheapest.name} against {ALONE}"
+    per_core = f"events per processor second of {cheapest.name}, as part of {ALONE}"
     return [
-        goal(f"events/s of {fastest.name} against {SINGLE}", _ratio(fastest, single, rate), ">=", 10, fastest),
-        goal(per_core, _ratio(alone, cheapest, cost), ">=", 0.1, cheapest, alone),
+        at_least(f"events/s of {fastest.name}, times the {SINGLE}", _ratio(fastest, single, rate), 10, fastest, single),
+        at_least(per_core, _ratio(alone, cheapest, cost), 0.1, cheapest, alone),
     ]
 
 
 def _few_goals(by_name: dict[str, Contestant]) -> list[Goal]:
     ours = by_name[OURS]
-    return [goal(f"p50 in ms, of it {LINGER_MS} of linger", ours.middle("p50_ms"), "<=", LINGER_MS + 4, ours)]
+    return [at_most(f"p50 in ms, of it {LINGER_MS} of linger", ours.middle("p50_ms"), LINGER_MS + 4, ours)]
 
 
 def _batch_name(size: int) -> str:
     return f"{size:,} events a request" if size > 1 else "1 event a request"
-
-
-COLUMNS: Final = {
-    "events/s": ("events_per_second", ",.0f"),
-    "p50 ms": ("p50_ms", ",.1f"),
-    "p99 ms": ("p99_ms", ",.1f"),
-    "CPU s per 1,000": ("cpu_seconds_per_1000_events", ",.3f"),
-    "peak MB": ("rss_mb", ",.0f"),
-    "not 2xx": ("not_2xx", ",.0f"),
-}
-"""Heading -> figure, and how it is written."""
-
-
-def _table(title: str, contestants: Sequence[Contestant]) -> Table:
-    """The medians of a stage."""
-    table = Table(title=title)
-    for column in ("", *COLUMNS, "wrong"):
-        table.add_column(column, justify="right" if column in COLUMNS else "left")
-    for one in contestants:
-        # the producer alone answers no requests
-        cells = [format(one.middle(key), form) if key in one.rounds[0] else "" for key, form in COLUMNS.values()]
-        table.add_row(one.name, *cells, "; ".join(one.problems))
-    return table
-
-
-def _goal_table(goals: Sequence[Goal]) -> Table:
-    table = Table(title="Goals")
-    for column in ("goal", "figure", "met"):
-        table.add_column(column, justify="right" if column == "figure" else "left")
-    for one in goals:
-        table.add_row(str(one["goal"]), f"{one['figure']:,}", "yes" if one["met"] else "NO")
-    return table
 
 
 @dataclass(frozen=True)
@@ -458,14 +406,12 @@ def _start(sizes: Sizes, home: Path, stack: ExitStack) -> list[Stage]:
     ]
 
 
-@click.command(help=__doc__)
-@click.option("--quick", is_flag=True, help="a minute, to see that it works; its files go to benchmarks/results/quick")
-def main(quick: bool) -> None:
+def main() -> None:
     """Measure, keep the figures, and print the tables."""
-    end_cleanly()
+    args = parser(__doc__, "few requests, two rounds, a minute").parse_args()
     if shutil.which("ab") is None:
         sys.exit("bench: ApacheBench (ab) is not installed; on Debian it is in the package apache2-utils")
-    sizes = QUICK if quick else FULL
+    sizes = QUICK if args.quick else FULL
     home = Path(tempfile.mkdtemp(prefix="daybook-bench-"))
     with ExitStack() as stack:
         stages = _start(sizes, home, stack)
@@ -473,11 +419,9 @@ def main(quick: bool) -> None:
             click.echo(stage.title)
             take_turns(stage.contestants, sizes.rounds, warm_up=1)
     shutil.rmtree(home)
-    console = Console(width=140)
     for stage in stages:
         goals = stage.goals_of({one.name: one for one in stage.contestants})
-        keep(stage.name, stage.title, stage.contestants, quick=quick, goals=goals)
-        console.print(_table(stage.title, stage.contestants), _goal_table(goals))
+        conclude(stage.name, stage.title, stage.contestants, goals, quick=args.quick)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,14 @@ from pathlib import Path
 from benchmarks.day import (
     DAY,
     DaybookDay,
-    Goal,
     InKafka,
-    conclude,
     emptied,
     in_kafka,
     run_stage,
-    times_ours,
     written,
     wrong_events,
 )
-from benchmarks.measure import Contestant, Cost, figures_of, take_turns
+from benchmarks.measure import Contestant, Cost, Goal, at_least, at_most, conclude, figures_of, take_turns
 from daybook.lake import load
 from daybook.lake_names import EVENTS
 
@@ -82,15 +79,17 @@ def goals(contestants: list[Contestant], events: int) -> list[Goal]:
     """What is to be shown at this size."""
     if events < 1_000_000:
         return []
-    spark, rdd = (times_ours(contestants, one, "cpu_seconds") for one in (SPARK, RDD))
-    rate = times_ours(contestants, DUCKDB, "seconds")
-    rss_mb = contestants[0].middle("rss_mb")
-    return [
-        Goal("processor time, as part of plain Spark's, at most 0.5", 1 / spark, 1 / spark <= 0.5),
-        Goal("processor time, as part of the 2019 job's, at most 0.33", 1 / rdd, 1 / rdd <= 1 / 3),
-        Goal("events a second, as part of DuckDB's, at least 0.25", rate, rate >= 0.25),
-        *([Goal("MB resident, at most 4,000", rss_mb, rss_mb <= 4_000)] if events >= 5_000_000 else []),
+    ours, by_name = contestants[0], {one.name: one for one in contestants}
+    spark, rdd, duck = by_name[SPARK], by_name[RDD], by_name[DUCKDB]
+    cpu, rate = "cpu_seconds", duck.middle("seconds") / ours.middle("seconds")
+    found = [
+        at_most("processor time, as part of plain Spark's", ours.middle(cpu) / spark.middle(cpu), 1 / 2, ours, spark),
+        at_most("processor time, as part of the 2019 job's", ours.middle(cpu) / rdd.middle(cpu), 1 / 3, ours, rdd),
+        at_least("events a second, as part of DuckDB's", rate, 0.25, ours, duck),
     ]
+    if events >= 5_000_000:
+        found.append(at_most("MB resident", ours.middle("rss_mb"), 4_000, ours))
+    return found
 
 
 def measure(events: int, rounds: int, quick: bool) -> None:
@@ -107,9 +106,8 @@ def measure(events: int, rounds: int, quick: bool) -> None:
             peer(kafka, "a loop in Python, PyArrow", "land_pyarrow", kafka.program),
         ]
         take_turns(contestants, rounds)
-        conclude(
-            "landing", "From Kafka to a day's Parquet", contestants, events, goals(contestants, events), quick=quick
-        )
+        title = f"From Kafka to a day's Parquet, {events:,} events"
+        conclude(f"landing_{events}", title, contestants, goals(contestants, events), quick=quick)
 
 
 if __name__ == "__main__":

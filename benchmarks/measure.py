@@ -8,6 +8,7 @@ time.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -24,6 +25,8 @@ from typing import Any
 
 import click
 import psutil
+from rich.console import Console
+from rich.table import Table
 
 from daybook.settings import REPOSITORY
 from daybook.stack.folders import last_lines
@@ -32,6 +35,24 @@ RESULTS_DIR = REPOSITORY / "benchmarks" / "results"
 QUICK_DIR = RESULTS_DIR / "quick"
 ROUNDS = 5
 LOOK_EVERY_SECONDS = 0.1
+WIDTH = 160
+"""Of a table that is printed, in letters."""
+UNITS = {
+    "events_per_second": ("events/s", 1.0),
+    "p50_ms": ("p50 ms", 1.0),
+    "p99_ms": ("p99 ms", 1.0),
+    "cpu_seconds_per_1000_events": ("CPU s per 1,000", 1.0),
+    "not_2xx": ("not 2xx", 1.0),
+    "cpu_seconds": ("CPU s", 1.0),
+    "seconds": ("s", 1.0),
+    "run_seconds": ("of it the run", 1.0),
+    "own_seconds": ("tasks' own work", 1.0),
+    "over_seconds": ("Airflow", 1.0),
+    "rss_mb": ("MB resident", 1.0),
+    "bytes_written": ("MB written", 1e-6),
+    "files_written": ("files", 1.0),
+}
+"""Figure -> its heading, and what it is multiplied by under that; others are called what they are."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +184,84 @@ def take_turns(contestants: Sequence[Contestant], rounds: int = ROUNDS, *, warm_
             click.echo(f"{label}: {one.name}: {told}{f' WRONG: {problem}' if problem else ''}")
 
 
+@dataclass(frozen=True)
+class Goal:
+    """Something that a stage is to show."""
+
+    goal: str
+    figure: float
+    met: bool
+
+
+def at_most(text: str, figure: float, limit: float, *contestants: Contestant) -> Goal:
+    """A goal that no contestant meets whose rows are wrong.
+
+    Args:
+        text: what is measured, and its unit.
+        figure: what was measured.
+        limit: what is asked for.
+        contestants: whose figures it is made of.
+    """
+    return Goal(f"{text}, at most {limit:.3g}", figure, figure <= limit and _are_right(contestants))
+
+
+def at_least(text: str, figure: float, limit: float, *contestants: Contestant) -> Goal:
+    """As :func:`at_most`, the other way round."""
+    return Goal(f"{text}, at least {limit:.3g}", figure, figure >= limit and _are_right(contestants))
+
+
+def _are_right(contestants: Sequence[Contestant]) -> bool:
+    return not any(one.problems for one in contestants)
+
+
+def medians(contestants: Sequence[Contestant]) -> tuple[list[str], list[list[str]]]:
+    """The headings of a stage's table, and its lines.
+
+    A line has the contestant's name, the medians of its figures, the first figure as a multiple of the first
+    contestant's, the number of rounds, and whether its rows were right.
+    """
+    names = list(dict.fromkeys(name for one in contestants for name in one.rounds[0]))
+    heads = [UNITS.get(name, (name, 1.0))[0] for name in names]
+    compared = names[0]
+    ours = contestants[0].middle(compared)
+    lines = [
+        [
+            one.name,
+            *(
+                shown(one.middle(name) * UNITS.get(name, ("", 1.0))[1]) if name in one.rounds[0] else ""
+                for name in names
+            ),
+            f"{one.middle(compared) / ours:.2f}" if compared in one.rounds[0] else "",
+            str(len(one.rounds)),
+            f"WRONG: {'; '.join(one.problems)}" if one.problems else "right",
+        ]
+        for one in contestants
+    ]
+    return ["", *heads, f"{heads[0]}, times the first", "rounds", "rows"], lines
+
+
+def shown(value: float) -> str:
+    """A figure in as many digits as it is good for.
+
+    >>> shown(1234.5), shown(0.123456)
+    ('1,234', '0.123')
+    """
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.3g}"
+
+
+def parser(description: str | None, quick: str) -> argparse.ArgumentParser:
+    """The command line of a stage, with what every stage takes: ``--quick``.
+
+    Args:
+        description: what the stage does.
+        quick: what its quick look is, and how long it takes.
+    """
+    end_cleanly()
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--quick", action="store_true", help=f"to see that it works: {quick}")
+    return made
+
+
 def end_cleanly() -> None:
     """Let a benchmark that is told to end close its blocks first: a broker or a stack would outlive it."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
@@ -174,13 +273,16 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {memory:.0f} GB, Python {sys.version.split()[0]}"
 
 
-def keep(stage: str, title: str, contestants: Sequence[Contestant], *, quick: bool, **more: Any) -> None:
+def keep(
+    stage: str, title: str, contestants: Sequence[Contestant], goals: Sequence[Goal], *, quick: bool, **more: Any
+) -> None:
     """Write the rounds of a stage to ``benchmarks/results/<stage>.json``, which the report is made from.
 
     Args:
         stage: name of the file.
         title: what was done, with its size.
         contestants: who took part.
+        goals: what was to be shown.
         quick: a run that only shows that all works: it goes to ``results/quick``, away from the figures that count.
         more: what else the report needs, as JSON types.
     """
@@ -191,9 +293,33 @@ def keep(stage: str, title: str, contestants: Sequence[Contestant], *, quick: bo
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "contestants": [{"name": one.name, "rounds": one.rounds, "wrong": one.problems} for one in contestants],
+        "goals": [asdict(one) for one in goals],
         **more,
     }
     file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def conclude(
+    stage: str, title: str, contestants: Sequence[Contestant], goals: Sequence[Goal], *, quick: bool, **more: Any
+) -> None:
+    """Keep a stage, as :func:`keep` does, and print its medians and goals."""
+    keep(stage, title, contestants, goals, quick=quick, **more)
+    heads, lines = medians(contestants)
+    table = Table(title=title)
+    for head in heads:
+        table.add_column(head, justify="left" if head in ("", "rows") else "right")
+    for line in lines:
+        table.add_row(*line)
+    print_tables([table], goals)
+
+
+def print_tables(tables: Sequence[Table], goals: Sequence[Goal]) -> None:
+    """Print the tables of a stage, and each goal with its figure."""
+    console = Console(width=WIDTH)
+    for table in tables:
+        console.print(table)
+    for goal in goals:
+        console.print(f"{'met' if goal.met else 'NOT MET'}: {goal.goal}: {goal.figure:,.2f}", highlight=False)
 
 
 def figures_of(cost: Cost) -> dict[str, float]:

@@ -5,27 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from benchmarks.measure import RESULTS_DIR
+from benchmarks.measure import RESULTS_DIR, UNITS, Contestant, medians
 
 PAGE = RESULTS_DIR.parent / "RESULTS.md"
 STAGES = ("intake_single", "intake_four", "intake_batches", "landing", "answers", "whole_day")
 """Stages in the order of a day, and then those not named; one of several sizes has a file for each."""
-UNITS = {
-    "events_per_second": ("events/s", 1.0),
-    "p50_ms": ("p50 ms", 1.0),
-    "p99_ms": ("p99 ms", 1.0),
-    "cpu_seconds_per_1000_events": ("CPU s per 1,000", 1.0),
-    "not_2xx": ("not 2xx", 1.0),
-    "cpu_seconds": ("CPU s", 1.0),
-    "seconds": ("s", 1.0),
-    "rss_mb": ("MB resident", 1.0),
-    "bytes_written": ("MB written", 1e-6),
-    "files_written": ("files", 1.0),
-}
-"""Figure -> its name in a table, and what it is multiplied by."""
 _MET = {True: "met", False: "**not met**"}
 BAR_HEIGHT, PLOT_WIDTH = 22, 420
 
@@ -51,7 +37,7 @@ def page(stages: dict[str, Stage], plots: str) -> str:
         stages: from :func:`kept`.
         plots: folder of the plots, as the page names it.
     """
-    goals = [(name, goal) for name, stage in stages.items() for goal in stage.get("goals", ())]
+    goals = [(name, goal) for name, stage in stages.items() for goal in stage["goals"]]
     met = sum(goal["met"] for _, goal in goals)
     lines = [
         "# Benchmarks",
@@ -79,44 +65,32 @@ def page(stages: dict[str, Stage], plots: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def table(contestants: Sequence[Stage]) -> Iterator[str]:
-    """The medians of contestants as lines of Markdown, the first contestant first."""
-    names = list(dict.fromkeys(name for one in contestants for name in one["rounds"][0]))
-    heads = [UNITS.get(name, (name, 1.0))[0] for name in names]
-    yield f"| | {' | '.join(heads)} | rounds | rows |"
-    yield "|---" * (len(names) + 3) + "|"
-    for one in contestants:
-        cells = [
-            _short(median(values) * UNITS.get(name, ("", 1.0))[1]) if (values := _values(one, name)) else ""
-            for name in names
-        ]
-        rows = f"WRONG: {'; '.join(one['wrong'])}" if one["wrong"] else "right"
-        yield f"| {one['name']} | {' | '.join(cells)} | {len(one['rounds'])} | {rows} |"
+def table(told: Sequence[Stage]) -> Iterator[str]:
+    """The medians of contestants as lines of Markdown."""
+    heads, lines = medians([_contestant(one) for one in told])
+    for line in (heads, ["---"] * len(heads), *lines):
+        yield f"| {' | '.join(line)} |"
 
 
-def _values(contestant: Stage, figure: str) -> list[float]:
-    return [one[figure] for one in contestant["rounds"] if figure in one]
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.3g}"
+def _contestant(told: Stage) -> Contestant:
+    return Contestant(told["name"], dict, rounds=told["rounds"], problems=told["wrong"])
 
 
 def plot(stage: Stage) -> str:
     """The stage's first figure as bars, a stroke from the lowest round to the highest; SVG."""
     import vl_convert
 
-    contestants = stage["contestants"]
-    figure = next(iter(contestants[0]["rounds"][0]))
+    contestants = [_contestant(one) for one in stage["contestants"]]
+    figure = next(iter(contestants[0].rounds[0]))
     bars = [
         {
-            "name": one["name"] + (" (wrong)" if one["wrong"] else ""),
-            "middle": median(values),
-            "low": min(values),
-            "high": max(values),
+            "name": one.name + (" (wrong)" if one.problems else ""),
+            "middle": one.middle(figure),
+            "low": min(round_[figure] for round_ in one.rounds),
+            "high": max(round_[figure] for round_ in one.rounds),
         }
         for one in contestants
-        if (values := _values(one, figure))
+        if figure in one.rounds[0]
     ]
     title = UNITS.get(figure, (figure, 1.0))[0]
     along = {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 260}}

@@ -14,7 +14,7 @@ from daybook.java import java_home
 from daybook.lake_names import CATALOG, NAMESPACE
 from daybook.settings import Settings
 from tests.figures import FIGURES, Figures, reported
-from tests.integration.own_broker import OwnBroker, OwnIntake, free_ports, own_settings, until
+from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, until
 
 if TYPE_CHECKING:  # loaded by the tests that need it: unit tests start in a moment
     from pyspark.sql import SparkSession
@@ -113,16 +113,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     from tests.webhook import Webhook
 
     home = tmp_path_factory.mktemp("stack")
-    api_port, airflow_port, kafka_port, controller_port = free_ports(4)
-    settings = Settings(
-        home=home,
-        api_port=api_port,
-        airflow_port=airflow_port,
-        kafka_port=kafka_port,
-        kafka_controller_port=controller_port,
-        kafka_partitions=3,
-        publish_within_hours=0,  # every scheduled day is late: its alert is seen at once
-    )
+    # within no hour: every scheduled day is late, and its alert is seen at once
+    settings = own_settings(home).model_copy(update={"kafka_partitions": 3, "publish_within_hours": 0})
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DAYBOOK_", "AIRFLOW"))}
     with Webhook() as webhook:
         told = {"DAYBOOK_NOTIFY_URLS": webhook.url, "DAYBOOK_API_KEY": token_urlsafe()}

@@ -86,8 +86,6 @@ EVENT, DUPLICATE, REJECTED = "event", "duplicate", "rejected"
 _BODY_SCHEMA = ", ".join(f"{name} {kind}" for name, kind in RECORD_FIELDS if name != "event_id")
 """What is read of a value when the events are built; its id was read when it was landed."""
 
-_TEXTS_OF_BODY = [name for name, kind in RECORD_FIELDS if name != "event_id" and kind == "string"]
-
 
 def raw_records(kafka: DataFrame, landing: int, future_tolerance_minutes: int) -> DataFrame:
     """Kafka's records as rows of ``raw_events``.
@@ -172,22 +170,21 @@ def judged(raw: DataFrame, window_days: int, elsewhere: DataFrame | None = None)
         and ``reason`` (null unless rejected); ``key`` and ``value`` are null unless rejected.
     """
     hashed = F.xxhash64("event_id")
-    rivals = raw if elsewhere is None else raw.select("event_id").unionByName(elsewhere.select("event_id"))
+    ids = raw.select("event_id")
+    if elsewhere is not None:
+        ids = ids.unionByName(elsewhere.select("event_id"))
     # most ids stand in one record: only the others are sorted and held against each other. The hash may take in an id
-    # too many, and is a quarter of the id's bytes
-    several = rivals.groupBy(hashed.alias("hash")).count().where("count > 1").select("hash").toArrow()
+    # too many, and is a quarter of the id's bytes. A record without an id is no event, however many there are
+    counted = ids.where("event_id IS NOT NULL").groupBy(hashed.alias("hash")).count()
+    several = counted.where("count > 1").select("hash").toArrow()
     if not several.num_rows:
-        return _verdicts(read(raw).withColumn("reason", F.col("broken")).withColumn("is_first", F.lit(True)))
+        return _verdicts(_uncontested(raw))
     hashes = F.broadcast(raw.sparkSession.createDataFrame(several, "hash BIGINT"))
-    alone = read(raw.join(hashes, on=hashed == hashes["hash"], how="left_anti"))
+    alone = raw.join(hashes, on=hashed == hashes["hash"], how="left_anti")
     contested = raw.join(hashes, on=hashed == hashes["hash"], how="left_semi").withColumn("is_here", F.lit(True))
     if elsewhere is not None:
         contested = contested.unionByName(elsewhere.withColumn("is_here", F.lit(False)))
-    return _verdicts(
-        alone.withColumn("reason", F.col("broken"))
-        .withColumn("is_first", F.lit(True))
-        .unionByName(_contest(read(contested), window_days))
-    )
+    return _verdicts(_uncontested(alone).unionByName(_contested(contested, window_days)))
 
 
 def read(raw: DataFrame) -> DataFrame:
@@ -208,7 +205,7 @@ def read(raw: DataFrame) -> DataFrame:
     )
     # from_json gives nulls for what is no JSON, and looks at no escape of a field that it does not want; the second
     # parse is for those alone
-    is_doubtful = F.contains(text, F.lit("\\")) | F.coalesce(*(F.col(name) for name in _TEXTS_OF_BODY)).isNull()
+    is_doubtful = F.contains(text, F.lit("\\")) | F.coalesce(*names, "host", "user_agent", "event_type").isNull()
     reason = (
         F.when(F.col("value").isNull(), "null_value")
         .when(~F.is_valid_utf8(text), "not_utf8")
@@ -241,8 +238,13 @@ def read(raw: DataFrame) -> DataFrame:
     return fields.withColumn("broken", reason)
 
 
-def _contest(contested: DataFrame, window_days: int) -> DataFrame:
-    """Records that share their event_id: ``is_first``, and ``reason``, which a conflict has too."""
+def _uncontested(raw: DataFrame) -> DataFrame:
+    """Raw records that no other shares an event_id with, read: ``is_first``, and ``reason``."""
+    return read(raw).withColumns({"reason": F.col("broken"), "is_first": F.lit(True)})
+
+
+def _contested(raw: DataFrame, window_days: int) -> DataFrame:
+    """The same of records that share their event_id; a conflict has a reason too."""
     # a record that is no event takes no part in the contest for its id
     rivals = (
         Window.partitionBy("event_id", F.col("broken").isNull())
@@ -252,7 +254,8 @@ def _contest(contested: DataFrame, window_days: int) -> DataFrame:
     coordinates = ("landing", "kafka_partition", "kafka_offset")
     body = F.struct("event_type", "item", "guild", "user_id", "host")
     return (
-        contested.withColumn("first", F.min(F.struct(*coordinates, body.alias("body"))).over(rivals))
+        read(raw)
+        .withColumn("first", F.min(F.struct(*coordinates, body.alias("body"))).over(rivals))
         .withColumn("is_first", F.struct(*coordinates) == F.struct(*(F.col(f"first.{name}") for name in coordinates)))
         .withColumn("reason", F.coalesce("broken", F.when(~F.col("first.body").eqNullSafe(body), F.lit("conflict"))))
         .where("is_here")

@@ -224,9 +224,15 @@ class OwnIntake(_Process):
 
 
 def own_settings(home: Path) -> Settings:
-    """Settings of a broker and intake beside everything else."""
-    api_port, kafka_port, controller_port = free_ports(3)
-    return Settings(home=home, api_port=api_port, kafka_port=kafka_port, kafka_controller_port=controller_port)
+    """Settings of a stack, or of some parts of one, beside everything else."""
+    api_port, airflow_port, kafka_port, controller_port = free_ports(4)
+    return Settings(
+        home=home,
+        api_port=api_port,
+        airflow_port=airflow_port,
+        kafka_port=kafka_port,
+        kafka_controller_port=controller_port,
+    )
 
 
 def cluster_settings(home: Path) -> Settings:

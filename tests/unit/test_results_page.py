@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks import results_page
-from benchmarks.measure import Contestant, take_turns
+from benchmarks.measure import Contestant, at_least, at_most, take_turns
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    rounds = [{"cpu_seconds": 3.0, "seconds": 2.0}, {"cpu_seconds": 1.0, "seconds": 9.0}, {"cpu_seconds": 2.0}]
+    rounds = [
+        {"cpu_seconds": 3.0, "seconds": 2.0},
+        {"cpu_seconds": 1.0, "seconds": 9.0},
+        {"cpu_seconds": 2.0, "seconds": 4.0},
+    ]
     stage = {
         "title": "A day",
         "measured_at": "2026-05-03T10:00:00+00:00",
@@ -32,8 +36,8 @@ def results(tmp_path: Path) -> Path:
 def test_the_page_has_medians_wrong_rows_and_missed_goals(results: Path) -> None:
     results_page.write(results, results / "RESULTS.md")
     text = (results / "RESULTS.md").read_text(encoding="utf-8")
-    assert "| ours | 2 | 5.5 | 3 | right |" in text
-    assert "| fast | 0.1 | 0.1 | 1 | WRONG: 1 row of 2 |" in text
+    assert "| ours | 2 | 4 | 1.00 | 3 | right |" in text
+    assert "| fast | 0.1 | 0.1 | 0.05 | 1 | WRONG: 1 row of 2 |" in text
     assert "## Goals: 4 of 8 met" in text
     assert "![A day](./growth.svg)" in text
     assert "| [growth](#growth) | a third | 0.40 | **not met** |" in text
@@ -61,3 +65,13 @@ def test_contestants_take_turns_and_wrong_rows_are_kept(capsys: pytest.CaptureFi
     assert (len(other.rounds), other.problems) == (2, ["2 rows of 3"])
     assert one.middle("seconds") == 4.5
     assert "WRONG: 2 rows of 3" in capsys.readouterr().out
+
+
+def test_whose_rows_are_wrong_meets_no_goal() -> None:
+    right, wrong = Contestant("right", dict), Contestant("wrong", dict, problems=["1 row of 2"])
+    assert at_most("time", 1, 2, right).met
+    assert at_least("rate", 3, 2, right).met
+    assert not at_most("time", 3, 2, right).met
+    assert not at_least("rate", 1, 2, right).met
+    assert not at_most("time", 1, 2, right, wrong).met
+    assert not at_least("rate", 3, 2, wrong, right).met
