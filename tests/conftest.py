@@ -92,13 +92,13 @@ def module_lake(spark: SparkSession, lake_settings: Settings) -> Settings:
 def _emptied(spark: SparkSession, lake_settings: Settings) -> Settings:
     from daybook_spark.pages import create_tables
 
-    create_tables(spark)
+    create_tables(spark, lake_settings)
     for row in spark.sql(f"SHOW TABLES IN {CATALOG}.{NAMESPACE}").collect():
         if not row.isTemporary:
             spark.sql(f"DROP TABLE {CATALOG}.{NAMESPACE}.{row.tableName} PURGE")
     # what other tests left staged, or lost to a kill, is no part of this lake
     shutil.rmtree(lake_settings.warehouse.removeprefix("file://"), ignore_errors=True)
-    create_tables(spark)
+    create_tables(spark, lake_settings)
     return lake_settings
 
 

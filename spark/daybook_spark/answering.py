@@ -50,7 +50,7 @@ def stage_answers(spark: SparkSession, settings: Settings, area: str, stage: Sta
     result: Staged = {}
     for name, answer in answers(area).items():
         rows = ask(spark, answer, days)
-        create_table(spark, name, _ddl(rows, answer))
+        create_table(spark, settings, name, _ddl(rows, answer))
         known = spark.table(spark_name(name)).columns
         if sorted(known) != sorted(rows.columns):
             raise DaybookError(

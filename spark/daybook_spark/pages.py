@@ -121,12 +121,13 @@ PARTITIONED = frozenset({RAW_EVENTS, EVENTS, REJECTED_EVENTS, CHECK_FAILURES})
 """Those that are partitioned by day. The ledger has a row a day: every look at it would open as many files."""
 
 
-def create_tables(spark: SparkSession) -> None:
+def create_tables(spark: SparkSession, settings: Settings) -> None:
     """Make the lake's own tables and columns where they are missing; answers' tables are made with their first rows."""
-    create_namespace(spark)
+    if load(settings, next(iter(TABLES))) is None:
+        create_namespace(spark)
     for table, columns in TABLES.items():
-        create_table(spark, table, columns, by_day=table in PARTITIONED)
-        add_columns(spark, table, columns)
+        create_table(spark, settings, table, columns, by_day=table in PARTITIONED)
+        add_columns(spark, settings, table, columns)
 
 
 def _refuse_removed(known: LakeDays, raw: DataFrame, dates: list[date | None]) -> None:

@@ -15,7 +15,7 @@ from daybook_spark.pages import create_tables
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
     """Forget; the summary is what was removed and which days were built anew."""
-    create_tables(spark)
+    create_tables(spark, settings)
     return forget(spark, settings, args.user_id, args.run_id, args.note)
 
 

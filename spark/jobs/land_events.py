@@ -19,7 +19,7 @@ from daybook_spark.pages import create_tables, stage_pages
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
     """Land, then stage; the summary is the stage, or why the rest of the run can be skipped."""
-    create_tables(spark)
+    create_tables(spark, settings)
     landed = land(spark, settings, args.until, args.day, args.run_id)
     for part in landed:
         click.echo(

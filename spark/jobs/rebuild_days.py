@@ -16,7 +16,7 @@ from daybook_spark.rebuilding import rebuild
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
     """Rebuild; the summary is ``{"days": [...]}``."""
-    create_tables(spark)
+    create_tables(spark, settings)
     return {"days": rebuild(spark, settings, args.first, args.last, args.run_id, dry_run=args.dry_run)}
 
 

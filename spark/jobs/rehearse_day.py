@@ -27,7 +27,7 @@ from daybook_spark.staging import publish, stage_append
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
     """Rehearse; the summary is the days that were published."""
-    create_tables(spark)
+    create_tables(spark, settings)
     moment = datetime(args.day.year, args.day.month, args.day.day, tzinfo=UTC)
     event = client_event.validate_python({**EXAMPLES["purchase_item"], "occurred_at": moment.isoformat()})
     value = encode(complete(event, received_at=moment, request_host="", user_agent="rehearsal"))

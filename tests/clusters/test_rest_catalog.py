@@ -50,7 +50,7 @@ def test_a_day_of_a_rest_catalog(catalogued: Settings) -> None:
     assert load(catalogued, RAW_EVENTS) is None, "nobody has made its tables yet"
     spark = spark_session("rest", catalogued)
     try:
-        create_tables(spark)
+        create_tables(spark, catalogued)
         topic = Topic(spark)
         for number, items in enumerate((20, 5)):
             for one in range(items):

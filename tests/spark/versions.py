@@ -111,7 +111,7 @@ class Play:
             from tests.spark.lake_run import Run
             from tests.spark.topic_records import Topic
 
-            create_tables(self.spark)
+            create_tables(self.spark, self.settings)
             topic = Topic(self.spark)
             topic.rows = self.rows
             run = Run(self.spark, self.settings, f"run-{self.runs}", day)
@@ -126,7 +126,7 @@ class Play:
             from daybook_spark.pages import create_tables
             from daybook_spark.rebuilding import rebuild
 
-            create_tables(self.spark)
+            create_tables(self.spark, self.settings)
             rebuild(self.spark, self.settings, day, day, f"rebuild-{self.runs}", dry_run=False)
         return self.seen(version, day)
 
