@@ -164,6 +164,9 @@ def install() -> None:
     step("packages", [*uv, "--require-hashes", "-r", str(LOCK)])
     # hatchling is in the lock, so the project itself needs no network and no second resolution
     step("project", [*uv, "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
+    # once, here: each task is a new Python, and one that may not write bytecode (PYTHONDONTWRITEBYTECODE) would compile
+    # all that it imports each time. With 10 s of set-up a small day takes 43 s in place of 52
+    step("bytecode", [str(PYTHON), "-m", "compileall", "-qq", "-j", "0", str(VENV / "lib")])
     STAMP.write_text("\n".join(wanted) + "\n", encoding="utf-8")
     UNFINISHED.unlink()
 

@@ -47,6 +47,10 @@ def submit_conf(settings: Settings) -> dict[str, str]:
         # one Spark line per log line of the task: only warnings and our own words are worth it
         f"-Dlog4j2.configurationFile={LOG4J2_FILE.as_uri()}",
         f'"-Djava.io.tmpdir={driver_dir(settings)}"',
+        # without the second compiler Java keeps 48 MB for compiled code and stops compiling when they are full. A small
+        # day's driver fills 31 of them, so one that builds many days would end up interpreting; this is Java's other
+        # default, and is taken as it is needed
+        "-XX:ReservedCodeCacheSize=240m",
         *class_archive.java_options(),
     ]
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -101,3 +102,12 @@ def test_the_installer_comes_with_its_hashes() -> None:
 
 def test_the_lock_names_no_index() -> None:
     assert "://" not in bootstrap.LOCK.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("module", ["airflow", "pandas", "pyiceberg.table", "pyspark.sql.session"])
+def test_packages_are_installed_compiled(module: str) -> None:
+    found = importlib.util.find_spec(module)
+    assert found is not None
+    assert found.origin is not None
+    # not by the first import alone: where bytecode may not be written, each task would compile what it imports
+    assert Path(importlib.util.cache_from_source(found.origin)).is_file()
