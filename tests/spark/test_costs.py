@@ -1,0 +1,116 @@
+"""What a day asks of Spark, counted: the guard of its speed. Clocks are for the benchmarks.
+
+A bound that is passed is no error by itself: find what asks for more, and raise the bound if it is worth it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from daybook.answers import answers
+from daybook.lake_names import AREAS, EVENTS
+from daybook.settings import Settings
+from daybook_spark.answering import stage_answers
+from daybook_spark.pages import create_tables
+from daybook_spark.staging import at_snapshot, on_dates
+from tests.spark.lake_run import DAY, Run, an_id
+from tests.spark.topic_records import Topic
+
+MOST_JOBS = {"land": 1, "build": 11, "user_behaviour": 42, "host_providers": 15, "publish": 29}
+"""Spark jobs of each step of a day's first page."""
+MOST_SCANS = 26
+"""Of a day's events, by all answers."""
+
+
+class Jobs:
+    """Counts Spark's jobs, block by block."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        self._context = spark.sparkContext
+        self.counted: dict[str, int] = {}
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Count those of the block."""
+        self._context.setJobGroup(name, name)
+        try:
+            yield
+        finally:
+            self.counted[name] = len(self._context.statusTracker().getJobIdsForGroup(name))
+            self._context._jsc.clearJobGroup()
+
+
+def files_read(rows: DataFrame) -> int:
+    """How many data files Iceberg's scans hand to Spark for these rows."""
+    rows.collect()
+    plan = rows._jdf.queryExecution().executedPlan()
+    leaves = plan.collectLeaves()
+    return sum(
+        int(leaves.apply(number).metrics().apply("resultDataFiles").value()) for number in range(leaves.length())
+    )
+
+
+def statements(spark: SparkSession) -> int:
+    """How many commands and queries the session's Spark has run."""
+    store = spark._jsparkSession.sharedState().statusStore()
+    return int(store.executionsCount())
+
+
+@pytest.fixture
+def a_small_day(topic: Topic) -> Topic:
+    for number in range(40):
+        topic.event(
+            event_id=an_id(number), item=f"item{number % 3}", user_id=f"user{number % 7}", host=f"host{number}.att.com"
+        )
+    return topic
+
+
+def test_the_jobs_of_a_day(spark: SparkSession, lake: Settings, a_small_day: Topic) -> None:
+    jobs, run = Jobs(spark), Run(spark, lake, "first")
+    with jobs.of("land"):
+        run.land(a_small_day)
+    with jobs.of("build"):
+        run.build(dates=[DAY])
+    for area in AREAS:
+        with jobs.of(area):
+            stage_answers(spark, lake, area, run.stage)
+    jobs.counted["build"] -= sum(jobs.counted[area] for area in AREAS)
+    with jobs.of("publish"):
+        run.publish()
+    assert {name: count for name, count in jobs.counted.items() if count > MOST_JOBS[name]} == {}
+    assert jobs.counted.keys() == MOST_JOBS.keys()
+
+
+def test_a_run_makes_no_statement_for_tables_that_are_there(spark: SparkSession, lake: Settings) -> None:
+    before = statements(spark)
+    create_tables(spark, lake)
+    assert statements(spark) == before
+
+
+def test_a_day_reads_its_own_files_alone(spark: SparkSession, lake: Settings, topic: Topic) -> None:
+    """However many days the lake has: an answer that read all of them would be right, and slower every day."""
+    for number in range(3):
+        day = DAY + timedelta(days=number)
+        topic.event(event_id=an_id(number), item="sword", occurred_at=f"{day}T12:00:00Z")
+        run = Run(spark, lake, f"run{number}", day)
+        run.land(topic)
+        run.build().publish()
+    day_view = at_snapshot(spark, EVENTS, None).where(on_dates([DAY]))
+    assert files_read(at_snapshot(spark, EVENTS, None)) == 3
+    assert files_read(day_view) == 1
+    day_view.createOrReplaceTempView(EVENTS)
+    scans = {
+        name: _scans(spark.sql(one.statement, args={"first_day": DAY, "last_day": DAY}))
+        for name, one in answers().items()
+    }
+    assert sum(scans.values()) <= MOST_SCANS, scans
+
+
+def _scans(rows: DataFrame) -> int:
+    plan: str = rows._jdf.queryExecution().optimizedPlan().toString()
+    return plan.count("RelationV2")
