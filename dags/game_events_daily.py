@@ -170,6 +170,7 @@ def game_events_daily() -> None:
             task_id=area,
             job="answer_questions",
             application_args=["--area", area, *JOB_ARGS, *STAGE_ARGS],
+            on_server=True,
             doc_md=f"Runs the `.sql` files of `spark/sql/{area}` on the staged events; stages one table for each.",
             **SPARK_ARGS,
         )
@@ -189,6 +190,7 @@ def game_events_daily() -> None:
         doc_md="Proves that the ledger balances, then publishes all staged tables. If a line does not balance it says "
         "which and by how much, and readers still see the former page.",
         outlets=list(table_assets().values()),
+        on_server=True,
         **SPARK_ARGS,
     )
 

@@ -161,6 +161,13 @@ class Settings(BaseSettings):
     )
 
     spark_master: str = Field(default="local[2]", description="Spark master of the day's jobs")
+    spark_connect_port: int = Field(
+        default=15002,
+        ge=0,
+        le=65535,
+        description="port of the embedded Spark Connect server on 127.0.0.1, a warm Spark of a gigabyte for the steps "
+        "behind landing; 0 = none, and each step starts a driver of its own, as it does with a Spark master elsewhere",
+    )
     spark_driver_memory: str = Field(
         default="1g", pattern=r"^\d+[mg]$", description="a Spark driver's heap, 512m or 2g"
     )
@@ -299,6 +306,16 @@ class Settings(BaseSettings):
     def airflow_url(self) -> str:
         """Root URL of Airflow's UI and API, without a trailing slash."""
         return (self.airflow_server_url or f"http://127.0.0.1:{self.airflow_port}").rstrip("/")
+
+    @property
+    def has_local_spark(self) -> bool:
+        """Whether Spark works in the driver alone, without executors elsewhere."""
+        return self.spark_master.startswith("local")
+
+    @property
+    def has_spark_connect(self) -> bool:
+        """Whether the embedded stack has a Spark Connect server."""
+        return bool(self.spark_connect_port) and self.has_local_spark and not self.airflow_server_url
 
     @property
     def has_rest_catalog(self) -> bool:

@@ -5,6 +5,8 @@ Each setting says what it cured.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from daybook import class_archive
 from daybook.driver_files import driver_dir
 from daybook.errors import DaybookError
@@ -40,13 +42,18 @@ def jars(settings: Settings) -> str:
     return ",".join(str(jar) for jar in found)
 
 
-def submit_conf(settings: Settings) -> dict[str, str]:
-    """Spark configuration of every job, as ``--conf`` takes it."""
+def submit_conf(settings: Settings, temporary_dir: Path | None = None) -> dict[str, str]:
+    """Spark configuration of every job, as ``--conf`` takes it.
+
+    Args:
+        settings: where lake and brokers are, and how large a driver is.
+        temporary_dir: of the driver; none = that of all drivers that live as long as their job.
+    """
     catalog = f"spark.sql.catalog.{CATALOG}"
     java_options = [
         # one Spark line per log line of the task: only warnings and our own words are worth it
         f"-Dlog4j2.configurationFile={LOG4J2_FILE.as_uri()}",
-        f'"-Djava.io.tmpdir={driver_dir(settings)}"',
+        f'"-Djava.io.tmpdir={temporary_dir or driver_dir(settings)}"',
         # without the second compiler Java keeps 48 MB for compiled code and stops compiling when they are full. A small
         # day's driver fills 31 of them, so one that builds many days would end up interpreting; this is Java's other
         # default, and is taken as it is needed
@@ -63,7 +70,11 @@ def submit_conf(settings: Settings) -> dict[str, str]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         # the driver listens on loopback alone when it runs in this machine's own JVM
-        **({"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"} if _is_local(settings) else {}),
+        **(
+            {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+            if settings.has_local_spark
+            else {}
+        ),
         "spark.sql.session.timeZone": "UTC",  # days are UTC days wherever the driver stands
         "spark.sql.shuffle.partitions": str(settings.spark_shuffle_partitions),
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
@@ -73,7 +84,3 @@ def submit_conf(settings: Settings) -> dict[str, str]:
         **({"spark.hadoop.fs.permissions.umask-mode": "077"} if settings.warehouse.startswith("file:") else {}),
         **settings.spark_conf,
     }
-
-
-def _is_local(settings: Settings) -> bool:
-    return settings.spark_master.startswith("local")

@@ -16,7 +16,7 @@ from rich.console import Console
 from daybook.errors import BadInput, DaybookError
 from daybook.kafka_topic import ensure_topic
 from daybook.settings import Settings, settings
-from daybook.stack import airflow, kafka, postgres, supervisor
+from daybook.stack import airflow, kafka, postgres, spark_connect, supervisor
 from daybook.stack.airflow_api import USER
 from daybook.stack.environment import stack_environment
 from daybook.stack.folders import last_lines, run_dir, write_private
@@ -113,6 +113,8 @@ def bring_up(loaded: Settings, console: Console) -> bool:
                 kafka.prepare(loaded)
             postgres.prepare(loaded)
             airflow.write_config(loaded)
+            if loaded.has_spark_connect:
+                spark_connect.prepare(loaded)
             supervisor.launch(loaded, table)
             write_private(noted, environment)
         elif _shell_independent(noted.read_text(encoding="utf-8")) != _shell_independent(environment):

@@ -73,7 +73,7 @@ def stack_environment(settings: Settings) -> dict[str, str]:
         "JAVA_HOME": str(java_home()),
         "SPARK_HOME": str(package_dir("pyspark")),
         # a driver that works alone would ask for the address of this machine's name, which not every machine has
-        **({"SPARK_LOCAL_IP": "127.0.0.1"} if settings.spark_master.startswith("local") else {}),
+        **({"SPARK_LOCAL_IP": "127.0.0.1"} if settings.has_local_spark else {}),
         "PYSPARK_PYTHON": str(python),
         "PYSPARK_DRIVER_PYTHON": str(python),
         "PATH": os.pathsep.join(path),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from daybook.errors import DaybookError
 from daybook.settings import REPOSITORY, Settings
-from daybook.stack import airflow, kafka, postgres
+from daybook.stack import airflow, kafka, postgres, spark_connect
 from daybook.stack.environment import venv_bin
 
 
@@ -58,6 +58,8 @@ def _dag_processor_trouble(settings: Settings, since: float) -> str | None:
 
 _KAFKA = Part("kafka", kafka.command, lambda settings, _since: kafka.trouble(settings), is_base=True)
 
+_SPARK_CONNECT = Part("spark-connect", spark_connect.command, lambda settings, _since: spark_connect.trouble(settings))
+
 _ALWAYS = (
     # INT: close the connections and stop; TERM would wait for Airflow to hang up first
     Part("postgres", postgres.command, lambda settings, _since: postgres.trouble(settings), "INT", is_base=True),
@@ -70,8 +72,12 @@ _ALWAYS = (
 
 
 def parts(settings: Settings) -> list[Part]:
-    """The parts in the order they start; without a broker of its own if brokers are named by a setting."""
-    return list(_ALWAYS) if settings.kafka_bootstrap_servers else [_KAFKA, *_ALWAYS]
+    """The parts in the order they start; a broker and a Spark server only where no setting names others."""
+    return [
+        *([] if settings.kafka_bootstrap_servers else [_KAFKA]),
+        *_ALWAYS,
+        *([_SPARK_CONNECT] if settings.has_spark_connect else []),
+    ]
 
 
 def ports(settings: Settings) -> list[tuple[str, int, str]]:
@@ -80,6 +86,8 @@ def ports(settings: Settings) -> list[tuple[str, int, str]]:
         ("api", settings.api_port, "DAYBOOK_API_PORT"),
         ("airflow-api-server", settings.airflow_port, "DAYBOOK_AIRFLOW_PORT"),
     ]
+    if settings.has_spark_connect:
+        listed.append(("spark-connect", settings.spark_connect_port, "DAYBOOK_SPARK_CONNECT_PORT"))
     if not settings.kafka_bootstrap_servers:
         listed.append(("kafka", settings.kafka_port, "DAYBOOK_KAFKA_PORT"))
         if settings.kafka_controller_port:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -10,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.providers.standard.hooks.subprocess import SubprocessHook
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from daybook.settings import settings
 from daybook.spark_conf import JOBS_DIR, jars, submit_conf
+from daybook.stack import spark_connect
+from daybook.stack.environment import venv_bin
 from daybook_airflow.assets import published_extra, table_assets
 
 
@@ -24,10 +28,13 @@ class DaybookSparkOperator(SparkSubmitOperator):
     The job is called with ``--summary FILE``: it writes a JSON object there, if it fails with something to say
     ``{"error": "...", "try_again": ...}``; that text then is the task's error and its last log line. Jars and
     configuration come from :mod:`daybook.spark_conf` when the step starts, the master from the connection
-    ``spark_default``. A summary ``{"skip": "..."}`` means that there is nothing to do for this step and those after it.
+    ``spark_default``. With ``on_server`` the job is a client of the stack's Spark Connect server instead, if that is
+    there (:mod:`daybook.stack.spark_connect`). A summary ``{"skip": "..."}`` means that there is nothing to do for this
+    step and those after it.
 
     :param job: file name in ``spark/jobs``, without ``.py``
     :param day: the run's day, for the application's name and for messages (templated)
+    :param on_server: whether the job may run on the stack's Spark Connect server
     :param offsets: the frozen end of each partition, JSON, for every line of the log (templated)
     :param outlets: assets of the lake's tables; their events say which days were published, with revision and rows
     :param application_args: the job's arguments without ``--summary`` (templated); one that renders to an empty text is
@@ -37,11 +44,13 @@ class DaybookSparkOperator(SparkSubmitOperator):
 
     template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "day", "offsets")
 
-    def __init__(self, *, job: str, day: str, offsets: str = "", **kwargs: Any) -> None:
+    def __init__(self, *, job: str, day: str, offsets: str = "", on_server: bool = False, **kwargs: Any) -> None:
         super().__init__(application=str(JOBS_DIR / f"{job}.py"), name=f"{job} {day}", **kwargs)
         self.job = job
         self.day = day
         self.offsets = offsets
+        self.on_server = on_server
+        self._client: SubprocessHook | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:  # type: ignore[override]  # Spark's returns nothing
         """Submit, wait, and read the summary.
@@ -51,13 +60,11 @@ class DaybookSparkOperator(SparkSubmitOperator):
             AirflowFailException: it failed, and would fail the same way again: the task is not tried again.
             AirflowSkipException: the job found nothing to do; the text says why.
         """
-        self.conf = {**submit_conf(settings()), **(self.conf or {})}
-        self.jars = self.jars or jars(settings())
         with tempfile.TemporaryDirectory(prefix="daybook-") as folder:
             summary_file = Path(folder) / "summary.json"
             self.application_args = [*filter(None, self.application_args or []), "--summary", str(summary_file)]
             try:
-                super().execute(context)
+                self._run(context)
             except AirflowException as died:
                 # the provider's text is the command line and Spark's tail, both in the log above already
                 told = _read(summary_file) or {}
@@ -78,6 +85,38 @@ class DaybookSparkOperator(SparkSubmitOperator):
             if asset in self.outlets:
                 context["outlet_events"][asset].extra = published_extra(table, summary["published"])
         return summary
+
+    def _run(self, context: Context) -> None:
+        """Run the job, by a client of the server or by a driver of its own, until it ends.
+
+        Raises:
+            AirflowException: it failed.
+        """
+        if self.on_server and settings().has_spark_connect:
+            trouble = spark_connect.trouble(settings())
+            if trouble is None:
+                self._run_on_server()
+                return
+            self.log.warning("the Spark server is away (%s): this step starts a driver of its own", trouble)
+        self.conf = {**submit_conf(settings()), **(self.conf or {})}
+        self.jars = self.jars or jars(settings())
+        super().execute(context)
+
+    def _run_on_server(self) -> None:
+        self._client = SubprocessHook()
+        result = self._client.run_command(
+            [str(venv_bin() / "python"), str(self.application), *(self.application_args or [])],
+            env={**os.environ, **spark_connect.client_environment(settings())},
+        )
+        if result.exit_code != 0:
+            raise AirflowException(f"{self.job} on the Spark server. Error code is: {result.exit_code}")
+
+    def on_kill(self) -> None:
+        """End the job: the client, or the driver."""
+        if self._client is not None:
+            self._client.send_sigterm()  # type: ignore[no-untyped-call]  # so it is in the provider
+        else:
+            super().on_kill()
 
     def _died(self, said: str) -> str:
         """Why a driver that left no word ended, as far as its exit status tells."""

@@ -20,7 +20,7 @@ from daybook.days import parse_day
 from daybook.driver_files import remove_leftovers
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.settings import Settings, settings
-from daybook_spark.session import spark_session
+from daybook_spark.session import server, spark_session
 
 Work = Callable[[SparkSession, Settings, argparse.Namespace], dict[str, Any]]
 
@@ -53,8 +53,11 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
         Path(chosen.catalog_uri.removeprefix("jdbc:sqlite:")).parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(chosen, datetime.now(UTC))
     spark = spark_session(title, chosen)
-    spark.sparkContext.setLogLevel("WARN")
-    click.echo(f"{title}: Spark was up {_seconds_since_launch(spark):.1f} s after its launch")
+    if url := server():
+        click.echo(f"{title}: a session of the Spark server {url}")
+    else:
+        spark.sparkContext.setLogLevel("WARN")
+        click.echo(f"{title}: Spark was up {_seconds_since_launch(spark):.1f} s after its launch")
     try:
         summary = work(spark, chosen, args)
     except DaybookError as error:

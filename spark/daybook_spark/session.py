@@ -1,11 +1,22 @@
-"""The Spark session of a job: configured by spark-submit; in tests and at a prompt by the same settings."""
+"""The Spark session of a job: configured by spark-submit; in tests and at a prompt by the same settings.
+
+Where the environment names a Spark Connect server (``SPARK_REMOTE``) it is a session of that server's, which has those
+settings already.
+"""
 
 from __future__ import annotations
+
+import os
 
 from pyspark.sql import SparkSession
 
 from daybook.settings import Settings
 from daybook.spark_conf import jars, submit_conf
+
+
+def server() -> str | None:
+    """URL of the Spark Connect server that this process is a client of, if it is one."""
+    return os.environ.get("SPARK_REMOTE")
 
 
 def spark_session(name: str, settings: Settings) -> SparkSession:
@@ -15,6 +26,8 @@ def spark_session(name: str, settings: Settings) -> SparkSession:
         name: the application's name, which is job and day.
         settings: where lake and brokers are.
     """
+    if server():
+        return SparkSession.builder.getOrCreate()
     builder = SparkSession.builder.appName(name).master(settings.spark_master).config("spark.jars", jars(settings))
     for key, value in submit_conf(settings).items():
         builder = builder.config(key, value)

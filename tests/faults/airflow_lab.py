@@ -29,6 +29,7 @@ PARTS: dict[str, str] = {
     "Airflow's API": "airflow-api-server",
     "broker": "kafka",
     "intake": "api",
+    "Spark server": "spark-connect",
 }
 """Part of the stack as the table calls it -> as supervisor does."""
 TASK_RUNNER = "task runner"

@@ -297,8 +297,14 @@ def a_run(lab: AirflowLab, name: str, faults: Mapping[str, Callable[[dict[str, A
 
 
 def a_part_at_each_step(lab: AirflowLab, _times: int) -> None:
-    faults = {"generate_events": "intake", "land_events": TASK_RUNNER, "host_providers": "broker"}
-    a_run(lab, "parts", {step: lab.kill(part) for step, part in {**faults, "publish_day": "Airflow's API"}.items()})
+    faults = {
+        "generate_events": ["intake"],
+        "land_events": [TASK_RUNNER],
+        "user_behaviour": ["Spark server"],
+        "host_providers": ["broker"],
+        "publish_day": ["Airflow's API", "Spark server"],
+    }
+    a_run(lab, "parts", {step: lab.kill(*parts) for step, parts in faults.items()})
 
 
 def killed_at_each_step(parts: Sequence[str], lab: AirflowLab, _times: int) -> None:

@@ -225,9 +225,10 @@ class OwnIntake(_Process):
 
 def own_settings(home: Path) -> Settings:
     """Settings of a stack, or of some parts of one, beside everything else."""
-    api_port, airflow_port, kafka_port, controller_port = free_ports(4)
+    api_port, airflow_port, kafka_port, controller_port, spark_connect_port = free_ports(5)
     return Settings(
         home=home,
+        spark_connect_port=spark_connect_port,
         api_port=api_port,
         airflow_port=airflow_port,
         kafka_port=kafka_port,

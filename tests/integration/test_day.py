@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import Producer
 
 from daybook.kafka_conf import librdkafka_conf
+from daybook.lake_names import AREAS
 from daybook.stack.airflow_api import AirflowRefused
 from tests.integration.own_broker import until
 from tests.integration.running_stack import DAG_ID, Stack
@@ -75,7 +76,21 @@ def test_its_run_is_named_by_the_day_and_its_log_lines_by_day_run_and_offsets(
     assert (told["day"], told["run_id"]) == (DAY.isoformat(), "first")
     assert sum(json.loads(told["offsets"]).values()) >= EVENTS
     said = [line["event"] for line in lines if line["event"].startswith(("WARN", "ERROR"))]
-    assert said == ["WARNING: Using incubator modules: jdk.incubator.vector"], "a quiet day has a quiet log"
+    assert said == [], "a quiet day has a quiet log"
+
+
+def test_a_day_starts_one_spark_driver(stack: Stack, published: dict[str, str]) -> None:
+    """The guard of a small day's cost: each further driver is ten seconds."""
+    assert published["publish_day"] == "success"
+    drivers, clients = (
+        [
+            task
+            for task in ("land_events", *AREAS, "publish_day")
+            if any(word in line["event"] for line in stack.log_lines("first", task))
+        ]
+        for word in ("Spark was up", "a session of the Spark server")
+    )
+    assert (drivers, clients) == (["land_events"], [*AREAS, "publish_day"])
 
 
 def test_its_tables_are_assets_that_say_what_was_published(stack: Stack, published: dict[str, str]) -> None:

@@ -58,6 +58,7 @@ def test_every_part_is_healthy(stack: Stack) -> None:
             "airflow-scheduler",
             "airflow-dag-processor",
             "airflow-triggerer",
+            "spark-connect",
         ),
         "healthy",
     )
@@ -98,7 +99,7 @@ def test_only_this_machine_is_listened_to(stack: Stack) -> None:
 def test_a_shell_with_env_runs_airflow_from_any_folder(stack: Stack, tmp_path: Path) -> None:
     script = f'eval "$({BIN}/daybook env)" && cd / && airflow dags list -o plain && env'
     ports = {name: getattr(stack.settings, name) for name in ("home", "api_port", "airflow_port", "kafka_port")}
-    ports["kafka_controller_port"] = stack.settings.kafka_controller_port
+    ports |= {name: getattr(stack.settings, name) for name in ("kafka_controller_port", "spark_connect_port")}
     done = subprocess.run(
         ["bash", "-c", script], env=plain_environment(tmp_path, **ports), capture_output=True, text=True, check=False
     )
@@ -119,7 +120,12 @@ def test_secrets_are_for_the_user_alone(stack: Stack) -> None:
 def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
     api_port, airflow_port, kafka_port = free_ports(3)
     environment = plain_environment(
-        tmp_path, home=tmp_path / "home", api_port=api_port, airflow_port=airflow_port, kafka_port=kafka_port
+        tmp_path,
+        home=tmp_path / "home",
+        api_port=api_port,
+        airflow_port=airflow_port,
+        kafka_port=kafka_port,
+        spark_connect_port=0,
     )
     with socket.create_server(("127.0.0.1", airflow_port)):
         done = subprocess.run([BIN / "daybook", "up"], env=environment, capture_output=True, text=True, check=False)
@@ -141,7 +147,13 @@ def test_what_is_late_is_named_with_its_log(tmp_path: Path) -> None:
     api_port, airflow_port, kafka_port = free_ports(3)
     home = tmp_path / "home"
     environment = plain_environment(
-        tmp_path, home=home, api_port=api_port, airflow_port=airflow_port, kafka_port=kafka_port, up_timeout_seconds=1
+        tmp_path,
+        home=home,
+        api_port=api_port,
+        airflow_port=airflow_port,
+        kafka_port=kafka_port,
+        spark_connect_port=0,
+        up_timeout_seconds=1,
     )
     try:
         done = subprocess.run([BIN / "daybook", "up"], env=environment, capture_output=True, text=True, check=False)

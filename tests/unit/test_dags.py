@@ -262,6 +262,9 @@ def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", str(binary.parent), prepend=os.pathsep)
     monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", json.dumps({"conn_type": "spark", "host": "local[2]"}))
     monkeypatch.setenv("SUMMARY", '{"published": []}')
+    # nobody's Spark server is there, so that each step starts a driver of its own
+    monkeypatch.setenv("DAYBOOK_SPARK_CONNECT_PORT", str(free_ports(1)[0]))
+    settings.cache_clear()
     return argv
 
 

@@ -1,0 +1,101 @@
+"""The embedded Spark Connect server: one warm Spark for the steps behind landing, on 127.0.0.1.
+
+A driver of its own pays for Java's start and its first compilation each time, which is nearly all of a small day's
+step. On the server the three steps behind landing take 10 s in place of 28 (20,000 events, 2 cores). It is a quicker
+way and never a needed one: a step that does not find it starts a driver of its own. What a step does is the same job
+with the same summary, in a process that Airflow starts, tries again and kills as it does a driver; what the server is
+still doing for a client that was killed is given up after :data:`GIVEN_UP_AFTER`, and is harmless until then, as what
+a frozen driver does when it wakes up is (:mod:`daybook_spark.staging`).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import socket
+from pathlib import Path
+
+from daybook.settings import Settings
+from daybook.spark_conf import jars, submit_conf
+from daybook.stack.environment import venv_bin
+from daybook.stack.folders import run_dir, write_private
+
+MAIN_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
+GIVEN_UP_AFTER = "10s"
+"""How long the server waits for a client that has gone in the middle of a statement. A step that is killed is tried
+again after a minute at the earliest."""
+
+
+def _token_file(settings: Settings) -> Path:
+    return run_dir(settings) / "spark-connect.token"
+
+
+def _properties_file(settings: Settings) -> Path:
+    return run_dir(settings) / "spark-connect.properties"
+
+
+def _temporary_dir(settings: Settings) -> Path:
+    """Its temporary files, apart from the drivers' (:mod:`daybook.driver_files`): they are as old as it is."""
+    return settings.home / "spark-connect"
+
+
+def prepare(settings: Settings) -> None:
+    """Write the server's configuration and a new token, and remove what the last one left."""
+    # whoever may talk to the server may run code as its user
+    token = secrets.token_urlsafe(32)
+    write_private(_token_file(settings), token)
+    shutil.rmtree(_temporary_dir(settings), ignore_errors=True)
+    _temporary_dir(settings).mkdir(mode=0o700)
+    conf = submit_conf(settings, _temporary_dir(settings)) | {
+        "spark.master": settings.spark_master,
+        "spark.app.name": "daybook",
+        "spark.jars": jars(settings),
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": str(settings.spark_connect_port),
+        "spark.connect.authenticate.token": token,
+        "spark.connect.execute.manager.detachedTimeout": GIVEN_UP_AFTER,
+        # a step that was killed leaves its session, with what it has cached
+        "spark.connect.session.manager.defaultSessionTimeout": "10min",
+        # it lives for months, and nobody looks at its past
+        **dict.fromkeys(
+            (
+                "spark.ui.retainedJobs",
+                "spark.ui.retainedStages",
+                "spark.sql.ui.retainedExecutions",
+                "spark.connect.ui.retainedSessions",
+                "spark.connect.ui.retainedStatements",
+            ),
+            "10",
+        ),
+        "spark.ui.retainedTasks": "1000",
+    }
+    # JSON's escapes are those of Java's properties
+    lines = [f"{name} {json.dumps(value)[1:-1]}\n" for name, value in conf.items()]
+    write_private(_properties_file(settings), "".join(lines))
+
+
+def command(settings: Settings) -> list[str]:
+    """The command that runs the server in the foreground."""
+    return [
+        *(str(venv_bin() / "spark-submit"), "--properties-file", str(_properties_file(settings))),
+        *("--class", MAIN_CLASS, "spark-internal"),
+    ]
+
+
+def trouble(settings: Settings) -> str | None:
+    """Why the server cannot be used, or none if it listens: it does once its Spark is up."""
+    try:
+        socket.create_connection(("127.0.0.1", settings.spark_connect_port), timeout=2).close()
+    except OSError as error:
+        return f"nothing answers on port {settings.spark_connect_port} ({error.strerror or error})"
+    return None
+
+
+def client_environment(settings: Settings) -> dict[str, str]:
+    """What makes a job's session one of the server's; holds the token."""
+    # by this name: Spark's client takes a token over loopback alone, and asks for TLS at any other
+    return {
+        "SPARK_REMOTE": f"sc://localhost:{settings.spark_connect_port}",
+        "SPARK_CONNECT_AUTHENTICATE_TOKEN": _token_file(settings).read_text(encoding="utf-8"),
+    }

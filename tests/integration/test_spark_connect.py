@@ -1,0 +1,117 @@
+"""The embedded Spark Connect server: who may use it, what its sessions do to the lake, and what a client leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from daybook.lake import latest_pages
+from daybook.stack import spark_connect
+from tests.integration.own_broker import own_settings, until
+from tests.integration.own_spark import OwnSpark
+
+pytestmark = pytest.mark.integration
+
+IS_REFUSED = """
+from daybook.lake_names import REPLAYED_RECORDS, spark_name
+from daybook.settings import settings
+from daybook_spark.pages import create_tables
+from daybook_spark.session import spark_session
+from daybook_spark.staging import PublishRefused, publish, stage_append
+
+spark = spark_session("twice", settings())
+create_tables(spark, settings())
+rows = spark.table(spark_name(REPLAYED_RECORDS)).limit(0)
+staged = [stage_append(spark, settings(), rows, REPLAYED_RECORDS, "twice", {}).snapshot_id for _ in range(2)]
+publish(spark, settings(), REPLAYED_RECORDS, staged[0])
+try:
+    publish(spark, settings(), REPLAYED_RECORDS, staged[1])
+except PublishRefused as refusal:
+    print("refused:", refusal)
+"""
+ENDLESS = """
+from pyspark.sql import SparkSession
+
+spark = SparkSession.builder.getOrCreate()
+print("begun", flush=True)
+spark.sql("SELECT COUNT(*) FROM range(0, 1000000000000000, 1, 2) WHERE hash(id) = hash(id + 1)").collect()
+"""
+
+
+def client(server: OwnSpark, *command: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run a client, with its environment changed."""
+    return subprocess.run(
+        command,
+        env=server.environment(**changes),
+        cwd=server.settings.home,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def is_at_work(server: OwnSpark) -> bool:
+    """Whether the server has used much of a core for a second."""
+    return bool(server.process.cpu_percent(interval=1) > 60)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnSpark]:
+    with OwnSpark(own_settings(tmp_path_factory.mktemp("connect"))) as started:
+        yield started
+
+
+@pytest.mark.parametrize("token", ["", "another"])
+def test_nobody_comes_in_without_its_token(server: OwnSpark, token: str) -> None:
+    code = "from pyspark.sql import SparkSession; print(SparkSession.builder.getOrCreate().sql('SELECT 42').collect())"
+    assert "42" in client(server, sys.executable, "-c", code).stdout
+    refused = client(server, sys.executable, "-c", code, SPARK_CONNECT_AUTHENTICATE_TOKEN=token)
+    assert refused.returncode != 0
+    assert "42" not in refused.stdout
+    assert "UNAUTHENTICATED" in refused.stderr, refused.stderr[-2000:]
+
+
+def test_its_secret_is_the_users_alone(server: OwnSpark) -> None:
+    token = spark_connect.client_environment(server.settings)["SPARK_CONNECT_AUTHENTICATE_TOKEN"]
+    holding = [
+        path for path in server.settings.home.rglob("*") if path.is_file() and token.encode() in path.read_bytes()
+    ]
+    assert {path.name for path in holding} == {"spark-connect.token", "spark-connect.properties"}
+    assert {path.stat().st_mode & 0o777 for path in holding} == {0o600}
+    assert not any(token in word for word in server.process.cmdline())
+    listening = {one.laddr.ip for one in server.process.net_connections() if one.status == psutil.CONN_LISTEN}
+    assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+def test_a_job_is_the_same_on_it(server: OwnSpark, tmp_path: Path) -> None:
+    summary = tmp_path / "summary.json"
+    arguments = ["--day", "2026-05-03", "--run-id", "rehearsal", "--summary", str(summary)]
+    done = client(server, *server.job("rehearse_day", *arguments))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "a session of the Spark server" in done.stdout
+    assert json.loads(summary.read_text(encoding="utf-8"))
+    [page] = latest_pages(server.settings).to_dict("records")
+    assert (page["events"], page["balanced"]) == (1, True)
+
+
+def test_what_was_published_is_refused_on_it_too(server: OwnSpark) -> None:
+    done = client(server, sys.executable, "-c", IS_REFUSED)
+    assert "refused: replayed_records" in done.stdout, done.stderr[-3000:]
+
+
+def test_what_a_killed_client_asked_for_is_given_up(server: OwnSpark) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDLESS], env=server.environment(), cwd=server.settings.home, stdout=subprocess.PIPE
+    ) as client:
+        until(lambda: is_at_work(server), "the statement at work", 60)
+        os.kill(client.pid, signal.SIGKILL)
+    until(lambda: not is_at_work(server), "the end of its statement", 60)
