@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Producer
 
-from benchmarks.measure import ROUNDS, Cost, cost_of, parser
+from benchmarks.measure import ROUNDS, Cost, TreeWatch, cost_of, parser
 from daybook.contract import client_event, complete, encode
 from daybook.duckdb_lake import fetch
 from daybook.kafka_admin import kafka_admin
@@ -38,6 +38,7 @@ from event_generator.day import JOIN_GUILD, LABELS, Day, build_day
 from event_generator.expected import expected_answers
 from event_generator.mischief import Mischief
 from tests.integration.own_broker import OwnBroker, own_settings
+from tests.integration.own_spark import OwnSpark
 
 DAY = date(2026, 5, 3)
 """Always the same, so that all runs have the same bytes."""
@@ -241,16 +242,19 @@ def in_kafka(events: int) -> Iterator[InKafka]:
 
 
 class DaybookDay:
-    """Daybook's steps of a day, each as a driver of its own, as Airflow runs them.
+    """Daybook's steps of a day, as Airflow runs them.
 
     Args:
         settings: where broker and lake are; the lake is made if there is none.
         day: the day.
         ends: the frozen end offsets of the topic.
+        server: the warm Spark that the steps behind landing are clients of, as on a stack; without it each step is a
+            driver of its own, as on a cluster.
     """
 
-    def __init__(self, settings: Settings, day: date, ends: Offsets) -> None:
+    def __init__(self, settings: Settings, day: date, ends: Offsets, server: OwnSpark | None = None) -> None:
         self.settings = settings
+        self._server = server
         self.costs: dict[str, Cost] = {}
         """Step -> what it took."""
         self._day = day
@@ -261,10 +265,21 @@ class DaybookDay:
     def _step(self, name: str, job: str, arguments: Sequence[str]) -> dict[str, Any]:
         summary = self.settings.home / f"{name}.json"
         base = ["--day", str(self._day), "--run-id", "benchmark", "--summary", str(summary)]
-        command = submit_command(self.settings, job, [*base, *arguments])
-        self.costs[name] = cost_of(command, job_environment(self.settings), self._log)
+        if self._server is None or job == "land_events":
+            command = submit_command(self.settings, job, [*base, *arguments])
+            self.costs[name] = cost_of(command, job_environment(self.settings), self._log)
+        else:
+            self.costs[name] = self._on_server(self._server, self._server.job(job, *base, *arguments))
         told: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
         return told
+
+    def _on_server(self, server: OwnSpark, command: Sequence[str]) -> Cost:
+        """What a client took, and the server while it was there."""
+        with TreeWatch(server.process.pid) as watch:
+            before = watch.cpu_seconds
+            cost = cost_of(command, server.environment(), self._log)
+        watch.look()
+        return Cost(cost.cpu_seconds + watch.cpu_seconds - before, cost.seconds, cost.rss_mb + watch.rss_mb)
 
     def land(self) -> dict[str, Any]:
         """``land_events``; the stage, which the later steps need."""

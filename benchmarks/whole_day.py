@@ -1,9 +1,10 @@
 """``python -m benchmarks.whole_day``: from Kafka to a day's answers, by Daybook and by scripts without its safety.
 
-Daybook's part is every task of a day, its report included, each as a driver of its own. The scripts land the day and
-answer the same questions in one process; they keep no raw record, prove nothing, write over what is there and make no
-report. Each must come to the same rows: those that the generator meant, and, of the answer that names players, which
-the generator does not tell, those that the first contestant to be checked came to.
+Daybook's part is every task of a day, its report included: on its stack, where the steps behind landing are clients of
+a Spark that is up since the run began, and as on a cluster, where each step starts a driver of its own. The scripts
+land the day and answer the same questions in one process; they keep no raw record, prove nothing, write over what is
+there and make no report. Each must come to the same rows: those that the generator meant, and, of the answer that names
+players, which the generator does not tell, those that the first contestant to be checked came to.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from daybook.answers import answers
 from daybook.duckdb_lake import fetch
 from daybook.query import open_lake
 from daybook.settings import Settings
+from tests.integration.own_spark import OwnSpark
 
+ON_STACK, BY_DRIVERS = "Daybook on its stack", "Daybook, a driver for each step"
 SPARK, DUCKDB = "a Spark script", "a DuckDB script"
 CLOSE = 1e-9
 """Relative difference of two numbers that are the same."""
@@ -64,18 +68,26 @@ def _same(one: list[Any], other: list[Any]) -> bool:
     )
 
 
-def daybook(kafka: InKafka, rows: Rows) -> Contestant:
-    """Daybook's own day, into a new lake each round."""
+def daybook(kafka: InKafka, rows: Rows, label: str, server: OwnSpark | None) -> Contestant:
+    """Daybook's own day, into a new lake each round.
+
+    Args:
+        kafka: the day.
+        rows: what it must come to.
+        label: what it is called.
+        server: as :class:`benchmarks.day.DaybookDay` takes it.
+    """
     settings = kafka.settings.model_copy(update={"home": kafka.folder / "daybook"})
 
     def run() -> dict[str, float]:
-        shutil.rmtree(settings.home, ignore_errors=True)
-        day = DaybookDay(settings, DAY, kafka.ends)
+        for one in ("lake", "reports"):
+            shutil.rmtree(settings.home / one, ignore_errors=True)
+        day = DaybookDay(settings, DAY, kafka.ends, server)
         day.answer_and_publish(day.land())
         steps = {f"{name} s": cost.seconds for name, cost in day.costs.items()}
         return {**figures_of(day.cost), **written(settings.home / "lake"), **steps}
 
-    return Contestant("Daybook: land_events to write_report", run, lambda: rows.wrong(published(settings)))
+    return Contestant(label, run, lambda: rows.wrong(published(settings)))
 
 
 def published(settings: Settings) -> dict[str, list[Row]]:
@@ -115,7 +127,7 @@ def answered(folder: Path) -> dict[str, list[Row]]:
 
 def goals(contestants: list[Contestant], events: int) -> list[Goal]:
     """What is to be shown at this size."""
-    ours, spark, duck = contestants
+    ours, spark, duck, _ = contestants
     found = []
     if events >= 1_000_000 or events == 20_000:
         part = ours.middle("seconds") / spark.middle("seconds")
@@ -130,12 +142,15 @@ def goals(contestants: list[Contestant], events: int) -> list[Goal]:
 
 def measure(events: int, rounds: int, quick: bool) -> None:
     """A day of so many events by all, and keep what it took."""
-    with in_kafka(events) as kafka:
+    with in_kafka(events) as kafka, ExitStack() as stack:
         rows = Rows(kafka.truth.answers)
+        home = kafka.folder / "daybook"
+        server = stack.enter_context(OwnSpark(kafka.settings.model_copy(update={"home": home})))
         contestants = [
-            daybook(kafka, rows),
+            daybook(kafka, rows, ON_STACK, server),
             script(kafka, rows, SPARK, "day_spark", kafka.spark_program),
             script(kafka, rows, DUCKDB, "day_duckdb", kafka.program),
+            daybook(kafka, rows, BY_DRIVERS, None),
         ]
         take_turns(contestants, rounds)
         title = f"From Kafka to a day's answers, {events:,} events"
