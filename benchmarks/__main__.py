@@ -37,7 +37,7 @@ def main() -> int:
     if args.quick:
         results_page.write(QUICK_DIR, QUICK_DIR / "RESULTS.md")
     else:
-        results_page.write()
+        results_page.write(words=results_page.WORDS.read_text(encoding="utf-8"))
     if failed:
         click.echo(f"bench: failed, see above: {', '.join(failed)}", err=True)
     return bool(failed)

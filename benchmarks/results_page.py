@@ -1,4 +1,4 @@
-"""``benchmarks/RESULTS.md`` and its plots, made from the figures that the stages have kept."""
+"""``benchmarks/RESULTS.md`` and its plots: the figures that the stages have kept, and the words about them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 from benchmarks.measure import RESULTS_DIR, UNITS, Contestant, medians
 
 PAGE = RESULTS_DIR.parent / "RESULTS.md"
+WORDS = RESULTS_DIR.parent / "words.md"
+"""Written by hand: what the figures mean, where a goal is missed, and what was tried."""
 STAGES = ("intake_single", "intake_four", "intake_batches", "landing", "answers", "whole_day")
 """Stages in the order of a day, and then those not named; one of several sizes has a file for each."""
 _MET = {True: "met", False: "**not met**"}
@@ -30,21 +32,23 @@ def kept(folder: Path) -> dict[str, Stage]:
     return {name: json.loads(files[name].read_text(encoding="utf-8")) for name in sorted(files, key=place)}
 
 
-def page(stages: dict[str, Stage], plots: str) -> str:
-    """The page: first every goal with its figure, then each stage with its contestants.
+def page(stages: dict[str, Stage], plots: str, words: str) -> str:
+    """The page: every goal with its figure, what is to be said of them, then each stage with its contestants.
 
     Args:
         stages: from :func:`kept`.
         plots: folder of the plots, as the page names it.
+        words: Markdown, its headings of the third level.
     """
     goals = [(name, goal) for name, stage in stages.items() for goal in stage["goals"]]
     met = sum(goal["met"] for _, goal in goals)
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench` from `benchmarks/results/*.json`; do not edit. Contestants took turns in one run, the",
-        "medians of their rounds stand here; compare figures of one table alone. Processor seconds are of the whole",
-        "process tree. A contestant whose rows are not the truth is marked WRONG, whatever its time.",
+        "Written by `make bench` from `benchmarks/results/*.json` and `benchmarks/words.md`; do not edit. Contestants",
+        "took turns in one run, the medians of their rounds stand here; compare figures of one table alone. Processor",
+        "seconds are of the whole process tree. A contestant whose rows are not the truth is marked WRONG, whatever its",
+        "time.",
         "",
         f"## Goals: {met} of {len(goals)} met",
         "",
@@ -55,6 +59,7 @@ def page(stages: dict[str, Stage], plots: str) -> str:
             for name, goal in goals
         ),
         "",
+        *(["## What they say", "", words.strip(), ""] if words else []),
     ]
     for name, stage in stages.items():
         lines += [f"## {name}", "", f"{stage['title']}. {stage['measured_at'][:10]}, {stage['machine']}.", ""]
@@ -126,9 +131,9 @@ def plot(stage: Stage) -> str:
     return svg
 
 
-def write(folder: Path = RESULTS_DIR, to: Path = PAGE) -> None:
-    """Write the page and a plot beside each stage's figures."""
+def write(folder: Path = RESULTS_DIR, to: Path = PAGE, words: str = "") -> None:
+    """Write the page, with these words, and a plot beside each stage's figures."""
     stages = kept(folder)
     for name, stage in stages.items():
         (folder / f"{name}.svg").write_text(plot(stage), encoding="utf-8")
-    to.write_text(page(stages, folder.relative_to(to.parent).as_posix()), encoding="utf-8")
+    to.write_text(page(stages, folder.relative_to(to.parent).as_posix(), words), encoding="utf-8")

@@ -34,13 +34,16 @@ def results(tmp_path: Path) -> Path:
 
 
 def test_the_page_has_medians_wrong_rows_and_missed_goals(results: Path) -> None:
-    results_page.write(results, results / "RESULTS.md")
+    results_page.write(results, results / "RESULTS.md", "### Landing\n\nIs honest.\n")
     text = (results / "RESULTS.md").read_text(encoding="utf-8")
     assert "| ours | 2 | 4 | 1.00 | 3 | right |" in text
     assert "| fast | 0.1 | 0.1 | 0.05 | 1 | WRONG: 1 row of 2 |" in text
     assert "## Goals: 4 of 8 met" in text
     assert "![A day](./growth.svg)" in text
     assert "| [growth](#growth) | a third | 0.40 | **not met** |" in text
+    assert (
+        text.index("**not met**") < text.index("## What they say\n\n### Landing\n\nIs honest.") < text.index("![A day]")
+    )
     assert "fast (wrong)" in (results / "growth.svg").read_text(encoding="utf-8")
 
 
