@@ -4,8 +4,8 @@ A driver of its own pays for Java's start and its first compilation each time, w
 step. On the server the three steps behind landing take 10 s in place of 28 (20,000 events, 2 cores). It is a quicker
 way and never a needed one: a step that does not find it starts a driver of its own. What a step does is the same job
 with the same summary, in a process that Airflow starts, tries again and kills as it does a driver; what the server is
-still doing for a client that was killed is given up after :data:`GIVEN_UP_AFTER`, and is harmless until then, as what
-a frozen driver does when it wakes up is (:mod:`daybook_spark.staging`).
+still doing for a client that was killed is given up within three times :data:`GIVEN_UP_AFTER`, and is harmless until
+then, as what a frozen driver does when it wakes up is (:mod:`daybook_spark.staging`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from daybook.stack.environment import venv_bin
 from daybook.stack.folders import run_dir, write_private
 
 MAIN_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
-GIVEN_UP_AFTER = "10s"
-"""How long the server waits for a client that has gone in the middle of a statement. A step that is killed is tried
-again after a minute at the earliest."""
+GIVEN_UP_AFTER = "5s"
+"""How long the server waits at each point for a client that has gone in the middle of a statement. A step that is
+killed is tried again after half a minute."""
 
 
 def _token_file(settings: Settings) -> Path:
@@ -54,7 +54,10 @@ def prepare(settings: Settings) -> None:
         "spark.connect.grpc.binding.address": "127.0.0.1",
         "spark.connect.grpc.binding.port": str(settings.spark_connect_port),
         "spark.connect.authenticate.token": token,
+        # a client that is gone is missed when it does not take up its stream again, the next time that anybody looks
+        "spark.connect.execute.reattachable.senderMaxStreamDuration": GIVEN_UP_AFTER,
         "spark.connect.execute.manager.detachedTimeout": GIVEN_UP_AFTER,
+        "spark.connect.execute.manager.maintenanceInterval": GIVEN_UP_AFTER,
         # a step that was killed leaves its session, with what it has cached
         "spark.connect.session.manager.defaultSessionTimeout": "10min",
         # it lives for months, and nobody looks at its past
