@@ -126,8 +126,9 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
     if load(settings, next(iter(TABLES))) is None:
         create_namespace(spark)
     for table, columns in TABLES.items():
-        create_table(spark, settings, table, columns, by_day=table in PARTITIONED)
-        add_columns(spark, settings, table, columns)
+        known = create_table(spark, settings, table, columns, by_day=table in PARTITIONED)
+        if known is not None:
+            add_columns(spark, known, table, columns)
 
 
 def _refuse_removed(known: LakeDays, raw: DataFrame, dates: list[date | None]) -> None:

@@ -42,26 +42,31 @@ class PublishRefused(Exception):
     """The lake has moved on since the rows were staged; they were not published, and what readers see is unchanged."""
 
 
-def create_table(spark: SparkSession, settings: Settings, table: str, columns: str, *, by_day: bool = True) -> None:
+def create_table(
+    spark: SparkSession, settings: Settings, table: str, columns: str, *, by_day: bool = True
+) -> Table | None:
     """Make the table if it is not there: the columns of a DDL text, partitioned by ``event_date`` unless not by day.
 
     PyIceberg looks: a statement that finds the table there costs a driver a tenth of a second, on every day but the
     first.
+
+    Returns:
+        The table that was there.
     """
-    if load(settings, table) is not None:
-        return
+    if (known := load(settings, table)) is not None:
+        return known
     properties = ", ".join(f"'{key}' = '{value}'" for key, value in TABLE_PROPERTIES.items())
     partitions = "PARTITIONED BY (event_date)" if by_day else ""
     spark.sql(
         f"CREATE TABLE IF NOT EXISTS {spark_name(table)} ({columns}) USING iceberg {partitions} "
         f"TBLPROPERTIES ({properties})"
     )
+    return None
 
 
-def add_columns(spark: SparkSession, settings: Settings, table: str, columns: str) -> None:
+def add_columns(spark: SparkSession, known: Table, table: str, columns: str) -> None:
     """Give a table of before the columns of a DDL text that it lacks; they are null in the rows that it has."""
-    known = load(settings, table)
-    there = set(known.schema().column_names) if known is not None else set()
+    there = set(known.schema().column_names)
     if lacking := [field for field in struct(columns) if field.name not in there]:
         added = ", ".join(f"{field.name} {field.dataType.simpleString()}" for field in lacking)
         spark.sql(f"ALTER TABLE {spark_name(table)} ADD COLUMNS ({added})")
