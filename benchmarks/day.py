@@ -33,6 +33,7 @@ from daybook.lake_names import AREAS
 from daybook.settings import REPOSITORY, Settings
 from daybook.spark_conf import jars, submit_conf
 from daybook.spark_job import submit_command
+from daybook.stack import spark_connect
 from daybook.stack.environment import job_environment, venv_bin
 from event_generator.day import JOIN_GUILD, LABELS, Day, build_day
 from event_generator.expected import expected_answers
@@ -269,13 +270,13 @@ class DaybookDay:
             command = submit_command(self.settings, job, [*base, *arguments])
             self.costs[name] = cost_of(command, job_environment(self.settings), self._log)
         else:
-            self.costs[name] = self._on_server(self._server, self._server.job(job, *base, *arguments))
+            self.costs[name] = self._on_server(self._server, spark_connect.client_command(job, [*base, *arguments]))
         told: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
         return told
 
     def _on_server(self, server: OwnSpark, command: Sequence[str]) -> Cost:
         """What a client took, and the server while it was there."""
-        with TreeWatch(server.process.pid) as watch:
+        with TreeWatch(server.watched.pid) as watch:
             before = watch.cpu_seconds
             cost = cost_of(command, server.environment(), self._log)
         watch.look()

@@ -1,7 +1,7 @@
 """The embedded Spark Connect server: one warm Spark for the steps behind landing, on 127.0.0.1.
 
 A driver of its own pays for Java's start and its first compilation each time, which is nearly all of a small day's
-step. On the server the three steps behind landing take 10 s in place of 28 (20,000 events, 2 cores). It is a quicker
+step. On the server the three steps behind landing take 14 s in place of 29 (20,000 events, 2 cores). It is a quicker
 way and never a needed one: a step that does not find it starts a driver of its own. What a step does is the same job
 with the same summary, in a process that Airflow starts, tries again and kills as it does a driver; what the server is
 still doing for a client that was killed is given up within three times :data:`GIVEN_UP_AFTER`, and is harmless until
@@ -14,10 +14,11 @@ import json
 import secrets
 import shutil
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from daybook.settings import Settings
-from daybook.spark_conf import jars, submit_conf
+from daybook.spark_conf import JOBS_DIR, jars, submit_conf
 from daybook.stack.environment import venv_bin
 from daybook.stack.folders import run_dir, write_private
 
@@ -84,6 +85,11 @@ def command(settings: Settings) -> list[str]:
         *(str(venv_bin() / "spark-submit"), "--properties-file", str(_properties_file(settings))),
         *("--class", MAIN_CLASS, "spark-internal"),
     ]
+
+
+def client_command(job: str, arguments: Sequence[str]) -> list[str]:
+    """The command line of one of ``spark/jobs`` as a client of the server: no JVM of its own."""
+    return [str(venv_bin() / "python"), str(JOBS_DIR / f"{job}.py"), *arguments]
 
 
 def trouble(settings: Settings) -> str | None:

@@ -18,7 +18,6 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from daybook.settings import settings
 from daybook.spark_conf import JOBS_DIR, jars, submit_conf
 from daybook.stack import spark_connect
-from daybook.stack.environment import venv_bin
 from daybook_airflow.assets import published_extra, table_assets
 
 
@@ -105,7 +104,7 @@ class DaybookSparkOperator(SparkSubmitOperator):
     def _run_on_server(self) -> None:
         self._client = SubprocessHook()
         result = self._client.run_command(
-            [str(venv_bin() / "python"), str(self.application), *(self.application_args or [])],
+            spark_connect.client_command(self.job, self.application_args or []),
             env={**os.environ, **spark_connect.client_environment(settings())},
         )
         if result.exit_code != 0:
@@ -114,17 +113,17 @@ class DaybookSparkOperator(SparkSubmitOperator):
     def on_kill(self) -> None:
         """End the job: the client, or the driver."""
         if self._client is not None:
-            self._client.send_sigterm()  # type: ignore[no-untyped-call]  # so it is in the provider
+            self._client.send_sigterm()  # type: ignore[no-untyped-call]  # the provider gives it no types
         else:
             super().on_kill()
 
     def _died(self, said: str) -> str:
-        """Why a driver that left no word ended, as far as its exit status tells."""
+        """Why a job that left no word ended, as far as its exit status tells."""
         status = re.search(r"Error code is: (-?\d+)", said)
         ended = f"ended with status {status[1]}" if status else "did not start"
         return (
-            f"{self.day}: the Spark driver of {self.job} {ended} and left no word, as one does that was killed "
-            "or ran out of memory (DAYBOOK_SPARK_DRIVER_MEMORY); the lines above are its last"
+            f"{self.day}: {self.job} {ended} and left no word, as one does that was killed or whose Spark ran out of "
+            "memory (DAYBOOK_SPARK_DRIVER_MEMORY); the lines above are its last"
         )
 
 

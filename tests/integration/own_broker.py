@@ -46,7 +46,7 @@ def until(condition: Callable[[], bool], what: str, timeout_seconds: float = 60.
         time.sleep(every_seconds)  # between two looks at the condition above
 
 
-class _Process:
+class OwnProcess:
     """A process with its own group and log, ended when its block ends."""
 
     def __init__(self, log: Path) -> None:
@@ -74,7 +74,7 @@ class _Process:
         self.kill()
 
 
-class OwnBroker(_Process):
+class OwnBroker(OwnProcess):
     """The embedded broker, as the product starts it, with the topic of the settings.
 
     Args:
@@ -175,7 +175,7 @@ class OwnCluster:
         )
 
 
-class OwnIntake(_Process):
+class OwnIntake(OwnProcess):
     """The intake under gunicorn, as the product starts it."""
 
     def __init__(self, settings: Settings, *, timeout_seconds: float = 30, **environment: str) -> None:

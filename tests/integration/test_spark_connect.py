@@ -41,7 +41,6 @@ ENDLESS = """
 from pyspark.sql import SparkSession
 
 spark = SparkSession.builder.getOrCreate()
-print("begun", flush=True)
 spark.sql("SELECT COUNT(*) FROM range(0, 1000000000000000, 1, 2) WHERE hash(id) = hash(id + 1)").collect()
 """
 
@@ -61,7 +60,7 @@ def client(server: OwnSpark, *command: str, **changes: str) -> subprocess.Comple
 
 def is_at_work(server: OwnSpark) -> bool:
     """Whether the server has used much of a core for a second."""
-    return bool(server.process.cpu_percent(interval=1) > 60)
+    return bool(server.watched.cpu_percent(interval=1) > 60)
 
 
 @pytest.fixture(scope="module")
@@ -87,15 +86,15 @@ def test_its_secret_is_the_users_alone(server: OwnSpark) -> None:
     ]
     assert {path.name for path in holding} == {"spark-connect.token", "spark-connect.properties"}
     assert {path.stat().st_mode & 0o777 for path in holding} == {0o600}
-    assert not any(token in word for word in server.process.cmdline())
-    listening = {one.laddr.ip for one in server.process.net_connections() if one.status == psutil.CONN_LISTEN}
+    assert not any(token in word for word in server.watched.cmdline())
+    listening = {one.laddr.ip for one in server.watched.net_connections() if one.status == psutil.CONN_LISTEN}
     assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
 
 
 def test_a_job_is_the_same_on_it(server: OwnSpark, tmp_path: Path) -> None:
     summary = tmp_path / "summary.json"
     arguments = ["--day", "2026-05-03", "--run-id", "rehearsal", "--summary", str(summary)]
-    done = client(server, *server.job("rehearse_day", *arguments))
+    done = client(server, *spark_connect.client_command("rehearse_day", arguments))
     assert done.returncode == 0, done.stderr[-3000:]
     assert "a session of the Spark server" in done.stdout
     assert json.loads(summary.read_text(encoding="utf-8"))
@@ -109,9 +108,8 @@ def test_what_was_published_is_refused_on_it_too(server: OwnSpark) -> None:
 
 
 def test_what_a_killed_client_asked_for_is_given_up(server: OwnSpark) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", ENDLESS], env=server.environment(), cwd=server.settings.home, stdout=subprocess.PIPE
-    ) as client:
+    command = [sys.executable, "-c", ENDLESS]
+    with subprocess.Popen(command, env=server.environment(), cwd=server.settings.home) as asking:
         until(lambda: is_at_work(server), "the statement at work", 60)
-        os.kill(client.pid, signal.SIGKILL)
+        os.kill(asking.pid, signal.SIGKILL)
     until(lambda: not is_at_work(server), "the end of its statement", 60)

@@ -328,7 +328,7 @@ def test_a_job_that_dies_without_a_word_fails_with_its_exit_status(
     monkeypatch.delenv("SUMMARY") if summary is None else monkeypatch.setenv("SUMMARY", summary)
     monkeypatch.setenv("EXIT_STATUS", "137")
     run = Run(dag, XCOMS)
-    with pytest.raises(AirflowException, match=r"2026-05-03: the Spark driver of land_events ended with status 137"):
+    with pytest.raises(AirflowException, match=r"2026-05-03: land_events ended with status 137"):
         run.task("land_events").execute(run.context)
 
 
