@@ -30,6 +30,7 @@ from daybook.kafka_admin import kafka_admin
 from daybook.kafka_conf import librdkafka_conf
 from daybook.kafka_offsets import Offsets, offsets_text, topic_offsets
 from daybook.lake_names import AREAS
+from daybook.position import records_ahead
 from daybook.settings import REPOSITORY, Settings
 from daybook.spark_conf import jars, submit_conf
 from daybook.spark_job import submit_command
@@ -219,7 +220,7 @@ class InKafka:
         settings = self.settings
         conf = [
             part
-            for key, value in submit_conf(settings).items()
+            for key, value in submit_conf(settings, records=sum(self.ends.values())).items()
             if not key.startswith(("spark.sql.catalog.", "spark.sql.extensions"))
             for part in ("--conf", f"{key}={value}")
         ]
@@ -267,7 +268,8 @@ class DaybookDay:
         summary = self.settings.home / f"{name}.json"
         base = ["--day", str(self._day), "--run-id", "benchmark", "--summary", str(summary)]
         if self._server is None or job == "land_events":
-            command = submit_command(self.settings, job, [*base, *arguments])
+            records = records_ahead(self.settings, self._ends) if job == "land_events" else 0
+            command = submit_command(self.settings, job, [*base, *arguments], records=records)
             self.costs[name] = cost_of(command, job_environment(self.settings), self._log)
         else:
             self.costs[name] = self._on_server(self._server, spark_connect.client_command(job, [*base, *arguments]))

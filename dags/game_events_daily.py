@@ -33,6 +33,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from daybook.errors import BadInput
 from daybook.settings import settings
+from daybook.stack import spark_connect
 from daybook_airflow.assets import table_assets
 from daybook_airflow.deadline import published_by
 from daybook_airflow.macros import MACROS, daybook_day
@@ -43,13 +44,18 @@ from daybook_airflow.task_defaults import TASK_DEFAULTS, told
 DAY = "{{ daybook_day(dag_run, params) }}"
 JOB_ARGS = ["--day", DAY, "--run-id", "{{ run_id }}"]
 STAGE_ARGS = ["--stage", '{{ ti.xcom_pull(task_ids="land_events") | tojson }}']
-# the pool has one slot on a laptop (daybook.stack.airflow.SPARK_POOL_SLOTS), more where a cluster has room for drivers;
-# an hour is a hundred times the longest step of a small day
+# the pool has one slot on a laptop, more where a cluster has room for drivers; an hour is a hundred times the longest
+# step of a small day
 SPARK_ARGS: dict[str, Any] = {
     "day": DAY,
     "offsets": '{{ ti.xcom_pull(task_ids="wait_for_offsets") | tojson }}',
     "pool": "spark",
     "execution_timeout": timedelta(hours=1),
+}
+ON_SERVER: dict[str, Any] = {
+    **SPARK_ARGS,
+    "on_server": True,
+    "pool": spark_connect.POOL if settings().has_spark_connect else SPARK_ARGS["pool"],
 }
 MAX_EVENTS = 10_000_000
 
@@ -161,6 +167,7 @@ def game_events_daily() -> None:
             '{{ ti.xcom_pull(task_ids="wait_for_offsets") | tojson }}',
             '{{ "--force" if params.force else "" }}',
         ],
+        lands=True,
         doc_md="Lands `[last landed, frozen end)` in `raw_events`; stages the days it touches, unseen by readers.",
         **SPARK_ARGS,
     )
@@ -170,9 +177,8 @@ def game_events_daily() -> None:
             task_id=area,
             job="answer_questions",
             application_args=["--area", area, *JOB_ARGS, *STAGE_ARGS],
-            on_server=True,
             doc_md=f"Runs the `.sql` files of `spark/sql/{area}` on the staged events; stages one table for each.",
-            **SPARK_ARGS,
+            **ON_SERVER,
         )
         for area in ("user_behaviour", "host_providers")
     ]
@@ -190,8 +196,7 @@ def game_events_daily() -> None:
         doc_md="Proves that the ledger balances, then publishes all staged tables. If a line does not balance it says "
         "which and by how much, and readers still see the former page.",
         outlets=list(table_assets().values()),
-        on_server=True,
-        **SPARK_ARGS,
+        **ON_SERVER,
     )
 
     @task(execution_timeout=timedelta(minutes=10), **told("The day is published; its report is older, or missing."))

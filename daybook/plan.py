@@ -315,7 +315,8 @@ class Outlook:
 def estimate(runs: int, builds: int, pace: Pace) -> tuple[float | None, str]:
     """Seconds that the runs take one after the other, and what that rests on, in words.
 
-    Spark's steps share a pool of one slot, so runs that overlap take no less.
+    Landings share a pool of one slot, so runs that overlap take not much less; on a stack with a Spark server, which
+    answers one day while the next is landed, about a third less.
 
     Args:
         runs: runs that Airflow creates.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from daybook.kafka_offsets import Offsets, parse_offsets
-from daybook.lake_names import ACCEPTED_LOSSES
+from daybook.lake_names import ACCEPTED_LOSSES, RAW_EVENTS
 from daybook.settings import Settings
 from daybook.snapshots import property_of, published
 
@@ -78,6 +78,14 @@ def position(settings: Settings, raw: Table | None) -> Position:
         return last
     newest = max(decisions, key=lambda row: row["accepted_at"])
     return Position(parse_offsets(newest["resume_from"]), last.landing, newest["topic_id"])
+
+
+def records_ahead(settings: Settings, until: Offsets) -> int:
+    """How many records a landing up to these end offsets has at most; what was aborted, or is lost, counts too."""
+    from daybook.lake import load
+
+    start = position(settings, load(settings, RAW_EVENTS)).offsets
+    return sum(max(0, end - start.get(at, 0)) for at, end in until.items())
 
 
 def accepted_losses(settings: Settings) -> list[dict[str, Any]]:

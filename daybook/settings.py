@@ -172,9 +172,9 @@ class Settings(BaseSettings):
         default="1g", pattern=r"^\d+[mg]$", description="a Spark driver's heap, 512m or 2g"
     )
     spark_driver_java_options: str = Field(
-        default="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-        description="more options of a Spark driver's JVM; these suit days of up to a million events, "
-        "-XX:+UseSerialGC alone larger ones",
+        default="",
+        description="options of a Spark driver's JVM in place of those that Daybook chooses by how many records a "
+        "driver is to land; such as -XX:+UseG1GC",
     )
     spark_shuffle_partitions: int = Field(
         default=2, ge=1, le=10_000, description="shuffle partitions of a job; 2 suit a laptop's day, 200 a cluster's"

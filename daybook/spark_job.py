@@ -48,11 +48,12 @@ def run_job(settings: Settings, job: str, arguments: list[str]) -> dict[str, Any
     return summary
 
 
-def submit_command(settings: Settings, job: str, arguments: list[str]) -> list[str]:
-    """The command line that submits one of ``spark/jobs``."""
+def submit_command(settings: Settings, job: str, arguments: list[str], *, records: int = 0) -> list[str]:
+    """The command line that submits one of ``spark/jobs``, which is to land so many records."""
     from daybook.stack.environment import venv_bin
 
-    conf = [part for key, value in submit_conf(settings).items() for part in ("--conf", f"{key}={value}")]
+    given = submit_conf(settings, records=records)
+    conf = [part for key, value in given.items() for part in ("--conf", f"{key}={value}")]
     return [
         *(str(venv_bin() / "spark-submit"), "--master", settings.spark_master, "--name", job),
         *("--jars", jars(settings), *conf),

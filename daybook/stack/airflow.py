@@ -1,4 +1,4 @@
-"""The embedded Airflow: its configuration, its secrets, its database and the pool that Spark's tasks share."""
+"""The embedded Airflow: its configuration, its secrets, its database and the pools that Spark's tasks share."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from daybook.errors import DaybookError
 from daybook.settings import REPOSITORY, Settings
-from daybook.stack import postgres
+from daybook.stack import postgres, spark_connect
 from daybook.stack.airflow_api import USER, AirflowApi, AirflowRefused
 from daybook.stack.environment import process_environment, venv_bin
 from daybook.stack.folders import last_lines, write_private
 
 SPARK_POOL = "spark"
-SPARK_POOL_SLOTS = 1
+"""Of drivers: one slot, and on a cluster as many as it has room for."""
 """A Spark driver takes a gigabyte and both cores of a laptop: one at a time.
 
 Measured on two cores, other work beside, on a backfill of four days of 2,000 events with three runs at once: 237 s with
@@ -166,21 +166,20 @@ def migrate(settings: Settings, timeout_seconds: float) -> None:
     stamp.write_text(installed, encoding="utf-8")
 
 
-def ensure_pool(settings: Settings) -> None:
-    """See that the pool of Spark's tasks is there; an operator's other number of slots is left alone."""
+def ensure_pools(settings: Settings) -> None:
+    """See that the pools of Spark's tasks are there; an operator's other number of slots is left alone."""
     client = api(settings)
-    try:
-        client.call("GET", f"/pools/{SPARK_POOL}")
-    except AirflowRefused as refused:
-        if refused.status != 404:
-            raise
-        pool = {
-            "name": SPARK_POOL,
-            "slots": SPARK_POOL_SLOTS,
-            "description": "one Spark driver at a time",
-            "include_deferred": False,
-        }
-        client.call("POST", "/pools", pool)
+    pools = [(SPARK_POOL, 1, "one Spark driver at a time")]
+    if settings.has_spark_connect:
+        pools.append((spark_connect.POOL, spark_connect.POOL_SLOTS, "clients of the Spark server"))
+    for name, slots, description in pools:
+        try:
+            client.call("GET", f"/pools/{name}")
+        except AirflowRefused as refused:
+            if refused.status != 404:
+                raise
+            pool = {"name": name, "slots": slots, "description": description, "include_deferred": False}
+            client.call("POST", "/pools", pool)
 
 
 def component_trouble(settings: Settings, component: str, since: float) -> str | None:

@@ -125,7 +125,7 @@ def bring_up(loaded: Settings, console: Console) -> bool:
             return False
         deadline = time.monotonic() + loaded.up_timeout_seconds
         base = [part for part in table if part.is_base]
-        for part in base:
+        for part in [*base, *(part for part in table if part.is_early)]:
             supervisor.start(loaded, part)
         # the migration takes some seconds, in which the broker comes up
         _wait(loaded, [part for part in base if part.name == "postgres"], console, deadline)
@@ -134,9 +134,10 @@ def bring_up(loaded: Settings, console: Console) -> bool:
         _enlarge_topic(loaded, console)
         others = [part for part in table if not part.is_base]
         for part in others:
-            supervisor.start(loaded, part)
+            if not part.is_early:
+                supervisor.start(loaded, part)
         _wait(loaded, others, console, deadline)
-        airflow.ensure_pool(loaded)
+        airflow.ensure_pools(loaded)
         return True
 
 

@@ -15,8 +15,10 @@ from airflow.providers.standard.hooks.subprocess import SubprocessHook
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from daybook.kafka_offsets import parse_offsets
+from daybook.position import records_ahead
 from daybook.settings import settings
-from daybook.spark_conf import JOBS_DIR, jars, submit_conf
+from daybook.spark_conf import JOBS_DIR, MANY_RECORDS, jars, submit_conf
 from daybook.stack import spark_connect
 from daybook_airflow.assets import published_extra, table_assets
 
@@ -33,6 +35,7 @@ class DaybookSparkOperator(SparkSubmitOperator):
 
     :param job: file name in ``spark/jobs``, without ``.py``
     :param day: the run's day, for the application's name and for messages (templated)
+    :param lands: whether it lands Kafka's records up to ``offsets``: its driver's JVM then suits their number
     :param on_server: whether the job may run on the stack's Spark Connect server
     :param offsets: the frozen end of each partition, JSON, for every line of the log (templated)
     :param outlets: assets of the lake's tables; their events say which days were published, with revision and rows
@@ -43,11 +46,21 @@ class DaybookSparkOperator(SparkSubmitOperator):
 
     template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "day", "offsets")
 
-    def __init__(self, *, job: str, day: str, offsets: str = "", on_server: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        job: str,
+        day: str,
+        offsets: str = "",
+        lands: bool = False,
+        on_server: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(application=str(JOBS_DIR / f"{job}.py"), name=f"{job} {day}", **kwargs)
         self.job = job
         self.day = day
         self.offsets = offsets
+        self.lands = lands
         self.on_server = on_server
         self._client: SubprocessHook | None = None
 
@@ -97,9 +110,17 @@ class DaybookSparkOperator(SparkSubmitOperator):
                 self._run_on_server()
                 return
             self.log.warning("the Spark server is away (%s): this step starts a driver of its own", trouble)
-        self.conf = {**submit_conf(settings()), **(self.conf or {})}
+        self.conf = {**submit_conf(settings(), records=self._records()), **(self.conf or {})}
         self.jars = self.jars or jars(settings())
         super().execute(context)
+
+    def _records(self) -> int:
+        """How many records the job is to land at most."""
+        if not self.lands:
+            return 0
+        until = parse_offsets(self.offsets)
+        # the lake is looked at, half a second, only where it can make a difference
+        return records_ahead(settings(), until) if sum(until.values()) >= MANY_RECORDS else 0
 
     def _run_on_server(self) -> None:
         self._client = SubprocessHook()

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from daybook.settings import Settings
+from daybook.spark_conf import FEW
 from daybook.stack.environment import job_environment, package_dir
 from tests.integration.own_broker import free_ports, until
 
@@ -48,7 +49,7 @@ class SparkCluster:
                     "spark.driver.host": "127.0.0.1",
                     "spark.driver.bindAddress": "127.0.0.1",
                     "spark.executor.memory": "512m",
-                    "spark.executor.extraJavaOptions": settings.spark_driver_java_options,
+                    "spark.executor.extraJavaOptions": FEW,
                     "spark.eventLog.enabled": "true",
                     "spark.eventLog.rolling.enabled": "false",
                     "spark.eventLog.compress": "false",

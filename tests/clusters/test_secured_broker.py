@@ -23,6 +23,7 @@ from daybook.errors import DaybookError
 from daybook.kafka_offsets import count_committed, topic_state
 from daybook.settings import REPOSITORY, Settings
 from daybook.settings import settings as settings_of_this_process
+from daybook.spark_conf import FEW
 from daybook.stack.environment import job_environment, stack_environment, venv_bin
 from daybook_airflow.offsets_sensor import KafkaOffsetsSensor
 from tests.clusters import in_full
@@ -248,7 +249,7 @@ def test_spark_lands_and_the_password_stands_nowhere(
     events = settings.home / "spark-events"
     events.mkdir()
     # what Spark's UI shows is what it logs: configuration, plans, tasks
-    logged = f"{landing.spark_driver_java_options} -Dspark.eventLog.enabled=true -Dspark.eventLog.dir={events.as_uri()}"
+    logged = f"{FEW} -Dspark.eventLog.enabled=true -Dspark.eventLog.dir={events.as_uri()}"
     watched = landing.model_copy(update={"spark_driver_java_options": logged})
     (settings.home / "lake").mkdir()
     with Players(settings, seed=7, fields={"occurred_at": f"{DAY}T12:00:00Z"}) as players:

@@ -11,13 +11,14 @@ import pytest
 from daybook import class_archive
 from daybook.java import java, version
 from daybook.settings import Settings
+from daybook.spark_conf import FEW, MANY
 from daybook.spark_job import submit_command
 from daybook.stack.environment import job_environment, venv_bin
 
 pytestmark = pytest.mark.integration
 
 
-@pytest.mark.parametrize("options", ["-XX:+UseG1GC", Settings().spark_driver_java_options])
+@pytest.mark.parametrize("options", ["-XX:+UseG1GC", FEW, MANY])
 def test_a_driver_reads_its_classes_from_the_archive(tmp_path: Path, options: str) -> None:
     if version(java()) not in class_archive.TAKEN_BY:
         pytest.skip("set-up makes no archive for a Java that refuses it; the reason stands beside TAKEN_BY")

@@ -25,12 +25,14 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from daybook import class_archive
 from daybook.lake_names import AREAS, answer_files
 from daybook.settings import Settings, settings
+from daybook.spark_conf import FEW, MANY, MANY_RECORDS, submit_conf
 from daybook_airflow.assets import table_assets
 from daybook_airflow.notifier import FailureNotifier
 from daybook_airflow.spark_operator import DaybookSparkOperator
 from event_generator.manifest import manifest_path
 from event_generator.play import NoIntake
 from tests.integration.own_broker import free_ports
+from tests.unit.small_lake import SmallLake
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("golden")
@@ -98,10 +100,24 @@ def test_every_task_can_be_run_and_read_by_another(bag: DagBag) -> None:
                 assert notifier.tries_again is again
 
 
-def test_every_spark_task_takes_the_one_slot_of_its_pool(bag: DagBag) -> None:
+def test_every_spark_task_takes_a_slot_of_its_pool(bag: DagBag) -> None:
     tasks = [task for dag in bag.dags.values() for task in dag.tasks if isinstance(task, DaybookSparkOperator)]
     assert {task.task_id for task in tasks} == {*SPARK_TASKS, *UPKEEP}
-    assert {(task.pool, task.pool_slots) for task in tasks} == {("spark", 1)}
+    pools = {task.task_id: task.pool for task in tasks}
+    assert pools == {
+        **dict.fromkeys(("land_events", *UPKEEP), "spark"),
+        **dict.fromkeys(("user_behaviour", "host_providers", "publish_day"), "spark_server"),
+    }
+    assert {task.pool_slots for task in tasks} == {1}
+
+
+def test_without_a_spark_server_all_steps_share_the_pool_of_drivers(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAYBOOK_SPARK_CONNECT_PORT", "0")
+    settings.cache_clear()
+    dag = load().dags["game_events_daily"]
+    assert {task.pool for task in dag.tasks if isinstance(task, DaybookSparkOperator)} == {"spark"}
 
 
 def test_the_steps_of_the_day_are_in_order(bag: DagBag) -> None:
@@ -282,6 +298,30 @@ def test_the_command_line_of_a_spark_task(
     if WRITE_GOLDEN:
         golden.write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert lines == golden.read_text(encoding="utf-8").splitlines(), "if meant, write it anew with DAYBOOK_GOLDEN=1"
+
+
+@pytest.mark.parametrize(
+    ("landed", "end", "options"),
+    [(None, 20, FEW), (None, MANY_RECORDS, MANY), (5, MANY_RECORDS + 4, FEW), (5, MANY_RECORDS + 5, MANY)],
+)
+def test_a_landing_gets_the_compilers_that_suit_its_records(
+    own_settings: Settings, dag: DAG, submitted: Path, landed: int | None, end: int, options: str
+) -> None:
+    if landed is not None:
+        SmallLake(own_settings).land({date(2026, 5, 2): landed}, end={0: landed})
+    run = Run(dag, {**XCOMS, "wait_for_offsets": {"0": end - 3, "1": 3}})
+    for step, expected in (("land_events", options), ("user_behaviour", FEW)):
+        run.task(step).execute(run.context)
+        [told] = [argument for argument in json.loads(submitted.read_text()) if "extraJavaOptions" in argument]
+        assert told.endswith(f" {expected}")
+
+
+def test_ones_own_java_options_take_the_place_of_daybooks(own_settings: Settings) -> None:
+    own = own_settings.model_copy(update={"spark_driver_java_options": "-XX:+UseG1GC"})
+    for records in (0, MANY_RECORDS):
+        told = submit_conf(own, records=records)["spark.driver.extraJavaOptions"]
+        assert told.endswith(" -XX:+UseG1GC")
+        assert "UseSerialGC" not in told
 
 
 def _without_places(argument: str, own: Settings) -> str:
