@@ -3,15 +3,15 @@
 On an embedded stack of its own, small days are triggered one after the other, each beside a run of an empty DAG of the
 same shape. A task's own work is the time of its ``execute`` by the task's log, between the groups of lines that
 Airflow writes before and after it: the Spark driver from its launch to its end, or the Python function. What is left of
-the run's duration is Airflow's: scheduling, the start of each task's process, the hand-over of values. Then as many
-days are backfilled at once.
+the run's duration, when no task is at its own work, is Airflow's: scheduling, the start of each task's process, the
+hand-over of values. Then as many days are backfilled at once.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -41,18 +41,19 @@ BEFORE_EXECUTE_ENDS, AFTER_EXECUTE = "::endgroup::", "::group::Post Execute"
 """Lines of a task's log between which its ``execute`` runs."""
 
 
-def own_seconds(lines: Sequence[Any]) -> float:
-    """The time of a task's ``execute``, from its log.
+def own_work(lines: Sequence[Any]) -> tuple[datetime, datetime]:
+    """When a task's ``execute`` began and ended, from its log.
 
     Args:
         lines: as Airflow's API gives them: objects with ``event``, and a ``timestamp`` if the task wrote them.
 
-    >>> own_seconds([
+    >>> began, ended = own_work([
     ...     {"event": "::endgroup::"},
     ...     {"event": "::endgroup::", "timestamp": "2026-05-03T00:00:01Z"},
     ...     {"event": "::group::Post Execute", "timestamp": "2026-05-03T00:00:03.5Z"},
     ...     {"event": "::endgroup::", "timestamp": "2026-05-03T00:00:04Z"},
     ... ])
+    >>> (ended - began).total_seconds()
     2.5
     """
     written = [line for line in lines if isinstance(line, dict) and "timestamp" in line]
@@ -60,7 +61,22 @@ def own_seconds(lines: Sequence[Any]) -> float:
         next(datetime.fromisoformat(line["timestamp"]) for line in written if line["event"] == event)
         for event in (BEFORE_EXECUTE_ENDS, AFTER_EXECUTE)
     )
-    return (ended - began).total_seconds()
+    return began, ended
+
+
+def seconds_at_work(spans: Iterable[tuple[datetime, datetime]]) -> float:
+    """For how long at least one of some tasks was at work; what two do at once counts once.
+
+    >>> at = [datetime(2026, 5, 3, 0, 0, second) for second in range(10)]
+    >>> seconds_at_work([(at[5], at[8]), (at[0], at[2]), (at[1], at[4]), (at[6], at[7])])
+    7.0
+    """
+    seconds, counted_to = 0.0, None
+    for began, ended in sorted(spans):
+        begin = max(began, counted_to) if counted_to else began
+        counted_to = max(begin, ended)
+        seconds += (counted_to - begin).total_seconds()
+    return seconds
 
 
 @dataclass
@@ -76,7 +92,7 @@ class OwnStack:
 
         Returns:
             ``seconds`` from its trigger to its end, ``run_seconds`` of its duration as Airflow has it, ``own_seconds``
-            of its tasks, ``over_seconds`` of the duration without them.
+            in which its tasks were at work, ``over_seconds`` of the duration without them.
         """
         run_id = f"benchmark-{next(self._numbers)}"
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
@@ -85,10 +101,11 @@ class OwnStack:
         until(lambda: self.api.call("GET", path)["state"] in ENDED, run_id, RUN_TIMEOUT_SECONDS, 1)
         told = self.api.call("GET", path)
         assert told["state"] == "success", f"{dag_id} {run_id} {told['state']}; logs in {self.settings.logs_dir}"
-        own = 0.0
+        work = []
         for one in self.api.call("GET", f"{path}/taskInstances")["task_instances"]:
             log = f"{path}/taskInstances/{one['task_id']}/logs/{one['try_number']}"
-            own += own_seconds(self.api.call("GET", log)["content"])
+            work.append(own_work(self.api.call("GET", log)["content"]))
+        own = seconds_at_work(work)
         return {
             "seconds": _seconds(told["queued_at"], told["end_date"]),
             "run_seconds": told["duration"],

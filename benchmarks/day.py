@@ -11,8 +11,10 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -258,54 +260,81 @@ class DaybookDay:
         self.settings = settings
         self._server = server
         self.costs: dict[str, Cost] = {}
-        """Step -> what it took."""
+        """Step -> what it took; what a server took for two that ran side by side stands with the first of them."""
+        self._seconds = 0.0
         self._day = day
         self._ends = ends
         self._log = settings.home / "steps.log"
         (settings.home / "lake").mkdir(parents=True, exist_ok=True)
 
-    def _step(self, name: str, job: str, arguments: Sequence[str]) -> dict[str, Any]:
-        summary = self.settings.home / f"{name}.json"
-        base = ["--day", str(self._day), "--run-id", "benchmark", "--summary", str(summary)]
-        if self._server is None or job == "land_events":
-            records = records_ahead(self.settings, self._ends) if job == "land_events" else 0
-            command = submit_command(self.settings, job, [*base, *arguments], records=records)
-            self.costs[name] = cost_of(command, job_environment(self.settings), self._log)
-        else:
-            self.costs[name] = self._on_server(self._server, spark_connect.client_command(job, [*base, *arguments]))
-        told: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
-        return told
+    def _driver(self, name: str, job: str, arguments: Sequence[str], records: int = 0) -> dict[str, Any]:
+        command = submit_command(self.settings, job, self._arguments(name, arguments), records=records)
+        self._ran(name, cost_of(command, job_environment(self.settings), self._log))
+        return self._summary(name)
 
-    def _on_server(self, server: OwnSpark, command: Sequence[str]) -> Cost:
-        """What a client took, and the server while it was there."""
-        with TreeWatch(server.watched.pid) as watch:
+    def _clients(self, server: OwnSpark, job: str, steps: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+        """Run steps side by side, as clients of the server."""
+
+        def run(name: str) -> Cost:
+            command = spark_connect.client_command(job, self._arguments(name, steps[name]))
+            return cost_of(command, server.environment(), self._log)
+
+        began = time.monotonic()
+        with TreeWatch(server.watched.pid) as watch, ThreadPoolExecutor() as pool:
             before = watch.cpu_seconds
-            cost = cost_of(command, server.environment(), self._log)
+            first, *others = pool.map(run, steps)
         watch.look()
-        return Cost(cost.cpu_seconds + watch.cpu_seconds - before, cost.seconds, cost.rss_mb + watch.rss_mb)
+        self._seconds += time.monotonic() - began
+        cpu_seconds = first.cpu_seconds + watch.cpu_seconds - before
+        rss_mb = watch.rss_mb + sum(one.rss_mb for one in (first, *others))
+        costs = [Cost(cpu_seconds, first.seconds, rss_mb), *others]
+        self.costs |= dict(zip(steps, costs, strict=True))
+        return [self._summary(name) for name in steps]
+
+    def _arguments(self, name: str, arguments: Sequence[str]) -> list[str]:
+        summary = ["--summary", str(self.settings.home / f"{name}.json")]
+        return ["--day", str(self._day), "--run-id", "benchmark", *summary, *arguments]
+
+    def _ran(self, name: str, cost: Cost) -> None:
+        """Note what a step took that ran by itself."""
+        self.costs[name] = cost
+        self._seconds += cost.seconds
+
+    def _summary(self, name: str) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads((self.settings.home / f"{name}.json").read_text(encoding="utf-8"))
+        return told
 
     def land(self) -> dict[str, Any]:
         """``land_events``; the stage, which the later steps need."""
-        return self._step("land_events", "land_events", ["--until", offsets_text(self._ends)])
+        until = ["--until", offsets_text(self._ends)]
+        return self._driver("land_events", "land_events", until, records_ahead(self.settings, self._ends))
 
     def answer_and_publish(self, stage: Mapping[str, Any]) -> None:
         """The areas' answers, ``publish_day``, ``write_report``."""
-        staged = json.dumps(stage)
-        answers = [self._step(area, "answer_questions", ["--area", area, "--stage", staged]) for area in AREAS]
-        self._step("publish_day", "publish_day", ["--stage", staged, "--answers", json.dumps(answers)])
+        staged = ["--stage", json.dumps(stage)]
+        areas = {area: ["--area", area, *staged] for area in AREAS}
+        if self._server is None:
+            answers = [self._driver(area, "answer_questions", arguments) for area, arguments in areas.items()]
+        else:
+            answers = self._clients(self._server, "answer_questions", areas)
+        publish = [*staged, "--answers", json.dumps(answers)]
+        if self._server is None:
+            self._driver("publish_day", "publish_day", publish)
+        else:
+            self._clients(self._server, "publish_day", {"publish_day": publish})
         code = (
             "from daybook.report import write_report; from daybook.settings import settings; "
             f"write_report(settings(), '{self._day}')"
         )
-        self.costs["write_report"] = cost_of([sys.executable, "-c", code], job_environment(self.settings), self._log)
+        self._ran("write_report", cost_of([sys.executable, "-c", code], job_environment(self.settings), self._log))
 
     @property
     def cost(self) -> Cost:
-        """All steps together, one after the other; the memory is that of the largest."""
+        """All steps together, on the clock from the first to the last; the memory is that of the largest."""
         costs = self.costs.values()
         return Cost(
             sum(one.cpu_seconds for one in costs),
-            sum(one.seconds for one in costs),
+            self._seconds,
             max(one.rss_mb for one in costs),
         )
 

@@ -1,10 +1,10 @@
 """``python -m benchmarks.whole_day``: from Kafka to a day's answers, by Daybook and by scripts without its safety.
 
 Daybook's part is every task of a day, its report included: on its stack, where the steps behind landing are clients of
-a Spark that is up since the run began, and as on a cluster, where each step starts a driver of its own. The scripts
-land the day and answer the same questions in one process; they keep no raw record, prove nothing, write over what is
-there and make no report. Each must come to the same rows: those that the generator meant, and, of the answer that names
-players, which the generator does not tell, those that the first contestant to be checked came to.
+a Spark that is up since the run began (the areas side by side), and as on a cluster, where each step starts a driver of
+its own. The scripts land the day and answer the same questions in one process; they keep no raw record, prove nothing,
+write over what is there and make no report. Each must come to the same rows: those that the generator meant, and, of
+the answer that names players, which the generator does not tell, those that the first contestant to be checked came to.
 """
 
 from __future__ import annotations
