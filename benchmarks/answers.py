@@ -2,9 +2,10 @@
 
 First the answers over one day of the lake's ``events``, warm: Spark with Daybook's session, settings and view, DuckDB
 with Daybook's own statements over the same Parquet files, Polars with statements written by hand. Each engine ends with
-the rows in this process' memory as Arrow. Then, over a history of days, what readers ask: all rows of an answer of all
-days, one day's rows, the answers across days; by the functions behind ``daybook query`` and ``daybook answer``, beside
-DuckDB and Polars that are handed the Parquet files. Rows are held against each other before a time counts.
+the rows in this process' memory as Arrow. Then, over a history of days in a lake that was looked after each week, what
+readers ask: all rows of an answer of all days, one day's rows, the answers across days; by the functions behind
+``daybook query`` and ``daybook answer``, beside DuckDB and Polars that are handed the Parquet files. Rows are held
+against each other before a time counts.
 """
 
 from __future__ import annotations
@@ -326,11 +327,11 @@ def measure(events: int, days: int, history_events: int, rounds: int, *, quick: 
         made.answer_and_publish(made.land())
         truth = Rows(kafka.truth.answers)
         day = of_a_day(settings, truth, rounds)
-        add_history(settings, days, history_events, upkeep=False)
+        add_history(settings, days, history_events, upkeep=True)
         history = of_history(settings, rounds)
     reached = goals(day, history)
     title = f"Answers of a day of {events:,} events, warm, {CORES} cores each"
-    of_days = f"Reads of {days:,} days of {history_events:,} events, and one of {events:,}"
+    of_days = f"Reads of {days:,} days of {history_events:,} events, looked after each week, and one of {events:,}"
     keep(
         "answers",
         title,
