@@ -8,7 +8,7 @@ stands in Kafka.
 **Input and output**: the lake. **Lateness**: none; a week that was missed is made up for by the next run.
 
 **To run it again**: clear any task, or trigger the DAG; a second run finds nothing to do. It shares the pool `spark`
-with the day's steps, so no step of a day runs beside one of its tasks.
+with landing and publishing, so nothing that readers see changes beside one of its tasks; answers may be staged.
 
 **Owner**: data engineering.
 """

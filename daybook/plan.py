@@ -316,7 +316,7 @@ def estimate(runs: int, builds: int, pace: Pace) -> tuple[float | None, str]:
     """Seconds that the runs take one after the other, and what that rests on, in words.
 
     Landings share a pool of one slot, so runs that overlap take not much less; on a stack with a Spark server, which
-    answers one day while the next is landed, about a third less.
+    answers one day while the next is landed, up to a third.
 
     Args:
         runs: runs that Airflow creates.
@@ -335,7 +335,8 @@ def estimate(runs: int, builds: int, pace: Pace) -> tuple[float | None, str]:
         if count:
             seconds += count * median(took)
             basis.append(f"{count} runs {what} at {median(took):.0f} s, the median of the last {len(took)}")
-    return seconds, f"{'; '.join(basis)}; without waiting or generating, days of another size take longer or shorter"
+    caveat = "without waiting or generating. Runs that overlap take less, days of another size more or less"
+    return seconds, f"{'; '.join(basis)}; {caveat}"
 
 
 def ask_airflow(client: AirflowApi, first: date, last: date) -> RunsSoFar:

@@ -1,7 +1,7 @@
 """A DAG of the shape of ``game_events_daily`` whose tasks do nothing: what Airflow itself takes for such a run.
 
 The benchmark copies it into a folder of DAGs of its own. As in the original, the sensor could defer and has no reason
-to, four tasks share the pool of Spark's drivers, and each task hands a small value to the next.
+to, four tasks take slots of Spark's pools, and each task hands a small value to the next.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator, BaseSensorOperator, Context, dag, task
+
+from daybook.lake_names import AREAS
 
 
 class Satisfied(BaseSensorOperator):
@@ -47,8 +49,8 @@ def empty_day() -> None:
 
     wait_for_offsets = Satisfied(task_id="wait_for_offsets", poke_interval=5)
     land_events, *answers, publish_day = (
-        Nothing(task_id=name, pool="spark")
-        for name in ("land_events", "user_behaviour", "host_providers", "publish_day")
+        Nothing(task_id=name, pool="spark_server" if name in AREAS else "spark")
+        for name in ("land_events", *AREAS, "publish_day")
     )
     report = write_report(publish_day.output)
     generate_events() >> wait_for_offsets >> land_events >> answers >> publish_day >> report

@@ -171,7 +171,7 @@ def ensure_pools(settings: Settings) -> None:
     client = api(settings)
     pools = [(SPARK_POOL, 1, "one Spark driver at a time")]
     if settings.has_spark_connect:
-        pools.append((spark_connect.POOL, spark_connect.POOL_SLOTS, "clients of the Spark server"))
+        pools.append((spark_connect.POOL, spark_connect.POOL_SLOTS, "answers, on the Spark server"))
     for name, slots, description in pools:
         try:
             client.call("GET", f"/pools/{name}")

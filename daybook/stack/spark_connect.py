@@ -24,7 +24,7 @@ from daybook.stack.folders import run_dir, write_private
 
 MAIN_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
 POOL, POOL_SLOTS = "spark_server", 2
-"""Airflow's pool of its clients, beside the one of drivers: a day is answered while the next one is landed."""
+"""Airflow's pool of the answers, beside the one of all other steps: a day is answered while the next one is landed."""
 GIVEN_UP_AFTER = "5s"
 """How long the server waits at each point for a client that has gone in the middle of a statement. A step that is
 killed is tried again after half a minute."""

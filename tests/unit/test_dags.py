@@ -105,8 +105,8 @@ def test_every_spark_task_takes_a_slot_of_its_pool(bag: DagBag) -> None:
     assert {task.task_id for task in tasks} == {*SPARK_TASKS, *UPKEEP}
     pools = {task.task_id: task.pool for task in tasks}
     assert pools == {
-        **dict.fromkeys(("land_events", *UPKEEP), "spark"),
-        **dict.fromkeys(("user_behaviour", "host_providers", "publish_day"), "spark_server"),
+        **dict.fromkeys(("land_events", "publish_day", *UPKEEP), "spark"),
+        **dict.fromkeys(AREAS, "spark_server"),
     }
     assert {task.pool_slots for task in tasks} == {1}
 
