@@ -291,7 +291,7 @@ def goals(day: Sequence[Contestant], history: Sequence[Contestant]) -> list[Goal
     times = spark.middle("seconds") / duck.middle("seconds")
     found = [at_most("all answers of a day, warm: Spark's time, times DuckDB's", times, TIMES_DUCKDB, spark, duck)]
     for reader in history[:2]:
-        longest = max(reader.middle(name) for name in reader.rounds[0] if name.endswith(" s"))
+        longest = max(reader.middle(name) for name in reader.figures if name.endswith(" s"))
         text = f"{reader.name}: the slowest question to all days, seconds"
         found.append(at_most(text, longest, LONGEST_READ_SECONDS, reader))
     return found
@@ -303,9 +303,9 @@ def in_milliseconds(title: str, contestants: Sequence[Contestant]) -> Table:
     table.add_column("milliseconds")
     for one in contestants:
         table.add_column(one.name, justify="right")
-    for name in contestants[0].rounds[0]:
+    for name in contestants[0].figures:
         if name != "cpu_seconds":
-            cells = [f"{one.middle(name) * 1000:,.0f}" if name in one.rounds[0] else "-" for one in contestants]
+            cells = [f"{one.middle(name) * 1000:,.0f}" if name in one.figures else "-" for one in contestants]
             table.add_row("all that it was asked" if name == "seconds" else name.removesuffix(" s"), *cells)
     table.add_row("rows", *(f"WRONG: {'; '.join(one.problems)}" if one.problems else "right" for one in contestants))
     return table

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Producer
 
-from benchmarks.measure import ROUNDS, Cost, TreeWatch, cost_of, parser
+from benchmarks.measure import ROUNDS, Cost, Size, TreeWatch, cost_of, parser
 from daybook.contract import client_event, complete, encode
 from daybook.duckdb_lake import fetch
 from daybook.kafka_admin import kafka_admin
@@ -50,8 +50,8 @@ SEED = 1
 TROUBLE = Mischief(duplicates=0.02, invalid=0.01)
 """Of a day that contestants land: records on top of its events, as shares of them."""
 PRODUCED_AT_ONCE = 10_000
-SIZES = (20_000, 1_000_000, 5_000_000)
-"""Events of the days that are measured: a studio's first year, a good year, and beyond what one laptop is for."""
+SIZES = (20_000, 100_000, 1_000_000, 5_000_000)
+"""Events of the days that are measured, from a studio's first year to beyond what one laptop is for."""
 QUICK_EVENTS = 2_000
 PEERS_DIR = REPOSITORY / "benchmarks" / "peers"
 
@@ -71,8 +71,11 @@ NO_EVENTS: tuple[Callable[[Record], bytes | None], ...] = (
 
 
 def driver_memory(events: int) -> str:
-    """Heap of every Spark driver of a run, Daybook's or not."""
-    return "2g" if events <= 1_000_000 else "3g"
+    """Heap of every Spark driver of a run, Daybook's or not.
+
+    With 2.5 GB of it a driver stays below the 4 GB that a day of five million events may take.
+    """
+    return "2g" if events <= 1_000_000 else "2560m"
 
 
 def produce(settings: Settings, day: date, events: int, mischief: Mischief | None = None) -> Day:
@@ -219,16 +222,27 @@ class InKafka:
         Jars, heap, master, shuffle partitions and the archive of classes for a faster start are Daybook's: what is left
         is the difference between two programs. Iceberg is left out of the session, as no peer uses it.
         """
+        conf = submit_conf(self.settings, records=sum(self.ends.values()))
+        of_iceberg = ("spark.sql.catalog.", "spark.sql.extensions")
+        return self._submit(
+            name, {key: value for key, value in conf.items() if not key.startswith(of_iceberg)}, arguments
+        )
+
+    def plain_spark_program(self, name: str, *arguments: object) -> Cost:
+        """As :meth:`spark_program` with Spark's and Java's own defaults, as one submits what was just written.
+
+        Jars and heap are Daybook's, without which it would not run, and days are of UTC.
+        """
+        conf = submit_conf(self.settings)
+        needed = ("spark.driver.memory", "spark.sql.session.timeZone")
+        return self._submit(name, {key: conf[key] for key in needed}, arguments)
+
+    def _submit(self, name: str, conf: Mapping[str, str], arguments: Sequence[object]) -> Cost:
         settings = self.settings
-        conf = [
-            part
-            for key, value in submit_conf(settings, records=sum(self.ends.values())).items()
-            if not key.startswith(("spark.sql.catalog.", "spark.sql.extensions"))
-            for part in ("--conf", f"{key}={value}")
-        ]
         command = [
             *(str(venv_bin() / "spark-submit"), "--master", settings.spark_master, "--name", name),
-            *("--jars", jars(settings), *conf),
+            *("--jars", jars(settings)),
+            *(part for key, value in conf.items() for part in ("--conf", f"{key}={value}")),
             *(str(PEERS_DIR / f"{name}.py"), *map(str, arguments)),
         ]
         return cost_of(command, job_environment(settings), self.log)
@@ -352,19 +366,20 @@ def emptied(folder: Path) -> Path:
     return folder
 
 
-def run_stage(description: str | None, run: Callable[[int, int, bool], None]) -> None:
+def run_stage(description: str | None, run: Callable[[Size], None]) -> None:
     """The command line of a stage.
 
     Args:
         description: what the stage does.
-        run: does it for a number of events and of rounds, for the report or as a quick look.
+        run: does it once for each size.
     """
     line = parser(description, f"{QUICK_EVENTS:,} events, one round, a minute")
     line.add_argument("--events", type=int, nargs="+", default=SIZES, help="events of each day")
     line.add_argument("--rounds", type=int, default=ROUNDS)
+    line.add_argument("--more", action="store_true", help="add the rounds to those that are kept, of the same code")
     args = line.parse_args()
     if args.quick:
-        run(QUICK_EVENTS, 1, True)
+        run(Size(QUICK_EVENTS, 1, quick=True, more=False))
         return
     for events in args.events:
-        run(events, args.rounds, False)
+        run(Size(events, args.rounds, quick=False, more=args.more))

@@ -186,7 +186,7 @@ def by_step(title: str, contestants: Sequence[Contestant], lines: Sequence[Seque
     """
     table = Table(title=title)
     table.add_column("")
-    steps = [name for name in contestants[0].rounds[0] if name.endswith(" CPU s")]
+    steps = [name for name in contestants[0].figures if name.endswith(" CPU s")]
     heads = lines[0] if lines else ()
     for head in ("CPU s", "s", *(name.removesuffix(" CPU s") for name in steps), *heads):
         table.add_column(head, justify="right")

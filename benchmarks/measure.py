@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,8 @@ RESULTS_DIR = REPOSITORY / "benchmarks" / "results"
 QUICK_DIR = RESULTS_DIR / "quick"
 ROUNDS = 5
 LOOK_EVERY_SECONDS = 0.1
+_FAILED = "failed:"
+"""How the problem of a contestant begins that did not come to its end."""
 WIDTH = 160
 """Of a table that is printed, in letters."""
 UNITS = {
@@ -64,7 +67,8 @@ class Cost:
     seconds: float
     """On the clock."""
     rss_mb: float
-    """Largest resident memory of all processes together, in 10^6 bytes, looked at every 0.1 s."""
+    """Largest resident memory of all processes together, in 10^6 bytes, looked at every 0.1 s; a process counts from
+    the second look on."""
 
 
 class TreeWatch:
@@ -97,9 +101,11 @@ class TreeWatch:
         for one in tree:
             try:
                 with one.oneshot():
-                    times = one.cpu_times()
-                    self._cpu[one.pid, one.create_time()] = times.user + times.system
-                    rss += one.memory_info().rss
+                    times, process = one.cpu_times(), (one.pid, one.create_time())
+                    # a child that is no program of its own yet has its parent's pages: one that was there before counts
+                    if process in self._cpu or one is root:
+                        rss += one.memory_info().rss
+                    self._cpu[process] = times.user + times.system
             except psutil.NoSuchProcess:
                 continue
         self.rss_mb = max(self.rss_mb, rss / 1e6)
@@ -118,6 +124,10 @@ class TreeWatch:
         self._thread.join()
 
 
+class Failed(Exception):
+    """A program that was measured did not do its work."""
+
+
 def cost_of(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Cost:
     """Run a program to its end; what it and all that it started took.
 
@@ -127,7 +137,7 @@ def cost_of(command: Sequence[str], environment: Mapping[str, str], log: Path) -
         log: where its output goes, added to what is there.
 
     Raises:
-        SystemExit: it failed; the text has the end of its log.
+        Failed: it ended with another status than 0; the end of its log is printed.
     """
     began = time.monotonic()
     with log.open("ab") as output:
@@ -138,8 +148,9 @@ def cost_of(command: Sequence[str], environment: Mapping[str, str], log: Path) -
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - began
     if status:
-        told = "\n".join(last_lines(log, 20))
-        sys.exit(f"{told}\n{' '.join(command)[-100:]} failed; the last lines of its log are above")
+        for line in last_lines(log, 20):
+            click.echo(f"  | {line}", err=True)
+        raise Failed(f"ended with status {process.returncode}")
     return Cost(max(used.ru_utime + used.ru_stime, watch.cpu_seconds), seconds, watch.rss_mb)
 
 
@@ -156,32 +167,73 @@ class Contestant:
     problems: list[str] = field(default_factory=list)
     """What was wrong, once for each different text."""
 
+    @property
+    def figures(self) -> Collection[str]:
+        """Names of what its rounds gave; none if it had no round to its end."""
+        return self.rounds[0].keys() if self.rounds else ()
+
     def middle(self, figure: str) -> float:
-        """The median of a figure over the rounds."""
-        return median(one[figure] for one in self.rounds)
+        """The median of a figure over the rounds; not a number if it had none."""
+        return median(one[figure] for one in self.rounds) if self.rounds else math.nan
 
 
-def take_turns(contestants: Sequence[Contestant], rounds: int = ROUNDS, *, warm_up: int = 0) -> None:
+def take_turns(
+    contestants: Sequence[Contestant],
+    rounds: int = ROUNDS,
+    *,
+    warm_up: int = 0,
+    after_round: Callable[[], None] = lambda: None,
+) -> None:
     """Let each run once a round, each round beginning with another one; rows are checked before a time is kept.
 
+    A peer that fails is told as wrong, and left out of the rounds that follow: some hold the whole day in memory.
+
     Args:
-        contestants: who takes part.
+        contestants: who takes part; rounds that they have had are counted on from.
         rounds: rounds that count.
         warm_up: rounds before them that do not.
+        after_round: called after each round that counts.
+
+    Raises:
+        Failed: the first contestant did, which the others are compared with.
     """
-    for number in range(-warm_up, rounds):
+    had = len(contestants[0].rounds)
+    rounds += had
+    for number in range(had - warm_up, rounds):
         first = number % len(contestants)
+        label = f"round {number + 1} of {rounds}" if number >= had else "warm-up"
         for one in [*contestants[first:], *contestants[:first]]:
-            figures = one.run()
-            problem = one.wrong()
+            if any(problem.startswith(_FAILED) for problem in one.problems):
+                continue
+            figures: dict[str, float] = {}
+            try:
+                figures = one.run()
+                problem = one.wrong()
+            except Failed as error:
+                if one is contestants[0]:
+                    raise
+                problem = f"{_FAILED} {error}"
             if problem and problem not in one.problems:
                 one.problems.append(problem)
-            if number >= 0:
+            if figures and number >= had:
                 one.rounds.append(figures)
             # seconds of a part, as "land_events s", stand in the results
             told = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items() if not name.endswith(" s"))
-            label = f"round {number + 1} of {rounds}" if number >= 0 else "warm-up"
             click.echo(f"{label}: {one.name}: {told}{f' WRONG: {problem}' if problem else ''}")
+        if number >= had:
+            after_round()
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a run of a stage is."""
+
+    events: int
+    rounds: int
+    quick: bool
+    """As of :func:`keep`."""
+    more: bool
+    """Whether the rounds are added to those that are kept, which must be of the same code and machine."""
 
 
 @dataclass(frozen=True)
@@ -220,18 +272,15 @@ def medians(contestants: Sequence[Contestant]) -> tuple[list[str], list[list[str
     A line has the contestant's name, the medians of its figures, the first figure as a multiple of the first
     contestant's, the number of rounds, and whether its rows were right.
     """
-    names = list(dict.fromkeys(name for one in contestants for name in one.rounds[0]))
+    names = list(dict.fromkeys(name for one in contestants for name in one.figures))
     heads = [UNITS.get(name, (name, 1.0))[0] for name in names]
     compared = names[0]
     ours = contestants[0].middle(compared)
     lines = [
         [
             one.name,
-            *(
-                shown(one.middle(name) * UNITS.get(name, ("", 1.0))[1]) if name in one.rounds[0] else ""
-                for name in names
-            ),
-            f"{one.middle(compared) / ours:.2f}" if compared in one.rounds[0] else "",
+            *(shown(one.middle(name) * UNITS.get(name, ("", 1.0))[1]) if name in one.figures else "" for name in names),
+            f"{one.middle(compared) / ours:.2f}" if compared in one.figures else "",
             str(len(one.rounds)),
             f"WRONG: {'; '.join(one.problems)}" if one.problems else "right",
         ]
@@ -286,7 +335,7 @@ def keep(
         quick: a run that only shows that all works: it goes to ``results/quick``, away from the figures that count.
         more: what else the report needs, as JSON types.
     """
-    file = (QUICK_DIR if quick else RESULTS_DIR) / f"{stage}.json"
+    file = _file_of(stage, quick=quick)
     file.parent.mkdir(parents=True, exist_ok=True)
     data = {
         "title": title,
@@ -297,6 +346,50 @@ def keep(
         **more,
     }
     file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def _file_of(stage: str, *, quick: bool) -> Path:
+    return (QUICK_DIR if quick else RESULTS_DIR) / f"{stage}.json"
+
+
+def race(
+    stage: str,
+    title: str,
+    contestants: Sequence[Contestant],
+    goals: Callable[[], Sequence[Goal]],
+    size: Size,
+) -> None:
+    """Let contestants take turns, keep each round when it is over, and print the medians and goals.
+
+    Days of millions of events take hours of rounds: what is stopped keeps the rounds that it has had, and ``--more``
+    adds to them.
+
+    Args:
+        stage: as of :func:`keep`.
+        title: as of :func:`keep`.
+        contestants: who takes part, without rounds.
+        goals: what is to be shown, from the contestants' rounds.
+        size: of the run.
+
+    Raises:
+        SystemExit: rounds are to be added to those of other contestants.
+    """
+    if size.more:
+        _recall(stage, contestants, quick=size.quick)
+    take_turns(contestants, size.rounds, after_round=lambda: keep(stage, title, contestants, goals(), quick=size.quick))
+    conclude(stage, title, contestants, goals(), quick=size.quick)
+
+
+def _recall(stage: str, contestants: Sequence[Contestant], *, quick: bool) -> None:
+    """Give contestants the rounds that are kept of them."""
+    file = _file_of(stage, quick=quick)
+    if not file.exists():
+        return
+    told = json.loads(file.read_text(encoding="utf-8"))["contestants"]
+    if [one["name"] for one in told] != [one.name for one in contestants]:
+        sys.exit(f"{file} has rounds of other contestants; run without --more, which begins anew")
+    for one, kept in zip(contestants, told, strict=True):
+        one.rounds, one.problems = kept["rounds"], kept["wrong"]
 
 
 def conclude(

@@ -86,7 +86,7 @@ def plot(stage: Stage) -> str:
     import vl_convert
 
     contestants = [_contestant(one) for one in stage["contestants"]]
-    figure = next(iter(contestants[0].rounds[0]))
+    figure = next(iter(contestants[0].figures))
     bars = [
         {
             "name": one.name + (" (wrong)" if one.problems else ""),
@@ -95,7 +95,7 @@ def plot(stage: Stage) -> str:
             "high": max(round_[figure] for round_ in one.rounds),
         }
         for one in contestants
-        if figure in one.rounds[0]
+        if figure in one.figures
     ]
     title = UNITS.get(figure, (figure, 1.0))[0]
     along = {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 260}}

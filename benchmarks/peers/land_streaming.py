@@ -1,4 +1,7 @@
-"""Spark Structured Streaming lands a day: all that there is, then it stops; a checkpoint remembers offsets and ids."""
+"""Spark Structured Streaming lands a day: all that there is, then it stops; a checkpoint remembers offsets and ids.
+
+The ids are kept by RocksDB: Spark's own store has them all on the heap, and five million need more than 3 GB of it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ from daybook.settings import Settings, settings
 
 def land(spark: SparkSession, settings: Settings, folder: Path) -> None:
     """Write the events below the folder."""
+    spark.conf.set(
+        "spark.sql.streaming.stateStore.providerClass",
+        "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
+    )
     known = host_providers(spark, events(records(spark, settings)))
     stream = spark.readStream.format("kafka").options(**options(settings)).load()
     writer = (

@@ -64,6 +64,12 @@ def test_every_part_is_healthy(stack: Stack) -> None:
     )
 
 
+def test_the_spark_server_starts_before_the_parts_that_wait_for_airflows_database(stack: Stack) -> None:
+    """It takes as long as the migration of that database, beside which it comes up."""
+    started = {name: state.started for name, state in (supervisor.states(stack.settings) or {}).items()}
+    assert started["spark-connect"] < min(at for name, at in started.items() if name.startswith("airflow"))
+
+
 def test_up_twice_changes_nothing(stack: Stack) -> None:
     before = pids(stack.settings)
     assert "already up" in stack.daybook("up").stdout

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks import results_page
-from benchmarks.measure import Contestant, at_least, at_most, take_turns
 
 
 @pytest.fixture
@@ -49,32 +48,3 @@ def test_the_page_has_medians_wrong_rows_and_missed_goals(results: Path) -> None
 
 def test_stages_stand_in_the_order_of_a_day_and_sizes_from_small_to_large(results: Path) -> None:
     assert list(results_page.kept(results)) == ["intake_single", "landing_20000", "landing_5000000", "growth"]
-
-
-def test_contestants_take_turns_and_wrong_rows_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
-    order: list[str] = []
-
-    def contestant(name: str, problem: str) -> Contestant:
-        def run() -> dict[str, float]:
-            order.append(name)
-            return {"seconds": float(len(order))}
-
-        return Contestant(name, run, lambda: problem)
-
-    one, other = contestant("one", ""), contestant("other", "2 rows of 3")
-    take_turns([one, other], 2, warm_up=1)
-    assert order == ["other", "one", "one", "other", "other", "one"]
-    assert (len(one.rounds), one.problems) == (2, [])
-    assert (len(other.rounds), other.problems) == (2, ["2 rows of 3"])
-    assert one.middle("seconds") == 4.5
-    assert "WRONG: 2 rows of 3" in capsys.readouterr().out
-
-
-def test_whose_rows_are_wrong_meets_no_goal() -> None:
-    right, wrong = Contestant("right", dict), Contestant("wrong", dict, problems=["1 row of 2"])
-    assert at_most("time", 1, 2, right).met
-    assert at_least("rate", 3, 2, right).met
-    assert not at_most("time", 3, 2, right).met
-    assert not at_least("rate", 1, 2, right).met
-    assert not at_most("time", 1, 2, right, wrong).met
-    assert not at_least("rate", 3, 2, wrong, right).met
