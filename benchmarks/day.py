@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Producer
 
-from benchmarks.measure import ROUNDS, Cost, Size, TreeWatch, cost_of, parser
+from benchmarks.measure import Cost, Run, TreeWatch, add_rounds, cost_of, parser, rounds_asked
 from daybook.contract import client_event, complete, encode
 from daybook.duckdb_lake import fetch
 from daybook.kafka_admin import kafka_admin
@@ -366,20 +366,17 @@ def emptied(folder: Path) -> Path:
     return folder
 
 
-def run_stage(description: str | None, run: Callable[[Size], None]) -> None:
+def run_stage(description: str | None, run: Callable[[int, Run], None]) -> None:
     """The command line of a stage.
 
     Args:
         description: what the stage does.
-        run: does it once for each size.
+        run: does it for a number of events.
     """
     line = parser(description, f"{QUICK_EVENTS:,} events, one round, a minute")
     line.add_argument("--events", type=int, nargs="+", default=SIZES, help="events of each day")
-    line.add_argument("--rounds", type=int, default=ROUNDS)
-    line.add_argument("--more", action="store_true", help="add the rounds to those that are kept, of the same code")
+    add_rounds(line)
     args = line.parse_args()
-    if args.quick:
-        run(Size(QUICK_EVENTS, 1, quick=True, more=False))
-        return
-    for events in args.events:
-        run(Size(events, args.rounds, quick=False, more=args.more))
+    how = rounds_asked(args)
+    for events in (QUICK_EVENTS,) if how.quick else args.events:
+        run(events, how)

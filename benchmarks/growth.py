@@ -2,25 +2,35 @@
 
 A day is every task from ``land_events`` to ``write_report``, each as a driver of its own. Its history is written, not
 run (:mod:`benchmarks.history`); the same day then goes into a lake of few days and of many, with the states of all days
-kept and with those that a weekly upkeep keeps. Days of several sizes go into new lakes; a straight line is fitted to
-what they took.
+kept and with those that a weekly upkeep keeps. Days of several sizes go into new lakes, all with the heap of the
+largest; a straight line is fitted to what they took.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich.table import Table
 
 from benchmarks.day import DAY, DaybookDay, InKafka, driver_memory, in_kafka, produce
 from benchmarks.history import add_history
-from benchmarks.measure import ROUNDS, Contestant, Goal, at_most, figures_of, keep, parser, print_tables, take_turns
+from benchmarks.measure import (
+    Contestant,
+    Goal,
+    Run,
+    add_rounds,
+    at_most,
+    figures_of,
+    parser,
+    race,
+    rounds_asked,
+)
 from daybook.kafka_admin import kafka_admin
 from daybook.kafka_offsets import Offsets, topic_offsets
 from daybook.lake import latest_revisions
@@ -28,7 +38,9 @@ from daybook.settings import Settings
 from tests.integration.own_broker import OwnBroker, own_settings
 
 HISTORIES = (10, 100, 1_000)
-SIZES = (100_000, 300_000, 1_000_000)
+SIZES = (100_000, 300_000, 1_000_000, 3_000_000)
+QUICK_HISTORIES, QUICK_SIZES = (2, 50), (1_000, 10_000, 30_000)
+LEAST_SIZES = 3
 SMALL_DAY = 2_000
 """Events of each day of the history, and of the day that is measured upon it."""
 MOST_BY_HISTORY = 1.2
@@ -60,12 +72,12 @@ def unpublished(settings: Settings, events: int, days: int) -> str:
     return "" if pages[DAY]["balanced"] and found == events else f"{found:,} events of {events:,}"
 
 
-def by_history(histories: Sequence[int], rounds: int) -> list[Contestant]:
+def by_history(histories: Sequence[int], how: Run) -> None:
     """The same day into lakes of several ages, the youngest first.
 
     Args:
         histories: days that are in the lake before.
-        rounds: that count.
+        how: as of :func:`benchmarks.measure.race`.
     """
     with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
         broker = own_settings(Path(folder) / "broker")
@@ -92,8 +104,8 @@ def by_history(histories: Sequence[int], rounds: int) -> list[Contestant]:
                         partial(unpublished, settings, SMALL_DAY, days + 1),
                     )
                 )
-            take_turns(contestants, rounds)
-    return contestants
+            title = f"A day of {SMALL_DAY:,} events in lakes of several ages"
+            race("growth_history", title, contestants, partial(flat_in_history, contestants), how)
 
 
 def _ends(broker: Settings) -> Offsets:
@@ -111,32 +123,58 @@ def _upon(lake: Path, settings: Settings, ends: Offsets) -> dict[str, float]:
     return day_into(settings, ends)
 
 
-def by_size(sizes: Sequence[int], rounds: int) -> list[Contestant]:
-    """Days of several sizes into new lakes, the smallest first.
+def flat_in_history(contestants: Sequence[Contestant]) -> list[Goal]:
+    """What is to be shown of lakes of several ages, the youngest first."""
+    first = contestants[0]
+    return [
+        at_most(
+            f"{figure} with {older.name}, times those with {first.name}",
+            older.middle(figure) / first.middle(figure),
+            MOST_BY_HISTORY,
+            first,
+            older,
+        )
+        for figure in FIGURES
+        for older in contestants[1:]
+    ]
 
-    Each size has a broker of its own, so sizes do not take turns.
+
+def by_size(sizes: Sequence[int], how: Run) -> None:
+    """Days of several sizes into new lakes, the smallest first.
 
     Args:
         sizes: events of the days.
-        rounds: that count.
+        how: as of :func:`benchmarks.measure.race`.
     """
-    contestants = []
-    for events in sorted(sizes):
-        with in_kafka(events) as kafka:
+    sizes = sorted(sizes)
+    with ExitStack() as stack:
+        contestants = []
+        for events in sizes:
+            kafka = stack.enter_context(in_kafka(events))
             # the largest day's heap for all: else the collector's work would be part of the difference
             settings = kafka.settings.model_copy(
                 update={"home": kafka.folder / "daybook", "spark_driver_memory": driver_memory(max(sizes))}
             )
-            run: Callable[[], dict[str, float]] = partial(_anew, settings, kafka)
-            contestant = Contestant(f"{events:,} events", run, partial(unpublished, settings, events, 1))
-            take_turns([contestant], rounds)
-            contestants.append(contestant)
-    return contestants
+            run, wrong = partial(_anew, settings, kafka), partial(unpublished, settings, events, 1)
+            contestants.append(Contestant(f"{events:,} events", run, wrong))
+        title = "Days of several sizes"
+        race("growth_size", title, contestants, partial(straight_in_size, sizes, contestants), how)
 
 
 def _anew(settings: Settings, kafka: InKafka) -> dict[str, float]:
     shutil.rmtree(settings.home, ignore_errors=True)
     return day_into(settings, kafka.ends)
+
+
+def straight_in_size(sizes: Sequence[int], contestants: Sequence[Contestant]) -> list[Goal]:
+    """What is to be shown of days of several sizes."""
+    found = []
+    for figure in FIGURES:
+        fixed, slope, off = off_the_line(sizes, [one.middle(figure) for one in contestants])
+        line = f"the line of {fixed:,.0f} and {slope:,.1f} for each million"
+        text = f"{figure} by size: farthest off {line}, as part of it"
+        found.append(at_most(text, max(map(abs, off)), MOST_OFF_THE_LINE, *contestants))
+    return found
 
 
 def off_the_line(sizes: Sequence[int], taken: Sequence[float]) -> tuple[float, float, list[float]]:
@@ -161,88 +199,25 @@ def off_the_line(sizes: Sequence[int], taken: Sequence[float]) -> tuple[float, f
     return float(fixed), float(slope), ((values - line) / line).tolist()
 
 
-def goals(histories: Sequence[Contestant], sizes: Sequence[Contestant], events: Sequence[int]) -> list[Goal]:
-    """What is to be shown."""
-    found = []
-    first = histories[0]
-    for figure in FIGURES:
-        for older in histories[1:]:
-            text = f"{figure} with {older.name}, times those with {first.name}"
-            found.append(at_most(text, older.middle(figure) / first.middle(figure), MOST_BY_HISTORY, first, older))
-        if len(events) > 2:  # two points lie on a line whatever they are
-            _, _, off = off_the_line(events, [one.middle(figure) for one in sizes])
-            text = f"{figure} by size: farthest off the straight line, as part of it"
-            found.append(at_most(text, max(map(abs, off)), MOST_OFF_THE_LINE, *sizes))
-    return found
-
-
-def by_step(title: str, contestants: Sequence[Contestant], lines: Sequence[Sequence[str]] = ()) -> Table:
-    """The medians as a table: a line for each contestant, a column for each step's processor time.
-
-    Args:
-        title: of the table.
-        contestants: who took part.
-        lines: cells of more columns, the first line their heads, then a line for each contestant.
-    """
-    table = Table(title=title)
-    table.add_column("")
-    steps = [name for name in contestants[0].figures if name.endswith(" CPU s")]
-    heads = lines[0] if lines else ()
-    for head in ("CPU s", "s", *(name.removesuffix(" CPU s") for name in steps), *heads):
-        table.add_column(head, justify="right")
-    table.add_column("pages")
-    for at, one in enumerate(contestants, start=1):
-        cells = [f"{one.middle(name):,.1f}" for name in (*FIGURES, *steps)]
-        more = lines[at] if lines else ()
-        table.add_row(one.name, *cells, *more, f"WRONG: {'; '.join(one.problems)}" if one.problems else "right")
-    return table
-
-
-def measure(histories: Sequence[int], events: Sequence[int], rounds: int, *, quick: bool) -> None:
-    """Run all days, and keep what they took.
-
-    Args:
-        histories: days in the lake before.
-        events: sizes of the days.
-        rounds: that count.
-        quick: as of :func:`benchmarks.measure.keep`.
-    """
-    events = sorted(events)
-    old, sizes = by_history(sorted(histories), rounds), by_size(events, rounds)
-    lines = {name: off_the_line(events, [one.middle(name) for one in sizes]) for name in FIGURES}
-    reached = goals(old, sizes, events)
-    keep(
-        "growth",
-        f"A day of {SMALL_DAY:,} events in lakes of several ages, and days of several sizes",
-        [*old, *sizes],
-        reached,
-        quick=quick,
-        lines={
-            name: {"fixed": fixed, "per_million": slope, "off_the_line": off}
-            for name, (fixed, slope, off) in lines.items()
-        },
-    )
-    off_cells = [
-        ["CPU off the line", "s off the line"],
-        *([f"{lines[name][2][at]:+.1%}" for name in FIGURES] for at in range(len(events))),
-    ]
-    fixed, slope, _ = lines["cpu_seconds"]
-    title = f"A day of {SMALL_DAY:,} events: medians of {rounds} rounds, CPU seconds of each step"
-    line = f"Days of several sizes; the line: {fixed:,.0f} CPU s and {slope:,.1f} for each million"
-    print_tables([by_step(title, old), by_step(line, sizes, off_cells)], reached)
-
-
 def main() -> None:
     """The command line."""
     line = parser(__doc__, "two short histories, three small sizes, one round, 10 minutes")
-    line.add_argument("--histories", type=int, nargs="+", default=HISTORIES, help="days in the lake before")
-    line.add_argument("--events", type=int, nargs="+", default=SIZES, help="events of the days, two sizes at least")
-    line.add_argument("--rounds", type=int, default=ROUNDS)
+    line.add_argument(
+        "--histories", type=int, nargs="*", default=HISTORIES, help="days in the lake before; none = no such"
+    )
+    line.add_argument(
+        "--events", type=int, nargs="*", default=SIZES, help="events of the days, three sizes; none = no such"
+    )
+    add_rounds(line)
     args = line.parse_args()
-    if args.quick:
-        measure((2, 50), (1_000, 10_000, 30_000), 1, quick=True)
-    else:
-        measure(args.histories, args.events, args.rounds, quick=False)
+    how = rounds_asked(args)
+    histories, sizes = (QUICK_HISTORIES, QUICK_SIZES) if how.quick else (args.histories, args.events)
+    if sizes and len(sizes) < LEAST_SIZES:
+        line.error(f"--events takes {LEAST_SIZES} sizes at least: two points lie on a line whatever they are")
+    if histories:
+        by_history(sorted(histories), how)
+    if sizes:
+        by_size(sizes, how)
 
 
 if __name__ == "__main__":

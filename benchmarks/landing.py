@@ -21,7 +21,7 @@ from benchmarks.day import (
     written,
     wrong_events,
 )
-from benchmarks.measure import Contestant, Cost, Goal, Size, at_least, at_most, figures_of, race
+from benchmarks.measure import Contestant, Cost, Goal, Run, at_least, at_most, figures_of, race
 from daybook.lake import load
 from daybook.lake_names import EVENTS
 
@@ -100,9 +100,8 @@ def goals(contestants: list[Contestant], events: int) -> list[Goal]:
     return found
 
 
-def measure(size: Size) -> None:
+def measure(events: int, how: Run) -> None:
     """Land a day of so many events by all, and keep what it took."""
-    events = size.events
     with in_kafka(events) as kafka:
         ours = DaybookLands(kafka)
         contestants = [
@@ -116,7 +115,7 @@ def measure(size: Size) -> None:
             peer(kafka, "a loop in Python, PyArrow", "land_pyarrow", kafka.program),
         ]
         title = f"From Kafka to a day's Parquet, {events:,} events"
-        race(f"landing_{events}", title, contestants, lambda: goals(contestants, events), size)
+        race(f"landing_{events}", title, contestants, lambda: goals(contestants, events), how)
 
 
 if __name__ == "__main__":

@@ -217,22 +217,20 @@ def take_turns(
                 one.problems.append(problem)
             if figures and number >= had:
                 one.rounds.append(figures)
-            # seconds of a part, as "land_events s", stand in the results
-            told = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items() if not name.endswith(" s"))
+            told = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items() if not _of_a_part(name))
             click.echo(f"{label}: {one.name}: {told}{f' WRONG: {problem}' if problem else ''}")
         if number >= had:
             after_round()
 
 
 @dataclass(frozen=True)
-class Size:
-    """How large a run of a stage is."""
+class Run:
+    """What a stage is run for."""
 
-    events: int
-    rounds: int
-    quick: bool
+    rounds: int = ROUNDS
+    quick: bool = False
     """As of :func:`keep`."""
-    more: bool
+    more: bool = False
     """Whether the rounds are added to those that are kept, which must be of the same code and machine."""
 
 
@@ -266,13 +264,19 @@ def _are_right(contestants: Sequence[Contestant]) -> bool:
     return not any(one.problems for one in contestants)
 
 
-def medians(contestants: Sequence[Contestant]) -> tuple[list[str], list[list[str]]]:
-    """The headings of a stage's table, and its lines.
+def _of_a_part(figure: str) -> bool:
+    """Whether a figure is of a part of what was done, as "land_events s": it stands on the page, not on a terminal."""
+    return figure.endswith(" s")
+
+
+def medians(contestants: Sequence[Contestant], *, parts: bool = True) -> tuple[list[str], list[list[str]]]:
+    """The headings of a stage's table, and its lines; with the figures of parts or without.
 
     A line has the contestant's name, the medians of its figures, the first figure as a multiple of the first
     contestant's, the number of rounds, and whether its rows were right.
     """
-    names = list(dict.fromkeys(name for one in contestants for name in one.figures))
+    named = dict.fromkeys(name for one in contestants for name in one.figures)
+    names = [name for name in named if parts or not _of_a_part(name)]
     heads = [UNITS.get(name, (name, 1.0))[0] for name in names]
     compared = names[0]
     ours = contestants[0].middle(compared)
@@ -309,6 +313,17 @@ def parser(description: str | None, quick: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--quick", action="store_true", help=f"to see that it works: {quick}")
     return made
+
+
+def add_rounds(line: argparse.ArgumentParser) -> None:
+    """Give the command line of a stage of races what :func:`rounds_asked` reads."""
+    line.add_argument("--rounds", type=int, default=ROUNDS)
+    line.add_argument("--more", action="store_true", help="add the rounds to those that are kept, of the same code")
+
+
+def rounds_asked(args: argparse.Namespace) -> Run:
+    """What the command line of a stage of races asks for; a quick look is one round."""
+    return Run(1, quick=True) if args.quick else Run(args.rounds, more=args.more)
 
 
 def end_cleanly() -> None:
@@ -357,7 +372,7 @@ def race(
     title: str,
     contestants: Sequence[Contestant],
     goals: Callable[[], Sequence[Goal]],
-    size: Size,
+    how: Run,
 ) -> None:
     """Let contestants take turns, keep each round when it is over, and print the medians and goals.
 
@@ -369,15 +384,15 @@ def race(
         title: as of :func:`keep`.
         contestants: who takes part, without rounds.
         goals: what is to be shown, from the contestants' rounds.
-        size: of the run.
+        how: how many rounds, and what becomes of them.
 
     Raises:
         SystemExit: rounds are to be added to those of other contestants.
     """
-    if size.more:
-        _recall(stage, contestants, quick=size.quick)
-    take_turns(contestants, size.rounds, after_round=lambda: keep(stage, title, contestants, goals(), quick=size.quick))
-    conclude(stage, title, contestants, goals(), quick=size.quick)
+    if how.more:
+        _recall(stage, contestants, quick=how.quick)
+    take_turns(contestants, how.rounds, after_round=lambda: keep(stage, title, contestants, goals(), quick=how.quick))
+    conclude(stage, title, contestants, goals(), quick=how.quick)
 
 
 def _recall(stage: str, contestants: Sequence[Contestant], *, quick: bool) -> None:
@@ -397,7 +412,7 @@ def conclude(
 ) -> None:
     """Keep a stage, as :func:`keep` does, and print its medians and goals."""
     keep(stage, title, contestants, goals, quick=quick, **more)
-    heads, lines = medians(contestants)
+    heads, lines = medians(contestants, parts=False)
     table = Table(title=title)
     for head in heads:
         table.add_column(head, justify="left" if head in ("", "rows") else "right")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.day import DAY, DaybookDay, InKafka, emptied, in_kafka, run_stage, written
-from benchmarks.measure import Contestant, Cost, Goal, Size, at_most, figures_of, race
+from benchmarks.measure import Contestant, Cost, Goal, Run, at_most, figures_of, race
 from daybook.answers import answers
 from daybook.duckdb_lake import fetch
 from daybook.query import open_lake
@@ -144,9 +144,8 @@ def goals(contestants: list[Contestant], events: int) -> list[Goal]:
     return found
 
 
-def measure(size: Size) -> None:
+def measure(events: int, how: Run) -> None:
     """A day of so many events by all, and keep what it took."""
-    events = size.events
     with in_kafka(events) as kafka, ExitStack() as stack:
         rows = Rows(kafka.truth.answers)
         home = kafka.folder / "daybook"
@@ -160,7 +159,7 @@ def measure(size: Size) -> None:
         if events <= MOST_BY_DRIVERS:
             contestants.append(daybook(kafka, rows, BY_DRIVERS, None))
         title = f"From Kafka to a day's answers, {events:,} events"
-        race(f"whole_day_{events}", title, contestants, lambda: goals(contestants, events), size)
+        race(f"whole_day_{events}", title, contestants, lambda: goals(contestants, events), how)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from benchmarks.measure import (
     Contestant,
     Failed,
     Goal,
-    Size,
+    Run,
     at_least,
     at_most,
     cost_of,
@@ -101,7 +101,7 @@ def test_a_stopped_race_keeps_its_rounds_and_more_are_added(tmp_path: Path, monk
             return [Goal("goal", contestants[0].middle("seconds"), True)]
 
         contestants = [Contestant(name, partial(once, name)) for name in names]
-        race("day", "A day", contestants, goals, Size(2_000, rounds, quick=False, more=more))
+        race("day", "A day", contestants, goals, Run(rounds, more=more))
 
     def kept() -> list[list[float]]:
         told = json.loads((tmp_path / "day.json").read_text(encoding="utf-8"))
