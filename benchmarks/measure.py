@@ -252,12 +252,12 @@ def at_most(text: str, figure: float, limit: float, *contestants: Contestant) ->
         limit: what is asked for.
         contestants: whose figures it is made of.
     """
-    return Goal(f"{text}, at most {limit:.3g}", figure, figure <= limit and _are_right(contestants))
+    return Goal(f"{text}, at most {shown(limit)}", figure, figure <= limit and _are_right(contestants))
 
 
 def at_least(text: str, figure: float, limit: float, *contestants: Contestant) -> Goal:
     """As :func:`at_most`, the other way round."""
-    return Goal(f"{text}, at least {limit:.3g}", figure, figure >= limit and _are_right(contestants))
+    return Goal(f"{text}, at least {shown(limit)}", figure, figure >= limit and _are_right(contestants))
 
 
 def _are_right(contestants: Sequence[Contestant]) -> bool:
