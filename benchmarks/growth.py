@@ -8,6 +8,7 @@ largest; a straight line is fitted to what they took.
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -186,13 +187,17 @@ def off_the_line(sizes: Sequence[int], taken: Sequence[float]) -> tuple[float, f
 
     Returns:
         Seconds of a day without events, seconds for each million, and by how much of the line's value each size lies
-        off it.
+        off it; not numbers where a size has not been measured, as one that failed.
 
     >>> fixed, slope, off = off_the_line([1_000_000, 2_000_000, 3_000_000], [12.0, 14.0, 16.0])
     >>> round(fixed, 6), round(slope, 6), [round(abs(one), 6) for one in off]
     (10.0, 2.0, [0.0, 0.0, 0.0])
+    >>> off_the_line([1_000_000, 2_000_000, 3_000_000], [12.0, 14.0, float("nan")])
+    (nan, nan, [nan, nan, nan])
     """
     millions, values = np.asarray(sizes) / 1e6, np.asarray(taken)
+    if not np.isfinite(values).all():
+        return math.nan, math.nan, [math.nan] * len(sizes)
     # relative residuals: else the line would go through the largest day, whatever the small ones took
     slope, fixed = np.polyfit(millions, values, 1, w=1 / values)
     line = fixed + slope * millions

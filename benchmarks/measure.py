@@ -150,6 +150,7 @@ def cost_of(command: Sequence[str], environment: Mapping[str, str], log: Path) -
     if status:
         for line in last_lines(log, 20):
             click.echo(f"  | {line}", err=True)
+        click.echo(f"{' '.join(command)[-100:]} failed; the last lines of {log} are above", err=True)
         raise Failed(f"ended with status {process.returncode}")
     return Cost(max(used.ru_utime + used.ru_stime, watch.cpu_seconds), seconds, watch.rss_mb)
 
@@ -392,7 +393,7 @@ def race(
     if how.more:
         _recall(stage, contestants, quick=how.quick)
     take_turns(contestants, how.rounds, after_round=lambda: keep(stage, title, contestants, goals(), quick=how.quick))
-    conclude(stage, title, contestants, goals(), quick=how.quick)
+    _show(title, contestants, goals())
 
 
 def _recall(stage: str, contestants: Sequence[Contestant], *, quick: bool) -> None:
@@ -412,6 +413,10 @@ def conclude(
 ) -> None:
     """Keep a stage, as :func:`keep` does, and print its medians and goals."""
     keep(stage, title, contestants, goals, quick=quick, **more)
+    _show(title, contestants, goals)
+
+
+def _show(title: str, contestants: Sequence[Contestant], goals: Sequence[Goal]) -> None:
     heads, lines = medians(contestants, parts=False)
     table = Table(title=title)
     for head in heads:

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import measure
 from benchmarks.measure import (
+    LOOK_EVERY_SECONDS,
     Contestant,
     Failed,
     Goal,
@@ -24,12 +25,13 @@ from benchmarks.measure import (
     take_turns,
 )
 
-FORKS = """
+# a child ends before the tree is looked at again: seen once, with all of its parent's pages, as one is before its exec
+FORKS = f"""
 import os, time
 held = bytearray(200_000_000)
 for _ in range(20):
     if not (child := os.fork()):
-        time.sleep(0.05)
+        time.sleep({LOOK_EVERY_SECONDS / 2})
         os._exit(0)
     os.waitpid(child, 0)
 """
@@ -43,7 +45,9 @@ def test_a_child_that_still_has_its_parents_pages_is_not_counted(tmp_path: Path)
 def test_a_program_that_fails_has_no_cost_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Failed, match="status 3"):
         cost_of([sys.executable, "-c", "print('no heap left'); raise SystemExit(3)"], os.environ, tmp_path / "log")
-    assert "no heap left" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no heap left" in said
+    assert f"the last lines of {tmp_path / 'log'} are above" in said
 
 
 def test_contestants_take_turns_and_wrong_rows_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
