@@ -37,6 +37,12 @@ try:
 except PublishRefused as refusal:
     print("refused:", refusal)
 """
+SUM = """
+from pyspark.sql import SparkSession
+
+spark = SparkSession.builder.getOrCreate()
+print(spark.sql("SELECT SUM(id * 7 - id * 6) AS sum FROM range(10000)").collect())
+"""
 ENDLESS = """
 from pyspark.sql import SparkSession
 
@@ -65,7 +71,9 @@ def is_at_work(server: OwnSpark) -> bool:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnSpark]:
-    with OwnSpark(own_settings(tmp_path_factory.mktemp("connect"))) as started:
+    settings = own_settings(tmp_path_factory.mktemp("connect"))
+    talkative = {**settings.spark_conf, "spark.log.level": "INFO"}  # it tells of each class that it generates
+    with OwnSpark(settings.model_copy(update={"spark_conf": talkative})) as started:
         yield started
 
 
@@ -105,6 +113,14 @@ def test_a_job_is_the_same_on_it(server: OwnSpark, tmp_path: Path) -> None:
 def test_what_was_published_is_refused_on_it_too(server: OwnSpark) -> None:
     done = client(server, sys.executable, "-c", IS_REFUSED)
     assert "refused: replayed_records" in done.stdout, done.stderr[-3000:]
+
+
+def test_code_generated_for_one_client_serves_the_next(server: OwnSpark) -> None:
+    generated = []
+    for _ in range(2):
+        assert "49995000" in client(server, sys.executable, "-c", SUM).stdout
+        generated.append(server.log.read_text(encoding="utf-8").count("CodeGenerator: Code generated in"))
+    assert 0 < generated[0] == generated[1]
 
 
 def test_what_a_killed_client_asked_for_is_given_up(server: OwnSpark) -> None:
