@@ -34,7 +34,7 @@ from daybook.kafka_offsets import Offsets, offsets_text, topic_offsets
 from daybook.lake_names import AREAS
 from daybook.position import records_ahead
 from daybook.settings import REPOSITORY, Settings
-from daybook.spark_conf import jars, submit_conf
+from daybook.spark_conf import MANY_RECORDS, jars, submit_conf
 from daybook.spark_job import submit_command
 from daybook.stack import spark_connect
 from daybook.stack.environment import job_environment, venv_bin
@@ -71,10 +71,12 @@ NO_EVENTS: tuple[Callable[[Record], bytes | None], ...] = (
 
 
 def driver_memory(events: int) -> str:
-    """Heap of every Spark driver of a run, Daybook's or not.
+    """Heap of every Spark driver of a run, Daybook's or not: Daybook's default for small days, more for large ones.
 
     With 2.5 GB of it a driver stays below the 4 GB that a day of five million events may take.
     """
+    if events < MANY_RECORDS:
+        return "1g"
     return "2g" if events <= 1_000_000 else "2560m"
 
 

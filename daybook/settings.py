@@ -169,7 +169,10 @@ class Settings(BaseSettings):
         "behind landing; 0 = none, and each step starts a driver of its own, as it does with a Spark master elsewhere",
     )
     spark_driver_memory: str = Field(
-        default="1g", pattern=r"^\d+[mg]$", description="a Spark driver's heap, 512m or 2g"
+        default="1g",
+        pattern=r"^\d+[mg]$",
+        description="heap of a Spark driver, and of the Spark server, 512m or 2g; from 2g on the server is tuned for "
+        "days of hundreds of thousands of events",
     )
     spark_driver_java_options: str = Field(
         default="",

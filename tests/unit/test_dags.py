@@ -26,6 +26,7 @@ from daybook import class_archive
 from daybook.lake_names import AREAS, answer_files
 from daybook.settings import Settings, settings
 from daybook.spark_conf import FEW, MANY, MANY_RECORDS, submit_conf
+from daybook.stack import spark_connect
 from daybook_airflow.assets import table_assets
 from daybook_airflow.notifier import FailureNotifier
 from daybook_airflow.spark_operator import DaybookSparkOperator
@@ -314,6 +315,18 @@ def test_a_landing_gets_the_compilers_that_suit_its_records(
         run.task(step).execute(run.context)
         [told] = [argument for argument in json.loads(submitted.read_text()) if "extraJavaOptions" in argument]
         assert told.endswith(f" {expected}")
+
+
+@pytest.mark.parametrize(("heap", "options"), [("1g", FEW), ("2047m", FEW), ("2048m", MANY), ("2g", MANY)])
+def test_the_spark_server_gets_the_compilers_that_suit_its_heap(
+    own_settings: Settings, heap: str, options: str
+) -> None:
+    own = own_settings.model_copy(update={"spark_driver_memory": heap})
+    own.home.joinpath("run").mkdir(parents=True, exist_ok=True)
+    spark_connect.prepare(own)
+    told = (own.home / "run" / "spark-connect.properties").read_text(encoding="utf-8")
+    [java] = [line for line in told.splitlines() if line.startswith("spark.driver.extraJavaOptions ")]
+    assert java.endswith(f" {options}")
 
 
 def test_ones_own_java_options_take_the_place_of_daybooks(own_settings: Settings) -> None:

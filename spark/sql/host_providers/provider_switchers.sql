@@ -15,29 +15,32 @@
 --   WHERE one.user_id = events.user_id AND one.provider NOT LIKE '(%')
 -- Run: `daybook answer provider_switchers --day D`; by hand, bind :first_day and :last_day over the lake's table
 --   `events`
-WITH players AS (
+-- a row for each player and provider, not for each event, is what the lists are made of: those are Spark's slow part
+WITH seen AS (
     SELECT
         event_date,
         user_id,
-        ARRAY_JOIN(ARRAY_SORT(COLLECT_SET(provider)), ' + ') AS providers,
-        COUNT(DISTINCT provider) AS provider_count,
+        provider,
         COUNT(*) AS events
     FROM events
     WHERE
         event_date BETWEEN :first_day AND :last_day
         AND provider NOT LIKE '(%'
+    GROUP BY event_date, user_id, provider
+),
+
+players AS (
+    SELECT
+        event_date,
+        user_id,
+        ARRAY_JOIN(ARRAY_SORT(COLLECT_LIST(provider)), ' + ') AS providers,
+        COUNT(*) AS provider_count,
+        SUM(events) AS events
+    FROM seen
     GROUP BY event_date, user_id
 ),
 
-totals AS (
-    SELECT
-        event_date,
-        COUNT(*) AS users
-    FROM players
-    GROUP BY event_date
-),
-
-counted AS (
+combinations AS (
     SELECT
         event_date,
         providers,
@@ -45,16 +48,24 @@ counted AS (
         COUNT(*) AS users,
         SUM(events) AS events
     FROM players
-    WHERE provider_count > 1
     GROUP BY event_date, providers, provider_count
+),
+
+totals AS (
+    SELECT
+        event_date,
+        SUM(users) AS users
+    FROM combinations
+    GROUP BY event_date
 )
 
 SELECT
-    counted.event_date,
-    counted.providers,
-    counted.provider_count,
-    counted.users,
-    CAST(counted.users AS DOUBLE) / totals.users AS users_share,
-    counted.events
-FROM counted
-INNER JOIN totals ON counted.event_date = totals.event_date
+    combinations.event_date,
+    combinations.providers,
+    combinations.provider_count,
+    combinations.users,
+    CAST(combinations.users AS DOUBLE) / totals.users AS users_share,
+    combinations.events
+FROM combinations
+INNER JOIN totals ON combinations.event_date = totals.event_date
+WHERE combinations.provider_count > 1

@@ -24,11 +24,28 @@ WITH bought AS (
         AND event_type = 'purchase_item'
 ),
 
+-- what each buyer bought, counted by what it is: all else goes by these few rows, none of it by player
+baskets AS (
+    SELECT
+        event_date,
+        items,
+        COUNT(*) AS users
+    FROM (
+        SELECT
+            event_date,
+            user_id,
+            ARRAY_SORT(COLLECT_LIST(item)) AS items
+        FROM bought
+        GROUP BY event_date, user_id
+    ) AS players
+    GROUP BY event_date, items
+),
+
 buyers AS (
     SELECT
         event_date,
-        COUNT(DISTINCT user_id) AS users
-    FROM bought
+        SUM(users) AS users
+    FROM baskets
     GROUP BY event_date
 ),
 
@@ -36,24 +53,40 @@ singles AS (
     SELECT
         event_date,
         item,
-        COUNT(*) AS users
-    FROM bought
+        SUM(users) AS users
+    FROM (
+        SELECT
+            event_date,
+            users,
+            EXPLODE(items) AS item
+        FROM baskets
+    ) AS items_of
     GROUP BY event_date, item
 ),
 
 pairs AS (
     SELECT
-        one.event_date,
-        one.item,
-        other.item AS other_item,
-        COUNT(*) AS users
-    FROM bought AS one
-    INNER JOIN bought AS other
-        ON
-            one.event_date = other.event_date
-            AND one.user_id = other.user_id
-            AND one.item < other.item
-    GROUP BY one.event_date, one.item, other.item
+        event_date,
+        item,
+        other_item,
+        SUM(users) AS users
+    FROM (
+        SELECT
+            event_date,
+            users,
+            item,
+            EXPLODE(items) AS other_item
+        FROM (
+            SELECT
+                event_date,
+                users,
+                items,
+                EXPLODE(items) AS item
+            FROM baskets
+        ) AS first_items
+    ) AS both_items
+    WHERE item < other_item
+    GROUP BY event_date, item, other_item
 )
 
 SELECT
