@@ -91,6 +91,9 @@ def submit_conf(settings: Settings, temporary_dir: Path | None = None, *, record
         # what is kept of a day is used within the step, two or three times: packing it costs a million events 3 s of
         # landing's 37, and saves 40 MB
         "spark.sql.inMemoryColumnarStorage.compressed": "false",
+        # a day's code is some 170 different classes; Spark would keep 100, and make all of them anew for the next day:
+        # of two tests that build two days each in one driver the second took 65 s without this, and 48 with it
+        "spark.sql.codegen.cache.maxEntries": "1000",
         "spark.sql.shuffle.partitions": str(settings.spark_shuffle_partitions),
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         catalog: "org.apache.iceberg.spark.SparkCatalog",

@@ -70,8 +70,6 @@ def prepare(settings: Settings) -> None:
         # took 34 s in place of 40 (20,000 events, all steps)
         "spark.sql.artifact.isolation.enabled": "false",
         "spark.sql.artifact.isolation.alwaysApplyClassloader": "false",
-        # a day's code is some 170 different classes; Spark keeps 100
-        "spark.sql.codegen.cache.maxEntries": "1000",
         "spark.connect.grpc.binding.address": "127.0.0.1",
         "spark.connect.grpc.binding.port": str(settings.spark_connect_port),
         "spark.connect.authenticate.token": token,

@@ -1,15 +1,19 @@
-"""Set-up: a jar that is not the one in the list is named, and never stays."""
+"""Set-up: a jar that is not the one in the list is named, and never stays; and no test is left out of a run."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import bootstrap
 from daybook import jars
+from daybook.settings import REPOSITORY
 
 
 @pytest.fixture
@@ -111,3 +115,19 @@ def test_packages_are_installed_compiled(module: str) -> None:
     assert found.origin is not None
     # not by the first import alone: where bytecode may not be written, each task would compile what it imports
     assert Path(importlib.util.cache_from_source(found.origin)).is_file()
+
+
+def test_every_test_and_every_example_is_run() -> None:
+    """The order of the folders is written down, so a new one would be passed over."""
+    options = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"][
+        "ini_options"
+    ]
+    run = [one for pattern in options["testpaths"] for one in REPOSITORY.glob(pattern)]
+    tracked = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.split()
+    holding = [path for path in tracked if path.split("/")[-1].startswith("test_")]
+    example = re.compile(r"^ *>>> ", re.MULTILINE)
+    holding += [path for path in tracked if example.search((REPOSITORY / path).read_text(encoding="utf-8"))]
+    assert len(holding) > 50
+    assert [path for path in holding if not any((REPOSITORY / path).is_relative_to(one) for one in run)] == []
