@@ -76,5 +76,5 @@ format: setup ## write Python and SQL in the house style
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 
-test: lint browser ## all checks and tests, on a stack of their own beside one that is up
-	@$(BIN)/pytest -q
+test: lint browser ## all checks and tests, on stacks of their own beside one that is up (an hour)
+	@$(BIN)/pytest -q -n 2 --dist loadscope --no-loadscope-reorder

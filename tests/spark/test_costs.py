@@ -21,9 +21,9 @@ from daybook_spark.staging import at_snapshot, on_dates
 from tests.spark.lake_run import DAY, Run, an_id
 from tests.spark.topic_records import Topic
 
-MOST_JOBS = {"land": 1, "build": 11, "user_behaviour": 42, "host_providers": 15, "publish": 29}
+MOST_JOBS = {"land": 1, "build": 11, "user_behaviour": 41, "host_providers": 13, "publish": 29}
 """Spark jobs of each step of a day's first page."""
-MOST_SCANS = 26
+MOST_SCANS = 20
 """Of a day's events, by all answers."""
 
 

@@ -46,26 +46,18 @@ combinations AS (
         providers,
         provider_count,
         COUNT(*) AS users,
+        SUM(COUNT(*)) OVER (PARTITION BY event_date) AS users_of_day,
         SUM(events) AS events
     FROM players
     GROUP BY event_date, providers, provider_count
-),
-
-totals AS (
-    SELECT
-        event_date,
-        SUM(users) AS users
-    FROM combinations
-    GROUP BY event_date
 )
 
 SELECT
-    combinations.event_date,
-    combinations.providers,
-    combinations.provider_count,
-    combinations.users,
-    CAST(combinations.users AS DOUBLE) / totals.users AS users_share,
-    combinations.events
+    event_date,
+    providers,
+    provider_count,
+    users,
+    CAST(users AS DOUBLE) / users_of_day AS users_share,
+    events
 FROM combinations
-INNER JOIN totals ON combinations.event_date = totals.event_date
-WHERE combinations.provider_count > 1
+WHERE provider_count > 1

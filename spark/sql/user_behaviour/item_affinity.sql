@@ -29,7 +29,8 @@ baskets AS (
     SELECT
         event_date,
         items,
-        COUNT(*) AS users
+        COUNT(*) AS users,
+        SUM(COUNT(*)) OVER (PARTITION BY event_date) AS buyers
     FROM (
         SELECT
             event_date,
@@ -41,12 +42,24 @@ baskets AS (
     GROUP BY event_date, items
 ),
 
-buyers AS (
+bought_items AS (
     SELECT
         event_date,
-        SUM(users) AS users
+        items,
+        users,
+        buyers,
+        EXPLODE(items) AS item
     FROM baskets
-    GROUP BY event_date
+),
+
+bought_pairs AS (
+    SELECT
+        event_date,
+        users,
+        buyers,
+        item,
+        EXPLODE(items) AS other_item
+    FROM bought_items
 ),
 
 singles AS (
@@ -54,39 +67,20 @@ singles AS (
         event_date,
         item,
         SUM(users) AS users
-    FROM (
-        SELECT
-            event_date,
-            users,
-            EXPLODE(items) AS item
-        FROM baskets
-    ) AS items_of
+    FROM bought_items
     GROUP BY event_date, item
 ),
 
 pairs AS (
     SELECT
         event_date,
+        buyers,
         item,
         other_item,
         SUM(users) AS users
-    FROM (
-        SELECT
-            event_date,
-            users,
-            item,
-            EXPLODE(items) AS other_item
-        FROM (
-            SELECT
-                event_date,
-                users,
-                items,
-                EXPLODE(items) AS item
-            FROM baskets
-        ) AS first_items
-    ) AS both_items
+    FROM bought_pairs
     WHERE item < other_item
-    GROUP BY event_date, item, other_item
+    GROUP BY event_date, buyers, item, other_item
 )
 
 SELECT
@@ -94,9 +88,8 @@ SELECT
     pairs.item,
     pairs.other_item,
     pairs.users,
-    CAST(pairs.users AS DOUBLE) / buyers.users AS buyers_share,
-    CAST(pairs.users AS DOUBLE) * buyers.users / (CAST(one.users AS DOUBLE) * other.users) AS lift
+    CAST(pairs.users AS DOUBLE) / pairs.buyers AS buyers_share,
+    CAST(pairs.users AS DOUBLE) * pairs.buyers / (CAST(one.users AS DOUBLE) * other.users) AS lift
 FROM pairs
-INNER JOIN buyers ON pairs.event_date = buyers.event_date
 INNER JOIN singles AS one ON pairs.event_date = one.event_date AND pairs.item = one.item
 INNER JOIN singles AS other ON pairs.event_date = other.event_date AND pairs.other_item = other.item
