@@ -177,7 +177,7 @@ class Settings(BaseSettings):
     spark_driver_java_options: str = Field(
         default="",
         description="options of a Spark driver's JVM in place of those that Daybook chooses by how many records a "
-        "driver is to land; such as -XX:+UseG1GC",
+        "driver is to land, and of the Spark server's by its heap; such as -XX:+UseG1GC",
     )
     spark_shuffle_partitions: int = Field(
         default=2, ge=1, le=10_000, description="shuffle partitions of a job; 2 suit a laptop's day, 200 a cluster's"

@@ -129,3 +129,12 @@ def test_what_a_killed_client_asked_for_is_given_up(server: OwnSpark) -> None:
         until(lambda: is_at_work(server), "the statement at work", 60)
         os.kill(asking.pid, signal.SIGKILL)
     until(lambda: not is_at_work(server), "the end of its statement", 60)
+
+
+def test_nothing_of_it_is_left_when_its_jvm_is_killed(tmp_path: Path) -> None:
+    with OwnSpark(own_settings(tmp_path)) as started:
+        others = started.watched.children(recursive=True)
+        assert any("connect_server.py" in " ".join(one.cmdline()) for one in others)
+        started.watched.kill()
+        _, left = psutil.wait_procs(others, timeout=30)
+        assert left == []

@@ -322,7 +322,6 @@ def test_the_spark_server_gets_the_compilers_that_suit_its_heap(
     own_settings: Settings, heap: str, options: str
 ) -> None:
     own = own_settings.model_copy(update={"spark_driver_memory": heap})
-    own.home.joinpath("run").mkdir(parents=True, exist_ok=True)
     spark_connect.prepare(own)
     told = (own.home / "run" / "spark-connect.properties").read_text(encoding="utf-8")
     [java] = [line for line in told.splitlines() if line.startswith("spark.driver.extraJavaOptions ")]

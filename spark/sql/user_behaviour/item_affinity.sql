@@ -24,7 +24,7 @@ WITH bought AS (
         AND event_type = 'purchase_item'
 ),
 
--- what each buyer bought, counted by what it is: all else goes by these few rows, none of it by player
+-- what each buyer bought, counted by what it is: mostly few rows, never more than buyers, and all else goes by them
 baskets AS (
     SELECT
         event_date,
