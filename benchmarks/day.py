@@ -355,6 +355,12 @@ class DaybookDay:
         )
 
 
+def forget_lake(settings: Settings) -> None:
+    """Remove what a round has left of its day, and nothing of a server that is up in the same state folder."""
+    for one in ("lake", "reports"):
+        shutil.rmtree(settings.home / one, ignore_errors=True)
+
+
 def written(folder: Path) -> dict[str, float]:
     """Bytes and number of all files below a folder, metadata and checkpoints included."""
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]

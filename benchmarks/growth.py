@@ -1,7 +1,8 @@
 """``python -m benchmarks.growth``: what a day costs when the lake is old, and when the day is large.
 
-A day is every task from ``land_events`` to ``write_report``, each as a driver of its own. Its history is written, not
-run (:mod:`benchmarks.history`); the same day then goes into a lake of few days and of many, with the states of all days
+A day is every task from ``land_events`` to ``write_report``, as on the stack: the steps behind landing are clients of a
+Spark that is up since the run began, as a start of each would hide what grows. Its history is written, not run
+(:mod:`benchmarks.history`); the same day then goes into a lake of few days and of many, with the states of all days
 kept and with those that a weekly upkeep keeps. Days of several sizes go into new lakes, all with the heap of the
 largest; a straight line is fitted to what they took.
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.day import DAY, DaybookDay, InKafka, driver_memory, in_kafka, produce
+from benchmarks.day import DAY, DaybookDay, driver_memory, forget_lake, in_kafka, produce
 from benchmarks.history import add_history
 from benchmarks.measure import (
     Contestant,
@@ -37,9 +38,10 @@ from daybook.kafka_offsets import Offsets, topic_offsets
 from daybook.lake import latest_revisions
 from daybook.settings import Settings
 from tests.integration.own_broker import OwnBroker, own_settings
+from tests.integration.own_spark import OwnSpark
 
 HISTORIES = (10, 100, 1_000)
-SIZES = (100_000, 300_000, 1_000_000, 3_000_000)
+SIZES = (100_000, 1_000_000, 3_000_000, 10_000_000)
 QUICK_HISTORIES, QUICK_SIZES = (2, 50), (1_000, 10_000, 30_000)
 LEAST_SIZES = 3
 SMALL_DAY = 2_000
@@ -49,9 +51,9 @@ MOST_OFF_THE_LINE = 0.15
 FIGURES = ("cpu_seconds", "seconds")
 
 
-def day_into(settings: Settings, ends: Offsets) -> dict[str, float]:
+def day_into(settings: Settings, ends: Offsets, server: OwnSpark) -> dict[str, float]:
     """Run the day's tasks; processor time, clock, memory, and ``STEP s`` and ``STEP CPU s`` of each."""
-    day = DaybookDay(settings, DAY, ends)
+    day = DaybookDay(settings, DAY, ends, server)
     day.answer_and_publish(day.land())
     steps = {f"{name} s": cost.seconds for name, cost in day.costs.items()}
     cpu = {f"{name} CPU s": cost.cpu_seconds for name, cost in day.costs.items()}
@@ -84,24 +86,26 @@ def by_history(histories: Sequence[int], how: Run) -> None:
         broker = own_settings(Path(folder) / "broker")
         # every lake has the same place when it is used: its metadata names whole paths
         settings = broker.model_copy(update={"home": Path(folder) / "home"})
-        with OwnBroker(broker):
+        settings.home.mkdir()
+        lake = settings.home / "lake"
+        with OwnBroker(broker), OwnSpark(settings) as server:
             produce(broker, DAY - timedelta(days=1), SMALL_DAY)
-            first = DaybookDay(settings, DAY - timedelta(days=1), _ends(broker))
+            first = DaybookDay(settings, DAY - timedelta(days=1), _ends(broker), server)
             first.answer_and_publish(first.land())
-            young = settings.home.rename(Path(folder) / "young")
+            young = lake.rename(Path(folder) / "young")
             produce(broker, DAY, SMALL_DAY)
             ends = _ends(broker)
             contestants = []
             for days, upkeep in (*((days, False) for days in histories), (max(histories), True)):
                 kept = Path(folder) / f"lake-{days}-{upkeep}"
-                _put(young, settings.home)
+                shutil.copytree(young, lake)
                 # the first day, which was run, is one of them
                 add_history(settings, days - 1, SMALL_DAY, upkeep=upkeep)
-                settings.home.rename(kept)
+                lake.rename(kept)
                 contestants.append(
                     Contestant(
                         f"{days:,} days of history{', looked after each week' if upkeep else ''}",
-                        partial(_upon, kept, settings, ends),
+                        partial(_upon, kept, settings, ends, server),
                         partial(unpublished, settings, SMALL_DAY, days + 1),
                     )
                 )
@@ -113,15 +117,11 @@ def _ends(broker: Settings) -> Offsets:
     return topic_offsets(kafka_admin(broker), broker.kafka_topic)
 
 
-def _put(lake: Path, home: Path) -> None:
-    """Put a copy of a state folder into its place."""
-    shutil.rmtree(home, ignore_errors=True)
-    shutil.copytree(lake, home)
-
-
-def _upon(lake: Path, settings: Settings, ends: Offsets) -> dict[str, float]:
-    _put(lake, settings.home)
-    return day_into(settings, ends)
+def _upon(kept: Path, settings: Settings, ends: Offsets, server: OwnSpark) -> dict[str, float]:
+    """A day into a copy of a lake."""
+    forget_lake(settings)
+    shutil.copytree(kept, settings.home / "lake")
+    return day_into(settings, ends, server)
 
 
 def flat_in_history(contestants: Sequence[Contestant]) -> list[Goal]:
@@ -149,22 +149,25 @@ def by_size(sizes: Sequence[int], how: Run) -> None:
     """
     sizes = sorted(sizes)
     with ExitStack() as stack:
+        days = [stack.enter_context(in_kafka(events)) for events in sizes]
+        home = days[0].folder / "home"
+        home.mkdir()
+        # the largest day's heap for all: else the collector's work would be part of the difference
+        shared = {"home": home, "spark_driver_memory": driver_memory(max(sizes))}
+        server = stack.enter_context(OwnSpark(days[0].settings.model_copy(update=shared)))
         contestants = []
-        for events in sizes:
-            kafka = stack.enter_context(in_kafka(events))
-            # the largest day's heap for all: else the collector's work would be part of the difference
-            settings = kafka.settings.model_copy(
-                update={"home": kafka.folder / "daybook", "spark_driver_memory": driver_memory(max(sizes))}
-            )
-            run, wrong = partial(_anew, settings, kafka), partial(unpublished, settings, events, 1)
+        for events, day in zip(sizes, days, strict=True):
+            settings = day.settings.model_copy(update=shared)
+            run, wrong = partial(_anew, settings, day.ends, server), partial(unpublished, settings, events, 1)
             contestants.append(Contestant(f"{events:,} events", run, wrong))
         title = "Days of several sizes"
         race("growth_size", title, contestants, partial(straight_in_size, sizes, contestants), how)
 
 
-def _anew(settings: Settings, kafka: InKafka) -> dict[str, float]:
-    shutil.rmtree(settings.home, ignore_errors=True)
-    return day_into(settings, kafka.ends)
+def _anew(settings: Settings, ends: Offsets, server: OwnSpark) -> dict[str, float]:
+    """A day into a new lake."""
+    forget_lake(settings)
+    return day_into(settings, ends, server)
 
 
 def straight_in_size(sizes: Sequence[int], contestants: Sequence[Contestant]) -> list[Goal]:

@@ -12,13 +12,12 @@ those that the first contestant to be checked came to.
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.day import DAY, DaybookDay, InKafka, emptied, in_kafka, run_stage, written
+from benchmarks.day import DAY, DaybookDay, InKafka, emptied, forget_lake, in_kafka, run_stage, written
 from benchmarks.measure import Contestant, Cost, Goal, Run, at_most, figures_of, race
 from daybook.answers import answers
 from daybook.duckdb_lake import fetch
@@ -84,8 +83,7 @@ def daybook(kafka: InKafka, rows: Rows, label: str, server: OwnSpark | None) -> 
     settings = kafka.settings.model_copy(update={"home": kafka.folder / "daybook"})
 
     def run() -> dict[str, float]:
-        for one in ("lake", "reports"):
-            shutil.rmtree(settings.home / one, ignore_errors=True)
+        forget_lake(settings)
         day = DaybookDay(settings, DAY, kafka.ends, server)
         day.answer_and_publish(day.land())
         steps = {f"{name} s": cost.seconds for name, cost in day.costs.items()}
