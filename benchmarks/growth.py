@@ -150,11 +150,13 @@ def by_size(sizes: Sequence[int], how: Run) -> None:
     sizes = sorted(sizes)
     with ExitStack() as stack:
         days = [stack.enter_context(in_kafka(events)) for events in sizes]
-        home = days[0].folder / "home"
+        # the ports of the last, which were chosen when all brokers before it had theirs
+        largest = days[-1]
+        home = largest.folder / "home"
         home.mkdir()
         # the largest day's heap for all: else the collector's work would be part of the difference
         shared = {"home": home, "spark_driver_memory": driver_memory(max(sizes))}
-        server = stack.enter_context(OwnSpark(days[0].settings.model_copy(update=shared)))
+        server = stack.enter_context(OwnSpark(largest.settings.model_copy(update=shared)))
         contestants = []
         for events, day in zip(sizes, days, strict=True):
             settings = day.settings.model_copy(update=shared)
