@@ -1,11 +1,11 @@
 """``python -m benchmarks.answers``: every answer of a day by three engines, and reads of years of stored answers.
 
-First the answers over one day of the lake's ``events``, warm: Spark with Daybook's session, settings and view, DuckDB
-with Daybook's own statements over the same Parquet files, Polars with statements written by hand. Each engine ends with
-the rows in this process' memory as Arrow. Then, over a history of days in a lake that was looked after each week, what
-readers ask: all rows of an answer of all days, one day's rows, the answers across days; by the functions behind
-``daybook query`` and ``daybook answer``, beside DuckDB and Polars that are handed the Parquet files. Rows are held
-against each other before a time counts.
+First the answers over one day of the lake's ``events``, warm: a client of the stack's Spark server with Daybook's view,
+DuckDB with Daybook's own statements over the same Parquet files, Polars with statements written by hand. Each engine
+ends with the rows in this process' memory as Arrow. Then, over a history of days in a lake that was looked after each
+week, what readers ask: all rows of an answer of all days, one day's rows, the answers across days; by the functions
+behind ``daybook query`` and ``daybook answer``, beside DuckDB and Polars that are handed the Parquet files. Rows are
+held against each other before a time counts.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from benchmarks.whole_day import Row, Rows
 from daybook import lake
 from daybook.answers import Answer, answers
 from daybook.duckdb_lake import fetch, in_duckdb
-from daybook.java import java_home
 from daybook.lake import load, page_of
 from daybook.lake_names import ACROSS_DAYS, EVENTS
 from daybook.query import query_rows
 from daybook.reading import answer_rows
 from daybook.settings import Settings
+from daybook.stack import spark_connect
+from tests.integration.own_spark import OwnSpark
 
 CORES = 2
 """Each engine may use so many, as Daybook's Spark does by default."""
@@ -78,12 +79,16 @@ class Engine:
 
 @contextmanager
 def in_spark(settings: Settings) -> Iterator[dict[str, Asked]]:
-    """Daybook's session with its view of the day's events, as ``answer_questions`` has them; the published ones."""
+    """A session of the Spark server with the view of the day's events that ``answer_questions`` has; published ones.
+
+    Args:
+        settings: where the lake is, and the server, which is up.
+    """
     from daybook_spark.answering import ask
     from daybook_spark.session import spark_session
     from daybook_spark.staging import at_snapshot, on_dates
 
-    os.environ["JAVA_HOME"] = str(java_home())  # as the stack sets it for the jobs
+    os.environ.update(spark_connect.client_environment(settings))  # as the stack sets it for the jobs
     spark = spark_session("benchmark", settings)
     try:
         pinned = page_of(settings, str(DAY))["snapshots"][EVENTS]
@@ -323,10 +328,11 @@ def measure(events: int, days: int, history_events: int, rounds: int, *, quick: 
     """
     with in_kafka(events) as kafka:
         settings = kafka.settings.model_copy(update={"home": kafka.folder / "daybook"})
-        made = DaybookDay(settings, DAY, kafka.ends)
-        made.answer_and_publish(made.land())
-        truth = Rows(kafka.truth.answers)
-        day = of_a_day(settings, truth, rounds)
+        settings.home.mkdir()
+        with OwnSpark(settings) as server:
+            made = DaybookDay(settings, DAY, kafka.ends, server)
+            made.answer_and_publish(made.land())
+            day = of_a_day(settings, Rows(kafka.truth.answers), rounds)
         add_history(settings, days, history_events, upkeep=True)
         history = of_history(settings, rounds)
     reached = goals(day, history)
