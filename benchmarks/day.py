@@ -355,9 +355,13 @@ class DaybookDay:
         )
 
 
-def forget_lake(settings: Settings) -> None:
+DAYS_FOLDERS = ("lake", "reports")
+"""The folders below a state folder that hold the days."""
+
+
+def forget_days(settings: Settings) -> None:
     """Remove what a round has left of its day, and nothing of a server that is up in the same state folder."""
-    for one in ("lake", "reports"):
+    for one in DAYS_FOLDERS:
         shutil.rmtree(settings.home / one, ignore_errors=True)
 
 

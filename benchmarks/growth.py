@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.day import DAY, DaybookDay, driver_memory, forget_lake, in_kafka, produce
+from benchmarks.day import DAY, DAYS_FOLDERS, DaybookDay, driver_memory, forget_days, in_kafka, produce
 from benchmarks.history import add_history
 from benchmarks.measure import (
     Contestant,
@@ -87,21 +87,19 @@ def by_history(histories: Sequence[int], how: Run) -> None:
         # every lake has the same place when it is used: its metadata names whole paths
         settings = broker.model_copy(update={"home": Path(folder) / "home"})
         settings.home.mkdir()
-        lake = settings.home / "lake"
         with OwnBroker(broker), OwnSpark(settings) as server:
             produce(broker, DAY - timedelta(days=1), SMALL_DAY)
             first = DaybookDay(settings, DAY - timedelta(days=1), _ends(broker), server)
             first.answer_and_publish(first.land())
-            young = lake.rename(Path(folder) / "young")
+            young = _kept(settings, Path(folder) / "young")
             produce(broker, DAY, SMALL_DAY)
             ends = _ends(broker)
             contestants = []
             for days, upkeep in (*((days, False) for days in histories), (max(histories), True)):
-                kept = Path(folder) / f"lake-{days}-{upkeep}"
-                shutil.copytree(young, lake)
+                shutil.copytree(young, settings.home, dirs_exist_ok=True)
                 # the first day, which was run, is one of them
                 add_history(settings, days - 1, SMALL_DAY, upkeep=upkeep)
-                lake.rename(kept)
+                kept = _kept(settings, Path(folder) / f"{days}-{upkeep}")
                 contestants.append(
                     Contestant(
                         f"{days:,} days of history{', looked after each week' if upkeep else ''}",
@@ -117,10 +115,18 @@ def _ends(broker: Settings) -> Offsets:
     return topic_offsets(kafka_admin(broker), broker.kafka_topic)
 
 
+def _kept(settings: Settings, folder: Path) -> Path:
+    """Move a state folder's days into another folder."""
+    folder.mkdir()
+    for one in DAYS_FOLDERS:
+        (settings.home / one).rename(folder / one)
+    return folder
+
+
 def _upon(kept: Path, settings: Settings, ends: Offsets, server: OwnSpark) -> dict[str, float]:
     """A day into a copy of a lake."""
-    forget_lake(settings)
-    shutil.copytree(kept, settings.home / "lake")
+    forget_days(settings)
+    shutil.copytree(kept, settings.home, dirs_exist_ok=True)
     return day_into(settings, ends, server)
 
 
@@ -168,7 +174,7 @@ def by_size(sizes: Sequence[int], how: Run) -> None:
 
 def _anew(settings: Settings, ends: Offsets, server: OwnSpark) -> dict[str, float]:
     """A day into a new lake."""
-    forget_lake(settings)
+    forget_days(settings)
     return day_into(settings, ends, server)
 
 

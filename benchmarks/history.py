@@ -2,12 +2,14 @@
 
 A thousand days cannot be made by running them: their files, snapshots and ledger rows are written here instead, each
 day from a generated one of its own. What a later day reads of earlier ones is real: every row of every answer, the ids
-of the raw records, the ledger. The files of ``events`` are named and not there, as no day reads those of another; who
+of the raw records, the ledger, what the manifests tell of each file's columns, and a page in the folder of reports (the
+first day's, under each name). The files of ``events`` are named and not there, as no day reads those of another; who
 did would fail.
 """
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.io.pyarrow import PyArrowFileIO, parquet_file_to_data_file
 from pyiceberg.manifest import (
     DataFile,
     DataFileContent,
@@ -59,9 +61,8 @@ class _File:
     """A day's data file of a table."""
 
     day: date
-    path: str
-    rows: int
-    size_bytes: int
+    data: DataFile
+    """What a manifest tells of it."""
 
 
 def add_history(settings: Settings, days: int, events: int, *, upkeep: bool) -> None:
@@ -87,7 +88,7 @@ def add_history(settings: Settings, days: int, events: int, *, upkeep: bool) -> 
         for name, table in tables.items():
             path = f"{table.location()}/data/event_date={day}/history.parquet"
             if name == EVENTS:
-                files[name].append(_File(day, path, events, events * 40))
+                files[name].append(_File(day, _of_events(table, day, path, events)))
                 continue
             of_day = _raw_records(plan) if name == RAW_EVENTS else rows[name]
             files[name].append(_written(table, day, path, of_day))
@@ -96,6 +97,9 @@ def add_history(settings: Settings, days: int, events: int, *, upkeep: bool) -> 
     files[DAY_LEDGER] = list(_ledger_files(tables[DAY_LEDGER], ledger_rows, merged=days - WEEK if upkeep else 0))
     for name, table in tables.items():
         _publish(settings, table, files[name], KEPT_BY_UPKEEP if upkeep else days)
+    for day in history:
+        for kind in ("json", "html"):
+            shutil.copyfile(settings.reports_dir / f"{first}.{kind}", settings.reports_dir / f"{day}.{kind}")
 
 
 def _table(settings: Settings, name: str) -> Table:
@@ -149,7 +153,8 @@ def _written(table: Table, day: date, path: str, rows: list[dict[str, Any]]) -> 
     pq.write_table(
         pa.Table.from_pylist([{"event_date": day, **row} for row in rows], schema=schema), file, compression="zstd"
     )
-    return _File(day, path, len(rows), file.stat().st_size)
+    # with the bounds of its columns, as Iceberg writes them: who asks for one landing opens no file of another
+    return _File(day, parquet_file_to_data_file(table.io, table.metadata, path))
 
 
 def _publish(settings: Settings, table: Table, files: list[_File], kept: int) -> None:
@@ -179,7 +184,7 @@ def _publish(settings: Settings, table: Table, files: list[_File], kept: int) ->
                     snapshot_id=snapshot_id,
                     sequence_number=sequence,
                     file_sequence_number=sequence,
-                    data_file=_data_file(table, file),
+                    data_file=file.data,
                 )
             )
     merged = manifest.to_manifest_file()
@@ -210,15 +215,15 @@ def _publish(settings: Settings, table: Table, files: list[_File], kept: int) ->
         catalog.execute("UPDATE iceberg_tables SET metadata_location = ? WHERE table_name = ?", (location, name))
 
 
-def _data_file(table: Table, file: _File) -> DataFile:
-    by_day = table.spec().fields
+def _of_events(table: Table, day: date, path: str, rows: int) -> DataFile:
+    """The file of a day's events, which is not there."""
     made = DataFile.from_args(
         content=DataFileContent.DATA,
-        file_path=file.path,
+        file_path=path,
         file_format=FileFormat.PARQUET,
-        partition=Record((file.day - EPOCH).days) if by_day else Record(),
-        record_count=file.rows,
-        file_size_in_bytes=file.size_bytes,
+        partition=Record((day - EPOCH).days),
+        record_count=rows,
+        file_size_in_bytes=rows * 40,
     )
     made.spec_id = table.spec().spec_id
     return made

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.day import DAY, DaybookDay, InKafka, emptied, forget_lake, in_kafka, run_stage, written
+from benchmarks.day import DAY, DaybookDay, InKafka, emptied, forget_days, in_kafka, run_stage, written
 from benchmarks.measure import Contestant, Cost, Goal, Run, at_most, figures_of, race
 from daybook.answers import answers
 from daybook.duckdb_lake import fetch
@@ -83,7 +83,7 @@ def daybook(kafka: InKafka, rows: Rows, label: str, server: OwnSpark | None) -> 
     settings = kafka.settings.model_copy(update={"home": kafka.folder / "daybook"})
 
     def run() -> dict[str, float]:
-        forget_lake(settings)
+        forget_days(settings)
         day = DaybookDay(settings, DAY, kafka.ends, server)
         day.answer_and_publish(day.land())
         steps = {f"{name} s": cost.seconds for name, cost in day.costs.items()}
