@@ -161,7 +161,7 @@ def by_size(sizes: Sequence[int], how: Run) -> None:
         home = largest.folder / "home"
         home.mkdir()
         # the largest day's heap for all: else the collector's work would be part of the difference
-        shared = {"home": home, "spark_driver_memory": driver_memory(max(sizes))}
+        shared = {"home": home, "spark_driver_memory": driver_memory(sizes[-1])}
         server = stack.enter_context(OwnSpark(largest.settings.model_copy(update=shared)))
         contestants = []
         for events, day in zip(sizes, days, strict=True):

@@ -7,7 +7,7 @@ from typing import Self
 import psutil
 
 from daybook.settings import Settings
-from daybook.stack import spark_connect
+from daybook.stack import kafka, spark_connect
 from daybook.stack.environment import job_environment
 from tests.integration.own_broker import OwnProcess, until
 
@@ -20,6 +20,9 @@ class OwnSpark(OwnProcess):
         self.settings = settings
 
     def __enter__(self) -> Self:
+        port = self.settings.spark_connect_port
+        # somebody else's port would seem to be the server that is up, and its clients would wait for ever
+        assert kafka.port_is_free(port), f"port {port} of the Spark server is taken"
         spark_connect.prepare(self.settings)
         self._spawn(spark_connect.command(self.settings), job_environment(self.settings))
         try:
