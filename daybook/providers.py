@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import ipaddress
+from contextlib import suppress
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -90,17 +91,21 @@ def resolve(host: str | None) -> Provider:
 
 def _is_address(name: str) -> bool:
     """Whether a name stands for an IP address: written as one, as its reverse name, or with a number for its end."""
-    try:
-        ipaddress.ip_address(name.removeprefix("[").partition("]")[0].partition("%")[0])
-    except ValueError:
-        # no top-level domain is a number, so "010.1.1.1" and "1.2.3" were meant as addresses (WHATWG URL, 3.5)
-        _, dot, last = name.rpartition(".")
-        return name.endswith((".in-addr.arpa", ".ip6.arpa")) or (bool(dot) and last.isdigit())
-    return True
+    written = name.removeprefix("[").partition("]")[0].partition("%")[0]
+    # every address holds a colon or ends in a digit; most hosts do neither, and asking takes half the time they take
+    if ":" in written or written[-1:].isdigit():
+        with suppress(ValueError):
+            ipaddress.ip_address(written)
+            return True
+    # no top-level domain is a number, so "010.1.1.1" and "1.2.3" were meant as addresses (WHATWG URL, 3.5)
+    _, dot, last = name.rpartition(".")
+    return name.endswith((".in-addr.arpa", ".ip6.arpa")) or (bool(dot) and last.isdigit())
 
 
 def _ascii(name: str) -> str:
     """An internationalised name as the list has it (``xn--``); one that cannot be a host name as it is."""
+    if name.isascii():
+        return name
     try:
         return name.encode("idna").decode("ascii")
     except UnicodeError:

@@ -43,6 +43,7 @@ from daybook_spark.events import (
 )
 from daybook_spark.staging import (
     add_columns,
+    add_properties,
     at_snapshot,
     create_namespace,
     create_table,
@@ -122,13 +123,17 @@ PARTITIONED = frozenset({RAW_EVENTS, EVENTS, REJECTED_EVENTS, CHECK_FAILURES})
 
 
 def create_tables(spark: SparkSession, settings: Settings) -> None:
-    """Make the lake's own tables and columns where they are missing; answers' tables are made with their first rows."""
+    """Make the lake's own tables, columns and properties where they are missing.
+
+    Answers' tables are made with their first rows.
+    """
     if load(settings, next(iter(TABLES))) is None:
         create_namespace(spark)
     for table, columns in TABLES.items():
         known = create_table(spark, settings, table, columns, by_day=table in PARTITIONED)
         if known is not None:
             add_columns(spark, known, table, columns)
+            add_properties(spark, known, table)
 
 
 def _refuse_removed(known: LakeDays, raw: DataFrame, dates: list[date | None]) -> None:
@@ -175,12 +180,13 @@ def stage_pages(
     events_snapshot_id = rejected_snapshot_id = None
     if dates:
         raw = at_snapshot(spark, RAW_EVENTS, raw_snapshot_id)
-        _refuse_removed(lake_days(settings, raw_table), raw, dates)
-        elsewhere = same_ids_elsewhere(raw, dates, settings.lateness_days)
+        known = lake_days(settings, raw_table)
+        _refuse_removed(known, raw, dates)
+        elsewhere = same_ids_elsewhere(raw, dates, settings.lateness_days, known.raw)
         records = judged(
             raw.where(on_dates(dates)), settings.lateness_days, elsewhere
         ).persist()  # read three times below, parsed once
-        hosts = [row[0] for row in records.select(F.coalesce("host", F.lit(""))).distinct().collect()]
+        hosts = records.select(F.coalesce("host", F.lit("")).alias("host")).distinct().toArrow()["host"].to_pylist()
         landings = {day: landing for day, landing in _first_landings(settings).items() if day in dates}
         events = events_of(records, provider_map(spark, hosts), first_pages(spark, landings))
         counted = records.where(F.col("verdict") == "duplicate").groupBy("event_date").count().collect()

@@ -170,6 +170,22 @@ def test_transaction_markers_and_aborted_records_are_gaps_that_are_counted(log: 
     assert log.landed() == sorted(kept)
 
 
+def test_a_large_range_is_read_by_several_tasks_some_of_which_find_nothing(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing, "RECORDS_OF_A_TASK", 2)
+    producer = Producer({**librdkafka_conf(log.settings), "transactional.id": str(uuid4())})
+    producer.init_transactions(20)
+    kept = log.send(3)
+    producer.begin_transaction()
+    log.send(9, producer=producer)
+    producer.abort_transaction(20)
+    kept += log.send(2)
+    assert landing.kafka_range(log.spark, log.settings, {0: 0}, {0: 15}).rdd.getNumPartitions() == 8
+    assert log.land() == [LandedRange(0, 0, 15, 5, gaps=10)]
+    assert log.landed() == sorted(kept)
+
+
 def test_records_that_retention_took_are_refused_with_their_offsets_until_the_loss_is_accepted(
     log: Log, accept_loss: Callable[..., str]
 ) -> None:

@@ -13,9 +13,11 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from daybook.answers import answers
-from daybook.lake_names import AREAS, EVENTS
+from daybook.lake import load
+from daybook.lake_names import AREAS, EVENTS, spark_name
 from daybook.settings import Settings
 from daybook_spark.answering import stage_answers
+from daybook_spark.events import ids_also_in
 from daybook_spark.pages import create_tables
 from daybook_spark.staging import at_snapshot, on_dates
 from tests.spark.lake_run import DAY, Run, an_id
@@ -86,10 +88,30 @@ def test_the_jobs_of_a_day(spark: SparkSession, lake: Settings, a_small_day: Top
     assert jobs.counted.keys() == MOST_JOBS.keys()
 
 
+def test_the_ids_of_thirty_days_are_not_sorted_for_those_of_one(a_small_day: Topic) -> None:
+    ids = a_small_day.raw().select("event_id")
+    rows = ids_also_in(ids, ids, in_memory=True)
+    rows.collect()
+    plan: str = rows._jdf.queryExecution().executedPlan().toString()
+    assert [plan.count("BroadcastHashJoin") > 0, plan.count("Sort"), plan.count("hashpartitioning")] == [True, 0, 0]
+
+
 def test_a_run_makes_no_statement_for_tables_that_are_there(spark: SparkSession, lake: Settings) -> None:
     before = statements(spark)
     create_tables(spark, lake)
     assert statements(spark) == before
+
+
+def test_a_table_of_before_gets_the_properties_that_it_lacks_and_keeps_its_own(
+    spark: SparkSession, lake: Settings
+) -> None:
+    name, lacking = "write.parquet.dict-size-bytes", "write.spark.fanout.enabled"
+    spark.sql(f"ALTER TABLE {spark_name(EVENTS)} SET TBLPROPERTIES ('{name}' = '1024')")
+    spark.sql(f"ALTER TABLE {spark_name(EVENTS)} UNSET TBLPROPERTIES ('{lacking}')")
+    create_tables(spark, lake)
+    table = load(lake, EVENTS)
+    assert table is not None
+    assert (table.properties[name], table.properties[lacking]) == ("1024", "true")
 
 
 def test_a_day_reads_its_own_files_alone(spark: SparkSession, lake: Settings, topic: Topic) -> None:

@@ -11,7 +11,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from daybook.contract import event_date
+from daybook_spark import events
 from daybook_spark.events import events_of, first_pages, judged, provider_map, rejected_of, same_ids_elsewhere
+from tests.spark.lake_run import an_id
 from tests.spark.topic_records import FUTURE_TOLERANCE_MINUTES, RECEIVED_AT, Topic
 
 A = str(uuid.UUID(int=1, version=4))
@@ -22,6 +24,11 @@ WINDOW = 30
 def verdicts(topic: Topic) -> list[tuple[str, str | None]]:
     rows = judged(topic.raw(), WINDOW).orderBy("kafka_partition", "kafka_offset").collect()
     return [(row.verdict, row.reason) for row in rows]
+
+
+def elsewhere_of(raw: DataFrame, dates: list[date | None], window_days: int) -> DataFrame | None:
+    counts = {row.event_date: row["count"] for row in raw.groupBy("event_date").count().collect()}
+    return same_ids_elsewhere(raw, dates, window_days, counts)
 
 
 GUILD = b'{"event_id": "a", "event_type": "join_guild"'
@@ -178,7 +185,7 @@ def test_of_one_id_on_two_days_the_record_that_was_landed_first_counts(topic: To
     raw = topic.raw()
 
     def of(day: date) -> list[tuple[int, str, str | None]]:
-        elsewhere = same_ids_elsewhere(raw, [day], WINDOW)
+        elsewhere = elsewhere_of(raw, [day], WINDOW)
         assert elsewhere is not None
         rows = judged(raw.where(F.col("event_date") == day), WINDOW, elsewhere).orderBy("kafka_offset").collect()
         return [(row.kafka_offset, row.verdict, row.reason) for row in rows]
@@ -209,10 +216,26 @@ def test_an_id_is_looked_for_within_the_window_and_nowhere_else(topic: Topic) ->
     topic.event(event_id=A, occurred_at="2026-05-01T12:00:00Z")
     topic.event(event_id=A, occurred_at="2026-05-03T12:00:00Z")
     topic.event(event_id=B, occurred_at="2026-05-02T12:00:00Z")
-    assert same_ids_elsewhere(topic.raw(), [date(2026, 5, 3)], 1) is None
-    found = same_ids_elsewhere(topic.raw(), [date(2026, 5, 3)], 2)
+    assert elsewhere_of(topic.raw(), [date(2026, 5, 3)], 1) is None
+    found = elsewhere_of(topic.raw(), [date(2026, 5, 3)], 2)
     assert found is not None
     assert [row.kafka_offset for row in found.collect()] == [0]
+
+
+@pytest.mark.parametrize("most_in_memory", [0, 2, 100])
+def test_ids_are_found_elsewhere_in_memory_or_sorted(
+    topic: Topic, monkeypatch: pytest.MonkeyPatch, most_in_memory: int
+) -> None:
+    monkeypatch.setattr(events, "MOST_IDS_IN_MEMORY", most_in_memory)
+    for day in ("2026-05-01", "2026-05-03"):
+        topic.send(json.dumps({"occurred_at": f"{day}T12:00:00Z"}).encode())
+    assert elsewhere_of(topic.raw(), [date(2026, 5, 3)], WINDOW) is None, "no id is shared with nobody"
+    for number in range(5):
+        topic.event(event_id=an_id(number), occurred_at="2026-05-01T12:00:00Z")
+        topic.event(event_id=an_id(number + 3), occurred_at="2026-05-03T12:00:00Z")
+    found = elsewhere_of(topic.raw(), [date(2026, 5, 3)], WINDOW)
+    assert found is not None
+    assert sorted(row.event_id for row in found.collect()) == [an_id(3), an_id(4)]
 
 
 def test_upper_and_lower_case_are_one_id(topic: Topic) -> None:
