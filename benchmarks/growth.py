@@ -3,8 +3,9 @@
 A day is every task from ``land_events`` to ``write_report``, as on the stack: the steps behind landing are clients of a
 Spark that is up since the run began, as a start of each would hide what grows. Its history is written, not run
 (:mod:`benchmarks.history`); the same day then goes into a lake of few days and of many, with the states of all days
-kept and with those that a weekly upkeep keeps. Days of several sizes go into new lakes, all with the heap of the
-largest; a straight line is fitted to what they took.
+kept and with those that a weekly upkeep keeps. Such days are small; a day of a million events then goes into a lake
+with one such day before it and with as many as its ids are held against. Days of several sizes go into new lakes, all
+with the heap of the largest; a straight line is fitted to what they took.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -41,8 +43,10 @@ from tests.integration.own_broker import OwnBroker, own_settings
 from tests.integration.own_spark import OwnSpark
 
 HISTORIES = (10, 100, 1_000)
+WINDOW_EVENTS = 1_000_000
+"""Events of each day of a lake whose ids are as many as they get."""
 SIZES = (100_000, 1_000_000, 3_000_000, 10_000_000)
-QUICK_HISTORIES, QUICK_SIZES = (2, 50), (1_000, 10_000, 30_000)
+QUICK_HISTORIES, QUICK_WINDOW_EVENTS, QUICK_SIZES = (2, 50), 5_000, (1_000, 10_000, 30_000)
 LEAST_SIZES = 3
 SMALL_DAY = 2_000
 """Events of each day of the history, and of the day that is measured upon it."""
@@ -75,40 +79,59 @@ def unpublished(settings: Settings, events: int, days: int) -> str:
     return "" if pages[DAY]["balanced"] and found == events else f"{found:,} events of {events:,}"
 
 
-def by_history(histories: Sequence[int], how: Run) -> None:
-    """The same day into lakes of several ages, the youngest first.
+@dataclass(frozen=True)
+class Lake:
+    """A lake that a day goes into."""
+
+    days: int
+    """That are published in it before."""
+    upkeep: bool = False
+    """Whether it was looked after each week."""
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        days = f"{self.days:,} day{'s' if self.days > 1 else ''} of history"
+        return f"{days}, looked after each week" if self.upkeep else days
+
+
+def by_history(name: str, lakes: Sequence[Lake], events: int, how: Run) -> None:
+    """The same day into lakes of several ages.
 
     Args:
-        histories: days that are in the lake before.
+        name: of the table.
+        lakes: the youngest first.
+        events: of the day, and of each day before it.
         how: as of :func:`benchmarks.measure.race`.
     """
     with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
         broker = own_settings(Path(folder) / "broker")
         # every lake has the same place when it is used: its metadata names whole paths
-        settings = broker.model_copy(update={"home": Path(folder) / "home"})
+        shared = {"home": Path(folder) / "home", "spark_driver_memory": driver_memory(events)}
+        settings = broker.model_copy(update=shared)
         settings.home.mkdir()
         with OwnBroker(broker), OwnSpark(settings) as server:
-            produce(broker, DAY - timedelta(days=1), SMALL_DAY)
+            produce(broker, DAY - timedelta(days=1), events)
             first = DaybookDay(settings, DAY - timedelta(days=1), _ends(broker), server)
             first.answer_and_publish(first.land())
             young = _kept(settings, Path(folder) / "young")
-            produce(broker, DAY, SMALL_DAY)
+            produce(broker, DAY, events)
             ends = _ends(broker)
             contestants = []
-            for days, upkeep in (*((days, False) for days in histories), (max(histories), True)):
+            for lake in lakes:
                 shutil.copytree(young, settings.home, dirs_exist_ok=True)
-                # the first day, which was run, is one of them
-                add_history(settings, days - 1, SMALL_DAY, upkeep=upkeep)
-                kept = _kept(settings, Path(folder) / f"{days}-{upkeep}")
+                if lake.days > 1:  # the first day, which was run, is one of them
+                    add_history(settings, lake.days - 1, events, upkeep=lake.upkeep)
+                kept = _kept(settings, Path(folder) / f"{lake.days}-{lake.upkeep}")
                 contestants.append(
                     Contestant(
-                        f"{days:,} days of history{', looked after each week' if upkeep else ''}",
+                        lake.label,
                         partial(_upon, kept, settings, ends, server),
-                        partial(unpublished, settings, SMALL_DAY, days + 1),
+                        partial(unpublished, settings, events, lake.days + 1),
                     )
                 )
-            title = f"A day of {SMALL_DAY:,} events in lakes of several ages"
-            race("growth_history", title, contestants, partial(flat_in_history, contestants), how)
+            title = f"A day of {events:,} events in lakes of several ages"
+            race(name, title, contestants, partial(flat_in_history, contestants), how)
 
 
 def _ends(broker: Settings) -> Offsets:
@@ -217,9 +240,12 @@ def off_the_line(sizes: Sequence[int], taken: Sequence[float]) -> tuple[float, f
 
 def main() -> None:
     """The command line."""
-    line = parser(__doc__, "two short histories, three small sizes, one round, 10 minutes")
+    line = parser(__doc__, "two short histories, a small window, three small sizes, one round, 10 minutes")
     line.add_argument(
         "--histories", type=int, nargs="*", default=HISTORIES, help="days in the lake before; none = no such"
+    )
+    line.add_argument(
+        "--window-events", type=int, default=WINDOW_EVENTS, help="events of each day of the window; 0 = no such"
     )
     line.add_argument(
         "--events", type=int, nargs="*", default=SIZES, help="events of the days, three sizes; none = no such"
@@ -227,11 +253,16 @@ def main() -> None:
     add_rounds(line)
     args = line.parse_args()
     how = rounds_asked(args)
-    histories, sizes = (QUICK_HISTORIES, QUICK_SIZES) if how.quick else (args.histories, args.events)
+    histories, window_events, sizes = args.histories, args.window_events, args.events
+    if how.quick:
+        histories, window_events, sizes = QUICK_HISTORIES, QUICK_WINDOW_EVENTS, QUICK_SIZES
     if sizes and len(sizes) < LEAST_SIZES:
         line.error(f"--events takes {LEAST_SIZES} sizes at least: two points lie on a line whatever they are")
     if histories:
-        by_history(sorted(histories), how)
+        ages = [Lake(days) for days in sorted(histories)]
+        by_history("growth_history", [*ages, Lake(max(histories), upkeep=True)], SMALL_DAY, how)
+    if window_events:
+        by_history("growth_window", [Lake(1), Lake(Settings().lateness_days)], window_events, how)
     if sizes:
         by_size(sizes, how)
 
