@@ -107,8 +107,9 @@ def by_history(name: str, lakes: Sequence[Lake], events: int, how: Run) -> None:
     with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
         broker = own_settings(Path(folder) / "broker")
         # every lake has the same place when it is used: its metadata names whole paths
-        shared = {"home": Path(folder) / "home", "spark_driver_memory": driver_memory(events)}
-        settings = broker.model_copy(update=shared)
+        settings = broker.model_copy(
+            update={"home": Path(folder) / "home", "spark_driver_memory": driver_memory(events)}
+        )
         settings.home.mkdir()
         with OwnBroker(broker), OwnSpark(settings) as server:
             produce(broker, DAY - timedelta(days=1), events)

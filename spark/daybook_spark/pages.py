@@ -43,7 +43,6 @@ from daybook_spark.events import (
 )
 from daybook_spark.staging import (
     add_columns,
-    add_properties,
     at_snapshot,
     create_namespace,
     create_table,
@@ -133,7 +132,6 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
         known = create_table(spark, settings, table, columns, by_day=table in PARTITIONED)
         if known is not None:
             add_columns(spark, known, table, columns)
-            add_properties(spark, known, table)
 
 
 def _refuse_removed(known: LakeDays, raw: DataFrame, dates: list[date | None]) -> None:

@@ -50,6 +50,8 @@ def create_table(
 ) -> Table | None:
     """Make the table if it is not there: the columns of a DDL text, partitioned by ``event_date`` unless not by day.
 
+    One that is there gets the properties that it lacks; what somebody has set otherwise stays as it is.
+
     PyIceberg looks: a statement that finds the table there costs a driver a tenth of a second, on every day but the
     first.
 
@@ -57,6 +59,7 @@ def create_table(
         The table that was there.
     """
     if (known := load(settings, table)) is not None:
+        _add_properties(spark, known, table)
         return known
     properties = ", ".join(f"'{key}' = '{value}'" for key, value in TABLE_PROPERTIES.items())
     partitions = "PARTITIONED BY (event_date)" if by_day else ""
@@ -75,8 +78,7 @@ def add_columns(spark: SparkSession, known: Table, table: str, columns: str) -> 
         spark.sql(f"ALTER TABLE {spark_name(table)} ADD COLUMNS ({added})")
 
 
-def add_properties(spark: SparkSession, known: Table, table: str) -> None:
-    """Give a table of before the properties that it lacks; one that somebody has set otherwise stays as it is."""
+def _add_properties(spark: SparkSession, known: Table, table: str) -> None:
     if lacking := TABLE_PROPERTIES.keys() - known.properties.keys():
         added = ", ".join(f"'{key}' = '{TABLE_PROPERTIES[key]}'" for key in sorted(lacking))
         spark.sql(f"ALTER TABLE {spark_name(table)} SET TBLPROPERTIES ({added})")

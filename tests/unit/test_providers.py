@@ -38,6 +38,7 @@ from daybook.providers import ALIASES_FILE, BUCKETS, aliases, map_version, resol
         ("010.1.1.1", "(ip address)"),
         ("1.2.3", "(ip address)"),
         ("2001:db8::1", "(ip address)"),
+        ("2001:db8::a", "(ip address)"),
         ("[2001:db8::1]", "(ip address)"),
         ("fe80::1%eth0", "(ip address)"),
         ("9.113.0.203.in-addr.arpa", "(ip address)"),
@@ -54,6 +55,10 @@ from daybook.providers import ALIASES_FILE, BUCKETS, aliases, map_version, resol
 )
 def test_the_provider_of_a_host(host: str | None, name: str) -> None:
     assert resolve(host).provider == name
+
+
+def test_an_internationalised_domain_is_named_as_the_list_has_it() -> None:
+    assert resolve("user1.müller.de").domain == resolve("user1.xn--mller-kva.de").domain == "xn--mller-kva.de"
 
 
 @given(st.text(max_size=300) | st.from_regex(r"[a-z0-9._-]{0,60}\.(com|net|co\.uk|lan)", fullmatch=True))
