@@ -96,6 +96,13 @@ def test_the_ids_of_thirty_days_are_not_sorted_for_those_of_one(a_small_day: Top
     assert [plan.count("BroadcastHashJoin") > 0, plan.count("Sort"), plan.count("hashpartitioning")] == [True, 0, 0]
 
 
+def test_groups_are_looked_for_in_one_map(spark: SparkSession, a_small_day: Topic) -> None:
+    counts = a_small_day.raw().groupBy("event_id").count()
+    counts.collect()
+    code: str = spark._jvm.PythonSQLUtils.explainString(counts._jdf.queryExecution(), "codegen")  # type: ignore[union-attr]
+    assert ["HashAggregate" in code, "FastHashMap" in code] == [True, False]
+
+
 def test_a_run_makes_no_statement_for_tables_that_are_there(spark: SparkSession, lake: Settings) -> None:
     before = statements(spark)
     create_tables(spark, lake)
