@@ -17,7 +17,7 @@ from daybook.lake import load
 from daybook.lake_names import AREAS, EVENTS, spark_name
 from daybook.settings import Settings
 from daybook_spark.answering import stage_answers
-from daybook_spark.events import ids_also_in
+from daybook_spark.events import ids_also_in, same_ids_elsewhere
 from daybook_spark.pages import create_tables
 from daybook_spark.staging import at_snapshot, on_dates
 from tests.spark.lake_run import DAY, Run, an_id
@@ -94,6 +94,13 @@ def test_the_ids_of_thirty_days_are_not_sorted_for_those_of_one(a_small_day: Top
     rows.collect()
     plan: str = rows._jdf.queryExecution().executedPlan().toString()
     assert [plan.count("BroadcastHashJoin") > 0, plan.count("Sort"), plan.count("hashpartitioning")] == [True, 0, 0]
+
+
+def test_no_job_looks_through_days_that_have_no_records(spark: SparkSession, a_small_day: Topic) -> None:
+    jobs = Jobs(spark)
+    with jobs.of("look"):
+        assert same_ids_elsewhere(a_small_day.raw(), [DAY, None], 30, {DAY: 40, None: 2}) is None
+    assert jobs.counted == {"look": 0}
 
 
 def test_groups_are_looked_for_in_one_map(spark: SparkSession, a_small_day: Topic) -> None:
