@@ -103,10 +103,11 @@ def test_no_job_looks_through_days_that_have_no_records(spark: SparkSession, a_s
     assert jobs.counted == {"look": 0}
 
 
-def test_groups_are_looked_for_in_one_map(spark: SparkSession, a_small_day: Topic) -> None:
+def test_groups_are_looked_for_in_one_map(a_small_day: Topic, capsys: pytest.CaptureFixture[str]) -> None:
     counts = a_small_day.raw().groupBy("event_id").count()
-    counts.collect()
-    code: str = spark._jvm.PythonSQLUtils.explainString(counts._jdf.queryExecution(), "codegen")  # type: ignore[union-attr]
+    counts.collect()  # before that an adaptive plan has no code
+    counts.explain(mode="codegen")
+    code = capsys.readouterr().out
     assert ["HashAggregate" in code, "FastHashMap" in code] == [True, False]
 
 
