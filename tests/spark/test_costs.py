@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
@@ -19,7 +20,7 @@ from daybook.settings import Settings
 from daybook_spark.answering import stage_answers
 from daybook_spark.events import ids_also_in, same_ids_elsewhere
 from daybook_spark.pages import create_tables
-from daybook_spark.staging import at_snapshot, on_dates
+from daybook_spark.staging import at_snapshot, create_table, on_dates, stage_append
 from tests.spark.lake_run import DAY, Run, an_id
 from tests.spark.topic_records import Topic
 
@@ -127,6 +128,26 @@ def test_a_table_of_before_gets_the_properties_that_it_lacks_and_keeps_its_own(
     table = load(lake, EVENTS)
     assert table is not None
     assert (table.properties[name], table.properties[lacking]) == ("1024", "true")
+
+
+def test_players_are_not_looked_up_in_a_dictionary_and_types_are(spark: SparkSession, lake: Settings) -> None:
+    """Each of 3,000 players twice: 140 KB of names, where a dictionary may have 64 and Parquet by itself takes 2 MB."""
+    create_table(spark, lake, "players", "user_id string, event_type string, event_date date")
+    rows = spark.range(6000).selectExpr(
+        "concat('a player with a name as long as an id ', id % 3000) AS user_id",
+        "concat('type', id % 5) AS event_type",
+        f"DATE '{DAY}' AS event_date",
+    )
+    staged = stage_append(spark, lake, rows.coalesce(1), "players", "costs", {})
+    table = load(lake, "players")
+    assert table is not None
+    files = [entry.data_file for one in staged.manifests(table.io) for entry in one.fetch_manifest_entry(table.io)]
+    assert len(files) == 1
+    with table.io.new_input(files[0].file_path).open() as parquet:
+        group = pq.ParquetFile(parquet).metadata.row_group(0)
+        columns = [group.column(number) for number in range(group.num_columns)]
+    has_dictionary = {one.path_in_schema: one.has_dictionary_page for one in columns}
+    assert has_dictionary == {"user_id": False, "event_type": True, "event_date": True}
 
 
 def test_a_day_reads_its_own_files_alone(spark: SparkSession, lake: Settings, topic: Topic) -> None:
