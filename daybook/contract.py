@@ -31,13 +31,15 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from daybook import idn
+
 SCHEMA_VERSION: Literal[1] = 1
 """Written into every event; raised when a reader of before would misread a record.
 
 A new optional field or a new type is no such change: a landing of before keeps the bytes, leaves out what it does not
 know, and lands an event's other fields."""
 
-MAX_HOST_CHARACTERS = 253
+MAX_HOST_CHARACTERS = idn.MAX_NAME_CHARACTERS
 MAX_RAW_HOST_CHARACTERS = 1024
 """Of a host as it was sent, before it is cleaned: port, brackets and letters outside ASCII included."""
 MAX_NAME_CHARACTERS = 128
@@ -71,7 +73,7 @@ def _clean_text(text: str) -> str:
 
 
 def clean_host(raw: str) -> str:
-    """A host name as the contract keeps it: lower case, ASCII (IDN as ``xn--``), no port, no trailing dot.
+    """A host name as the contract keeps it: lower case, ASCII (IDN as ``xn--``, by UTS 46), no port, no trailing dot.
 
     IP addresses are kept as they are written, IPv6 without brackets. An empty string stays empty: the host is missing.
 
@@ -87,7 +89,7 @@ def clean_host(raw: str) -> str:
     ...
     ValueError: is not a host name
     """
-    if len(raw) > MAX_RAW_HOST_CHARACTERS:  # the IDN codec is quadratic
+    if len(raw) > MAX_RAW_HOST_CHARACTERS:
         raise ValueError(f"is longer than {MAX_RAW_HOST_CHARACTERS} characters")
     host = raw
     if host.startswith("["):
@@ -102,14 +104,7 @@ def clean_host(raw: str) -> str:
     host = host.removesuffix(".")
     if not host:
         return ""
-    if not host.isascii():
-        try:
-            host = host.encode("idna").decode("ascii")
-        except UnicodeError:
-            raise ValueError("is not a host name") from None
-    host = host.lower()
-    if len(host) > MAX_HOST_CHARACTERS:
-        raise ValueError(f"is longer than {MAX_HOST_CHARACTERS} characters")
+    host = idn.ascii_name(host).removesuffix(".")  # an ideographic full stop has become one
     if not _HOST.fullmatch(host) and not (_IPV6.fullmatch(host) and _is_ip_address(host)):
         raise ValueError("is not a host name")
     return host

@@ -19,6 +19,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from daybook.idn import ascii_name
+
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
 
@@ -28,7 +30,7 @@ IP_ADDRESS = "(ip address)"
 BARE_NAME = "(bare name)"
 MISSING = "(missing)"
 UNMAPPED = "(unmapped)"
-RULE_VERSION = 2
+RULE_VERSION = 3
 """Raised when the code below names another provider for the same host, list and file."""
 
 BUCKETS: tuple[str, ...] = (BARE_NAME, IP_ADDRESS, MISSING, UNMAPPED)
@@ -104,9 +106,6 @@ def _is_address(name: str) -> bool:
 
 def _ascii(name: str) -> str:
     """An internationalised name as the list has it (``xn--``); one that cannot be a host name as it is."""
-    if name.isascii():
-        return name
-    try:
-        return name.encode("idna").decode("ascii")
-    except UnicodeError:
-        return name
+    with suppress(ValueError):
+        return ascii_name(name)
+    return name

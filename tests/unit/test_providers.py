@@ -59,6 +59,8 @@ def test_the_provider_of_a_host(host: str | None, name: str) -> None:
 
 def test_an_internationalised_domain_is_named_as_the_list_has_it() -> None:
     assert resolve("user1.müller.de").domain == resolve("user1.xn--mller-kva.de").domain == "xn--mller-kva.de"
+    assert resolve("user1.faß.de").domain == resolve("user1.xn--fa-hia.de").domain == "xn--fa-hia.de"
+    assert resolve("user1.fass.de").domain == "fass.de"
 
 
 @given(st.text(max_size=300) | st.from_regex(r"[a-z0-9._-]{0,60}\.(com|net|co\.uk|lan)", fullmatch=True))
