@@ -7,6 +7,7 @@ pandas.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -68,6 +69,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command; an error meant for the reader is one line and its own exit status, never a traceback."""
     escape_streams()
+    # what the command and the programs that it starts write holds secrets and players' rows
+    os.umask(0o077)
     try:
         cli.main(standalone_mode=True)
     except DaybookError as error:

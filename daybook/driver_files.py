@@ -6,6 +6,7 @@ import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from daybook.files import state_dir
 from daybook.settings import Settings
 
 LEFT_AFTER = timedelta(days=7)
@@ -17,9 +18,7 @@ def driver_dir(settings: Settings) -> Path:
 
     Java's own is ``/tmp``, where each driver that is killed leaves its copies of the jars for ever: 70 MB.
     """
-    path = settings.home / "drivers"
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return path
+    return state_dir(settings, "drivers")
 
 
 def remove_leftovers(settings: Settings, now: datetime) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
+from daybook.files import private_dir, whole_file
 from daybook.lake_names import EVENTS
 from daybook.settings import Settings, settings
 
@@ -16,7 +16,8 @@ def export_day(settings: Settings, day: str, folder: Path) -> list[tuple[Path, i
 
     Each table is a folder of its own, partitioned as Hive does it: ``<table>/event_date=YYYY-MM-DD/part.parquet``. The
     date stands in the folder's name alone, where pandas, Polars, DuckDB, PyArrow and Spark look for it. A file takes
-    the place of its former self in one step; a day without a row of a table has a file without rows.
+    the place of its former self in one step; a day without a row of a table has a file without rows. Files and the
+    folders of the days are their user's alone: they hold what players did.
 
     Returns:
         The files, and how many rows each has.
@@ -40,15 +41,16 @@ def export_day(settings: Settings, day: str, folder: Path) -> list[tuple[Path, i
             continue
         columns = [column for column in rows.schema.names if column != "event_date"]
         file = folder / name / f"event_date={day}" / "part.parquet"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        half = file.with_name(f".part.{os.getpid()}")  # readers of a dataset leave out names that begin with a dot
+        private_dir(file.parent)
         scanner = rows.scanner(columns=columns)
         count = 0
-        with pq.ParquetWriter(half, scanner.projected_schema, compression="zstd") as writer:
+        with (
+            whole_file(file) as beside,
+            pq.ParquetWriter(beside, scanner.projected_schema, compression="zstd") as writer,
+        ):
             for batch in scanner.to_batches():
                 writer.write_batch(batch)
                 count += batch.num_rows
-        half.replace(file)
         written.append((file, count))
     return written
 
@@ -61,7 +63,8 @@ def export_day(settings: Settings, day: str, folder: Path) -> list[tuple[Path, i
 def export(days: tuple[str, ...], folder: Path) -> None:
     """Write published days as date-partitioned Parquet that any reader takes, without a catalog.
 
-    Each table gets a folder: TABLE/event_date=YYYY-MM-DD/part.parquet. Written again, a file is replaced.
+    Each table gets a folder: TABLE/event_date=YYYY-MM-DD/part.parquet. Written again, a file is replaced. Only you may
+    read the files, whatever the umask: they name players. To share them: chmod -R a+rX FOLDER.
     """
     loaded: Settings = settings()
     for day in days:

@@ -8,7 +8,6 @@ players none of them holds a row.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
@@ -20,6 +19,7 @@ from daybook.answers import Answer, answers
 from daybook.checks import checks
 from daybook.compare import compare
 from daybook.errors import BadInput
+from daybook.files import write_private
 from daybook.lake import load, page_of
 from daybook.lake_names import ACROSS_DAYS, REJECTED_EVENTS
 from daybook.reading import LEDGER_COUNTS, answer_rows, coverage_of_days, csv_text, json_tree, json_value, ledger_rows
@@ -64,12 +64,12 @@ def write_report(settings: Settings, day: str, dates: Iterable[str] = ()) -> lis
     for one in sorted({day, *dates}):
         content = day_content(settings, one)
         _write_files(folder / one, content["answers"])
-        _replace(folder / f"{one}.json", json.dumps(day_record(content), ensure_ascii=False, indent=1) + "\n")
-        written.append(_replace(folder / f"{one}.html", day_page(content)))
+        write_private(folder / f"{one}.json", json.dumps(day_record(content), ensure_ascii=False, indent=1) + "\n")
+        written.append(write_private(folder / f"{one}.html", day_page(content)))
     overview = overview_content(settings)
     _write_files(folder / ACROSS_DAYS, overview["across"])
-    _replace(folder / INDEX_ROWS, json.dumps(overview_record(overview), ensure_ascii=False, indent=1) + "\n")
-    written.append(_replace(folder / INDEX, index_page(overview)))
+    write_private(folder / INDEX_ROWS, json.dumps(overview_record(overview), ensure_ascii=False, indent=1) + "\n")
+    written.append(write_private(folder / INDEX, index_page(overview)))
     return written
 
 
@@ -389,7 +389,7 @@ def _write_files(folder: Path, tables: Iterable[Mapping[str, Any]]) -> None:
     """The answers as CSV; files of answers that the page no longer has, or no longer shows, go."""
     files = {folder.parent / table["file"]: table for table in tables if table["file"]}
     for file, table in files.items():
-        _replace(file, csv_text(table["columns"], table["rows"], for_spreadsheets=True))
+        write_private(file, csv_text(table["columns"], table["rows"], for_spreadsheets=True))
     for old in folder.glob("*.csv"):
         if old not in files:
             old.unlink(missing_ok=True)
@@ -507,12 +507,3 @@ def _balanced(is_balanced: bool) -> Markup:
 
 def _label(column: str) -> str:
     return column.replace("_", " ").capitalize()
-
-
-def _replace(file: Path, text: str) -> Path:
-    """Write a whole file beside its place, then move it there."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # two runs may write the same day's page at once
-    half = file.with_name(f".{file.name}.{os.getpid()}")
-    half.write_text(text, encoding="utf-8")
-    return half.replace(file)

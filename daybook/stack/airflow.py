@@ -10,11 +10,12 @@ from datetime import datetime
 from pathlib import Path
 
 from daybook.errors import DaybookError
+from daybook.files import write_private
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack import postgres, spark_connect
 from daybook.stack.airflow_api import USER, AirflowApi, AirflowRefused
 from daybook.stack.environment import process_environment, venv_bin
-from daybook.stack.folders import last_lines, write_private
+from daybook.stack.folders import last_lines
 
 SPARK_POOL = "spark"
 """Of drivers: one slot, and on a cluster as many as it has room for."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import shlex
 import time
 from collections.abc import Iterator
@@ -14,12 +13,13 @@ import click
 from rich.console import Console
 
 from daybook.errors import BadInput, DaybookError
+from daybook.files import private_opener, state_dir, write_private
 from daybook.kafka_topic import ensure_topic
 from daybook.settings import Settings, settings
 from daybook.stack import airflow, kafka, postgres, spark_connect, supervisor
 from daybook.stack.airflow_api import USER
 from daybook.stack.environment import stack_environment
-from daybook.stack.folders import last_lines, run_dir, write_private
+from daybook.stack.folders import last_lines, run_dir
 from daybook.stack.parts import Part, log_of, parts, ports
 from daybook.terminal import for_programs, rich_console
 
@@ -28,14 +28,10 @@ _LOOK_EVERY_SECONDS = 0.4
 
 @contextlib.contextmanager
 def _alone(loaded: Settings) -> Iterator[None]:
-    """Wait until no other ``up`` or ``down`` of this stack is at work; what is written then is the user's alone."""
-    umask = os.umask(0o077)
-    try:
-        with (run_dir(loaded) / "lock").open("w", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-    finally:
-        os.umask(umask)
+    """Wait until no other ``up`` or ``down`` of this stack is at work."""
+    with open(run_dir(loaded) / "lock", "w", encoding="utf-8", opener=private_opener) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _refuse_taken_ports(loaded: Settings) -> None:
@@ -108,7 +104,7 @@ def bring_up(loaded: Settings, console: Console) -> bool:
             if ended := supervisor.end_processes(loaded):
                 console.print(f"ended {ended} processes that an earlier stack had left behind", highlight=False)
             _refuse_taken_ports(loaded)
-            loaded.logs_dir.mkdir(parents=True, exist_ok=True)
+            state_dir(loaded, "logs")
             if not loaded.kafka_bootstrap_servers:
                 kafka.prepare(loaded)
             postgres.prepare(loaded)

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from daybook.errors import DaybookError
+from daybook.files import state_dir
 from daybook.settings import Settings
 
 _LONGEST_SOCKET_FOLDER_BYTES = 80
@@ -16,11 +17,7 @@ _LONGEST_SOCKET_FOLDER_BYTES = 80
 
 def run_dir(settings: Settings) -> Path:
     """Folder of the configuration that the parts run with; only the user may look into it."""
-    path = settings.home / "run"
-    # `parents` would give the state folder the user's own mode
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.mkdir(exist_ok=True, mode=0o700)
-    return path
+    return state_dir(settings, "run")
 
 
 def short_dir(settings: Settings) -> Path:
@@ -40,26 +37,13 @@ def sockets_dir(settings: Settings) -> Path:
     """
     inside = settings.home / "run" / "s"
     if len(os.fsencode(inside)) <= _LONGEST_SOCKET_FOLDER_BYTES:
-        run_dir(settings)
-        inside.mkdir(exist_ok=True, mode=0o700)
-        return inside
+        return state_dir(settings, "run", "s")
     path = short_dir(settings)
     path.mkdir(exist_ok=True, mode=0o700)
     found = path.lstat()
     # /tmp is everybody's: a folder put there in advance would let its maker answer in the database's place
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise DaybookError(f"{path} is not a folder of this user alone; remove it, or move the state: DAYBOOK_HOME")
-    return path
-
-
-def write_private(path: Path, text: str) -> Path:
-    """Write a file that only the user may read, from its first moment on; a reader sees the old text or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    beside.replace(path)
     return path
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from daybook.errors import DaybookError
+from daybook.files import private_dir, state_dir
 from daybook.settings import Settings
 from daybook.stack.environment import package_dir
 from daybook.stack.folders import sockets_dir
@@ -75,8 +76,7 @@ def _as_owner(command: list[str]) -> list[str]:
 
 def _make_owned(path: Path) -> None:
     """Make a folder that only the database's owner may enter."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.chmod(0o700)
+    private_dir(path)
     if os.geteuid() == 0:
         owner = pwd.getpwnam("nobody")
         os.chown(path, owner.pw_uid, owner.pw_gid)
@@ -88,6 +88,7 @@ def prepare(settings: Settings) -> None:
     Raises:
         DaybookError: ``initdb`` failed.
     """
+    state_dir(settings)
     _make_owned(socket_dir(settings))
     data = data_dir(settings)
     if data.exists():
@@ -172,8 +173,7 @@ def serving(settings: Settings, timeout_seconds: float = 30) -> Iterator[None]:
         yield
         return
     prepare(settings)
-    settings.logs_dir.mkdir(parents=True, exist_ok=True)
-    log = settings.logs_dir / "postgres.log"
+    log = state_dir(settings, "logs") / "postgres.log"
     with log.open("ab") as output:
         server = subprocess.Popen(command(settings), stdout=output, stderr=output, cwd="/", start_new_session=True)
     try:

@@ -17,10 +17,11 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+from daybook.files import private_dir, write_private
 from daybook.settings import REPOSITORY, Settings
 from daybook.spark_conf import JOBS_DIR, MANY_RECORDS, jars, submit_conf
 from daybook.stack.environment import venv_bin
-from daybook.stack.folders import run_dir, write_private
+from daybook.stack.folders import run_dir
 
 SERVER_FILE = REPOSITORY / "spark" / "connect_server.py"
 POOL, POOL_SLOTS = "spark_server", 2
@@ -59,7 +60,7 @@ def prepare(settings: Settings) -> None:
     token = secrets.token_urlsafe(32)
     write_private(_token_file(settings), token)
     shutil.rmtree(_temporary_dir(settings), ignore_errors=True)
-    _temporary_dir(settings).mkdir(mode=0o700)
+    private_dir(_temporary_dir(settings))
     records = MANY_RECORDS if _heap_mb(settings) >= LARGE_HEAP_MB else 0
     conf = submit_conf(settings, _temporary_dir(settings), records=records) | {
         "spark.master": settings.spark_master,

@@ -18,10 +18,11 @@ from typing import Any
 import psutil
 
 from daybook.errors import DaybookError
+from daybook.files import write_private
 from daybook.settings import Settings
 from daybook.stack import postgres
 from daybook.stack.environment import MARKER, process_environment, venv_bin
-from daybook.stack.folders import last_lines, run_dir, short_dir, sockets_dir, write_private
+from daybook.stack.folders import last_lines, run_dir, short_dir, sockets_dir
 from daybook.stack.parts import Part, log_of
 
 _STOP_SECONDS = 12

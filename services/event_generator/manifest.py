@@ -6,7 +6,6 @@ What it has to answer is worked out in :mod:`event_generator.expected`.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from daybook.errors import BadInput, DaybookError
+from daybook.files import state_dir, write_private
 from daybook.settings import Settings
 from event_generator.mischief import Mischief
 
@@ -91,15 +91,6 @@ def played_before(settings: Settings, request: Request) -> dict[str, Any] | None
 
 def write_manifest(settings: Settings, day: date, manifest: dict[str, Any], accepted_ids: Iterable[str]) -> None:
     """Write the ids, then the manifest, each whole or not at all: a manifest says that its day is complete."""
-    settings.manifests_dir.mkdir(parents=True, exist_ok=True)
-    _replace(ids_path(settings, day), "".join(f"{event_id}\n" for event_id in sorted(accepted_ids)))
-    _replace(manifest_path(settings, day), json.dumps(manifest, indent=1) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    state_dir(settings, "manifests")
+    write_private(ids_path(settings, day), "".join(f"{event_id}\n" for event_id in sorted(accepted_ids)))
+    write_private(manifest_path(settings, day), json.dumps(manifest, indent=1) + "\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daybook.errors import BadInput, DaybookError
+from daybook.files import private_opener, state_dir
 from daybook.settings import Settings
 from event_generator.manifest import Request
 
@@ -56,8 +58,8 @@ class Progress:
         """Highest acknowledged offset of each partition."""
         self._lock = threading.Lock()
         self._path = progress_path(settings, request)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a+b")
+        state_dir(settings, "manifests")
+        self._file = os.fdopen(private_opener(str(self._path), os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b")
         try:
             # gone with the process that holds it, however it ends
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -19,6 +19,7 @@ from pyspark.sql import SparkSession
 from daybook.days import parse_day
 from daybook.driver_files import remove_leftovers
 from daybook.errors import DaybookError, NeedsDecision
+from daybook.files import private_dir
 from daybook.settings import Settings, settings
 from daybook_spark.session import server, spark_session
 
@@ -50,7 +51,9 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
     title = f"{name} {args.day}" if "day" in args else name
     chosen = settings()
     if chosen.catalog_uri.startswith("jdbc:sqlite:"):
-        Path(chosen.catalog_uri.removeprefix("jdbc:sqlite:")).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(chosen.catalog_uri.removeprefix("jdbc:sqlite:")).parent
+        if not folder.is_dir():  # one that is there may be shared on purpose
+            private_dir(folder)
     remove_leftovers(chosen, datetime.now(UTC))
     spark = spark_session(title, chosen)
     if url := server():

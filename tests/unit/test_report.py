@@ -431,13 +431,13 @@ def test_files_of_answers_that_are_gone_go(whole: SmallLake) -> None:
 
 def test_a_page_is_written_after_what_it_links_to(whole: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    as_it_is = report._replace
+    as_it_is = report.write_private
 
     def replace(file: Path, text: str) -> Path:
         order.append(file.name)
         return as_it_is(file, text)
 
-    monkeypatch.setattr(report, "_replace", replace)
+    monkeypatch.setattr(report, "write_private", replace)
     write_report(whole.settings, "2026-05-03")
     pages = [name for name in order if not name.endswith(".csv")]
     assert pages == ["2026-05-03.json", "2026-05-03.html", "index.json", "index.html"]

@@ -1,0 +1,89 @@
+"""Files and folders that only their user may read, and that are whole or absent.
+
+The modes here do not depend on the umask or on who made the folder: what Daybook writes holds secrets and what players
+did. A file is written beside its place, given to the disk and then moved: after a kill or a power cut the path has the
+old file or the new one, never a part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from daybook.settings import Settings
+
+PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
+
+
+def private_dir(path: Path) -> Path:
+    """Make a folder, and those above it that are missing; take all rights of others from the folder itself."""
+    for one in (*reversed(path.parents), path):
+        one.mkdir(exist_ok=True, mode=PRIVATE_FOLDER)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        # a volume can belong to another user, who lets this one write: what is written in it is private all the same
+        with contextlib.suppress(PermissionError):
+            path.chmod(PRIVATE_FOLDER)
+    return path
+
+
+def state_dir(settings: Settings, *names: str) -> Path:
+    """The state folder, or a folder below it by the names of the path; made if it is missing, and private."""
+    path = private_dir(settings.home)
+    for name in names:
+        path = private_dir(path / name)
+    return path
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A new, private file beside a path: fill it in the block, then it takes the path's place; or the path stays.
+
+    Yields:
+        The file to fill. Its name begins with a dot, which readers of folders leave out.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)
+    os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
+    try:
+        yield beside
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    sync_dir(path.parent)
+
+
+def write_private(path: Path, content: str | bytes) -> Path:
+    """Write a private file in a private folder; a reader sees the old content or the new."""
+    private_dir(path.parent)
+    with whole_file(path) as beside:
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def private_opener(path: str, flags: int) -> int:
+    """For :func:`open`: a file that is made is private."""
+    return os.open(path, flags, PRIVATE_FILE)
+
+
+def sync_dir(path: Path) -> None:
+    """Give a folder's entries to the disk: names, not what the files hold."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        # some network file systems cannot do it for a folder; there the server decides
+        with contextlib.suppress(OSError):
+            os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
