@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from daybook.answers import all_answers, answers
 from daybook.days import parse_day
-from daybook.errors import BadInput
+from daybook.errors import BadInput, DaybookError, NeedsDecision
 from daybook.lake_conf import SQLITE, pyiceberg_properties
 from daybook.lake_names import CATALOG, DAY_LEDGER, NAMESPACE
+from daybook.lake_place import refuse_elsewhere, refuse_forgotten
 from daybook.settings import Settings
 from daybook.snapshots import page_state
+from daybook.state import check_state
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,26 +40,66 @@ def catalog(settings: Settings) -> Catalog:
 
 
 def load(settings: Settings, table: str) -> Table | None:
-    """The table with its newest metadata; none while it, or the whole catalog, has not been made yet."""
-    from pyiceberg.exceptions import NoSuchTableError, RESTError
-    from requests.exceptions import RequestException
-    from sqlalchemy.exc import OperationalError, ProgrammingError
+    """The table with its newest metadata; None while it, or the whole catalog, has not been made yet.
 
+    Every reader and every writer of the lake comes through here, so this is where a lake that is not this state's own
+    is refused.
+
+    Raises:
+        NeedsDecision: the state folder or the table belongs elsewhere, or the catalog has lost the table. Nothing was
+            read or changed.
+        BadInput: the catalog does not answer.
+    """
+    check_state(settings)
     uri = settings.catalog_uri
     # SQLite would make an empty file by looking
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        refuse_forgotten(settings, table)
         return None
+    from pyiceberg.exceptions import NoSuchTableError, RESTError
+    from requests.exceptions import RequestException
+    from sqlalchemy.exc import DatabaseError
+
     try:
-        return catalog(settings).load_table((NAMESPACE, table))
+        found = catalog(settings).load_table((NAMESPACE, table))
     except NoSuchTableError:
+        refuse_forgotten(settings, table)
         return None
-    except (OperationalError, ProgrammingError) as error:
-        # SQLite and PostgreSQL name the table that their catalog lacks; anything else is a catalog that is away
-        if "iceberg_tables" in str(error.orig):
+    except DatabaseError as error:
+        if _has_no_tables(error.orig):
+            refuse_forgotten(settings, table)
             return None
-        raise _away(error.orig) from None
+        raise _catalog_trouble(settings, error.orig) from None
     except (RESTError, RequestException) as error:
         raise _away(error) from None
+    refuse_elsewhere(settings, table, found.location())
+    return found
+
+
+def _has_no_tables(error: BaseException | None) -> bool:
+    """Whether a database answered that it has no table of Iceberg's catalog: it is new, or another one."""
+    return str(error) == "no such table: iceberg_tables" or getattr(error, "pgcode", None) == "42P01"
+
+
+def _catalog_trouble(settings: Settings, reason: BaseException | None) -> DaybookError:
+    """Why a catalog's database cannot be read. A SQLite file has no server that could be down."""
+    if not settings.catalog_uri.startswith(SQLITE):
+        return _away(reason)
+    file, said = settings.catalog_uri.removeprefix(SQLITE), str(reason)
+    if "locked" in said or "busy" in said:
+        return BadInput(
+            f"another program holds the lake's catalog {file} ({said}); what readers see is unchanged. Repeat when it "
+            f"has finished; `fuser {file}` shows which one it is"
+        )
+    if "malformed" in said or "not a database" in said or "disk image" in said:
+        return NeedsDecision(
+            f"the lake's catalog {file} is damaged ({said}). Nothing was changed. Restore a backup into an empty "
+            "folder: `daybook restore`"
+        )
+    return BadInput(
+        f"the lake's catalog {file} cannot be read ({said}); nothing was changed. See to that file, its disk and its "
+        "rights, then repeat"
+    )
 
 
 def _away(reason: BaseException | None) -> BadInput:

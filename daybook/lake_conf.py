@@ -2,8 +2,8 @@
 
 A catalog is SQLite, PostgreSQL or an Iceberg REST catalog; a warehouse is a folder, a bucket of an S3-compatible store
 or HDFS. No secret is among what Spark is told: it stands on a command line. The database's password comes from libpq's
-``PGPASSFILE``, the bucket's keys from the AWS SDKs' own chain, a REST catalog's token from the environment. Imports
-neither library and opens no connection.
+``PGPASSFILE``, the bucket's keys from the AWS SDKs' own chain, a REST catalog's token from the environment. Opens
+no connection.
 """
 
 from __future__ import annotations
@@ -28,11 +28,16 @@ def sqlalchemy_uri(jdbc_uri: str) -> str:
 
     >>> sqlalchemy_uri("jdbc:sqlite:/data/catalog.db")
     'sqlite:////data/catalog.db'
+    >>> sqlalchemy_uri("jdbc:sqlite:/data/50%20/catalog.db")
+    'sqlite:////data/50%2520/catalog.db'
     >>> sqlalchemy_uri("jdbc:postgresql://db:5432/lake?user=daybook")
     'postgresql+psycopg2://db:5432/lake?user=daybook'
     """
     if jdbc_uri.startswith(SQLITE):
-        return f"sqlite:///{jdbc_uri.removeprefix(SQLITE)}"
+        from sqlalchemy import URL
+
+        # it unquotes the path of a URI that it is given, JDBC does not
+        return URL.create("sqlite", database=jdbc_uri.removeprefix(SQLITE)).render_as_string()
     if jdbc_uri.startswith(POSTGRESQL):
         return f"postgresql+psycopg2:{jdbc_uri.removeprefix(POSTGRESQL)}"
     raise BadInput(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from daybook.lake_names import ACCEPTED_LOSSES, RAW_EVENTS
 from daybook.position import Position, position
 from daybook.settings import Settings
 from daybook.settings import settings as settings_of_this_process
+from daybook.state import who
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _record(settings: Settings, start: Position, topic: TopicState, loss: Loss, 
         raise BadInput("nothing was landed yet, so nothing can be lost; run a day first")
     row = {
         "accepted_at": datetime.now(UTC),
-        "accepted_by": getpass.getuser(),
+        "accepted_by": who(),
         "note": note,
         "landing": start.landing,
         "topic_id": topic.topic_id,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from daybook.errors import BadInput, DaybookError
 from daybook.lake_names import REPLAYED_RECORDS
 from daybook.rejected import Rejected, chosen_day, id_made_of, rejected_records
 from daybook.settings import Settings, settings
+from daybook.state import who
 from daybook.terminal import rich_console
 
 REPLAYED_SCHEMA = """
@@ -150,11 +150,11 @@ def _write_down(settings: Settings, accepted: list[tuple[tuple[int, int, int], s
         return
     table = load(settings, REPLAYED_RECORDS)
     assert table is not None  # made with the table that the rejected records came from
-    now, who = datetime.now(UTC), getpass.getuser()
+    now, operator = datetime.now(UTC), who()
     rows = [
         {
             "replayed_at": now,
-            "replayed_by": who,
+            "replayed_by": operator,
             "landing": landing,
             "kafka_partition": partition,
             "kafka_offset": offset,

@@ -341,8 +341,11 @@ class Settings(BaseSettings):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def warehouse(self) -> str:
-        """URI of the lake's root folder, without a trailing slash."""
-        return (self.lake_warehouse or (self.home / "lake" / "warehouse").as_uri()).rstrip("/")
+        """URI of the lake's root folder, without a trailing slash.
+
+        The path in it is not escaped: Iceberg, Hadoop and Arrow take what follows the scheme as it is.
+        """
+        return (self.lake_warehouse or f"file://{self.home / 'lake' / 'warehouse'}").rstrip("/")
 
     @property
     def manifests_dir(self) -> Path:

@@ -21,6 +21,7 @@ from daybook.stack.airflow_api import USER
 from daybook.stack.environment import stack_environment
 from daybook.stack.folders import last_lines, run_dir
 from daybook.stack.parts import Part, log_of, parts, ports
+from daybook.state import open_state
 from daybook.terminal import for_programs, rich_console
 
 _LOOK_EVERY_SECONDS = 0.4
@@ -88,6 +89,8 @@ def bring_up(loaded: Settings, console: Console) -> bool:
 
     Raises:
         BadInput: a port is taken, the stack runs with other settings, or other means start it. Nothing was changed.
+        NeedsDecision: the state folder was copied, moved, restored by half or belongs to a newer Daybook, or its lake
+            lies elsewhere. Nothing was started.
         DaybookError: a part does not become healthy in time.
     """
     if loaded.airflow_server_url:
@@ -95,6 +98,8 @@ def bring_up(loaded: Settings, console: Console) -> bool:
             f"DAYBOOK_AIRFLOW_SERVER_URL names an Airflow at {loaded.airflow_url}: whoever started it starts and stops "
             "this stack (make compose-up, make compose-down). Nothing was started"
         )
+    for line in open_state(loaded):  # before anything else is written, the lock included
+        console.print(line, highlight=False, markup=False)
     with _alone(loaded):
         environment = json.dumps(stack_environment(loaded), indent=1, sort_keys=True)
         noted = run_dir(loaded) / "environment.json"

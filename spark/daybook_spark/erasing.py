@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +25,7 @@ from daybook.lake_names import (
 )
 from daybook.position import position
 from daybook.settings import Settings
+from daybook.state import who
 from daybook_spark.events import struct
 from daybook_spark.landing import keep_position
 from daybook_spark.publishing import publish_pages
@@ -75,7 +75,7 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
     ]
     records = sum(row["records"] for row in counted)
     event_ids = [event_id for row in counted for event_id in row["event_ids"]]
-    written = (datetime.now(UTC), getpass.getuser(), note, digest, records, json.dumps(days), upto, event_ids)
+    written = (datetime.now(UTC), who(), note, digest, records, json.dumps(days), upto, event_ids)
     spark.createDataFrame([written], struct(ERASURES_SCHEMA)).writeTo(spark_name(ERASURES)).append()
 
     _remove_raw(spark, user_id, upto)

@@ -21,6 +21,7 @@ from daybook.driver_files import remove_leftovers
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.files import private_dir
 from daybook.settings import Settings, settings
+from daybook.state import open_state
 from daybook_spark.session import server, spark_session
 
 Work = Callable[[SparkSession, Settings, argparse.Namespace], dict[str, Any]]
@@ -50,6 +51,11 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
     args = parser.parse_args()
     title = f"{name} {args.day}" if "day" in args else name
     chosen = settings()
+    try:
+        for line in open_state(chosen):
+            click.echo(f"{title}: {line}")
+    except DaybookError as error:
+        _fail(args.summary, title, str(error), try_again=not isinstance(error, NeedsDecision))
     if chosen.catalog_uri.startswith("jdbc:sqlite:"):
         folder = Path(chosen.catalog_uri.removeprefix("jdbc:sqlite:")).parent
         if not folder.is_dir():  # one that is there may be shared on purpose

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from pyiceberg.catalog.sql import SqlCatalog
 
 from daybook.backup import backup, indexes
-from daybook.errors import BadInput, DaybookError
+from daybook.errors import BadInput, DaybookError, NeedsDecision
 from daybook.lake import ledger, load, read_answer
 from daybook.lake_conf import sqlalchemy_uri
 from daybook.lake_files import copy_catalog, path_of
@@ -206,7 +206,8 @@ def test_a_restore_that_was_stopped_is_begun_again(
     with monkeypatch.context() as patched:
         patched.setattr("daybook.restore.os.replace", stop)
         CliRunner().invoke(restore, ["--from", str(folder)])
-    assert load(lake.settings, "day_ledger") is None, "there is half a lake"
+    with pytest.raises(NeedsDecision, match=f"Repeat the restore: daybook restore --from {folder}"):
+        load(lake.settings, "day_ledger")
     assert bring_back(folder).exit_code == 0
     assert ledger(lake.settings).equals(before)
     with pytest.raises(BadInput, match="there is a state"):

@@ -1,0 +1,287 @@
+"""The marker of a state folder, and what is refused before anything is read or written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from daybook import state as state_module
+from daybook.errors import NeedsDecision
+from daybook.lake import latest_pages, load, page_of
+from daybook.lake_conf import sqlalchemy_uri
+from daybook.lake_names import DAY_LEDGER, NAMESPACE, RAW_EVENTS
+from daybook.losses import accept_loss
+from daybook.settings import Settings, settings
+from daybook.stack.commands import bring_up
+from daybook.state import State, check_state, marker_file, open_state, unfinished_file, who
+from tests.unit.small_lake import SmallLake
+
+DAY = date(2026, 5, 3)
+
+
+@pytest.fixture
+def lake(own_settings: Settings) -> SmallLake:
+    """A lake with a published day, in a state folder without a marker."""
+    lake = SmallLake(own_settings)
+    lake.land({DAY: 12}, end={0: 112})
+    lake.land({DAY: 1}, end={0: 113})
+    lake.publish(DAY, {})
+    return lake
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def at(home: Path, monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
+    """The settings of another state folder, for this test and what it calls."""
+    for name, value in {"home": str(home), **values}.items():
+        monkeypatch.setenv(f"DAYBOOK_{name.upper()}", value)
+    settings.cache_clear()
+    return settings()
+
+
+def refusals(loaded: Settings) -> set[str]:
+    """What a reader, a writer and ``up`` say; none of them may change a file."""
+    before = files_of(loaded.home)
+    said = set()
+    for ask in (
+        lambda: latest_pages(loaded),
+        lambda: open_state(loaded),
+        lambda: bring_up(loaded, Console(quiet=True)),
+    ):
+        with pytest.raises(NeedsDecision) as refused:
+            ask()
+        said.add(str(refused.value))
+    # a verb that writes: nothing of it may come before the look
+    result = CliRunner().invoke(accept_loss, ["--note", "gone"])
+    assert isinstance(result.exception, NeedsDecision)
+    said.add(str(result.exception))
+    assert files_of(loaded.home) == before
+    assert all("\n" not in one for one in said)
+    return said
+
+
+def test_a_new_folder_gets_a_marker_of_its_own_and_no_word(own_settings: Settings) -> None:
+    assert check_state(own_settings) is None
+    assert open_state(own_settings) == []
+    state = check_state(own_settings)
+    assert state is not None
+    assert (state.home, state.made_by, state.format) == (str(own_settings.home), who(), state_module.FORMAT)
+    assert state.made_at.endswith("+00:00")
+    assert marker_file(own_settings.home).stat().st_mode & 0o777 == 0o600
+    assert open_state(own_settings) == []
+    assert State.create(own_settings) == state, "a second maker takes the first one's marker"
+    assert [path.name for path in own_settings.home.iterdir()] == ["state.json"]
+
+
+def test_a_folder_without_a_marker_is_adopted_when_its_tables_lie_in_it(lake: SmallLake) -> None:
+    assert latest_pages(lake.settings)["event_date"].tolist() == [DAY], "a reader needs no marker"
+    assert not marker_file(lake.settings.home).exists()
+    (line,) = open_state(lake.settings)
+    assert line.startswith(f"adopted the state in {lake.settings.home}")
+    assert open_state(lake.settings) == []
+    assert latest_pages(lake.settings)["event_date"].tolist() == [DAY]
+
+
+def test_a_copy_is_refused_and_names_the_original(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_state(lake.settings)
+    copy = lake.settings.home.with_name("copy")
+    shutil.copytree(lake.settings.home, copy)
+    (said,) = refusals(at(copy, monkeypatch))
+    assert said.startswith(f"{copy} is a copy of the state in {lake.settings.home}")
+    assert "daybook restore" in said
+
+
+def test_a_moved_folder_is_refused_and_names_the_old_place(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_state(lake.settings)
+    moved = lake.settings.home.rename(lake.settings.home.with_name("moved"))
+    (said,) = refusals(at(moved, monkeypatch))
+    assert said.startswith(f"the state in {moved} was moved or copied from {lake.settings.home}")
+
+
+def test_a_copy_without_a_marker_is_known_by_its_tables(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = lake.settings.home.with_name("copy")
+    shutil.copytree(lake.settings.home, copy)
+    for said in refusals(at(copy, monkeypatch)):
+        assert f"lies in file://{lake.settings.home}/lake/warehouse/game/" in said
+        assert f"({lake.settings.warehouse})" in said, "what to set"
+
+
+def test_an_unfinished_restore_is_refused(lake: SmallLake) -> None:
+    unfinished_file(lake.settings.home).write_text("/mnt/backup\n", encoding="utf-8")
+    (said,) = refusals(lake.settings)
+    assert said.endswith("daybook restore --from /mnt/backup")
+
+
+def test_a_state_of_a_newer_version_is_refused(lake: SmallLake) -> None:
+    open_state(lake.settings)
+    file = marker_file(lake.settings.home)
+    file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99, "made_with": "9.9"}), encoding="utf-8")
+    (said,) = refusals(lake.settings)
+    assert "has format 99 and belongs to a newer Daybook (9.9)" in said
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"id": 1}', "\x00" * 40, '{"format": "1"}'])
+def test_a_broken_marker_is_one_line(lake: SmallLake, text: str) -> None:
+    marker_file(lake.settings.home).write_text(text, encoding="utf-8")
+    (said,) = refusals(lake.settings)
+    assert said.startswith(f"{marker_file(lake.settings.home)} cannot be read")
+
+
+def test_an_older_format_is_brought_forward_once(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_state(lake.settings)
+    before = check_state(lake.settings)
+    monkeypatch.setattr(state_module, "FORMAT", state_module.FORMAT + 1)
+    assert check_state(lake.settings) == before, "a reader needs no new format"
+    (line,) = open_state(lake.settings)
+    assert "forward from format 1 to 2" in line
+    after = check_state(lake.settings)
+    assert before is not None
+    assert after is not None
+    assert (after.id, after.format) == (before.id, 2)
+    assert open_state(lake.settings) == []
+
+
+def _emptied(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def _new(file: Path) -> None:
+    file.unlink()
+    SmallLake(Settings(home=file.parent / "other"))
+    shutil.copy(file.parent / "other" / "lake" / "catalog.db", file)
+    shutil.rmtree(file.parent / "other")
+
+
+@pytest.mark.parametrize(
+    ("lose", "said"), [(_emptied, "is empty (0 bytes)"), (Path.unlink, "is missing"), (_new, "has no table")]
+)
+@pytest.mark.parametrize("has_marker", [True, False])
+def test_an_empty_catalog_over_tables_is_no_new_lake(
+    lake: SmallLake, lose: Callable[[Path], None], said: str, has_marker: bool
+) -> None:
+    if has_marker:
+        open_state(lake.settings)
+    file = Path(lake.settings.catalog_uri.removeprefix("jdbc:sqlite:"))
+    lose(file)
+    before = files_of(lake.settings.home)
+    for ask in (lambda: page_of(lake.settings, "2026-05-03"), lambda: load(lake.settings, RAW_EVENTS)):
+        with pytest.raises(NeedsDecision, match="restore a backup") as refused:
+            ask()
+        assert f"the catalog {file} {said}" in str(refused.value)
+    if not has_marker:
+        with pytest.raises(NeedsDecision, match="restore a backup"):
+            open_state(lake.settings)
+    assert files_of(lake.settings.home) == before
+
+
+def test_another_catalog_over_the_same_warehouse_is_no_new_lake(
+    lake: SmallLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_state(lake.settings)
+    other = at(lake.settings.home, monkeypatch, lake_catalog_uri=f"jdbc:sqlite:{tmp_path / 'elsewhere.db'}")
+    with pytest.raises(NeedsDecision, match="Set DAYBOOK_LAKE_CATALOG_URI to the catalog of this warehouse"):
+        latest_pages(other)
+
+
+def test_what_a_writer_left_that_was_killed_before_its_first_commit_is_no_table(lake: SmallLake) -> None:
+    """Iceberg writes a table's first metadata file before its catalog knows the table."""
+    raw = Path(f"{lake.settings.warehouse}/{NAMESPACE}/{RAW_EVENTS}".removeprefix("file://"))
+    for file in (raw / "metadata").iterdir():
+        if not file.name.startswith("00000-"):
+            file.unlink()
+    shutil.rmtree(raw.parent / DAY_LEDGER)
+    Path(lake.settings.catalog_uri.removeprefix("jdbc:sqlite:")).unlink()
+    assert load(lake.settings, RAW_EVENTS) is None
+
+
+def test_a_lake_beside_the_folder_under_its_quoted_name_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_settings: Settings
+) -> None:
+    home = tmp_path / "my home"
+    old = at(home, monkeypatch, lake_warehouse=(home / "lake" / "warehouse").as_uri())
+    lake = SmallLake(old)
+    lake.land({DAY: 12}, end={0: 112})
+    lake.publish(DAY, {})
+    now = at(home, monkeypatch, lake_warehouse="")
+    for said in refusals(now):
+        assert f"lies beside it, in {tmp_path}/my%20home/lake/warehouse" in said
+        setting = said.partition("set DAYBOOK_LAKE_WAREHOUSE=")[2].partition(";")[0].strip('"')
+    again = at(home, monkeypatch, lake_warehouse=setting)
+    assert latest_pages(again)["event_date"].tolist() == [DAY], "the advice works"
+    assert open_state(again)[0].startswith("adopted")
+
+
+@pytest.mark.parametrize(
+    ("warehouse", "location", "is_ours"),
+    [
+        ("file:///data/lake", "file:/data/lake/game/events", True),
+        ("file:///data/lake", "/data/lake/game/events", True),
+        ("file:///data/lake", "file:///data/lake-2/game/events", False),
+        ("s3://bucket/lake", "s3a://bucket/lake/game/events", True),
+        ("s3a://bucket/lake/", "s3://bucket/lake/game/events", True),
+        ("s3://bucket/lake", "s3://other/lake/game/events", False),
+        ("hdfs://one:8020/lake", "hdfs://ha/lake/game/events", True),
+        ("hdfs://one:8020/lake", "hdfs://one:8020/other/game/events", False),
+    ],
+)
+def test_one_place_has_several_names(tmp_path: Path, warehouse: str, location: str, is_ours: bool) -> None:
+    from daybook.lake_place import refuse_elsewhere
+
+    loaded = Settings(home=tmp_path, lake_warehouse=warehouse)
+    if is_ours:
+        refuse_elsewhere(loaded, "events", location)
+    else:
+        with pytest.raises(NeedsDecision, match="outside the warehouse"):
+            refuse_elsewhere(loaded, "events", location)
+
+
+def test_a_rest_catalog_chooses_places_itself(tmp_path: Path) -> None:
+    from daybook.lake_place import refuse_elsewhere
+
+    loaded = Settings(home=tmp_path, lake_catalog_uri="https://catalog/iceberg", lake_warehouse="game")
+    refuse_elsewhere(loaded, "events", "s3://bucket/game_1f/events_2c")
+
+
+def test_only_a_catalog_without_tables_is_new(lake: SmallLake) -> None:
+    file = Path(lake.settings.catalog_uri.removeprefix("jdbc:sqlite:"))
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = 'CREATE TABLE iceberg_tables (' WHERE name = 'iceberg_tables'"
+        )
+    with pytest.raises(NeedsDecision, match=f"{file} is damaged .malformed database schema"):
+        latest_pages(lake.settings)
+
+
+def test_a_user_id_without_a_name_is_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert who() == f"uid {os.getuid()}"
+
+
+def test_sqlite_and_its_readers_open_the_same_file(tmp_path: Path) -> None:
+    """SQLAlchemy unquotes a path: what follows %20 or ? in it would name another file."""
+    from sqlalchemy import create_engine
+
+    file = tmp_path / "a b é%20?x#&y'" / "catalog.db"
+    file.parent.mkdir()
+    with create_engine(sqlalchemy_uri(f"jdbc:sqlite:{file}")).begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE here (x INTEGER)")
+    assert file.stat().st_size > 0
+    assert [path.name for path in tmp_path.iterdir()] == [file.parent.name]
