@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from datetime import date, timedelta
+from datetime import date
 from functools import lru_cache
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from daybook.errors import BadInput, DaybookError
 from daybook.lake import load
 from daybook.settings import Settings
-from daybook.snapshots import page_state
+from daybook.snapshots import day_files, page_state
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from pyiceberg.table import Table
     from sqlglot import exp
-
-
-EPOCH = date(1970, 1, 1)
-FEW_DAYS = 40
-"""Up to so many days a plan is told which ones it is for; above, all files are planned and chosen from."""
 
 
 def connect() -> DuckDBPyConnection:
@@ -43,6 +39,8 @@ def connect() -> DuckDBPyConnection:
             "autoload_known_extensions": "false",
             # a misspelled table must not turn into a variable of this program
             "python_enable_replacements": "false",
+            # DuckDB would write rows that memory cannot hold into the folder it was called in
+            "temp_directory": "",
         }
     )
     connection.execute("SET TimeZone = 'UTC'")
@@ -161,25 +159,14 @@ def _states(table: Table, pinned: dict[date, int]) -> dict[int, set[date]]:
 
 def _files(table: Table, snapshot_id: int, days: Collection[date] | None) -> list[tuple[date | None, str]]:
     """Day and path of each data file; of some days, or of all and of rows without a day."""
-    from pyiceberg.expressions import AlwaysTrue
-    from pyiceberg.table import FileScanTask
-
-    few = days is not None and 0 < len(days) <= FEW_DAYS
-    listed = ", ".join(f"'{day}'" for day in sorted(days or ()))
-    scan = table.scan(row_filter=f"event_date IN ({listed})" if few else AlwaysTrue(), snapshot_id=snapshot_id)
     found = []
-    for task in scan.plan_files():
-        if not isinstance(task, FileScanTask) or task.delete_files:
+    for day, task in day_files(table, snapshot_id, days):
+        if task.delete_files:
             raise DaybookError(
                 f"{table.name()[-1]} holds row deletes beside its files, which this reader does not take into account; "
                 "nothing was read. Daybook writes none: find out who wrote to this table, and rewrite its files"
             )
-        fields = table.specs()[task.file.spec_id].fields
-        day = next((task.file.partition[at] for at, field in enumerate(fields) if field.name == "event_date"), None)
-        if isinstance(day, int):  # Iceberg counts days from 1970-01-01
-            day = EPOCH + timedelta(days=day)
-        if days is None or day in days:
-            found.append((day, task.file.file_path))
+        found.append((day, task.file.file_path))
     return found
 
 
@@ -205,17 +192,45 @@ def _dataset(table: Table, files: Iterable[tuple[date | None, str]]) -> pads.Dat
 
 
 def fetch(connection: DuckDBPyConnection, sql: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    """The rows of a statement in DuckDB's SQL, as dictionaries.
+    """The rows of a statement in DuckDB's SQL, as dictionaries (:func:`fetch_table`).
 
     Raises:
         BadInput: DuckDB refuses it; the text says why.
+    """
+    return fetch_table(connection, sql, values)[1]
+
+
+def fetch_table(
+    connection: DuckDBPyConnection, sql: str, values: dict[str, Any] | None = None
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """The columns of a statement in DuckDB's SQL, and its rows as dictionaries.
+
+    Columns of the same name are numbered: ``item``, ``item_1``.
+
+    Raises:
+        BadInput: DuckDB refuses it; the text says why, and where if it is a mistake in the statement.
     """
     import duckdb
 
     try:
         found = connection.execute(sql, values or {})
-        names = [column[0] for column in found.description or ()]
+        names = _numbered([column[0] for column in found.description or ()])
         rows: Sequence[tuple[Any, ...]] = found.fetchall()
     except duckdb.Error as error:
-        raise BadInput(f"DuckDB: {' '.join(str(error).split())}") from None
-    return [dict(zip(names, row, strict=True)) for row in rows]
+        raise BadInput(f"DuckDB: {error}") from None
+    return names, [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The names, those that came before with a number that makes another name of them.
+
+    >>> _numbered(["item", "item", "item_1", "item"])
+    ['item', 'item_2', 'item_1', 'item_3']
+    """
+    taken, result = set(names), list[str]()
+    for name in names:
+        if name in result:
+            name = next(one for number in count(1) if (one := f"{name}_{number}") not in taken)
+            taken.add(name)
+        result.append(name)
+    return result

@@ -15,6 +15,11 @@ from daybook.terminal import for_programs
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+WRITING = frozenset(
+    {"ALTER", "COPY", "COPY_DATABASE", "CREATE", "DELETE", "DROP", "EXPORT", "INSERT", "MERGE_INTO", "UPDATE"}
+)
+"""DuckDB's kinds of statements that write."""
+
 
 def open_lake(settings: Settings, wanted: set[str] | None = None) -> DuckDBPyConnection:
     """A connection to which every table of the lake is registered under its name; it cannot write anything.
@@ -49,15 +54,43 @@ def open_lake(settings: Settings, wanted: set[str] | None = None) -> DuckDBPyCon
 
 
 def query_rows(settings: Settings, sql: str) -> list[dict[str, Any]]:
-    """The rows of a statement in DuckDB's SQL over the lake (:func:`open_lake`).
+    """The rows of a statement in DuckDB's SQL over the lake (:func:`query_table`)."""
+    return query_table(settings, sql)[1]
+
+
+def query_table(settings: Settings, sql: str) -> tuple[list[str], list[dict[str, Any]]]:
+    """The columns and rows of a statement in DuckDB's SQL over the lake (:func:`open_lake`).
 
     Raises:
-        BadInput: no day is published, or DuckDB refuses the statement; the text says why.
+        BadInput: no day is published, or the statement would write, or DuckDB refuses it; the text says why.
     """
-    from daybook.duckdb_lake import fetch
+    from daybook.duckdb_lake import fetch_table
 
-    with open_lake(settings, _named_tables(sql)) as connection:
-        return fetch(connection, sql)
+    if writing := _writing(sql):
+        raise BadInput(
+            f"the lake is read only, {writing} is not taken; write SELECT, SUMMARIZE, DESCRIBE or SHOW TABLES"
+        )
+    wanted = _named_tables(sql)
+    with open_lake(settings, wanted) as connection:
+        try:
+            return fetch_table(connection, sql)
+        except BadInput:
+            if wanted is None:
+                raise
+    # with every table at hand DuckDB can suggest the one that was meant
+    with open_lake(settings) as connection:
+        return fetch_table(connection, sql)
+
+
+def _writing(sql: str) -> str | None:
+    """The kind of the first statement that would write something; none if there is none, or DuckDB cannot read it."""
+    import duckdb
+
+    try:
+        kinds = [statement.type.name for statement in duckdb.extract_statements(sql)]
+    except duckdb.Error:
+        return None
+    return next((kind for kind in kinds if kind in WRITING), None)
 
 
 def _named_tables(sql: str) -> set[str] | None:
@@ -82,17 +115,17 @@ def query(sql: str, as_json: bool, as_csv: bool) -> None:
     """Run one statement in DuckDB's SQL and print its rows. Nothing can be written.
 
     The tables are `events`, `rejected_events` and every answer, with the published days; and `raw_events`, `day_ledger`
-    and the lake's other tables. `SHOW TABLES` lists them.
+    and the lake's other tables. `SHOW TABLES` lists them. Columns of the same name are numbered: `item`, `item_1`.
 
     CSV has every text as it is. A spreadsheet would run a player's "=..." as a formula: the report's files are for it.
     """
     if as_json and as_csv:
         raise BadInput("--json and --csv are two forms; choose one")
-    rows = query_rows(settings(), sql)
+    columns, rows = query_table(settings(), sql)
     if as_csv:
         shown = [{name: json_value(cell) for name, cell in row.items()} for row in rows]
         # not by click, which leaves out what looks like a colour
-        for_programs().write(csv_text(list(rows[0]) if rows else [], shown))
+        for_programs().write(csv_text(columns, shown))
     elif as_json:
         shown = [{name: json_value(cell) for name, cell in row.items()} for row in rows]
         click.echo(json.dumps(shown, ensure_ascii=False, indent=2, default=str))

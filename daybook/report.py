@@ -389,7 +389,8 @@ def _write_files(folder: Path, tables: Iterable[Mapping[str, Any]]) -> None:
     """The answers as CSV; files of answers that the page no longer has, or no longer shows, go."""
     files = {folder.parent / table["file"]: table for table in tables if table["file"]}
     for file, table in files.items():
-        write_private(file, csv_text(table["columns"], table["rows"], for_spreadsheets=True))
+        # without a byte order mark Excel takes the file for Latin-1
+        write_private(file, "\ufeff" + csv_text(table["columns"], table["rows"], for_spreadsheets=True))
     for old in folder.glob("*.csv"):
         if old not in files:
             old.unlink(missing_ok=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import date
+from collections.abc import Collection, Iterator
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyiceberg.table import Table
+    from pyiceberg.table import FileScanTask, Table
     from pyiceberg.table.snapshots import Snapshot
 
 SOURCE_SNAPSHOT_ID = "source-snapshot-id"
 """Set by Iceberg on a snapshot that was published by copying another."""
+EPOCH = date(1970, 1, 1)
+FEW_DAYS = 40
+"""Up to so many days a plan is told which ones it is for; above, all files are planned and chosen from."""
 
 
 def published(table: Table | None) -> Iterator[Snapshot]:
@@ -30,6 +33,14 @@ def readers_states(table: Table | None) -> Iterator[Snapshot]:
     """The states that readers saw, newest first, back to the first or to one whose predecessor was expired."""
     for snapshot, _ in _states_and_sources(table):
         yield snapshot
+
+
+def published_as(table: Table | None, staged_id: int) -> Snapshot | None:
+    """The state that published a staged snapshot: itself, or a copy of it; none if it was not published."""
+    for state in readers_states(table):
+        if state.snapshot_id == staged_id or property_of(state, SOURCE_SNAPSHOT_ID) == str(staged_id):
+            return state
+    return None
 
 
 def page_state(table: Table, pinned: int) -> int | None:
@@ -71,3 +82,29 @@ def partition_counts(table: Table | None, snapshot_id: int | None = None) -> dic
         return {}
     rows = partitions.select(["partition", "record_count"]).to_pylist()
     return {row["partition"]["event_date"]: row["record_count"] for row in rows if row["record_count"]}
+
+
+def day_files(
+    table: Table, snapshot_id: int, days: Collection[date | None] | None
+) -> Iterator[tuple[date | None, FileScanTask]]:
+    """Day and scan task of each data file at a snapshot; of some days, or of all. None is for rows without a day."""
+    from pyiceberg.expressions import AlwaysTrue
+    from pyiceberg.table import FileScanTask
+
+    for task in table.scan(row_filter=_of_days(days) or AlwaysTrue(), snapshot_id=snapshot_id).plan_files():
+        if not isinstance(task, FileScanTask):
+            raise TypeError(f"{table.name()}: PyIceberg has planned a {type(task).__name__}")
+        fields = table.specs()[task.file.spec_id].fields
+        day = next((task.file.partition[at] for at, field in enumerate(fields) if field.name == "event_date"), None)
+        if isinstance(day, int):  # Iceberg counts days from 1970-01-01
+            day = EPOCH + timedelta(days=day)
+        if days is None or day in days:
+            yield day, task
+
+
+def _of_days(days: Collection[date | None] | None) -> str:
+    if not days or len(days) > FEW_DAYS:
+        return ""
+    listed = ", ".join(f"'{day}'" for day in sorted(day for day in days if day is not None))
+    named = [f"event_date IN ({listed})"] if listed else []
+    return " OR ".join([*named, *(["event_date IS NULL"] if None in days else [])])

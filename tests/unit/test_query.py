@@ -6,6 +6,7 @@ import json
 from datetime import date, timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 from click.testing import CliRunner
 
@@ -41,7 +42,7 @@ def test_a_query_sees_the_published_days(lake: SmallLake) -> None:
 
 @pytest.mark.parametrize("few", [0, 40], ids=["of all files", "of the days' files"])
 def test_a_day_that_was_never_published_is_not_seen(lake: SmallLake, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daybook.duckdb_lake.FEW_DAYS", few)
+    monkeypatch.setattr("daybook.snapshots.FEW_DAYS", few)
     lake.put("event_popularity", date(2026, 5, 5), SWORD)
     assert counts(lake.settings) == {DAY: 10, NEXT_DAY: 7}
 
@@ -70,20 +71,64 @@ def test_a_table_that_a_page_does_not_know_has_no_rows_of_it(lake: SmallLake) ->
 @pytest.mark.parametrize(
     ("sql", "says"),
     [
-        ("COPY event_popularity TO '/tmp/stolen.csv'", "file system operations are disabled"),
+        ("COPY event_popularity TO '/tmp/stolen.csv'", "read only, COPY is not taken"),
+        ("DROP TABLE event_popularity", "read only, DROP is not taken"),
         ("SELECT * FROM read_csv('/etc/passwd')", "file system operations are disabled"),
         ("SET enable_external_access = true", "configuration has been locked"),
         ("ATTACH '/tmp/other.db'", "disabled"),
-        ("INSERT INTO event_popularity VALUES (1)", "DuckDB"),
+        ("INSERT INTO event_popularity VALUES (1)", "read only, INSERT is not taken"),
+        ("SELECT 1; DELETE FROM event_popularity", "read only, DELETE is not taken"),
+        ("SELECT * FROM event_popularitys", 'Did you mean "event_popularity"?'),
         ("SELECT * FROM lake", "lake does not exist"),
         ("SELEC 1", "syntax error"),
         ("SELECT nothing FROM event_popularity", '"nothing" not found'),
     ],
 )
 def test_nothing_can_be_written_and_nothing_else_be_read(lake: SmallLake, sql: str, says: str) -> None:
-    with pytest.raises(BadInput, match="DuckDB") as refused:
+    with pytest.raises(BadInput) as refused:
         query_rows(lake.settings, sql)
     assert says in str(refused.value)
+
+
+def test_an_error_points_at_its_place(lake: SmallLake) -> None:
+    with pytest.raises(BadInput) as refused:
+        query_rows(lake.settings, "SELECT item,\n  nothing FROM event_popularity")
+    line, caret = str(refused.value).splitlines()[-2:]
+    assert line[caret.index("^") :].startswith("nothing")
+
+
+def test_a_pivot_which_duckdb_runs_as_several_statements_is_taken(lake: SmallLake) -> None:
+    [row] = query_rows(lake.settings, "PIVOT event_popularity ON item USING SUM(events) GROUP BY event_type LIMIT 1")
+    assert "sword" in row
+
+
+TWICE = "SELECT e.item, o.item, e.item AS item_1, o.events FROM event_popularity e, event_popularity o LIMIT 1"
+
+
+def test_columns_of_the_same_name_are_all_there(lake: SmallLake) -> None:
+    columns = ["item", "item_2", "item_1", "events"]
+    assert CliRunner().invoke(cli, ["query", TWICE]).output.splitlines()[2].split() == columns
+    assert CliRunner().invoke(cli, ["query", TWICE, "--csv"]).output.splitlines()[0] == ",".join(columns)
+    [row] = json.loads(CliRunner().invoke(cli, ["query", TWICE, "--json"]).output)
+    assert list(row) == columns
+    assert row["item"] == row["item_1"]
+
+
+def test_csv_without_a_row_has_its_header(lake: SmallLake) -> None:
+    nothing = "SELECT item, events FROM event_popularity WHERE FALSE"
+    assert CliRunner().invoke(cli, ["query", nothing, "--csv"]).output == "item,events\n"
+
+
+def test_rows_that_memory_cannot_hold_are_written_nowhere(
+    lake: SmallLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = duckdb.connect
+    monkeypatch.setattr("duckdb.connect", lambda config: connect(config={**config, "memory_limit": "20MB"}))
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(BadInput, match="no temporary directory is specified"):
+        query_rows(lake.settings, "SELECT range AS a, repeat('x', 1000) || range AS b FROM range(100_000) ORDER BY b")
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_without_a_published_day_it_says_so(own_settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -383,7 +384,8 @@ def test_files_and_table_say_the_same(whole: SmallLake) -> None:
             continue
         assert told["answers"][table["name"]]["rows"] == table["rows"]
         beside = file.parent / "2026-05-03" / f"{table['name']}.csv"
-        text = beside.read_bytes().decode()
+        assert beside.read_bytes().startswith(codecs.BOM_UTF8), "or Excel garbles letters outside ASCII"
+        text = beside.read_bytes().decode("utf-8-sig")
         assert text.count("\r\n") == text.count("\n") == len(table["rows"]) + 1, "RFC 4180"
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
         said = [{name: "" if cell is None else str(cell) for name, cell in row.items()} for row in table["rows"]]
@@ -549,7 +551,7 @@ def test_the_answers_across_days_stand_beside_the_overview(whole: SmallLake) -> 
     assert told["across"]["new_users"]["last_day"] == "2026-05-03"
     assert [row["new_users"] for row in told["across"]["new_users"]["rows"]] == [2]
     assert {file.name for file in (folder / ACROSS_DAYS).iterdir()} == {f"{name}.csv" for name in answers(ACROSS_DAYS)}
-    rows = list(csv.DictReader((folder / ACROSS_DAYS / "new_users.csv").open(encoding="utf-8", newline="")))
+    rows = list(csv.DictReader((folder / ACROSS_DAYS / "new_users.csv").open(encoding="utf-8-sig", newline="")))
     assert [(row["event_date"], row["users"], row["new_users"]) for row in rows] == [("2026-05-03", "2", "2")]
     index = Page(folder / "index.html")
     assert "How many players are new, and how many come back?" in index.texts["h3"]
