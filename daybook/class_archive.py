@@ -77,7 +77,7 @@ def _rehearse(file: Path, base: Path) -> str:
             update={
                 "home": home,
                 "lake_catalog_uri": f"jdbc:sqlite:{home / 'catalog.db'}",
-                "lake_warehouse": (home / "warehouse").as_uri(),
+                "lake_warehouse": f"file://{home / 'warehouse'}",
                 "spark_master": "local[2]",
                 # a rehearsal is short: without the second compiler it takes half the time
                 "spark_driver_java_options": "-XX:TieredStopAtLevel=1 "

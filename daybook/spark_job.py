@@ -13,6 +13,7 @@ import click
 from daybook.errors import DaybookError
 from daybook.settings import Settings
 from daybook.spark_conf import JOBS_DIR, jars, submit_conf
+from daybook.state import open_state
 
 
 def run_job(settings: Settings, job: str, arguments: list[str]) -> dict[str, Any]:
@@ -24,10 +25,12 @@ def run_job(settings: Settings, job: str, arguments: list[str]) -> dict[str, Any
         arguments: the job's arguments without ``--summary``.
 
     Raises:
-        DaybookError: the job failed; the text is its own if it left one.
+        DaybookError: the job failed, its text is the job's own if it left one; or :func:`open_state` refuses.
     """
     from daybook.stack.environment import job_environment
 
+    for line in open_state(settings):  # here too: a refusal need not wait for Spark
+        click.echo(line, err=True)
     with tempfile.TemporaryDirectory(prefix="daybook-") as folder:
         summary_file = Path(folder) / "summary.json"
         command = submit_command(settings, job, [*arguments, "--summary", str(summary_file)])

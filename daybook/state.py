@@ -10,20 +10,34 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import uuid
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from daybook.errors import NeedsDecision
+from daybook.errors import BadInput, NeedsDecision
 from daybook.files import write_private
+from daybook.lake_files import is_local
 from daybook.settings import Settings
 
 FORMAT = 1
 """Version of the state folder's layout. Raised when an older Daybook could not work with the folder any more."""
 _STATE_FOLDERS = ("lake", "kafka", "postgres", "airflow", "manifests", "reports")
 """What shows that a folder without a marker has been used before."""
+
+
+_REFUSED_IN_PATHS = (
+    (r"#", "a #", "PyIceberg cuts the path off"),
+    (r"\?", "a ?", "PyIceberg cuts the path off"),
+    (r",", "a comma", "Kafka and PostgreSQL's clients take it for a list of folders"),
+    (r"\s;", "a ; behind a space", "supervisor takes the rest for a comment"),
+    (r"\\", "a backslash", "Java and Spark take it for an escape"),
+    (r'"', 'a "', "Spark and PostgreSQL take it for the end of the path"),
+    (r"\s$", "a space at its end", "supervisor drops it"),
+)
+"""What some part of Daybook cannot have in the path of the state folder: pattern, its name, and why."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +156,28 @@ def check_state(settings: Settings) -> State | None:
     return state
 
 
+def refuse_path(settings: Settings) -> None:
+    """Refuse a state folder, or a warehouse on this machine, whose path some part cannot work with.
+
+    Raises:
+        BadInput: the text names the character.
+    """
+    places = [("DAYBOOK_HOME", str(settings.home.resolve()))]
+    if is_local(settings.lake_warehouse):
+        places.append(("DAYBOOK_LAKE_WAREHOUSE", settings.lake_warehouse))
+    for name, path in places:
+        found = [(what, why) for pattern, what, why in _REFUSED_IN_PATHS if re.search(pattern, path)]
+        if not path.isprintable():
+            found.append(("a character that cannot be printed", "configuration files cannot hold it"))
+        if found:
+            what, why = found[0]
+            raise BadInput(
+                f"the path of {name} contains {what}: {path!r}. Daybook does not work there: {why}. Nothing was "
+                "changed. Name another folder; a state that is in this one moves by `daybook backup` and `daybook "
+                "restore`"
+            )
+
+
 def open_state(settings: Settings) -> list[str]:
     """Check the state folder before the first write to it, and give it a marker if it has none.
 
@@ -151,11 +187,13 @@ def open_state(settings: Settings) -> list[str]:
         What was done to a folder that was there before, as lines for the reader.
 
     Raises:
+        BadInput: the folder's path has a character that some part cannot work with.
         NeedsDecision: as :func:`check_state`; or the folder has no marker and its tables lie elsewhere.
     """
     from daybook.lake import load
     from daybook.lake_names import RAW_EVENTS
 
+    refuse_path(settings)
     state = check_state(settings)
     if state is None:
         was_used = any((settings.home / name).exists() for name in _STATE_FOLDERS)

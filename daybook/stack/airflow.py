@@ -9,7 +9,7 @@ import subprocess
 from datetime import datetime
 from pathlib import Path
 
-from daybook.errors import DaybookError
+from daybook.errors import DaybookError, NeedsDecision
 from daybook.files import write_private
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack import postgres, spark_connect
@@ -49,16 +49,27 @@ def api(settings: Settings, timeout_seconds: float = 20) -> AirflowApi:
 
 
 def _secrets(settings: Settings) -> dict[str, str]:
-    """Keys that Airflow signs and encrypts with: made once, kept as long as the state folder."""
+    """Keys that Airflow signs and encrypts with: made once, kept as long as the state folder.
+
+    Raises:
+        NeedsDecision: they are gone or cannot be read, and Airflow's database has connections that need them.
+    """
     file = home(settings) / "secrets.json"
-    if not file.exists():
+    if not file.exists() and not postgres.version_file(settings).exists():
         made = {
             "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             "jwt_secret": secrets.token_urlsafe(48),
             "secret_key": secrets.token_urlsafe(48),
         }
         write_private(file, json.dumps(made))
-    loaded: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        loaded: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise NeedsDecision(
+            f"{file} cannot be read ({error}): it holds the keys of the connections that Airflow has stored. Nothing "
+            "was changed. Bring it back, or restore a backup into an empty folder (`daybook restore`); to go on with "
+            f"new keys, remove it and {postgres.version_file(settings)}, repeat, and store those connections again"
+        ) from None
     return loaded
 
 
@@ -144,7 +155,7 @@ def migrate(settings: Settings, timeout_seconds: float) -> None:
     from importlib.metadata import version
 
     installed = version("apache-airflow-core")
-    stamp = home(settings) / "database-version.txt"
+    stamp = postgres.version_file(settings)
     (found,) = postgres.query(settings, "SELECT to_regclass('alembic_version') IS NOT NULL")
     if found[0] and stamp.exists() and stamp.read_text(encoding="utf-8") == installed:
         return

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from daybook.errors import DaybookError
+from daybook.errors import DaybookError, NeedsDecision
 from daybook.jars import KAFKA_LIB_DIR
 from daybook.java import java
 from daybook.settings import Settings
@@ -59,6 +59,7 @@ def prepare(
 
     Raises:
         DaybookError: the folder could not be formatted.
+        NeedsDecision: the log of this state lies elsewhere.
     """
     data = settings.home / "kafka"
     controller_port = _controller_port(settings)
@@ -84,9 +85,11 @@ def prepare(
         **(changes or {}),
     }
     file = _properties_file(settings)
-    file.write_text("".join(f"{name}={value}\n" for name, value in properties.items()), encoding="utf-8")
+    lines = [f"{name}={_as_java_reads(value)}\n" for name, value in properties.items()]
+    file.write_text("".join(lines), encoding="ascii")
     if (data / "meta.properties").exists():
         return
+    _refuse_former_place(data)
     # a folder that was formatted half is formatted again
     storage_tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", *format_options]
     if not any(option.startswith("--cluster-id") for option in format_options):
@@ -98,6 +101,27 @@ def prepare(
         raise DaybookError(
             f"kafka: its folder {data} could not be formatted: {' '.join(last_lines(log, 1))}; log: {log}"
         )
+
+
+def _refuse_former_place(data: Path) -> None:
+    """Refuse to make a new log where an earlier Daybook's lies elsewhere: Java read its path as Latin-1."""
+    former = Path(str(data).encode().decode("latin-1"))
+    if former != data and (former / "meta.properties").exists():
+        raise NeedsDecision(
+            f"the broker's log of this state lies in {former}, where an earlier Daybook wrote it. Nothing was started. "
+            f"Move that folder to {data}, then repeat"
+        )
+
+
+def _as_java_reads(value: object) -> str:
+    r"""A value of a properties file. Java reads the file as Latin-1, and takes a backslash for an escape.
+
+    >>> print(_as_java_reads("/home/josé"))
+    /home/jos\u00e9
+    """
+    units = str(value).replace("\\", "\\\\").encode("utf-16-be")
+    codes = [int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2)]
+    return "".join(chr(code) if 32 <= code < 127 else f"\\u{code:04x}" for code in codes)
 
 
 def new_cluster_id() -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from daybook.errors import DaybookError
+from daybook.errors import DaybookError, NeedsDecision
 from daybook.files import private_dir, state_dir
 from daybook.settings import Settings
 from daybook.stack.environment import package_dir
@@ -30,6 +30,11 @@ DATABASE = "airflow"
 def data_dir(settings: Settings) -> Path:
     """Folder of the database's files."""
     return settings.home / "postgres"
+
+
+def version_file(settings: Settings) -> Path:
+    """File that names the version of Airflow's tables: it shows that there has been a database."""
+    return settings.home / "airflow" / "database-version.txt"
 
 
 def socket_dir(settings: Settings) -> Path:
@@ -87,12 +92,19 @@ def prepare(settings: Settings) -> None:
 
     Raises:
         DaybookError: ``initdb`` failed.
+        NeedsDecision: the files are gone: a new database would have no history of runs.
     """
     state_dir(settings)
     _make_owned(socket_dir(settings))
     data = data_dir(settings)
     if data.exists():
         return
+    if version_file(settings).exists():
+        raise NeedsDecision(
+            f"{data} is missing: it held Airflow's history of runs. No day of the lake is affected, and nothing was "
+            f"started. Bring it back, or restore a backup into an empty folder (`daybook restore`); to begin with an "
+            f"empty history, remove {version_file(settings)}, then repeat"
+        )
     # under another name until it is whole: an interrupted initdb leaves files that look like a database
     unfinished = data.with_name("postgres.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -15,7 +17,8 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from daybook import state as state_module
-from daybook.errors import NeedsDecision
+from daybook.errors import BadInput, NeedsDecision
+from daybook.java import java
 from daybook.lake import latest_pages, load, page_of
 from daybook.lake_conf import sqlalchemy_uri
 from daybook.lake_names import DAY_LEDGER, NAMESPACE, RAW_EVENTS
@@ -285,3 +288,104 @@ def test_sqlite_and_its_readers_open_the_same_file(tmp_path: Path) -> None:
         connection.exec_driver_sql("CREATE TABLE here (x INTEGER)")
     assert file.stat().st_size > 0
     assert [path.name for path in tmp_path.iterdir()] == [file.parent.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a#b", "a #"),
+        ("a?b", "a ?"),
+        ("a,b", "a comma"),
+        ("a ;b", "a ; behind a space"),
+        ("a\\b", "a backslash"),
+        ('a"b', 'a "'),
+        ("a\nb", "a character that cannot be printed"),
+        ("a ", "a space at its end"),
+    ],
+)
+def test_a_path_that_some_part_cannot_take_is_refused_by_name(
+    tmp_path: Path, own_settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    loaded = at(tmp_path / name, monkeypatch)
+    for start in (lambda: open_state(loaded), lambda: bring_up(loaded, Console(quiet=True))):
+        with pytest.raises(BadInput) as refused:
+            start()
+        assert f"the path of DAYBOOK_HOME contains {said}: {str(loaded.home)!r}" in str(refused.value)
+        assert "\n" not in str(refused.value)
+    assert not loaded.home.exists()
+
+
+def test_a_warehouse_is_held_to_the_same(
+    tmp_path: Path, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BadInput, match="the path of DAYBOOK_LAKE_WAREHOUSE contains a #"):
+        open_state(at(tmp_path / "home", monkeypatch, lake_warehouse=f"file://{tmp_path}/a#b"))
+
+
+ODD = "a b é %20'x;y+&=${HOME}%(here)s"
+
+
+def test_supervisor_reads_the_paths_that_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from supervisor.options import ServerOptions
+
+    from daybook.stack import supervisor
+    from daybook.stack.parts import parts
+
+    odd = Settings(home=tmp_path / ODD)
+    odd.logs_dir.mkdir(parents=True)
+    monkeypatch.chdir(odd.home)  # it is started there
+    read = ServerOptions()
+    read.configfile = str(supervisor.write_config(odd, parts(odd)))
+    read.process_config(do_usage=False)
+    section = read.configroot.supervisord
+    assert section.directory == str(odd.home)
+    assert section.logfile == str(odd.logs_dir / "supervisord.log")
+    groups = section.process_group_configs
+    commands = {group.name: shlex.split(group.process_configs[0].command) for group in groups}
+    assert commands == {part.name: part.command(odd) for part in parts(odd)}
+
+
+def test_kafka_reads_the_path_that_was_written(tmp_path: Path) -> None:
+    """Java's own reader of properties: Latin-1, backslashes are escapes."""
+    from daybook.stack.kafka import _as_java_reads
+
+    read = tmp_path / "Read.java"
+    read.write_text(
+        "import java.io.*; public class Read { public static void main(String[] a) throws Exception {"
+        " var p = new java.util.Properties(); p.load(new FileInputStream(a[0]));"
+        ' System.out.write(p.getProperty("log.dirs").getBytes("UTF-8")); } }',
+        encoding="utf-8",
+    )
+    value = f"/home/{ODD}/\N{GRINNING FACE}/a\\b"
+    (tmp_path / "p").write_text(f"log.dirs={_as_java_reads(value)}\n", encoding="ascii")
+    done = subprocess.run([java(), read, tmp_path / "p"], capture_output=True, check=False, timeout=60)
+    assert done.stdout.decode() == value, done.stderr
+
+
+def test_a_log_that_an_earlier_version_wrote_elsewhere_is_found(tmp_path: Path) -> None:
+    from daybook.stack import kafka
+
+    loaded = Settings(home=tmp_path / "josé")
+    loaded.logs_dir.mkdir(parents=True)
+    former = tmp_path / "josÃ©" / "kafka"
+    former.mkdir(parents=True)
+    (former / "meta.properties").touch()
+    with pytest.raises(NeedsDecision, match=f"Move that folder to {loaded.home}/kafka"):
+        kafka.prepare(loaded)
+    assert not (loaded.home / "kafka").exists()
+
+
+def test_a_database_that_is_gone_was_one(own_settings: Settings) -> None:
+    from daybook.stack import airflow, postgres
+
+    airflow.write_config(own_settings)  # of a new folder: keys are made
+    version = postgres.version_file(own_settings)
+    version.write_text("3.3.2", encoding="utf-8")
+    with pytest.raises(NeedsDecision, match="it held Airflow's history of runs"):
+        postgres.prepare(own_settings)
+    assert not postgres.data_dir(own_settings).exists()
+    for lose in (Path.unlink, _emptied):
+        lose(airflow.home(own_settings) / "secrets.json")
+        with pytest.raises(NeedsDecision, match="it holds the keys of the connections"):
+            airflow.write_config(own_settings)
+        _emptied(airflow.home(own_settings) / "secrets.json")
