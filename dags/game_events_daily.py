@@ -9,6 +9,11 @@ consumer group is read: offsets stand in the lake, in the commit that landed the
 **Which day**: the `day` parameter, else the day of the run's logical date, but never one that had not ended when the
 run became due: a trigger without a date means yesterday. Days are UTC. A backfill ignores the parameter.
 
+**Generated events**: where no API key is asked for, so that only this machine can send events, a run that is not asked
+for a number of events generates `DAYBOOK_GENERATED_EVENTS` (20,000) of its day, a backfill's too. A day that was
+generated before goes on with the same events; a day that has events of its own gets no generated ones. Where keys are
+asked for, a run builds live traffic.
+
 **Lateness**: live traffic's day closes `DAYBOOK_DAY_GRACE_MINUTES` after its end; later events restate it.
 
 **Deadline**: a scheduled day that is not published `DAYBOOK_PUBLISH_WITHIN_HOURS` after its end is told, as is a task
@@ -25,25 +30,25 @@ task can be cleared at any time: readers see the former page until `publish_day`
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, Param, TriggerRule, dag, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
-from daybook.errors import BadInput
 from daybook.settings import settings
 from daybook.stack import spark_connect
 from daybook_airflow.assets import table_assets
 from daybook_airflow.deadline import published_by
-from daybook_airflow.macros import MACROS, daybook_day
+from daybook_airflow.macros import MACROS, daybook_day, daybook_result
 from daybook_airflow.offsets_sensor import KafkaOffsetsSensor
+from daybook_airflow.run_conf import checked_day, generated_request
 from daybook_airflow.spark_operator import DaybookSparkOperator
 from daybook_airflow.task_defaults import TASK_DEFAULTS, told
 
 DAY = "{{ daybook_day(dag_run, params) }}"
 JOB_ARGS = ["--day", DAY, "--run-id", "{{ run_id }}"]
-STAGE_ARGS = ["--stage", '{{ ti.xcom_pull(task_ids="land_events") | tojson }}']
+STAGE_ARGS = ["--stage", '{{ daybook_result(ti, "land_events") | tojson }}']
 # the pool has one slot on a laptop, more where a cluster has room for drivers; an hour is a hundred times the longest
 # step of a small day
 SPARK_ARGS: dict[str, Any] = {
@@ -56,6 +61,60 @@ SPARK_ARGS: dict[str, Any] = {
 # one step at a time
 ANSWER_ARGS = SPARK_ARGS | ({"pool": spark_connect.POOL} if settings().has_spark_connect else {})
 MAX_EVENTS = 10_000_000
+BY_DEFAULT = (
+    f"Runs that are not asked for a number generate {settings().events_of_a_run}, of a day without events of its own."
+    if settings().events_of_a_run
+    else "Runs that are not asked for a number build live traffic."
+)
+# bounds are in allOf: of a field with a minimum the form changes -1 to it without a word, and -1 must be refused
+PARAMS = {
+    "day": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        title="Day",
+        description="The day to build, UTC. Empty: yesterday, or the logical date's. A backfill ignores it.",
+    ),
+    "events": Param(
+        settings().events_of_a_run,
+        type="integer",
+        allOf=[{"minimum": 0, "maximum": MAX_EVENTS}],
+        title="Generated events",
+        description=f"How many events of made-up players to send first. 0: live traffic only. {BY_DEFAULT}",
+    ),
+    "seed": Param(
+        settings().generated_seed,
+        type="integer",
+        allOf=[{"minimum": 0}],
+        title="Seed",
+        description="Decides the generated events: the same seed gives the same day.",
+    ),
+    "force": Param(
+        False,
+        type="boolean",
+        title="Build again",
+        description="Build the day's page anew though nothing has changed.",
+    ),
+    **{
+        name: Param(
+            0,
+            type="number",
+            allOf=[{"minimum": 0, "maximum": 1}],
+            title=title,
+            description=description,
+            section="Bad clients",
+        )
+        for name, title, description in (
+            ("duplicates", "Share sent twice", "Of the generated events, 0 to 1."),
+            (
+                "late",
+                "Share that comes late",
+                "Of the generated events, 0 to 1; they happened 1 to 30 days ago.",
+            ),
+            ("invalid", "Share that is no event", "Besides the generated events, 0 to 1; the intake refuses them."),
+        )
+    },
+}
 
 
 @dag(
@@ -65,50 +124,7 @@ MAX_EVENTS = 10_000_000
     max_active_runs=4,  # a run that waits for its day to close must not hold up the others; any order of runs is safe
     default_args=TASK_DEFAULTS,
     deadline=published_by(settings()),
-    params={
-        "day": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="Day",
-            description="The day to build, UTC. Empty: yesterday, or the logical date's. A backfill ignores it.",
-        ),
-        "events": Param(
-            settings().generated_events,
-            type="integer",
-            minimum=0,
-            maximum=MAX_EVENTS,
-            title="Generated events",
-            description="How many events of made-up players to send first. 0: live traffic only.",
-        ),
-        "seed": Param(
-            settings().generated_seed,
-            type="integer",
-            minimum=0,
-            title="Seed",
-            description="Decides the generated events: the same seed gives the same day.",
-        ),
-        "force": Param(
-            False,
-            type="boolean",
-            title="Build again",
-            description="Build the day's page anew though nothing has changed.",
-        ),
-        **{
-            name: Param(
-                0, type="number", minimum=0, maximum=1, title=title, description=description, section="Bad clients"
-            )
-            for name, title, description in (
-                ("duplicates", "Share sent twice", "Of the generated events, 0 to 1."),
-                (
-                    "late",
-                    "Share that comes late",
-                    "Of the generated events, 0 to 1; they happened 1 to 30 days ago.",
-                ),
-                ("invalid", "Share that is no event", "Besides the generated events, 0 to 1; the intake refuses them."),
-            )
-        },
-    },
+    params=PARAMS,
     user_defined_macros=MACROS,
     tags=["daybook"],
     doc_md=__doc__,
@@ -118,28 +134,19 @@ def game_events_daily() -> None:
 
     @task(execution_timeout=timedelta(hours=1))  # MAX_EVENTS at 3,000 a second
     def generate_events(dag_run: Any = None, params: Any = None) -> dict[str, Any]:
-        """Play a seeded day of players against the intake; skipped for live traffic.
+        """Check what the run was asked for; play a seeded day of players against the intake; skipped for live traffic.
 
         Leaves of the manifest what was sent, accepted, refused and injected, for the reader of the run, and the highest
         acknowledged offset of each partition, for the wait; the rest stays in its file. A second try goes on where the
         first one was killed.
         """
-        day = date.fromisoformat(daybook_day(dag_run, params))
-        if day > dag_run.run_after.date():
-            raise AirflowFailException(f"{day} has not begun (UTC); nothing was generated or landed")
-        if not params["events"]:
-            raise AirflowSkipException("live traffic: nothing to generate")
-        from event_generator.manifest import Request
-        from event_generator.mischief import Mischief
-        from event_generator.play import NoIntake, play_day
+        day = checked_day(dag_run, params, PARAMS)
+        request = generated_request(settings(), day, dag_run, params)
+        if isinstance(request, str):
+            raise AirflowSkipException(request)
+        from event_generator.play import play_day
 
-        mischief = Mischief(params["duplicates"], params["late"], params["invalid"])
-        try:
-            manifest, _ = play_day(Request(day, params["events"], params["seed"], mischief), settings())
-        except NoIntake:  # it may be starting again: the task has more tries
-            raise
-        except BadInput as error:  # another try would ask for the same
-            raise AirflowFailException(str(error)) from None
+        manifest, _ = play_day(request, settings())
         return {name: manifest[name] for name in ("sent", "accepted", "refused", "injected", "offsets")}
 
     wait_for_offsets = KafkaOffsetsSensor(
@@ -162,7 +169,7 @@ def game_events_daily() -> None:
         application_args=[
             *JOB_ARGS,
             "--until",
-            '{{ ti.xcom_pull(task_ids="wait_for_offsets") | tojson }}',
+            '{{ daybook_result(ti, "wait_for_offsets") | tojson }}',
             '{{ "--force" if params.force else "" }}',
         ],
         lands=True,
@@ -189,7 +196,7 @@ def game_events_daily() -> None:
             *JOB_ARGS,
             *STAGE_ARGS,
             "--answers",
-            '{{ ti.xcom_pull(task_ids=["user_behaviour", "host_providers"]) | tojson }}',
+            '{{ [daybook_result(ti, "user_behaviour"), daybook_result(ti, "host_providers")] | tojson }}',
             "--manifest={{ daybook_manifest(dag_run, params) }}",
         ],
         doc_md="Proves that the ledger balances, then publishes all staged tables. If a line does not balance it says "
@@ -199,15 +206,18 @@ def game_events_daily() -> None:
         **SPARK_ARGS,
     )
 
-    @task(execution_timeout=timedelta(minutes=10), **told("The day is published; its report is older, or missing."))
-    def write_report(published: dict[str, Any], dag_run: Any = None, params: Any = None) -> list[str]:
+    @task(
+        execution_timeout=timedelta(minutes=10),
+        **told("What publish_day published stays published; the reports of these days are older, or missing."),
+    )
+    def write_report(ti: Any = None, dag_run: Any = None, params: Any = None) -> list[str]:
         """Write the HTML pages of the run's day and of every day it restated, and the index of all days."""
-        from daybook.report import write_report as write_pages
+        from daybook.report import write_report_of_run
 
-        dates = [page["day"] for page in published["published"]]
-        return [str(page) for page in write_pages(settings(), daybook_day(dag_run, params), dates)]
+        dates = [page["day"] for page in daybook_result(ti, "publish_day")["published"]]
+        return [str(page) for page in write_report_of_run(settings(), daybook_day(dag_run, params), dates)]
 
-    report = write_report(publish_day.output)  # type: ignore[arg-type]  # Airflow hands over the value
+    report = write_report()
     generate_events() >> wait_for_offsets >> land_events >> answers >> publish_day >> report
 
 

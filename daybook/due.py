@@ -138,7 +138,7 @@ def nothing_due(settings: Settings, day: date) -> str:
     known = lake_days(settings, load(settings, RAW_EVENTS))
     page, left = known.pages.get(day), known.raw.get(day, 0)
     if page is None:
-        return f"nothing is known of {day}: no record of it has come, and none at all before its end; it gets no page"
+        return f"nothing is known of {day}: no event of it was received, and none at all before its end; not published"
     if page["landed"] > left:
         return raw_is_gone(page, left)
     return f"{day} stands as revision {page['revision']}: no new record of it has come, nothing to publish"

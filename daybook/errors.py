@@ -21,3 +21,12 @@ class BadInput(DaybookError):
     """What was asked for cannot be: a wrong day, an unknown answer, a stack that is not up. Nothing was changed."""
 
     exit_status = 2
+
+
+class NotNow(BadInput):
+    """What is needed does not answer, or is in use, at this moment: another try may succeed."""
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether another try of the same may succeed."""
+    return isinstance(error, NotNow) or not isinstance(error, NeedsDecision | BadInput)

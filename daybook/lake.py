@@ -7,15 +7,17 @@ PyIceberg are loaded by the first call: they take two seconds.
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daybook.answers import all_answers, answers
-from daybook.days import parse_day
-from daybook.errors import BadInput, DaybookError, NeedsDecision
+from daybook.days import day_bounds, parse_day
+from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
 from daybook.lake_conf import SQLITE, pyiceberg_properties
-from daybook.lake_names import CATALOG, DAY_LEDGER, NAMESPACE
+from daybook.lake_names import CATALOG, DAY_LEDGER, NAMESPACE, RAW_EVENTS
 from daybook.lake_place import refuse_elsewhere, refuse_forgotten
+from daybook.runs import TRIGGER
 from daybook.settings import Settings
 from daybook.snapshots import page_state
 from daybook.state import check_state
@@ -87,7 +89,7 @@ def _catalog_trouble(settings: Settings, reason: BaseException | None) -> Dayboo
         return _away(reason)
     file, said = settings.catalog_uri.removeprefix(SQLITE), str(reason)
     if "locked" in said or "busy" in said:
-        return BadInput(
+        return NotNow(
             f"another program holds the lake's catalog {file} ({said}); what readers see is unchanged. Repeat when it "
             f"has finished; `fuser {file}` shows which one it is"
         )
@@ -96,14 +98,14 @@ def _catalog_trouble(settings: Settings, reason: BaseException | None) -> Dayboo
             f"the lake's catalog {file} is damaged ({said}). Nothing was changed. Restore a backup into an empty "
             "folder: `daybook restore`"
         )
-    return BadInput(
+    return NotNow(
         f"the lake's catalog {file} cannot be read ({said}); nothing was changed. See to that file, its disk and its "
         "rights, then repeat"
     )
 
 
-def _away(reason: BaseException | None) -> BadInput:
-    return BadInput(
+def _away(reason: BaseException | None) -> NotNow:
+    return NotNow(
         f"the lake's catalog does not answer ({str(reason).strip().splitlines()[0]}); what readers see"
         " is unchanged. See that DAYBOOK_LAKE_CATALOG_URI is right and its server is up, then repeat"
     )
@@ -161,11 +163,25 @@ def page_of(settings: Settings, day: str) -> pd.Series:
     if of_day.empty:
         days = [one.isoformat() for one in pages["event_date"]]
         shown = ", ".join(days[-5:]) if days else "none yet"
-        raise BadInput(
-            f"{day} is not published; published days: {'..., ' if len(days) > 5 else ''}{shown}. "
-            f"""Build it with `airflow dags trigger game_events_daily -c '{{"day": "{day}"}}'`"""
-        )
+        known = f"published days: {'..., ' if len(days) > 5 else ''}{shown}"
+        raise BadInput(f"{day} is not published; {known}. {_how_to_build(settings, wanted)}")
     return of_day.iloc[0]
+
+
+def _how_to_build(settings: Settings, day: date) -> str:
+    """What gets a day that has no page one, for the reader; a command only where it can do so."""
+    from daybook.due import record_began
+
+    if day >= datetime.now(UTC).date():
+        return f"It is not over (UTC): a run can build it from {day + timedelta(days=1)} on"
+    raw = load(settings, RAW_EVENTS)
+    began = record_began(raw)
+    if raw is not None and began >= day_bounds(day)[1] and not settings.events_of_a_run:
+        return (
+            f"The first event was received on {began:%Y-%m-%d}, after its end: a run builds it only if late events of "
+            f"it were received. `daybook plan --from {day} --to {day}` says whether"
+        )
+    return f"""Build it with `{TRIGGER} -c '{{"day": "{day}"}}'`"""
 
 
 def read_answer(settings: Settings, name: str, day: str) -> pd.DataFrame:

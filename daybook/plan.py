@@ -168,7 +168,9 @@ class Outlook:
     generated: Mapping[date, int] = field(default_factory=dict)
     """From :func:`generated_days`."""
     plays: int = 0
-    """Events that each run generates; 0 = live traffic."""
+    """Events that each run generates of a day without events of its own; 0 = live traffic."""
+    goes_on: Callable[[date], bool] = lambda _day: False
+    """Whether the records that there are of a day that was not generated to its end are the generator's."""
     grace: timedelta = timedelta(0)
     """How long after its end a day of live traffic stays open."""
 
@@ -181,7 +183,13 @@ class Outlook:
 
     def is_built(self, day: date) -> bool:
         """Whether a run of the day would have something to build of the day itself."""
-        return self.after.is_due(day, day) or (self.plays > 0 and day not in self.generated)
+        return self.after.is_due(day, day) or self.is_played(day)
+
+    def is_played(self, day: date) -> bool:
+        """Whether a run of the day generates events: the rule of :mod:`event_generator.by_default`."""
+        if not self.plays or day in self.generated or day in self.known.pages:
+            return False
+        return not self.after.raw.get(day) or self.goes_on(day)
 
     @cached_property
     def reprocess(self) -> bool:
@@ -292,7 +300,7 @@ class Outlook:
             if self.after.is_due(day, day)
             else "no page: no record of it has come, and none at all before its end"
         )
-        if self.plays and played is None:
+        if self.is_played(day):
             return f"plays {self.plays} events of it and builds its page"
         if state == PUBLISHED:
             why = "raw records that it rests on were removed" if self._new(day) else "nothing new"
@@ -329,12 +337,14 @@ def estimate(runs: int, builds: int, pace: Pace) -> tuple[float | None, str]:
         return None, "no estimate: no run of the kind has ended well yet"
     seconds, basis = 0.0, []
     for count, took, what in (
-        (builds, pace.builds, "that publish"),
-        (runs - builds, pace.landings, "that only look (land_events)"),
+        (builds, pace.builds, ("that publishes", "that publish")),
+        (runs - builds, pace.landings, ("that only looks (land_events)", "that only look (land_events)")),
     ):
         if count:
             seconds += count * median(took)
-            basis.append(f"{count} runs {what} at {median(took):.0f} s, the median of the last {len(took)}")
+            basis.append(
+                f"{_runs(count)} {what[count > 1]} at {median(took):.0f} s, the median of the last {len(took)}"
+            )
     caveat = "without waiting or generating. Runs that overlap take less, days of another size more or less"
     return seconds, f"{'; '.join(basis)}; {caveat}"
 
@@ -399,6 +409,8 @@ def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show)
     from daybook.lake_names import RAW_EVENTS
     from daybook.position import position
     from daybook.stack import airflow
+    from event_generator.by_default import sent_late_events_of
+    from event_generator.progress import begun_before
 
     raw = load(settings, RAW_EVENTS)
     known = lake_days(settings, raw)
@@ -422,7 +434,8 @@ def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show)
         now,
         so_far.ran,
         generated_days(settings, days),
-        settings.generated_events,
+        settings.events_of_a_run,
+        lambda day: bool(begun_before(settings, day)) or sent_late_events_of(settings, day),
         timedelta(minutes=settings.day_grace_minutes),
     )
     runs, builds = len(outlook.runs), outlook.builds
@@ -488,17 +501,22 @@ def _lines(told: Mapping[str, Any]) -> list[str]:
     return [
         *([f"Lost: {told['lost']}. Runs are refused until `daybook accept-loss`."] if told["lost"] else []),
         told["kafka"] or _waiting(told["not_landed"]),
-        f"{runs} runs, {builds} of them with something to build.",
+        f"{_runs(runs)}, {builds} of them with something to build.",
         f"About {timedelta(seconds=round(seconds))} ({told['basis']})." if seconds is not None else told["basis"],
         f"Next: {told['command']}" if told["command"] else "Nothing to do: no run would change a page.",
         *([f"The DAG is paused, and its backfill waits until `airflow dags unpause {DAG}`."] if _waits(told) else []),
     ]
 
 
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
 def _waiting(records: int) -> str:
     if not records:
         return "All that Kafka holds is landed."
-    return f"{records} records in Kafka are not landed yet; the first run lands them all."
+    waits = "1 record in Kafka is" if records == 1 else f"{records} records in Kafka are"
+    return f"{waits} not landed yet; the first run lands {'it' if records == 1 else 'them all'}."
 
 
 def _waits(told: Mapping[str, Any]) -> bool:

@@ -195,6 +195,7 @@ def waiting_days(settings: Settings) -> list[dict[str, Any]]:
     """
     from daybook.lake import latest_pages, load
     from daybook.lake_names import RAW_EVENTS
+    from daybook.runs import TRIGGER
     from daybook.snapshots import partition_counts
 
     pages = {row["event_date"]: row["landed"] for row in latest_pages(settings).to_dict("records")}
@@ -202,7 +203,9 @@ def waiting_days(settings: Settings) -> list[dict[str, Any]]:
 
     def why(day: date) -> str:
         if day not in pages:
-            return "has no page; its own run builds it"
+            if day >= datetime.now(UTC).date():
+                return "has no page; it is not over"
+            return f"""has no page; if no run of it is under way, build it: {TRIGGER} -c '{{"day": "{day}"}}'"""
         return "the next run restates it" if day >= oldest else "behind the lateness window; trigger the day"
 
     landed = {day: count for day, count in partition_counts(load(settings, RAW_EVENTS)).items() if day}

@@ -8,6 +8,7 @@ import click
 
 from daybook.days import parse_day
 from daybook.errors import BadInput
+from daybook.runs import TRIGGER
 from daybook.settings import settings
 
 
@@ -30,7 +31,9 @@ def rebuild(first: str, last: str, dry_run: bool) -> None:
     arguments = ["--run-id", run_id, "--from", first, "--to", last, *(["--dry-run"] if dry_run else [])]
     days = run_job(loaded, "rebuild_days", arguments)["days"]
     if not days:
-        raise BadInput(f"no day from {first} to {last} has a page; a day without one waits for its own run")
+        raise BadInput(
+            f"no day from {first} to {last} has a page; a day without one is built by a run of it: {TRIGGER}"
+        )
     changed = [one for one in days if one["changed"]]
     for one in days:
         click.echo(one["receipt"])

@@ -59,9 +59,23 @@ def write_report(settings: Settings, day: str, dates: Iterable[str] = ()) -> lis
     Raises:
         BadInput: a day is not published.
     """
+    return _write_pages(settings, {day, *dates})
+
+
+def write_report_of_run(settings: Settings, day: str, dates: Iterable[str]) -> list[Path]:
+    """Write what a run changed: as :func:`write_report`, but its own day may have no page, and is left out then.
+
+    A run can restate other days though no event of its own day was received.
+    """
+    published = {row["day"] for row in ledger_rows(settings)}
+    return _write_pages(settings, {*dates, *({day} & published)})
+
+
+def _write_pages(settings: Settings, days: Iterable[str]) -> list[Path]:
+    """The pages of the days, and the index."""
     folder = settings.reports_dir
     written = []
-    for one in sorted({day, *dates}):
+    for one in sorted(days):
         content = day_content(settings, one)
         _write_files(folder / one, content["answers"])
         write_private(folder / f"{one}.json", json.dumps(day_record(content), ensure_ascii=False, indent=1) + "\n")

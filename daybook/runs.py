@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from daybook.stack.airflow_api import AirflowApi
 
 DAG = "game_events_daily"
+TRIGGER = f"airflow dags trigger {DAG}"
+"""The command that starts a run of yesterday; ``-c`` and a JSON object ask for more."""
 _LONGEST_RUN_MINUTES = 30
 _LOOK_EVERY_SECONDS = 0.5
 

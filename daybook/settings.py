@@ -20,6 +20,9 @@ from daybook.errors import BadInput
 REPOSITORY = Path(__file__).resolve().parent.parent
 """The checkout this code runs from: where ``dags/``, ``plugins/``, ``spark/`` and ``jars/`` lie."""
 
+DAILY_EVENTS = 20_000
+"""Events of a generated day where nothing else is asked for."""
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -221,8 +224,11 @@ class Settings(BaseSettings):
         description="who is told of failures and missed deadlines besides the log: Apprise URLs, separated by spaces, "
         "such as slack://..., mailto://... or jsons://HOST/PATH (a webhook)",
     )
-    generated_events: int = Field(
-        default=0, ge=0, description="events a run generates unless told otherwise; 0 = live traffic only"
+    generated_events: int | None = Field(
+        default=None,
+        ge=0,
+        description="events that a run generates unless it is asked for another number; 0 = live traffic only; "
+        f"empty = {DAILY_EVENTS} where only this machine can send events (no API key is asked for), else 0",
     )
     generated_seed: int = Field(default=1, ge=0, description="seed of a generated day unless told otherwise")
 
@@ -303,6 +309,21 @@ class Settings(BaseSettings):
     def serves_legacy_routes(self) -> bool:
         """Whether the 2019 routes are served: as set; unset, they are, unless API keys guard the others."""
         return not self.api_keys_file if self.legacy_routes is None else self.legacy_routes
+
+    @property
+    def only_this_machine_sends(self) -> bool:
+        """Whether nobody else can send events: no API key is asked for, so the intake listens on loopback alone.
+
+        Another intake, other brokers or a proxy in front of the intake can be reached by others.
+        """
+        return not (self.api_keys_file or self.api_url or self.kafka_bootstrap_servers or self.api_trusted_proxies)
+
+    @property
+    def events_of_a_run(self) -> int:
+        """How many events a run generates unless it is asked for another number; 0 = live traffic only."""
+        if self.generated_events is not None:
+            return self.generated_events
+        return DAILY_EVENTS if self.only_this_machine_sends else 0
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from daybook import class_archive
 from daybook.driver_files import driver_dir
-from daybook.errors import DaybookError
+from daybook.errors import NeedsDecision
 from daybook.lake_conf import spark_properties
 from daybook.lake_names import CATALOG
 from daybook.settings import REPOSITORY, Settings
@@ -38,15 +38,15 @@ def jars(settings: Settings) -> str:
     They are files that ``make setup`` fetched and checked: nothing is resolved at run time.
 
     Raises:
-        DaybookError: a folder is empty.
+        NeedsDecision: a folder is empty.
     """
     found = sorted(JARS_DIR.glob("*.jar"))
     if not found:
-        raise DaybookError(f"no Spark jars in {JARS_DIR}; run `make setup`, then repeat the step")
+        raise NeedsDecision(f"no Spark jars in {JARS_DIR}; run `make setup`, then repeat the step")
     if settings.is_on_s3:
         for_s3 = sorted(S3_JARS_DIR.glob("*.jar"))
         if not for_s3:
-            raise DaybookError(
+            raise NeedsDecision(
                 f"the warehouse is in a bucket, and there is no jar in {S3_JARS_DIR}; run `make setup-s3`, then repeat "
                 "the step"
             )

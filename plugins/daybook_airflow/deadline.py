@@ -58,17 +58,34 @@ async def tell_late(context: Mapping[str, Any]) -> None:
     day = datetime.fromisoformat(run["data_interval_start"]).astimezone(UTC).date()
     log = structlog.get_logger(__name__).bind(day=day.isoformat(), run_id=run["dag_run_id"])
     # the lake's reader and the senders block: a thread keeps the triggerer's waits running
-    if await asyncio.to_thread(_is_published, day):
-        log.info(f"{day} is late in run {run['dag_run_id']}, and published by another")
-        return
-    text = late_text(day, run)
+    unread = None
+    try:
+        if await asyncio.to_thread(_is_published, day):
+            log.info(f"{day} is late in run {run['dag_run_id']}, and published by another")
+            return
+    except Exception as error:  # whatever it is: a lake that cannot be read is the likeliest reason of a late day
+        unread = " ".join(str(error).split()) or type(error).__name__
+    text = late_text(day, run, unread)
     await asyncio.to_thread(send, text)
     log.error(text)
 
 
-def late_text(day: date, run: Mapping[str, Any]) -> str:
-    """One line: which day, what is safe, where to look."""
+def late_text(day: date, run: Mapping[str, Any], unread: str | None = None) -> str:
+    """One line: which day, what is safe, where to look.
+
+    Args:
+        day: the day.
+        run: its run.
+        unread: why the lake could not be read, if so: then another run may have published the day.
+    """
     airflow_url = conf.get("api", "base_url", fallback=settings().airflow_url).rstrip("/")
+    if unread:
+        return (
+            f"{day}: the lake cannot be read ({unread}), so whether the day is published "
+            f"{settings().publish_within_hours} hours after its end is not known; run {run['dag_run_id']} is "
+            f"{run['state']}. Nothing that was accepted is lost. See `daybook status`, then the run's first task that "
+            f"is not done: {airflow_url}/dags/{run['dag_id']}/runs/{run['dag_run_id']}"
+        )
     return (
         f"{day} is not published {settings().publish_within_hours} hours after its end: run {run['dag_run_id']} is "
         f"{run['state']}. Readers see the days before, and nothing that was accepted is lost. Look at the run's first "

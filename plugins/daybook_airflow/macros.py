@@ -9,6 +9,7 @@ from typing import Any
 from daybook.contract import moment_text
 from daybook.days import day_bounds, run_day
 from daybook.settings import settings
+from daybook_airflow.refused import RefusedRun
 
 
 def daybook_day(dag_run: Any, params: Mapping[str, Any]) -> str:
@@ -43,9 +44,29 @@ def daybook_manifest(dag_run: Any, params: Mapping[str, Any]) -> str:
     return str(manifest) if manifest.exists() else ""
 
 
+def daybook_result(ti: Any, task_id: str) -> Any:
+    """What an earlier task of the run returned.
+
+    Args:
+        ti: the task instance as Airflow's context has it.
+        task_id: the earlier task.
+
+    Raises:
+        RefusedRun: it returned nothing, as a task that was marked as success without having run.
+    """
+    result = ti.xcom_pull(task_ids=task_id)
+    if result is None:
+        raise RefusedRun(
+            f"{task_id} left no result, as a task does that was marked as success and not run. Nothing was changed; "
+            f"clear {task_id}: it runs again, and the tasks after it"
+        )
+    return result
+
+
 MACROS = {
     "daybook_day": daybook_day,
     "daybook_closed_at": daybook_closed_at,
     "daybook_manifest": daybook_manifest,
+    "daybook_result": daybook_result,
 }
 """For a DAG's ``user_defined_macros``."""

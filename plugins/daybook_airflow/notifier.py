@@ -9,9 +9,11 @@ from typing import Any
 
 from airflow.sdk import BaseNotifier, Context
 
+from daybook.errors import NeedsDecision, may_pass
 from daybook.runs import DAG
 from daybook_airflow.macros import daybook_day
 from daybook_airflow.messages import send
+from daybook_airflow.refused import RefusedRun
 
 _LONGEST_REASON = 1_000
 """Characters of an error that are passed on; the whole of it is in the log."""
@@ -54,6 +56,9 @@ def failure_text(context: Mapping[str, Any], safe: str, *, tries_again: bool) ->
     text = f"{day}: {ti.task_id} failed at try {ti.try_number}: {reason}. {safe}"
     if tries_again:
         return f"{text} It is tried again by itself."
+    error = context.get("exception")
+    if isinstance(error, RefusedRun) or not (may_pass(error) or isinstance(error, NeedsDecision)):
+        return text  # the reason says what to do instead; the same again would fail
     return f"{text} When the cause is mended: {_again(dag_run, day)}, or clear the task."
 
 

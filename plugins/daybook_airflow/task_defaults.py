@@ -5,8 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
+
+from daybook.errors import may_pass
 from daybook_airflow.log_context import bind_log_context
 from daybook_airflow.notifier import FailureNotifier
+
+
+class RetryWhatMayPass(RetryPolicy):
+    """A task fails at once with an error that another try would end with too."""
+
+    def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
+        """Decide by the error's class alone."""
+        return RetryDecision.default() if may_pass(exception) else RetryDecision.fail()
 
 
 def told(safe: str) -> dict[str, Any]:
@@ -25,8 +36,9 @@ TASK_DEFAULTS: dict[str, Any] = {
     "owner": "data-engineering",
     # Each task may be repeated at any time. Airflow's API can be away for a minute after a restart, and a task that
     # cannot reach it for ten seconds is lost: with one retry a day failed whose API was killed twice in three minutes
-    # (table of faults). What would fail the same way again (NeedsDecision) is not tried again.
+    # (table of faults).
     "retries": 3,
+    "retry_policy": RetryWhatMayPass(),
     "retry_delay": timedelta(seconds=30),
     "pre_execute": bind_log_context,
     **told("Readers see what they saw before: nothing is published before the balance is proved."),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daybook.errors import DaybookError
+from daybook.errors import NeedsDecision
 from daybook.settings import Settings
 from event_generator.day import Day, build_day
 from event_generator.expected import Row, expected_answers
@@ -36,7 +36,7 @@ def generated_on(settings: Settings, day: date) -> Generated | None:
         None if no play that there is a manifest of sent anything of the day.
 
     Raises:
-        DaybookError: a manifest cannot be read, or its ids are not those that its seed gives.
+        NeedsDecision: a manifest cannot be read, or its ids are not those that its seed gives.
     """
     parts: list[tuple[Day, NDArray[np.bool_]]] = []
     plays = []
@@ -62,7 +62,7 @@ def _played(settings: Settings, manifest: dict[str, Any], day: date) -> tuple[Da
     acknowledged = np.array(ids_path(settings, day).read_text(encoding="utf-8").split(), dtype=plan.ids.dtype)
     accepted = np.isin(plan.ids, acknowledged)
     if int(accepted.sum()) != len(acknowledged):
-        raise DaybookError(
+        raise NeedsDecision(
             f"{day}: seed {manifest['seed']} no longer gives the ids in {ids_path(settings, day)}; was DAYBOOK_ITEMS "
             "or the generator changed since? Nothing was changed"
         )

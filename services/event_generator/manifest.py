@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from daybook.errors import BadInput, DaybookError
+from daybook.errors import BadInput, NeedsDecision
 from daybook.files import state_dir, write_private
 from daybook.settings import Settings
 from event_generator.mischief import Mischief
@@ -32,7 +32,7 @@ def read_manifest(settings: Settings, day: date) -> dict[str, Any] | None:
     """The manifest of a generated day, or none if the day was not generated, or not to its end.
 
     Raises:
-        DaybookError: the file is not a manifest.
+        NeedsDecision: the file is not a manifest.
     """
     path = manifest_path(settings, day)
     try:
@@ -40,7 +40,7 @@ def read_manifest(settings: Settings, day: date) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        raise DaybookError(
+        raise NeedsDecision(
             f"{day}: the manifest {path} cannot be read; remove it and generate the day again with its seed: "
             "the same ids are sent, which is harmless"
         ) from None
@@ -60,6 +60,11 @@ class Request:
         """As the manifest and the progress file keep it."""
         asked = {"day": str(self.day), "seed": self.seed, "requested": self.events}
         return {**asked, "mischief": asdict(self.mischief)}
+
+    @classmethod
+    def from_json(cls, kept: dict[str, Any]) -> Request:
+        """What :meth:`as_json` kept; other names are left out."""
+        return cls(date.fromisoformat(kept["day"]), kept["requested"], kept["seed"], Mischief(**kept["mischief"]))
 
     def refuse_other(self, played: dict[str, Any], was: str) -> None:
         """See that a day was played, or begun, with just this request.

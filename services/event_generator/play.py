@@ -16,7 +16,7 @@ import urllib3
 from numpy.typing import NDArray
 
 from daybook.contract import FIRST_MOMENT, moment_text
-from daybook.errors import BadInput, DaybookError
+from daybook.errors import BadInput, DaybookError, NotNow
 from daybook.settings import Settings
 from event_generator.day import Day, build_day
 from event_generator.expected import expected_answers
@@ -33,7 +33,7 @@ MAX_EVENTS_PER_REQUEST = 1000
 MAX_CONNECTIONS = 512
 
 
-class NoIntake(BadInput):
+class NoIntake(NotNow):
     """No intake answers before anything was sent: nobody has started it, or it is starting again this moment."""
 
 

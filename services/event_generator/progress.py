@@ -12,13 +12,14 @@ import json
 import os
 import threading
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daybook.errors import BadInput, DaybookError
+from daybook.errors import NeedsDecision, NotNow
 from daybook.files import private_opener, state_dir
 from daybook.settings import Settings
 from event_generator.manifest import Request
@@ -28,9 +29,20 @@ ACCEPTED: Final = 1
 REFUSED: Final = 2
 
 
-def progress_path(settings: Settings, request: Request) -> Path:
+def progress_path(settings: Settings, day: date) -> Path:
     """Where a day's progress lies while it is played."""
-    return settings.manifests_dir / f"{request.day}.progress"
+    return settings.manifests_dir / f"{day}.progress"
+
+
+def begun_before(settings: Settings, day: date) -> Request | None:
+    """With which request a day was begun, if it was not played to its end and something of it was settled."""
+    try:
+        with progress_path(settings, day).open("rb") as file:
+            asked, settled = file.readline(), file.readline()
+        # a file that is not the generator's is reported by the play
+        return Request.from_json(json.loads(asked)) if settled.endswith(b"\n") else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -49,22 +61,23 @@ class Progress:
         """Open the day's file, or begin it.
 
         Raises:
-            BadInput: the day was begun with another request, or is being played by another process.
-            DaybookError: the file is not one of the generator's.
+            BadInput: the day was begun with another request.
+            NotNow: it is being played by another process.
+            NeedsDecision: the file is not one of the generator's.
         """
         self.verdict: NDArray[np.int8] = np.zeros(places, dtype=np.int8)
         """Of each place of the script: open, accepted or refused."""
         self.offsets: dict[int, int] = {}
         """Highest acknowledged offset of each partition."""
         self._lock = threading.Lock()
-        self._path = progress_path(settings, request)
+        self._path = progress_path(settings, request.day)
         state_dir(settings, "manifests")
         self._file = os.fdopen(private_opener(str(self._path), os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b")
         try:
             # gone with the process that holds it, however it ends
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise BadInput(f"{request.day} is being played by another process; wait for it, or stop it") from None
+            raise NotNow(f"{request.day} is being played by another process; wait for it, or stop it") from None
         lines = self._path.read_bytes().split(b"\n")[:-1]
         if len(lines) < 2:  # nothing was settled: nobody is bound by what was asked
             lines = []
@@ -83,7 +96,7 @@ class Progress:
                 place, *at = (int(word) for word in line.split())
                 self._take(Settled(place, *at))
         except (ValueError, KeyError, IndexError, TypeError):
-            raise DaybookError(
+            raise NeedsDecision(
                 f"{request.day}: {self._path} is not a record of what was sent; remove it and generate the day again: "
                 "the same ids are sent, which is harmless"
             ) from None

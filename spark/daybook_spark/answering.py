@@ -7,7 +7,7 @@ from datetime import date
 from pyspark.sql import DataFrame, SparkSession
 
 from daybook.answers import Answer, answers
-from daybook.errors import DaybookError
+from daybook.errors import NeedsDecision
 from daybook.lake_names import EVENTS, spark_name
 from daybook.settings import Settings
 from daybook_spark.pages import Stage
@@ -23,11 +23,13 @@ def ask(spark: SparkSession, answer: Answer, days: list[date]) -> DataFrame:
     The statement sees the view ``events``: the staged events of these days, as they will be once published.
 
     Raises:
-        DaybookError: the statement cannot be run, or its rows name no day.
+        NeedsDecision: the statement cannot be run, or its rows name no day.
     """
     rows = spark.sql(answer.statement, args={"first_day": days[0], "last_day": days[-1]})
     if "event_date" not in rows.columns:
-        raise DaybookError(f"{answer.area}/{answer.name}.sql: its rows need the column event_date, the day they are of")
+        raise NeedsDecision(
+            f"{answer.area}/{answer.name}.sql: its rows need the column event_date, the day they are of"
+        )
     return rows
 
 
@@ -53,7 +55,7 @@ def stage_answers(spark: SparkSession, settings: Settings, area: str, stage: Sta
         create_table(spark, settings, name, _ddl(rows, answer))
         known = spark.table(spark_name(name)).columns
         if sorted(known) != sorted(rows.columns):
-            raise DaybookError(
+            raise NeedsDecision(
                 f"{area}/{name}.sql answers with the columns {', '.join(rows.columns)}; "
                 f"its table has {', '.join(known)}. Nothing was published. Give the new question a new file name, "
                 f"or drop {spark_name(name)} and run the days again"

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 
 from daybook.days import parse_day
 from daybook.driver_files import remove_leftovers
-from daybook.errors import DaybookError, NeedsDecision
+from daybook.errors import DaybookError, may_pass
 from daybook.files import private_dir
 from daybook.settings import Settings, settings
 from daybook.state import open_state
@@ -70,7 +70,7 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
     try:
         summary = work(spark, chosen, args)
     except DaybookError as error:
-        _fail(args.summary, title, str(error), try_again=not isinstance(error, NeedsDecision))
+        _fail(args.summary, title, str(error), try_again=may_pass(error))
     except Exception as error:
         # nobody foresaw it: all there is to know goes to the log, the reason alone to the reader
         traceback.print_exc()

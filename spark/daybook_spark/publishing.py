@@ -302,7 +302,7 @@ def count_pages(
     sums: dict[str, dict[date | None, Any]] = {}
     for name, balanced in balances.items():
         if name not in staged_answers:
-            raise DaybookError(f"{day}: the answer {name} was not computed by this run; clear {answers()[name].area}")
+            raise NeedsDecision(f"{day}: the answer {name} was not computed by this run; clear {answers()[name].area}")
         sums[name] = per_date(name, staged_answers[name], F.sum(balanced.column).alias("rows"))
 
     def of(rows: dict[date | None, Any], one: date | None, column: str = "rows") -> int:

@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,19 +19,27 @@ from typing import Any
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable
+from airflow.sdk.definitions.retry_policy import RetryAction
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, ParamValidationError
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from daybook import class_archive
+from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
 from daybook.lake_names import AREAS, answer_files
+from daybook.plan import NotLanded
 from daybook.settings import Settings, settings
 from daybook.spark_conf import FEW, MANY, MANY_RECORDS, submit_conf
 from daybook.stack import spark_connect
 from daybook_airflow.assets import table_assets
 from daybook_airflow.notifier import FailureNotifier
+from daybook_airflow.refused import RefusedRun
 from daybook_airflow.spark_operator import DaybookSparkOperator
-from event_generator.manifest import manifest_path
+from daybook_airflow.task_defaults import RetryWhatMayPass
+from event_generator.day import build_day
+from event_generator.manifest import Request, manifest_path, write_manifest
+from event_generator.mischief import Mischief
 from event_generator.play import NoIntake
+from event_generator.progress import Progress, Settled
 from tests.integration.own_broker import free_ports
 from tests.unit.small_lake import SmallLake
 
@@ -161,19 +169,37 @@ def test_parameters_that_cannot_be_are_refused_at_the_trigger(dag: DAG, params: 
         _validated(dag, params)
 
 
-def test_generated_days_follow_the_settings(monkeypatch: pytest.MonkeyPatch, own_settings: Settings) -> None:
-    assert _validated(load().dags["game_events_daily"], {}) == {
+@pytest.mark.parametrize(
+    ("environment", "events"),
+    [
+        ({}, 20_000),
+        ({"DAYBOOK_API_KEYS_FILE": "/run/secrets/api_keys"}, 0),
+        ({"DAYBOOK_API_URL": "http://game_api:5000"}, 0),
+        ({"DAYBOOK_KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"}, 0),
+        ({"DAYBOOK_API_TRUSTED_PROXIES": "127.0.0.1"}, 0),
+        ({"DAYBOOK_GENERATED_EVENTS": "0"}, 0),
+        ({"DAYBOOK_GENERATED_EVENTS": ""}, 20_000),
+        ({"DAYBOOK_GENERATED_EVENTS": "500", "DAYBOOK_API_KEYS_FILE": "/run/secrets/api_keys"}, 500),
+    ],
+)
+def test_the_form_shows_what_a_run_generates_where_nobody_asks_for_a_number(
+    monkeypatch: pytest.MonkeyPatch, own_settings: Settings, environment: dict[str, str], events: int
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    dag = load().dags["game_events_daily"]
+    said = dag.params.get_param("events").description or ""
+    assert (f"generate {events}," in said, "build live traffic" in said) == (events > 0, events == 0)
+    assert _validated(dag, {}) == {
         "day": None,
-        "events": 0,
+        "events": events,
         "seed": 1,
         "duplicates": 0,
         "late": 0,
         "invalid": 0,
         "force": False,
     }
-    monkeypatch.setenv("DAYBOOK_GENERATED_EVENTS", "20000")
-    settings.cache_clear()
-    assert _validated(load().dags["game_events_daily"], {"day": "2026-05-03"})["events"] == 20_000
 
 
 def _loading(dag_id: str, before: str, after: str) -> str:
@@ -219,11 +245,169 @@ def test_what_is_published_are_assets_with_days_revisions_and_rows(
     assert told[tables["events"]].extra == {"days": {"2026-05-03": {"revision": 2, "rows": 3}}}
 
 
+@pytest.mark.parametrize(
+    ("conf", "says"),
+    [
+        ({"date": "2026-05-01", "events": 300}, "names 'date' (did you mean 'day'?), which is no parameter of it"),
+        ({"evnts": 500}, "'evnts' (did you mean 'events'?)"),
+        ({"x": 1, "Seed": 2}, "'Seed' (did you mean 'seed'?), 'x',"),
+    ],
+)
+def test_a_name_that_is_no_parameter_fails_the_run_before_anything_is_sent(
+    dag: DAG, played: list[Request], conf: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(RefusedRun) as refused:
+        Run(dag, {}, **conf).generate()
+    assert says in str(refused.value)
+    assert "there are: day, events, seed, force, duplicates, late, invalid." in str(refused.value)
+    assert played == []
+
+
 def test_a_day_that_has_not_begun_is_refused_before_anything_is_done(dag: DAG) -> None:
     for events in (0, 12):
         run = Run(dag, {}, day="2026-05-05", events=events)
         with pytest.raises(AirflowFailException, match=r"^2026-05-05 has not begun \(UTC\)"):
-            run.task("generate_events").python_callable(dag_run=run.context["dag_run"], params=run.context["params"])
+            run.generate()
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+    """What the generator was asked to play, in place of playing it; a broker that holds nothing."""
+    requests: list[Request] = []
+    nothing = {name: 0 for name in ("sent", "accepted", "refused", "injected", "offsets")}
+
+    def play_day(request: Request, _settings: Settings) -> tuple[dict[str, Any], None]:
+        requests.append(request)
+        return nothing, None
+
+    monkeypatch.setattr("event_generator.play.play_day", play_day)
+    monkeypatch.setattr("daybook.plan.read_not_landed", lambda *_: NotLanded(KAFKA))
+    return requests
+
+
+KAFKA: dict[date | None, int] = {}
+DAY = date(2026, 5, 3)
+BY_DEFAULT = Request(DAY, 20_000, 1)
+FORM = {"events": 20_000, "seed": 1, "duplicates": 0, "late": 0, "invalid": 0, "force": False, "day": "2026-05-03"}
+"""What Airflow's form sends if nobody changes anything but the day."""
+
+
+def test_whole_numbers_with_a_point_are_whole_numbers(dag: DAG, played: list[Request]) -> None:
+    Run(dag, {}, events=500.0, seed=3.0).generate()
+    [request] = played
+    assert request == Request(DAY, 500, 3)
+    assert (type(request.events), type(request.seed)) == (int, int)
+
+
+@pytest.mark.parametrize("conf", [{}, {"force": True}, FORM])
+def test_a_run_that_asks_for_no_number_generates_its_day(
+    dag: DAG, played: list[Request], own_settings: Settings, conf: dict[str, Any]
+) -> None:
+    Run(dag, {}, **conf).generate()
+    assert played == [BY_DEFAULT]
+
+
+@pytest.mark.parametrize("conf", [{}, FORM])
+def test_a_day_that_was_generated_or_begun_goes_on_with_the_same_events(
+    dag: DAG, played: list[Request], own_settings: Settings, conf: dict[str, Any]
+) -> None:
+    first = Request(DAY, 300, 7, Mischief(late=0.5))
+    progress = Progress(own_settings, first, 300)
+    progress.settle([Settled(0, 0, 0)])
+    progress.close()
+    Run(dag, {}, **conf).generate()
+    write_manifest(own_settings, DAY, first.as_json(), [])
+    Run(dag, {}, **conf).generate()
+    assert played == [first, first]
+
+
+def test_a_day_with_events_of_its_own_gets_generated_ones_only_if_they_are_asked_for(
+    dag: DAG, played: list[Request], own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KAFKA, DAY, 1)
+    with pytest.raises(AirflowSkipException, match=r"^2026-05-03 has events of its own, so none are generated"):
+        Run(dag, {}).generate()
+    monkeypatch.setitem(KAFKA, DAY, 0)
+    lake = SmallLake(own_settings)
+    lake.land({DAY: 2})
+    for conf in ({}, FORM):
+        with pytest.raises(AirflowSkipException):
+            Run(dag, {}, **conf).generate()
+    lake.publish(date(2026, 5, 2), {})
+    with pytest.raises(AirflowSkipException):
+        Run(dag, {}, day="2026-05-02").generate()
+    assert played == []
+    Run(dag, {}, events=20_000, seed=1).generate()
+    assert played == [BY_DEFAULT]
+
+
+def test_late_events_of_a_generated_day_do_not_keep_the_day_they_are_of_from_being_generated(
+    dag: DAG, played: list[Request], own_settings: Settings
+) -> None:
+    SmallLake(own_settings).land({DAY: 2})
+    later = date(2026, 5, 20)
+    manifest = {**Request(later, 300, 1).as_json(), "injected": {"late": {str(DAY): 2}}}
+    write_manifest(own_settings, later, manifest, [])
+    Run(dag, {}).generate()
+    assert played == [BY_DEFAULT]
+
+
+def test_of_a_day_that_is_not_over_nothing_is_generated_unless_it_is_asked_for(dag: DAG, played: list[Request]) -> None:
+    today = datetime.now(UTC)
+    run = Run(dag, {}, day=f"{today:%Y-%m-%d}")
+    run.context["dag_run"].run_after = today
+    with pytest.raises(AirflowSkipException, match="is not over"):
+        run.generate()
+    assert played == []
+
+
+def test_days_of_one_seed_differ() -> None:
+    days = [build_day(DAY + timedelta(days=number), 50, 1, ("sword",)) for number in range(3)]
+    ids = [set(day.ids.tolist()) for day in days]
+    assert not ids[0] & ids[1]
+    assert not ids[1] & ids[2]
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (NeedsDecision("no"), False),
+        (BadInput("no"), False),
+        (NotNow("no"), True),
+        (NoIntake("no"), True),
+        (DaybookError("no"), True),
+        (KeyError("no"), True),
+    ],
+)
+def test_only_what_another_try_may_mend_is_tried_again(bag: DagBag, error: Exception, again: bool) -> None:
+    for dag in bag.dags.values():
+        for task in dag.tasks:
+            assert isinstance(task.retry_policy, RetryWhatMayPass), f"{task.task_id}: leave it TASK_DEFAULTS' policy"
+            decision = task.retry_policy.evaluate(error, 1, 3)
+            assert decision.action is (RetryAction.DEFAULT if again else RetryAction.FAIL)
+
+
+@pytest.mark.parametrize(
+    ("task_id", "missing"),
+    [
+        ("land_events", "wait_for_offsets"),
+        ("user_behaviour", "land_events"),
+        ("host_providers", "land_events"),
+        ("publish_day", "land_events"),
+        ("publish_day", "host_providers"),
+        ("publish_day", "user_behaviour"),
+    ],
+)
+def test_a_step_that_was_marked_as_success_and_not_run_is_named(dag: DAG, task_id: str, missing: str) -> None:
+    run = Run(dag, {name: value for name, value in XCOMS.items() if name != missing})
+    with pytest.raises(RefusedRun, match=rf"^{missing} left no result, .*; clear {missing}: "):
+        run.task(task_id)
+
+
+def test_the_report_of_a_publish_day_that_was_marked_as_success_names_it(dag: DAG) -> None:
+    run = Run(dag, {})
+    with pytest.raises(RefusedRun, match=r"^publish_day left no result"):
+        run.task("write_report").python_callable(**{name: run.context[name] for name in ("ti", "dag_run", "params")})
 
 
 def _validated(dag: DAG, params: dict[str, Any]) -> dict[str, Any]:
@@ -241,11 +425,16 @@ class Run:
             "run_id": "manual__2026-05-04T09:30:00+00:00",
             "params": _validated(dag, {"day": "2026-05-03", **params}),
             "dag_run": SimpleNamespace(
-                run_type="manual", logical_date=None, run_after=datetime(2026, 5, 4, 9, 30, tzinfo=UTC)
+                run_type="manual", logical_date=None, run_after=datetime(2026, 5, 4, 9, 30, tzinfo=UTC), conf=params
             ),
             "ti": SimpleNamespace(xcom_pull=lambda task_ids: _pull(xcoms, task_ids)),
             "outlet_events": OutletEventAccessors(),
         }
+
+    def generate(self) -> Any:
+        """What ``generate_events`` returns."""
+        task = self.task("generate_events")
+        return task.python_callable(dag_run=self.context["dag_run"], params=self.context["params"])
 
     def task(self, task_id: str) -> Any:
         """The task with its templates rendered, as a worker has it."""
@@ -420,9 +609,8 @@ def test_live_traffic_is_waited_for_until_the_day_is_closed(dag: DAG) -> None:
 
 def test_live_traffic_is_not_generated(dag: DAG) -> None:
     run = Run(dag, {}, events=0)
-    generate = run.task("generate_events")
     with pytest.raises(AirflowSkipException):
-        generate.python_callable(dag_run=run.context["dag_run"], params=run.context["params"])
+        run.generate()
 
 
 def test_of_a_manifest_goes_on_what_is_waited_for_and_what_a_reader_wants_to_see(
@@ -434,8 +622,7 @@ def test_of_a_manifest_goes_on_what_is_waited_for_and_what_a_reader_wants_to_see
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({**rest, **kept, "expected": {"event_popularity": [{"rank": 1}]}}), encoding="utf-8")
     run = Run(dag, {}, events=12)
-    generate = run.task("generate_events")
-    assert generate.python_callable(dag_run=run.context["dag_run"], params=run.context["params"]) == kept
+    assert run.generate() == kept
 
 
 def test_an_intake_that_is_away_is_tried_again(
@@ -446,4 +633,4 @@ def test_an_intake_that_is_away_is_tried_again(
     settings.cache_clear()
     run = Run(dag, {}, events=12)
     with pytest.raises(NoIntake, match="no intake answers"):  # AirflowFailException would end the task for good
-        run.task("generate_events").python_callable(dag_run=run.context["dag_run"], params=run.context["params"])
+        run.generate()

@@ -16,11 +16,13 @@ import pytest
 from structlog.contextvars import clear_contextvars, get_contextvars
 from structlog.testing import capture_logs
 
+from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
 from daybook.settings import REPOSITORY, Settings, settings
 from daybook_airflow.deadline import tell_late
 from daybook_airflow.log_context import bind_log_context
 from daybook_airflow.messages import send
 from daybook_airflow.notifier import FailureNotifier, failure_text
+from daybook_airflow.refused import RefusedRun
 from daybook_airflow.run_notes import on_dag_run_running
 from tests.unit.small_lake import SmallLake
 from tests.webhook import Webhook
@@ -73,6 +75,17 @@ def test_a_try_that_is_repeated_asks_nothing_of_anybody() -> None:
     text = failure_text(a_failure(None), SAFE, tries_again=True)
     assert text.endswith("its process ended. Readers see what they saw before. It is tried again by itself.")
     assert "airflow dags trigger" not in text
+
+
+@pytest.mark.parametrize("error", [RefusedRun("no; ask for x"), BadInput("no; ask for x")])
+def test_what_would_fail_again_is_not_advised(error: Exception) -> None:
+    text = failure_text(a_failure(error, conf={"evnts": 5}), SAFE, tries_again=False)
+    assert text == f"2026-05-03: land_events failed at try 2: no; ask for x. {SAFE}"
+
+
+@pytest.mark.parametrize("error", [NeedsDecision("no"), NotNow("no"), DaybookError("no"), KeyError("no")])
+def test_what_can_succeed_later_is_advised_with_its_command(error: Exception) -> None:
+    assert "`airflow dags trigger" in failure_text(a_failure(error), SAFE, tries_again=False)
 
 
 @pytest.fixture
@@ -139,6 +152,18 @@ def test_of_a_late_run_whose_day_another_has_published_nobody_is_told(webhook: W
     SmallLake(own_settings).publish(date(2026, 5, 3), {})
     asyncio.run(tell_late(LATE))
     assert webhook.told == []
+
+
+def test_a_day_is_told_as_late_though_the_lake_cannot_be_read(
+    webhook: Webhook, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAYBOOK_LAKE_CATALOG_URI", "jdbc:postgresql://127.0.0.1:1/lake?user=lake")
+    settings.cache_clear()
+    asyncio.run(tell_late(LATE))
+    [text] = webhook.texts
+    assert text.startswith("2026-05-03: the lake cannot be read (")
+    assert "whether the day is published 6 hours after its end is not known" in text
+    assert "/runs/scheduled__2026-05-04" in text
 
 
 def test_the_plugin_of_runs_loads_nothing_heavy() -> None:

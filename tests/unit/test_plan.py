@@ -166,6 +166,15 @@ def test_runs_that_generate_play_a_day_that_was_not_played(lake: SmallLake, outl
     assert told.builds == 2
 
 
+def test_runs_that_generate_leave_a_day_alone_that_has_events_of_its_own(lake: SmallLake, outlook: MakeOutlook) -> None:
+    lake.publish(BEFORE, {}, **AS_NOW)
+    lake.land({BEFORE: 12, DAY: 2})
+    told = outlook(BEFORE, NEXT, {NEXT: 1}, plays=500)
+    assert not [row.does for row in told.rows() if "plays" in row.does]
+    begun = outlook(BEFORE, NEXT, {NEXT: 1}, plays=500, goes_on=lambda day: day == NEXT)
+    assert [row.day for row in begun.rows() if row.does.startswith("plays 500")] == [str(NEXT)]
+
+
 def test_lost_offsets_hold_every_run_up(lake: SmallLake, outlook: MakeOutlook) -> None:
     waiting = NotLanded({DAY: 1}, NOW, Loss("4 records lost", 4, {0: 4}))
     told = outlook(DAY, DAY, {}, waiting=waiting)
@@ -220,6 +229,10 @@ def test_an_estimate_names_what_it_rests_on() -> None:
     assert basis.startswith(
         "2 runs that publish at 30 s, the median of the last 3; "
         "3 runs that only look (land_events) at 9 s, the median of the last 4"
+    )
+    _, basis = estimate(2, 1, Pace([30.0], [9.0]))
+    assert basis.startswith(
+        "1 run that publishes at 30 s, the median of the last 1; 1 run that only looks (land_events)"
     )
     assert estimate(1, 1, Pace([], [9.0])) == (None, "no estimate: no run of the kind has ended well yet")
     assert estimate(0, 0, Pace())[0] == 0

@@ -14,10 +14,11 @@ from daybook.errors import BadInput
 from daybook.lake import latest_pages, ledger, page_of, read_answer
 from daybook.lake_conf import sqlalchemy_uri
 from daybook.reading import answer_rows, ledger_rows
-from daybook.settings import Settings
+from daybook.settings import Settings, settings
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)
+NEXT = date(2026, 5, 4)
 SWORD = ("purchase_item", "sword", 6, 3, 0.6, 1)
 GUILD = ("join_guild", None, 2, 2, 0.2, 2)
 KNIFE = ("purchase_item", "knife", 2, 1, 0.2, 2)
@@ -194,15 +195,40 @@ def test_status_tells_what_the_reader_of_the_ledger_has_to_know_besides(lake: Sm
     warning = [{"check": "provider_coverage", "severity": "warn", "rows": 3}]
     lake.publish(DAY, {}, revision=2, receipt="2026-05-03 r2: +41 events", checks=json.dumps(warning))
     today = datetime.now(UTC).date()
-    lake.land({DAY: 1, today: 2})
+    lake.land({DAY: 1, today: 2, NEXT: 3})
     lake.accept_loss("4 records lost, offsets 3..6 of partition 0", "the disk was full")
     told = _daybook("status").stdout
 
     for title, words in NOTICES:
         assert words in told.partition(title)[2], title
     waiting = [line.split() for line in told.splitlines() if "window;" in line or "has no page" in line]
-    assert [line[:3] for line in waiting] == [[str(DAY), "13", "12"], [str(today), "2", "0"]]
+    assert [line[:3] for line in waiting] == [[str(DAY), "13", "12"], [str(NEXT), "3", "0"], [str(today), "2", "0"]]
+    assert f"""build it: airflow dags trigger game_events_daily -c '{{"day": "{NEXT}"}}'""" in told, "no run does"
+    assert "it is not over" in told
     assert "2026-05-04 09:30Z" in told
+
+
+@pytest.mark.parametrize(
+    ("day", "environment", "says"),
+    [
+        ("2026-05-04", {}, """Build it with `airflow dags trigger game_events_daily -c '{"day": "2026-05-04"}'`"""),
+        ("2999-01-01", {}, "It is not over (UTC): a run can build it from 2999-01-02 on"),
+        (f"{datetime.now(UTC):%Y-%m-%d}", {}, "It is not over (UTC)"),
+        ("2026-04-01", {}, "Build it with"),
+        ("2026-04-01", {"DAYBOOK_GENERATED_EVENTS": "0"}, "`daybook plan --from 2026-04-01 --to 2026-04-01` says"),
+        ("2026-05-04", {"DAYBOOK_GENERATED_EVENTS": "0"}, "Build it with"),
+    ],
+)
+def test_a_command_is_advised_only_for_a_day_that_it_can_build(
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch, day: str, environment: dict[str, str], says: str
+) -> None:
+    lake.land({DAY: 1})
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    text = str(_daybook("answer", "event_popularity", "--day", day).exception)
+    assert says in text
+    assert ("airflow dags trigger" in text) is ("Build it with" in says)
 
 
 def test_status_says_what_is_not_there_and_how_to_get_it(own_settings: Settings) -> None:

@@ -28,7 +28,16 @@ from daybook.lake_names import ACROSS_DAYS
 from daybook.ledger import AnswerChange, RowChange, changes_json
 from daybook.premise import Driver, Premise
 from daybook.reading import csv_text
-from daybook.report import SHOWN_ROWS, day_content, day_page, day_record, index_page, message_page, write_report
+from daybook.report import (
+    SHOWN_ROWS,
+    day_content,
+    day_page,
+    day_record,
+    index_page,
+    message_page,
+    write_report,
+    write_report_of_run,
+)
 from daybook.settings import Settings
 from tests.hostile_text import commands_a_terminal
 from tests.unit.small_lake import SmallLake
@@ -573,6 +582,14 @@ def test_a_message_is_text_in_the_same_frame(tmp_path: Path) -> None:
     assert page.texts["code"] == [f"run {HOSTILE}"]
     assert page.texts["a"] == ["All days"]
     assert page.texts["title"] == ["Nothing: Daybook"]
+
+
+def test_a_run_whose_own_day_has_no_page_writes_those_of_the_days_it_restated(lake: SmallLake) -> None:
+    written = write_report_of_run(lake.settings, "2026-05-01", ["2026-05-03"])
+    assert [file.name for file in written] == ["2026-05-03.html", "index.html"]
+    assert [file.name for file in write_report_of_run(lake.settings, "2026-05-01", [])] == ["index.html"]
+    own = write_report_of_run(lake.settings, "2026-05-03", [])
+    assert [file.name for file in own] == ["2026-05-03.html", "index.html"]
 
 
 def test_a_day_without_a_page_leaves_the_reports_as_they_were(lake: SmallLake) -> None:

@@ -1,0 +1,107 @@
+"""What a run of the daily DAG was asked for, checked before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from datetime import UTC, date, datetime
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import ParamValidationError
+
+from daybook.settings import Settings
+from daybook_airflow.macros import daybook_day
+from daybook_airflow.refused import RefusedRun
+
+if TYPE_CHECKING:
+    from airflow.sdk import Param
+
+    from event_generator.manifest import Request
+
+SHARES = ("duplicates", "late", "invalid")
+"""Parameters that say how badly the generated clients behave."""
+
+
+def checked_day(dag_run: Any, params: Mapping[str, Any], known: Mapping[str, Param]) -> date:
+    """The run's day, if a run can do what this one was asked for.
+
+    Airflow checks the values of parameters, and takes every name.
+
+    Args:
+        dag_run: the run; its ``conf`` and the moment it became due are looked at.
+        params: the run's parameters.
+        known: the DAG's parameters.
+
+    Raises:
+        RefusedRun: the configuration has a name that is no parameter, or the day has not begun.
+    """
+    unknown = sorted(set(dag_run.conf or {}) - set(known))
+    if unknown:
+        near = [(name, _nearest(name, dag_run.conf[name], known)) for name in unknown]
+        said = ", ".join(f"{name!r} (did you mean {found!r}?)" if found else f"{name!r}" for name, found in near)
+        raise RefusedRun(
+            f"the run's configuration names {said}, which is no parameter of it; there are: {', '.join(known)}. "
+            "Nothing was generated or landed; trigger a run with the right names"
+        )
+    day = date.fromisoformat(daybook_day(dag_run, params))
+    if day > dag_run.run_after.astimezone(UTC).date():
+        raise RefusedRun(
+            f"{day} has not begun (UTC); nothing was generated or landed. Trigger a run for a day that is over, or wait"
+        )
+    return day
+
+
+def _nearest(name: str, value: Any, known: Mapping[str, Param]) -> str | None:
+    """The parameter that was meant, if one is near: first among those that take the value, so that date is not late."""
+
+    def takes(param: Param) -> bool:
+        try:
+            copy(param).resolve(value)
+        except ParamValidationError:
+            return False
+        return True
+
+    names = [[one for one, param in known.items() if takes(param)], list(known)]
+    return next((found for some in names for found in get_close_matches(name, some, 1, 0.5)), None)
+
+
+def generated_request(settings: Settings, day: date, dag_run: Any, params: Mapping[str, Any]) -> Request | str:
+    """What the generator is to send for a run, or why it sends nothing.
+
+    Args:
+        settings: how many events a run generates that is not asked for a number.
+        day: the run's day.
+        dag_run: the run; its ``conf`` is looked at.
+        params: the run's parameters: its ``conf`` over the defaults.
+
+    Raises:
+        DaybookError: the lake, the broker or a manifest cannot be read.
+    """
+    from event_generator.by_default import is_taken, request_by_default
+    from event_generator.manifest import Request
+    from event_generator.mischief import Mischief
+
+    if _asks_for_generated(settings, dag_run.conf or {}):
+        # JSON Schema takes 500.0 for an integer
+        events, seed = int(params["events"]), int(params["seed"])
+        mischief = Mischief(**{name: params[name] for name in SHARES})
+        return Request(day, events, seed, mischief) if events else "live traffic: nothing to generate"
+    if not settings.events_of_a_run:
+        return "live traffic: nothing to generate"
+    if day >= datetime.now(UTC).date():
+        return f"{day} is not over: nothing is generated of it, what is sent until its end is landed"
+    wanted = request_by_default(settings, day, lambda one: is_taken(settings, one))
+    return wanted or (
+        f"{day} has events of its own, so none are generated; `events` in the run's configuration adds generated ones"
+    )
+
+
+def _asks_for_generated(settings: Settings, conf: Mapping[str, Any]) -> bool:
+    """Whether a run's configuration says what is to be generated; Airflow's form, left as it was, says nothing.
+
+    The form sends every parameter, changed or not.
+    """
+    form = {"events": settings.events_of_a_run, "seed": settings.generated_seed, **dict.fromkeys(SHARES, 0)}
+    asked = {name: conf[name] for name in form if name in conf}
+    return bool(asked) and asked != form

@@ -1,0 +1,72 @@
+"""What a run generates that was not asked for a number of events: a scheduled, backfilled or triggered one.
+
+``daybook plan`` goes by the same rule, with the counts that it has read already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+
+from daybook.settings import Settings
+from event_generator.manifest import Request, read_manifest
+from event_generator.mischief import LONGEST_DELAY_DAYS
+from event_generator.progress import begun_before
+
+
+def request_by_default(settings: Settings, day: date, is_taken: Callable[[date], bool]) -> Request | None:
+    """What is generated of a day unless a run asks for something else.
+
+    A day that was generated, or begun, goes on with the numbers that it was asked for then, so it is never played
+    twice. A day that somebody sent events of gets no generated ones: nothing could take them out again.
+
+    Args:
+        settings: how many events, and where manifests lie.
+        day: the day, UTC.
+        is_taken: from :func:`is_taken`; called only where it decides.
+
+    Returns:
+        None for live traffic.
+
+    Raises:
+        DaybookError: a manifest cannot be read.
+    """
+    if not settings.events_of_a_run:
+        return None
+    if played := read_manifest(settings, day):
+        return Request.from_json(played)
+    if begun := begun_before(settings, day):
+        return begun
+    return None if is_taken(day) else Request(day, settings.events_of_a_run, settings.generated_seed)
+
+
+def is_taken(settings: Settings, day: date) -> bool:
+    """Whether a day that was not generated is published, or somebody sent events of it: to the lake, or to Kafka.
+
+    Raises:
+        DaybookError: the lake or the broker does not answer, or a manifest cannot be read.
+    """
+    from daybook.lake import latest_revisions, load
+    from daybook.lake_names import RAW_EVENTS
+    from daybook.plan import read_not_landed
+    from daybook.position import position
+    from daybook.snapshots import partition_counts
+
+    if any(page["event_date"] == day for page in latest_revisions(settings)):
+        return True
+    if sent_late_events_of(settings, day):
+        return False
+    raw = load(settings, RAW_EVENTS)
+    if partition_counts(raw).get(day):
+        return True
+    return bool(read_not_landed(settings, position(settings, raw), lambda _done, _of: None).per_day.get(day))
+
+
+def sent_late_events_of(settings: Settings, day: date) -> bool:
+    """Whether later days were generated with late events of this day: its records then are the generator's.
+
+    Raises:
+        DaybookError: a manifest cannot be read.
+    """
+    later = (read_manifest(settings, day + timedelta(days=days)) for days in range(1, LONGEST_DELAY_DAYS + 1))
+    return any(played is not None and played["injected"]["late"].get(str(day)) for played in later)
