@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import quote
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.common.db.common import SessionDep
@@ -29,6 +30,7 @@ from daybook.report import INDEX, INDEX_ROWS, message_page
 from daybook.runs import DAG
 from daybook.settings import settings
 from daybook_airflow.macros import daybook_day
+from daybook_airflow.run_trouble import WAITING, Trouble, troubles
 
 HEADERS = {
     # the files carry a policy too, which cannot say who may show them in a frame
@@ -90,10 +92,10 @@ def show_run(session: SessionDep, dag_id: str = DAG, run_id: str = "") -> Respon
     exists = (settings().reports_dir / f"{day}.html").exists()
     if run.state == DagRunState.SUCCESS and exists:
         return RedirectResponse(f"{day}.html", 303)
-    return _run_without_report(run.state, day, exists)
+    return _run_without_report(run.state, day, exists, troubles(session, run_id), _run_address(run_id))
 
 
-def _run_without_report(state: str, day: str, exists: bool) -> Response:
+def _run_without_report(state: str, day: str, exists: bool, found: list[Trouble], address: str) -> Response:
     """What the tab of a run says that has not written its day's report."""
     stands = (
         f"Readers see the page of {day} as an earlier run left it."
@@ -103,13 +105,17 @@ def _run_without_report(state: str, day: str, exists: bool) -> Response:
     links = {f"The page of {day}": f"{day}.html", **ALL_DAYS} if exists else ALL_DAYS
     status = 200 if exists else 404
     if state == DagRunState.FAILED:
+        # what a task says of its failure names the way on; not every day can be run again
+        failed = [one for one in found if one.is_over]
+        silent = [one.task_id for one in failed if not one.says]
         return _message(
             status,
             f"{day}: this run failed",
             stands,
-            "The log of the failed task says why. Clear that task to go on from there, or run the day again.",
-            commands={"Run the day again": _trigger(day)},
-            links=links,
+            *(one.says for one in failed if one.says),
+            *(f"{task_id} failed and left no reason, as a process does that was killed." for task_id in silent),
+            commands={"Run the day again": _trigger(day)} if silent or not failed else NONE,
+            links={**{f"The log of {one.task_id}": f"{address}/tasks/{one.task_id}" for one in failed}, **links},
         )
     if state == DagRunState.SUCCESS:
         return _message(
@@ -125,9 +131,15 @@ def _run_without_report(state: str, day: str, exists: bool) -> Response:
         status,
         f"{day}: this run is under way",
         stands,
+        *(f"{one.task_id} is {one.says}." if one.says.startswith(WAITING) else one.says for one in found if one.says),
         "Its report is here when write_report has ended: open this tab again then.",
-        links=links,
+        links={**{f"The log of {one.task_id}": f"{address}/tasks/{one.task_id}" for one in found}, **links},
     )
+
+
+def _run_address(run_id: str) -> str:
+    """The run's page in Airflow's UI, as seen from these pages; below whatever path a proxy puts before both."""
+    return f"../dags/{DAG}/runs/{quote(run_id, safe='')}"
 
 
 @app.get("/{name:path}")
@@ -200,8 +212,10 @@ def _no_page_at_all() -> Response:
         200,
         "No day has a page yet",
         f"The days stand here as soon as a run of {DAG} has published one. To see it work, play a generated day; it "
-        "takes a minute or two. A trigger without a day, by command or by the DAG's button, builds yesterday from what "
-        "games have sent.",
+        "takes a minute or two. A trigger without a day, by command or by the DAG's button, builds yesterday"
+        + (
+            ", of generated events if none of it were sent." if settings().events_of_a_run else " from what games sent."
+        ),
         commands={
             "Play a day of 20,000 made-up events": "make demo",
             "Build yesterday": f"airflow dags trigger {DAG}",

@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from airflow.api_fastapi.common.db.common import _get_session
 from airflow.api_fastapi.core_api import security
 from airflow.models.dag import DagModel
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskinstancehistory import TaskInstanceHistory
+from airflow.utils.log.file_task_handler import StructuredLogMessage
+from airflow.utils.log.log_reader import TaskLogReader
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -56,8 +60,17 @@ RUNS: dict[str, SimpleNamespace] = {
 class Database:
     """Airflow's, as far as the page asks it: runs by their id."""
 
-    def scalar(self, statement: Any) -> SimpleNamespace | None:
+    tasks: ClassVar[list[TaskInstance]] = []
+    history: ClassVar[TaskInstanceHistory | None] = None
+
+    def scalars(self, _statement: Any) -> list[TaskInstance]:
+        return self.tasks
+
+    def scalar(self, statement: Any) -> Any:
         bound = statement.compile().params
+        if "try_number_1" in bound:
+            assert (bound["task_id_1"], bound["try_number_1"]) == ("generate_events", 1)
+            return self.history
         assert bound["dag_id_1"] == "game_events_daily"
         assert "\0" not in bound["run_id_1"], "PostgreSQL refuses it"
         return RUNS.get(bound["run_id_1"])
@@ -313,6 +326,77 @@ def test_a_run_whose_day_has_no_page_says_how_to_go_on(
     assert (f"airflow dags trigger game_events_daily -c '{command}'" in text) is (command is not None)
     assert 'href="index.html"' in text
     assert 'href="2026-05-03.html"' not in text
+
+
+SAYS = "2026-05-03: generate_events failed at try 1: the intake acknowledged nothing for 60 s."
+LOG = [
+    *("::group::", "Task failed with exception", "2026-05-03: generate_events failed at try 1: an older line"),
+    *(SAYS, "waiting: the day stays open until 2026-05-04 00:15 UTC", "waiting: Kafka does not answer (timed out)"),
+]
+LINK = '<a href="../dags/game_events_daily/runs/RUN/tasks/TASK" target="_top">The log of TASK</a>'
+
+
+def a_task(state: str, *, task_id: str = "generate_events", tries: int = 1) -> Any:
+    """A task as Airflow's database has it."""
+    return SimpleNamespace(task_id=task_id, state=state, try_number=tries, run_id="any")
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every task's log is the same; which tries were read."""
+    read: list[int] = []
+
+    def read_log_chunks(_self: Any, _task: Any, try_number: int, _metadata: Any) -> tuple[Any, Any]:
+        read.append(try_number)
+        return iter([StructuredLogMessage(event=line) for line in LOG]), {}
+
+    monkeypatch.setattr(TaskLogReader, "read_log_chunks", read_log_chunks)
+    return read
+
+
+def test_a_failed_run_shows_the_task_the_reason_and_the_way_to_its_log(
+    browser: TestClient, reports: Path, log: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = [a_task("success", task_id="x"), a_task("failed", tries=4), a_task("upstream_failed", task_id="y")]
+    monkeypatch.setattr(Database, "tasks", failed)
+    text = html.unescape(browser.get("run?run_id=broken").text)
+    assert SAYS in text
+    assert LINK.replace("RUN", "broken").replace("TASK", "generate_events") in text
+    assert log == [4]
+    assert "Run the day again" not in text, "the reason says what to do, which need not be the same again"
+    assert "older line" not in text
+
+
+def test_a_failed_task_without_a_reason_is_named_with_the_command(
+    browser: TestClient, reports: Path, log: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Database, "tasks", [a_task("failed", task_id="land_events")])
+    text = html.unescape(browser.get("run?run_id=broken").text)
+    assert "land_events failed and left no reason" in text
+    assert "Run the day again" in text
+
+
+def test_a_run_under_way_shows_why_its_last_try_failed(
+    browser: TestClient, reports: Path, log: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for state, tries, read in (("up_for_retry", 1, 1), ("queued", 2, 1), ("running", 2, 1)):
+        log.clear()
+        monkeypatch.setattr(Database, "tasks", [a_task(state, tries=tries)])
+        monkeypatch.setattr(Database, "history", a_task("up_for_retry"))
+        text = html.unescape(browser.get("run?run_id=under-way").text)
+        assert "this run is under way" in text
+        assert SAYS in text, state
+        assert LINK.replace("RUN", "under-way").replace("TASK", "generate_events") in text
+        assert log == [read]
+
+
+def test_a_run_that_waits_shows_for_what(
+    browser: TestClient, reports: Path, log: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Database, "tasks", [a_task("deferred", task_id="wait_for_offsets")])
+    text = html.unescape(browser.get("run?run_id=under-way").text)
+    assert "wait_for_offsets is waiting: Kafka does not answer (timed out)." in text
+    assert "stays open" not in text, "the last line counts"
 
 
 @pytest.mark.parametrize(
