@@ -109,6 +109,8 @@ def write_config(settings: Settings) -> None:
             "host": "127.0.0.1",
             "port": settings.airflow_port,
             "base_url": settings.airflow_url,
+            # the line that says why a task failed is long, and its end says what to do
+            "default_wrap": True,
             "workers": 1,
             "secret_key": made["secret_key"],
         },
@@ -128,6 +130,10 @@ def write_config(settings: Settings) -> None:
             "base_log_folder": logs / "airflow",
             "dag_processor_child_process_log_directory": logs / "airflow-dag-files",
             "colored_console_log": False,
+            # the command line logs to standard output, where `-o json` is to be JSON: python's warnings (graphviz is
+            # not installed, a library is deprecated), and two lines for each run that a command makes
+            "namespace_levels": "py.warnings=ERROR airflow.serialization.definitions.dag=WARNING "
+            "airflow.models.backfill=WARNING",
             # the log servers are off (all components share this disk, and they would listen on every address); what
             # Airflow asks of one all the same goes to this stack's own API and gets 404, never to another stack
             "worker_log_server_port": settings.airflow_port,

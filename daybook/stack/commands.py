@@ -18,7 +18,7 @@ from daybook.kafka_topic import ensure_topic
 from daybook.settings import Settings, settings
 from daybook.stack import airflow, kafka, postgres, spark_connect, supervisor
 from daybook.stack.airflow_api import USER
-from daybook.stack.environment import stack_environment
+from daybook.stack.environment import dropped_variables, stack_environment
 from daybook.stack.folders import last_lines, run_dir
 from daybook.stack.parts import Part, log_of, parts, ports
 from daybook.state import open_state
@@ -118,8 +118,11 @@ def bring_up(loaded: Settings, console: Console) -> bool:
                 spark_connect.prepare(loaded)
             supervisor.launch(loaded, table)
             write_private(noted, environment)
-        elif _shell_independent(noted.read_text(encoding="utf-8")) != _shell_independent(environment):
-            raise BadInput("the stack is up with other settings than these; `daybook down` first, then `daybook up`")
+        elif differ := _differing(noted.read_text(encoding="utf-8"), environment):
+            raise BadInput(
+                f"the stack is up with other settings than these: {', '.join(differ)}; `daybook down` first, then "
+                "`daybook up`, or set them as they were"
+            )
         elif all(state.name == "running" for state in states.values()) and not any(
             part.trouble(loaded, states[part.name].started) for part in table
         ):
@@ -150,6 +153,14 @@ def _enlarge_topic(loaded: Settings, console: Console) -> None:
     if not did.startswith("kept"):
         for line in (did, *more):
             console.print(line, highlight=False, markup=False)
+
+
+def _differing(noted: str, environment: str) -> list[str]:
+    """The settings that differ between two noted environments: their names, since a value may be private."""
+    before, now = _shell_independent(noted), _shell_independent(environment)
+    differ = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    # what is derived from a setting differs with it, and tells its reader less
+    return [name for name in differ if name.startswith("DAYBOOK_")] or differ
 
 
 def _shell_independent(environment: str) -> dict[str, str]:
@@ -215,5 +226,9 @@ def env() -> None:
     loaded = settings()
     # without its configuration Airflow would make itself another, with SQLite
     airflow.write_config(loaded)
-    for name, value in sorted(stack_environment(loaded).items()):
+    exported = stack_environment(loaded)
+    for name in dropped_variables(loaded):
+        if name not in exported:
+            click.echo(f"unset {name}", file=for_programs())
+    for name, value in sorted(exported.items()):
         click.echo(f"export {name}={shlex.quote(value)}", file=for_programs())

@@ -95,16 +95,25 @@ def stack_environment(settings: Settings) -> dict[str, str]:
     return environment | {"DAYBOOK_HOME": str(settings.home)}
 
 
+def _is_dropped(name: str) -> bool:
+    # a database or folder that the user's shell names for another Airflow would win over this stack's airflow.cfg
+    return name in _NOT_INHERITED or name.startswith("AIRFLOW")
+
+
+def dropped_variables(settings: Settings) -> list[str]:
+    """The variables of this shell that Airflow's command line must not see, nor the parts: another Airflow's settings.
+
+    Where other means start Airflow, these variables say what differs from ``airflow.cfg``: none is dropped.
+    """
+    if settings.airflow_server_url:
+        return []
+    return sorted(name for name in os.environ if _is_dropped(name) and name.isidentifier())  # as a shell's names are
+
+
 def job_environment(settings: Settings) -> dict[str, str]:
     """The whole environment of a program that works beside the stack: the user's and :func:`stack_environment`."""
-    # a database or folder that the user's shell names for another Airflow would win over this stack's airflow.cfg
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in _NOT_INHERITED and not name.startswith("AIRFLOW")
-    }
     return {
-        **inherited,
+        **{name: value for name, value in os.environ.items() if not _is_dropped(name)},
         **stack_environment(settings),
         # logs are written as they happen
         "PYTHONUNBUFFERED": "1",

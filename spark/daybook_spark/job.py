@@ -55,7 +55,7 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
         for line in open_state(chosen):
             click.echo(f"{title}: {line}")
     except DaybookError as error:
-        _fail(args.summary, title, str(error), try_again=not isinstance(error, NeedsDecision))
+        _fail(args.summary, title, str(error), try_again=may_pass(error))
     if chosen.catalog_uri.startswith("jdbc:sqlite:"):
         folder = Path(chosen.catalog_uri.removeprefix("jdbc:sqlite:")).parent
         if not folder.is_dir():  # one that is there may be shared on purpose
