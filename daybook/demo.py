@@ -22,8 +22,8 @@ from daybook.terminal import rich_console
 _FIRST_ROWS = 5
 
 
-def _trigger(client: AirflowApi, day: date, events: int, seed: int) -> str:
-    """Trigger the DAG for the day; returns the run's id.
+def _trigger(client: AirflowApi, day: date, events: int, seed: int) -> tuple[str, bool]:
+    """Trigger the DAG for the day; returns the run's id, and whether the daily schedule was switched on for it.
 
     Raises:
         DaybookError: Airflow refuses.
@@ -34,14 +34,16 @@ def _trigger(client: AirflowApi, day: date, events: int, seed: int) -> str:
         "logical_date": None,
         "conf": {"day": day.isoformat(), "events": events, "seed": seed},
     }
-    if client.call("GET", f"/dags/{DAG}")["is_paused"]:
-        # Unpausing starts the newest scheduled day, unless a run stands for it already: this one does, the first time.
-        # Two runs of one day are safe, but the second would only take time here.
-        yesterday = datetime.now(UTC).date() - timedelta(days=1)
-        asked["logical_date"] = f"{yesterday}T00:00:00+00:00"
+    was_paused = bool(client.call("GET", f"/dags/{DAG}")["is_paused"])
+    if was_paused and day == datetime.now(UTC).date() - timedelta(days=1):
+        # Switching the schedule on starts yesterday's run, unless a run of its interval is there already: this one is.
+        # The interval is named: Airflow would infer the one before, and the scheduler would try to create yesterday's
+        # run again every second
+        asked["logical_date"] = asked["data_interval_start"] = f"{day}T00:00:00+00:00"
+        asked["data_interval_end"] = f"{day + timedelta(days=1)}T00:00:00+00:00"
     client.call("POST", f"/dags/{DAG}/dagRuns", asked)
     client.call("PATCH", f"/dags/{DAG}?update_mask=is_paused", {"is_paused": False})
-    return run_id
+    return run_id, was_paused
 
 
 def _log_lines(client: AirflowApi, run_id: str, step: dict[str, Any], count: int = 15) -> list[str]:
@@ -103,7 +105,7 @@ def demo(day: str | None, events: int, seed: int) -> None:
     client = airflow.api(loaded)
     console.print(f"\n{asked}: {events:,} events, seed {seed}", highlight=False)
     began = time.monotonic()
-    run_id = _trigger(client, asked, events, seed)
+    run_id, switched_on = _trigger(client, asked, events, seed)
     steps = follow(client, run_id, console)
     failed = [step for step in steps if step["state"] == "failed"]
     if failed:
@@ -118,6 +120,13 @@ def demo(day: str | None, events: int, seed: int) -> None:
     _print_results(loaded, asked.isoformat(), console)
     took = ", ".join(f"{step['task_id']} {seconds_of(step):.0f}" for step in steps)
     console.print(f"\n{asked} took {time.monotonic() - began:.0f} s: {took}", highlight=False, markup=False)
+    if switched_on:
+        console.print(
+            "This also switched on the daily schedule: after midnight UTC it builds the day before. "
+            f"`airflow dags pause {DAG}` switches it off",
+            highlight=False,
+            markup=False,
+        )
     login = f"user {USER}, password {airflow.password(loaded)}"
     if not is_embedded:  # whoever started the stack knows where it is reached from outside
         console.print(f"Airflow's login: {login}", highlight=False, markup=False)
