@@ -319,7 +319,8 @@ def test_a_scheduled_day_that_is_late_is_told(stack: Stack, published: dict[str,
 def test_the_lake_is_read_by_others_with_what_env_prints(stack: Stack, published: dict[str, str]) -> None:
     from pyiceberg.catalog import load_catalog
 
-    printed = dict(line.removeprefix("export ").split("=", 1) for line in stack.daybook("env").stdout.splitlines())
+    lines = [line for line in stack.daybook("env").stdout.splitlines() if line.startswith("export ")]
+    printed = dict(line.removeprefix("export ").split("=", 1) for line in lines)
     prefix = "PYICEBERG_CATALOG__LAKE__"
     properties = {
         name.removeprefix(prefix).lower(): value.strip("'")
