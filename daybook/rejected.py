@@ -14,6 +14,7 @@ import click
 
 from daybook.contract import FIELDS, moment_text
 from daybook.days import parse_day
+from daybook.documents import document
 from daybook.errors import BadInput
 from daybook.lake_names import REJECTED_EVENTS
 from daybook.reading import print_table
@@ -24,8 +25,10 @@ _NAMESPACE = UUID("5f8f2c1e-7d0b-5c3a-9a57-0d4b2c9e6a10")
 """Makes ids out of coordinates: the same record gets the same id whenever it is repaired."""
 SHOWN_ROWS = 20
 
-NEEDS_ID = {"no_event_id", "conflict"}
-"""Reasons that an id of the record's own repairs: of a conflict both records happened."""
+CONFLICT = "conflict"
+"""The reason for which a record is sent again only if it is asked for: somebody has to see that both happened."""
+NEEDS_ID = {"no_event_id", CONFLICT}
+"""Reasons that an id of the record's own repairs."""
 NEEDS_TIME = {"no_time", "too_old", "in_future"}
 """Reasons that the time at which Kafka took the record repairs."""
 
@@ -53,11 +56,13 @@ class Rejected:
         Fields the contract does not know are left out. An id that is missing, is no UUID, or is another event's is made
         from the coordinates; a time that is missing or cannot be is the one at which Kafka took the record.
         """
+        # in UTF-16 or behind a byte order mark it is the same document
+        value = self.value or b""
         try:
-            told = json.loads(self.value or b"")
+            told = document(value.decode(json.detect_encoding(value)).encode())
         except ValueError:
             return None
-        if not isinstance(told, dict):
+        if told is None:
             return None
         event = {name: told[name] for name in FIELDS if told.get(name) is not None}
         if self.reason in NEEDS_ID or not _is_uuid(event.get("event_id")):

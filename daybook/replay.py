@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from daybook.errors import BadInput, DaybookError
 from daybook.lake_names import REPLAYED_RECORDS
-from daybook.rejected import Rejected, chosen_day, id_made_of, rejected_records
+from daybook.rejected import CONFLICT, Rejected, chosen_day, id_made_of, rejected_records
 from daybook.settings import Settings, settings
 from daybook.state import who
 from daybook.terminal import rich_console
+
+if TYPE_CHECKING:
+    import urllib3
 
 REPLAYED_SCHEMA = """
     replayed_at TIMESTAMP COMMENT 'UTC', replayed_by STRING COMMENT 'user name of the operator',
@@ -26,8 +31,17 @@ REPLAYED_SCHEMA = """
 """
 """Columns of ``replayed_records``: one row for each rejected record that the intake has accepted since."""
 
+Coordinates = tuple[int, int, int]
+"""Landing, partition and offset of a record."""
+Batch = list[tuple[Coordinates, dict[str, Any]]]
+"""Events, each with the coordinates of the record that it replaces."""
+
+LONGEST_WAIT_SECONDS = 300
+"""What a replay waits in all, where the intake says that it sends too fast."""
 _BATCH = 200
 _TIMEOUT_SECONDS = 30.0
+_REFUSED_WHOLE = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.TOO_MANY_REQUESTS}
+"""Answers to a batch for which one event of it, or its size, can be the reason."""
 
 
 def open_records(settings: Settings, found: list[Rejected]) -> list[Rejected]:
@@ -40,7 +54,7 @@ def open_records(settings: Settings, found: list[Rejected]) -> list[Rejected]:
     return [one for one in found if one.coordinates not in done]
 
 
-def repaired_by_hand(file: Path, found: list[Rejected]) -> dict[tuple[int, int, int], dict[str, Any]]:
+def repaired_by_hand(file: Path, found: list[Rejected]) -> dict[Coordinates, dict[str, Any]]:
     """The events of a file as ``daybook rejected --json`` writes it, by coordinates; those without one are left out.
 
     An event without an id gets the one made of its coordinates: the intake would give it another each time.
@@ -63,9 +77,7 @@ def repaired_by_hand(file: Path, found: list[Rejected]) -> dict[tuple[int, int, 
     return events
 
 
-def send_again(
-    settings: Settings, events: dict[tuple[int, int, int], dict[str, Any]]
-) -> tuple[set[date], list[dict[str, Any]]]:
+def send_again(settings: Settings, events: dict[Coordinates, dict[str, Any]]) -> tuple[set[date], list[dict[str, Any]]]:
     """Send events through the intake; each that it accepts is written down at once.
 
     An id is made from the record's coordinates or is the record's own, so what was sent and not written down (a kill
@@ -79,45 +91,99 @@ def send_again(
         The days of what was accepted, and what was refused: ``coordinates`` and ``errors``.
 
     Raises:
-        DaybookError: the intake does not answer, or did not take all; what it accepted is written down.
+        DaybookError: the intake does not answer, or did not take all; what it accepted is written down. A record that
+            it refuses is no such case: it is among what was refused, and the others go on.
     """
-    import urllib3
-
-    key = settings.api_key.get_secret_value()
-    headers = {
-        "Content-Type": "application/json",
-        "User-Agent": "daybook-replay",
-        **({"Authorization": f"Bearer {key}"} if key else {}),
-    }
+    intake = _Intake(settings)
     days: set[date] = set()
     refused: list[dict[str, Any]] = []
     for batch in _batches(events):
-        body = json.dumps([event for _, event in batch]).encode()
+        for part, verdicts in intake.verdicts(batch):
+            accepted = [(part[one["index"]], one["event_id"]) for one in verdicts if one["status"] == "accepted"]
+            _write_down(settings, [(coordinates, event_id) for (coordinates, _), event_id in accepted])
+            days |= {_day_of(event) for (_, event), _ in accepted}
+            refused += [
+                {"coordinates": part[one["index"]][0], "errors": one["errors"]}
+                for one in verdicts
+                if one["status"] == "refused"
+            ]
+    return days, refused
+
+
+class _Intake:
+    """Sends batches; one that is refused as a whole is halved, so that no event takes others with it."""
+
+    def __init__(self, settings: Settings) -> None:
+        key = settings.api_key.get_secret_value()
+        self._settings = settings
+        self._headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "daybook-replay",
+            **({"Authorization": f"Bearer {key}"} if key else {}),
+        }
+        self._may_wait_seconds = LONGEST_WAIT_SECONDS
+
+    def verdicts(self, batch: Batch) -> Iterator[tuple[Batch, list[dict[str, Any]]]]:
+        """The batch, in parts if need be, each with the verdicts over its events.
+
+        Raises:
+            DaybookError: the intake does not answer, or did not take all. What was taken came before.
+        """
+        answer = self._post(batch)
+        if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+            answer = self._post_after_wait(batch, answer)
+        told = _object_of(answer)
+        verdicts = told.get("events")
+        if verdicts is not None:
+            yield batch, verdicts
+            if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                raise DaybookError(_stopped(self._settings, "could not reach the broker"))
+        elif answer.status not in _REFUSED_WHOLE:
+            raise DaybookError(_stopped(self._settings, f"answered {answer.status}"))
+        elif len(batch) > 1:
+            half = len(batch) // 2
+            yield from self.verdicts(batch[:half])
+            yield from self.verdicts(batch[half:])
+        elif answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+            yield from self.verdicts(batch)
+        else:
+            message = told.get("detail") or f"was answered with {answer.status}"
+            errors = told.get("errors") or [{"field": "event", "message": message}]
+            yield batch, [{"index": 0, "status": "refused", "errors": errors}]
+
+    def _post(self, batch: Batch) -> urllib3.BaseHTTPResponse:
+        import urllib3
+
         try:
-            answer = urllib3.request(
+            return urllib3.request(
                 "POST",
-                f"{settings.intake_url}/events",
-                body=body,
-                headers=headers,
+                f"{self._settings.intake_url}/events",
+                body=json.dumps([event for _, event in batch]).encode(),
+                headers=self._headers,
                 retries=False,
                 timeout=_TIMEOUT_SECONDS,
             )
-            verdicts = answer.json().get("events") if answer.status in {201, 207, 400, 503} else None
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
-            raise DaybookError(_stopped(settings, f"does not answer ({type(error).__name__})")) from None
-        if verdicts is None:
-            raise DaybookError(_stopped(settings, f"answered {answer.status}"))
-        accepted = [(batch[one["index"]], one["event_id"]) for one in verdicts if one["status"] == "accepted"]
-        _write_down(settings, [(coordinates, event_id) for (coordinates, _), event_id in accepted])
-        days |= {_day_of(event) for (_, event), _ in accepted}
-        refused += [
-            {"coordinates": batch[one["index"]][0], "errors": one["errors"]}
-            for one in verdicts
-            if one["status"] == "refused"
-        ]
-        if answer.status == 503:
-            raise DaybookError(_stopped(settings, "could not reach the broker"))
-    return days, refused
+        except urllib3.exceptions.HTTPError as error:
+            raise DaybookError(_stopped(self._settings, f"does not answer ({type(error).__name__})")) from None
+
+    def _post_after_wait(self, batch: Batch, answer: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
+        """Send a batch again after the wait that an answer asks for."""
+        asked = answer.headers.get("Retry-After", "")
+        seconds = max(1, int(asked)) if asked.isdecimal() else 1
+        self._may_wait_seconds -= seconds
+        if self._may_wait_seconds < 0:
+            waits = f"asks for longer waits than {LONGEST_WAIT_SECONDS} s in all"
+            raise DaybookError(_stopped(self._settings, waits))
+        time.sleep(seconds)
+        return self._post(batch)
+
+
+def _object_of(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+    try:
+        told = answer.json()
+    except ValueError:
+        told = None
+    return told if isinstance(told, dict) else {}  # of a proxy in front of the intake
 
 
 def _stopped(settings: Settings, reason: str) -> str:
@@ -127,9 +193,7 @@ def _stopped(settings: Settings, reason: str) -> str:
     )
 
 
-def _batches(
-    events: dict[tuple[int, int, int], dict[str, Any]],
-) -> Iterator[list[tuple[tuple[int, int, int], dict[str, Any]]]]:
+def _batches(events: dict[Coordinates, dict[str, Any]]) -> Iterator[Batch]:
     items = iter(sorted(events.items()))
     while batch := list(islice(items, _BATCH)):
         yield batch
@@ -137,11 +201,11 @@ def _batches(
 
 def _day_of(event: dict[str, Any]) -> date:
     told = event.get("occurred_at")
-    moment = datetime.fromisoformat(told) if told else datetime.now(UTC)
+    moment = datetime.fromisoformat(told.upper()) if told else datetime.now(UTC)
     return moment.astimezone(UTC).date()
 
 
-def _write_down(settings: Settings, accepted: list[tuple[tuple[int, int, int], str]]) -> None:
+def _write_down(settings: Settings, accepted: list[tuple[Coordinates, str]]) -> None:
     import pyarrow as pa
 
     from daybook.lake import load
@@ -178,8 +242,9 @@ def _write_down(settings: Settings, accepted: list[tuple[tuple[int, int, int], s
 def replay(day: str | None, no_day: bool, reason: str | None, repaired: Path | None, no_run: bool) -> None:
     """Send rejected records through the intake again, each once, and restate the days they happened on.
 
-    A record without an id, or with another event's, gets one of its own; one without a possible time gets the time at
-    which Kafka took it. The record itself stays in rejected_events. Safe to repeat: nothing accepted is sent again.
+    A record without an id gets one of its own; one without a possible time gets the time at which Kafka took it. A
+    record with another event's id is sent with `--reason conflict` alone, and under a new id: see first that it is an
+    event by itself. The record itself stays in rejected_events. Safe to repeat: nothing accepted is sent again.
     """
     loaded = settings()
     found = rejected_records(loaded, chosen_day(day, no_day), reason)
@@ -189,8 +254,11 @@ def replay(day: str | None, no_day: bool, reason: str | None, repaired: Path | N
         events = {one.coordinates: by_hand[one.coordinates] for one in waiting if one.coordinates in by_hand}
     else:
         events = {one.coordinates: event for one in waiting if (event := one.repaired()) is not None}
-    left = Counter(one.reason for one in waiting if one.coordinates not in events)
+    if reason != CONFLICT:
+        conflicts = {one.coordinates for one in waiting if one.reason == CONFLICT}
+        events = {at: event for at, event in events.items() if at not in conflicts}
     days, refused = send_again(loaded, events) if events else (set(), [])
+    left = Counter(one.reason for one in waiting if one.coordinates not in events)
     click.echo(
         f"{len(found)} rejected, {len(found) - len(waiting)} replayed before, "
         f"{len(events) - len(refused)} accepted now, "
@@ -201,7 +269,10 @@ def replay(day: str | None, no_day: bool, reason: str | None, repaired: Path | N
         landing, partition, offset = one["coordinates"]
         click.echo(f"  landing {landing}, partition {partition}, offset {offset}: {said}")
     for name, count in left.most_common():
-        click.echo(f"  {name}: {count} cannot be read as an event")
+        if name == CONFLICT and reason != CONFLICT:
+            click.echo(f"  {name}: {count} left alone; `--reason {CONFLICT}` sends them as further events")
+        else:
+            click.echo(f"  {name}: {count} cannot be read as an event")
     if days and not no_run:
         _restate(loaded, days)
 
