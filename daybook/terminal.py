@@ -11,8 +11,10 @@ players goes through :func:`in_one_line` before.
 
 from __future__ import annotations
 
+import codecs
 import sys
 import unicodedata
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
@@ -22,18 +24,19 @@ _CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Controls, format marks (directions, joiners, tags), halves of a pair, ends of lines and paragraphs beside LF."""
 
 
+def _escape(letter: str) -> str:
+    units = letter.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
 class _Escapes(dict[int, str]):
     """For :meth:`str.translate`: fills itself with each character that is met."""
 
     def __missing__(self, code: int) -> str:
         letter = chr(code)
-        if letter not in "\n\t" and unicodedata.category(letter) in _CATEGORIES:
-            units = letter.encode("utf-16-be", "surrogatepass")
-            shown = "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
-        else:
-            shown = letter
-        self[code] = shown
-        return shown
+        is_command = letter not in "\n\t" and unicodedata.category(letter) in _CATEGORIES
+        self[code] = _escape(letter) if is_command else letter
+        return self[code]
 
 
 _ESCAPES = _Escapes()
@@ -57,8 +60,21 @@ def in_one_line(text: str) -> str:
     return escaped(text).replace("\n", "\\u000a").replace("\t", "\\u0009")
 
 
+def _as_escapes(error: UnicodeError) -> tuple[str, int]:
+    """For :func:`codecs.register_error`: the characters that a stream's encoding lacks, as JSON's escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_escape, error.object[error.start : error.end])), error.end
+
+
+codecs.register_error("daybook-escapes", _as_escapes)
+
+
 class _Escaping:
     """A stream of text that escapes what is written to it."""
+
+    encoding = "utf-8"
+    """It takes every letter. Past a stream that says ASCII click writes, in UTF-8, and nothing would be escaped."""
 
     def __init__(self, behind: TextIO) -> None:
         self.behind = behind
@@ -72,7 +88,10 @@ class _Escaping:
 
 
 def escape_streams() -> None:
-    """Let all that this process prints from now on be escaped."""
+    """Let all that this process prints from now on be escaped, also what the terminal's encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="daybook-escapes")
     sys.stdout = cast(TextIO, _Escaping(sys.stdout))
     sys.stderr = cast(TextIO, _Escaping(sys.stderr))
 

@@ -89,6 +89,20 @@ def test_json_says_the_same_as_before(lake: SmallLake) -> None:
     assert [row["item"] for row in told] == list(ITEMS)
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_letters_that_a_terminal_does_not_have_are_escaped(
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...], encoding: str
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    sql = "SELECT item FROM event_popularity UNION ALL SELECT 'Jörg 剣'"
+    shown = printed("query", sql, *form).decode(encoding)
+    assert "Traceback" not in shown
+    assert commands_a_terminal(shown) == set()
+    if form:
+        assert {row["item"] for row in json.loads(shown)} == {*ITEMS, "Jörg 剣"}
+
+
 def test_csv_for_a_program_is_as_it_is_and_on_a_terminal_is_not(lake: SmallLake) -> None:
     rows = [{"item": item} for item in ITEMS]
     assert printed(*FIRST, "--csv").decode() == csv_text(["item"], rows)
