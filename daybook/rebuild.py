@@ -21,19 +21,21 @@ def rebuild(first: str, last: str, dry_run: bool) -> None:
 
     For a new provider map, a new or mended answer, a mended rule. A day that comes out as it was keeps its revision.
     """
+    from daybook.lake import latest_pages
     from daybook.report import write_report
     from daybook.spark_job import run_job
 
-    if parse_day(first) > parse_day(last):
+    start, end = parse_day(first), parse_day(last)
+    if start > end:
         raise BadInput(f"{first} is after {last}; nothing was changed")
     loaded = settings()
-    run_id = f"rebuild__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
-    arguments = ["--run-id", run_id, "--from", first, "--to", last, *(["--dry-run"] if dry_run else [])]
-    days = run_job(loaded, "rebuild_days", arguments)["days"]
-    if not days:
+    if not any(start <= day <= end for day in latest_pages(loaded)["event_date"]):
         raise BadInput(
             f"no day from {first} to {last} has a page; a day without one is built by a run of it: {TRIGGER}"
         )
+    run_id = f"rebuild__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
+    arguments = ["--run-id", run_id, "--from", first, "--to", last, *(["--dry-run"] if dry_run else [])]
+    days = run_job(loaded, "rebuild_days", arguments)["days"]
     changed = [one for one in days if one["changed"]]
     for one in days:
         click.echo(one["receipt"])

@@ -82,11 +82,13 @@ def _short(value: Any) -> str:
 @click.option("--json", "as_json", is_flag=True, help="A JSON list of row objects.")
 def checks(day: str, as_json: bool) -> None:
     """Print the rows that checks found wrong, of pages that were published and of pages that were stopped."""
-    from daybook.lake import load
+    from daybook.lake import load, page_of
 
     table = load(settings(), CHECK_FAILURES)
     found = table.scan(row_filter=f"event_date = '{parse_day(day)}'").to_pandas() if table is not None else None
     rows = [] if found is None else json_rows(found.sort_values(["checked_at", "check", "failing_row"]))
+    if not rows:
+        page_of(settings(), day)  # of a day that was never built no check has said anything
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
     elif rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from daybook.cli import cli
 from daybook.errors import BadInput
-from daybook.lake import latest_pages, ledger, page_of, read_answer
+from daybook.lake import latest_pages, latest_revisions, ledger, page_of, read_answer
 from daybook.lake_conf import sqlalchemy_uri
 from daybook.reading import answer_rows, ledger_rows
 from daybook.settings import Settings, settings
@@ -229,6 +229,38 @@ def test_a_command_is_advised_only_for_a_day_that_it_can_build(
     text = str(_daybook("answer", "event_popularity", "--day", day).exception)
     assert says in text
     assert ("airflow dags trigger" in text) is ("Build it with" in says)
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_checks_of_a_day_that_was_never_built_are_none(lake: SmallLake, form: list[str]) -> None:
+    done = CliRunner().invoke(cli, ["checks", "--day", "2031-01-01", *form])
+    assert isinstance(done.exception, BadInput)
+    assert str(done.exception).startswith("2031-01-01 is not published; published days: none yet")
+    lake.publish(DAY, {})
+    assert (
+        "No check of 2026-05-03 has found anything wrong."
+        in CliRunner().invoke(cli, ["checks", "--day", "2026-05-03"]).output
+    )
+
+
+@pytest.mark.parametrize("form", [[], ["--dry-run"]])
+def test_a_rebuild_of_days_without_a_page_starts_no_spark(
+    lake: SmallLake, form: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daybook.spark_job.run_job", lambda *_: pytest.fail("it has started Spark"))
+    done = CliRunner().invoke(cli, ["rebuild", "--from", "2031-01-01", "--to", "2031-01-02", *form])
+    assert isinstance(done.exception, BadInput)
+    assert "no day from 2031-01-01 to 2031-01-02 has a page" in str(done.exception)
+
+
+def test_of_two_rows_of_one_revision_the_first_that_was_written_counts(lake: SmallLake) -> None:
+    """Older versions could write two; whichever the table gives first, readers see the same."""
+    written = datetime(2026, 5, 4, 0, 16, tzinfo=UTC)
+    for day, delays in ((date(2026, 5, 5), (0, 9)), (date(2026, 5, 6), (9, 0))):
+        for delay in delays:
+            moment = written + timedelta(minutes=delay)
+            lake.publish(day, {}, revision=1, events=delay, published_at=moment, run_id=f"run{delay}")
+    assert [row["run_id"] for row in latest_revisions(lake.settings)[-2:]] == ["run0", "run0"]
 
 
 def test_status_says_what_is_not_there_and_how_to_get_it(own_settings: Settings) -> None:
