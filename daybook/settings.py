@@ -7,7 +7,6 @@ test keeps the two together). Nothing here reads a file, opens a connection or c
 from __future__ import annotations
 
 import json
-import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +15,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, compute
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from daybook.errors import BadInput
+from daybook.secret_names import holds_a_secret, names_a_secret
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 """The checkout this code runs from: where ``dags/``, ``plugins/``, ``spark/`` and ``jars/`` lie."""
@@ -39,9 +39,6 @@ OUR_SPARK_CONF = ("spark.sql.session.timeZone", "spark.sql.extensions", "spark.s
 """Spark's settings that decide what a day is and where it lands: no setting of the user's may change them, nor what
 begins with one of them and a dot."""
 
-_SECRET_KEY = re.compile(r"(password|secret|secret\.key|access\.key|session\.token|oauthtoken)$", re.IGNORECASE)
-"""Names of Spark's and Hadoop's settings whose values are secrets; Kubernetes' ``secretKeyRef`` only names one."""
-
 
 def _spark_conf(value: Any) -> Any:
     if isinstance(value, str):
@@ -51,14 +48,15 @@ def _spark_conf(value: Any) -> Any:
             value = None
     if not isinstance(value, dict) or not all(isinstance(one, str | int | float | bool) for one in value.values()):
         raise ValueError('is not a JSON object of texts, numbers and booleans, such as {"spark.executor.memory": "4g"}')
-    for key in value:
+    for key, text in value.items():
         if not key.startswith("spark."):
             raise ValueError(f"{key} is no setting of Spark's: they begin with spark.")
         if any(key == ours or key.startswith(f"{ours}.") for ours in OUR_SPARK_CONF):
             raise ValueError(f"{key} is Daybook's own: days are UTC days, and the lake is where its own settings say")
-        if _SECRET_KEY.search(key) and "secretKeyRef" not in key:
+        if (is_secret := names_a_secret(key)) or holds_a_secret(str(text)):
             raise ValueError(
-                f"{key} is a secret, which every command line would show; docs/clusters.md says where secrets stand"
+                f"{key} {'is' if is_secret else 'has'} a secret, which every command line would show; docs/clusters.md "
+                "says where secrets stand"
             )
     return {key: str(one).lower() if isinstance(one, bool) else str(one) for key, one in value.items()}
 
@@ -245,9 +243,22 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _no_secret_is_in_the_open(self) -> Settings:
+        others = {name: getattr(self, name) for name in type(self).model_fields if name != "lake_catalog_uri"}
+        open_secrets = [
+            f"DAYBOOK_{name.upper()}" for name, text in others.items() if isinstance(text, str) and holds_a_secret(text)
+        ]
+        if open_secrets:
+            raise ValueError(
+                f"{', '.join(open_secrets)} has a secret in it, which command lines and `daybook env` would show; "
+                "docs/security.md says where secrets go"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _lake_settings_agree(self) -> Settings:
         problems = []
-        if re.search(r"[?&](ssl)?password=|//[^/@]*:[^/@]*@", self.lake_catalog_uri, re.IGNORECASE):
+        if holds_a_secret(self.lake_catalog_uri):
             problems.append(
                 "DAYBOOK_LAKE_CATALOG_URI has a password in it, which every command line would show; put it into a "
                 "file that PGPASSFILE names, or for a REST catalog into DAYBOOK_LAKE_CATALOG_TOKEN"
