@@ -20,10 +20,17 @@ CALLERS = ("generator", "prometheus")
 def make(folder: Path) -> None:
     """Make every secret that is missing; a file that is there is left alone.
 
-    ``CALLER_key`` is the API key of one of :data:`CALLERS`; ``api_keys`` holds their digests: add the games' lines.
+    ``CALLER_key`` is the API key of one of :data:`CALLERS`; ``intake/api_keys`` holds their digests: add the games'
+    lines. It is in a folder of its own, which the intake mounts: a file that is mounted alone stays the old one when an
+    editor replaces it.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
+    api_keys = folder / "intake" / "api_keys"
+    api_keys.parent.mkdir(exist_ok=True)
+    api_keys.parent.chmod(0o755)  # of those who may enter the folder above, and the intake's user
+    if (former := folder / "api_keys").exists() and not api_keys.exists():
+        former.rename(api_keys)
     for name in ("postgres_password", "grafana_password"):
         _make(folder / name, lambda: secrets.token_urlsafe(24))
     # the form of PostgreSQL's own password file; a role is called as its database
@@ -34,19 +41,16 @@ def make(folder: Path) -> None:
     )
     keys = {one: _make(folder / f"{one}_key", lambda: secrets.token_urlsafe(32)).strip() for one in CALLERS}
     lines = [f"{one} {hashlib.sha256(key.encode()).hexdigest()}" for one, key in keys.items()]
-    known = _make(folder / "api_keys", lambda: "\n".join(lines))
+    known = _make(api_keys, lambda: "\n".join(lines), mode=0o644)
     if new := [line for line in lines if line not in known.splitlines()]:  # of a key that was made since
-        file = folder / "api_keys"
-        file.chmod(0o644)
-        file.write_text("\n".join([known.rstrip(), *new, ""]), encoding="utf-8")
-        file.chmod(0o444)
+        api_keys.write_text("\n".join([known.rstrip(), *new, ""]), encoding="utf-8")
 
 
-def _make(file: Path, value: Callable[[], str]) -> str:
+def _make(file: Path, value: Callable[[], str], mode: int = 0o444) -> str:
     """Write a secret if it is not there; what the file holds."""
     if not file.exists():
         file.write_text(value() + "\n", encoding="utf-8")
-    file.chmod(0o444)
+    file.chmod(mode)
     return file.read_text(encoding="utf-8")
 
 

@@ -116,7 +116,8 @@ def test_a_part_runs_as_nobody_special_and_cannot_write_where_it_need_not(compos
 
 
 def test_no_part_knows_more_secrets_than_it_needs(composed: ComposeStack) -> None:
-    assert composed.inside("game_api", "ls", "/run/secrets").stdout.split() == ["api_keys"]
+    assert composed.inside("game_api", "ls", "/run/intake").stdout.split() == ["api_keys"]
+    assert composed.inside("game_api", "ls", "/run/secrets", check=False).stdout.split() == []
     assert composed.inside("spark-worker", "ls", "/run/secrets", check=False).stdout.split() == []
     for secret in ("pgpass", "generator_key"):
         text = composed.inside("airflow-scheduler", "cat", f"/run/secrets/{secret}").stdout.split()[0].split(":")[-1]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from daybook.secret_names import names_a_secret
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack import airflow
 
@@ -74,23 +75,23 @@ def test_every_setting_is_one(name: str) -> None:
 
 
 def test_the_variables_of_the_file_are_settings_that_have_a_default_in_it() -> None:
-    used = re.findall(r"\$\{(\w+)(:-\w+)?\}", FILE.read_text(encoding="utf-8"))
+    used = re.findall(r"\$\{(\w+)(:-\w*)?\}", FILE.read_text(encoding="utf-8"))
     assert used
     for variable, default in used:
         if not variable.startswith("DAYBOOK_"):  # of the profile `monitoring`
             assert default, variable
             continue
         field = Settings.model_fields[variable.removeprefix("DAYBOOK_").lower()]
-        assert default == f":-{field.default}"
+        assert default in (":-", f":-{field.default}"), "empty: the setting's own default"
 
 
 def test_no_secret_is_in_the_file(tmp_path: Path) -> None:
     subprocess.run([sys.executable, REPOSITORY / "docker" / "make_secrets.py", tmp_path / "made"], check=True)
-    made = {path.name for path in (tmp_path / "made").iterdir()}
+    made = {path.name for path in (tmp_path / "made").iterdir() if path.is_file()}
     assert {name: Path(where["file"]).name for name, where in COMPOSE["secrets"].items()} == {one: one for one in made}
     for service in SERVICES.values():
         for variable, value in _environment(service).items():
-            is_file = variable.endswith("_FILE") and str(value).startswith("/run/secrets/")
+            is_file = variable.endswith("_FILE") and str(value).startswith(("/run/secrets/", "/run/intake/"))
             assert is_file or not re.search("PASSWORD|SECRET|KEY", variable), variable
             assert not re.search(r"://[^/@]*:[^/@]*@", str(value)), f"{variable} has a password in its URI"
     ignored = subprocess.run(["git", "check-ignore", "docker/secrets/pgpass"], cwd=REPOSITORY, check=False)
@@ -100,16 +101,63 @@ def test_no_secret_is_in_the_file(tmp_path: Path) -> None:
 def test_secrets_are_made_once_and_nobody_else_may_enter_their_folder(tmp_path: Path) -> None:
     folder = tmp_path / "made"
     make = [sys.executable, str(REPOSITORY / "docker" / "make_secrets.py"), str(folder)]
-    subprocess.run(make, check=True)
-    first = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+
+    def made() -> dict[str, str]:
+        subprocess.run(make, check=True)
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return {path.name: path.read_text(encoding="utf-8") for path in files}
+
+    first = made()
     (folder / "generator_key").unlink()
-    subprocess.run(make, check=True)
-    again = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+    again = made()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {name for name in first if first[name] != again[name]} == {"generator_key", "api_keys"}
     digest = hashlib.sha256(again["generator_key"].strip().encode()).hexdigest()
     assert again["api_keys"] == f"{first['api_keys']}generator {digest}\n", "games' lines stay, the new key is known"
     assert len(set(first.values())) == len(first)
+    # the container's user is another than the one who edits
+    assert oct((folder / "intake").stat().st_mode & 0o777) == "0o755"
+    assert oct((folder / "intake" / "api_keys").stat().st_mode & 0o777) == "0o644"
+    # where it was before it had a folder of its own
+    (folder / "intake" / "api_keys").rename(folder / "api_keys")
+    assert made() == again
+    assert not (folder / "api_keys").exists()
+
+
+def test_the_games_keys_are_mounted_with_their_folder() -> None:
+    """An editor replaces a file; the one that a container has mounted would stay as it was, revoked keys and all."""
+    intake = SERVICES["game_api"]
+    [mounted] = intake["volumes"]
+    source, target, mode = mounted.split(":")
+    assert (source, mode) == ("./docker/secrets/intake", "ro")
+    assert Path(_environment(intake)["DAYBOOK_API_KEYS_FILE"]).parent == Path(target)
+    for name, service in SERVICES.items():
+        files = [str(one).split(":")[0] for one in service.get("volumes", []) if str(one).startswith("./")]
+        # no other secret is mounted, and no file that is edited while its part runs
+        assert name == "game_api" or not [one for one in files if "secrets" in one]
+
+
+SECRET_SETTINGS = [
+    f"DAYBOOK_{name.upper()}" for name, one in Settings.model_fields.items() if "Secret" in str(one.annotation)
+]
+
+
+def test_the_intake_sees_its_own_settings_alone() -> None:
+    intake = SERVICES["game_api"]
+    assert "env_file" not in intake
+    assert "secrets" not in intake
+    assert not [name for name in _environment(intake) if name in SECRET_SETTINGS or names_a_secret(name)]
+    text = "".join(file.read_text(encoding="utf-8") for file in (REPOSITORY / "services" / "game_api").glob("*.py"))
+    used = {f"DAYBOOK_{name.upper()}" for name in Settings.model_fields if re.search(rf"settings\.{name}\b", text)}
+    assert used - set(_environment(intake)) == set(), "a setting that the intake uses does not reach it"
+
+
+def test_whom_to_notify_is_known_only_where_failures_are_noticed() -> None:
+    told = {name for name, service in SERVICES.items() if _environment(service).get("DAYBOOK_NOTIFY_URLS")}
+    assert told == {"airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"}
+    for name, service in SERVICES.items():
+        # what is set wins over the file
+        assert not service.get("env_file") or "DAYBOOK_NOTIFY_URLS" in _environment(service), name
 
 
 def test_airflow_is_told_otherwise_only_where_containers_differ(own_settings: Settings) -> None:
