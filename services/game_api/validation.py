@@ -9,19 +9,43 @@ import json
 import zlib
 from collections.abc import Collection
 from datetime import datetime
+from itertools import islice
 from typing import Any, NoReturn
 from uuid import UUID
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from daybook.contract import EVENT_TYPES, AnyEvent, clean_host, client_event, moment_text
+from daybook.contract import A_MOMENT, EVENT_TYPES, FIELDS, AnyEvent, clean_host, client_event, moment_text
 from game_api.answers import FieldError
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_EVENTS_PER_REQUEST = 1000
 MAX_ERRORS_PER_EVENT = 20
 MAX_ERROR_CHARACTERS = 200
+
+NO_FIELD = f"is no field of an event; the fields are {', '.join(FIELDS)}"
+NOT_AS_THE_CONTRACT_SAYS = "is not as the contract says"
+"""For a finding of pydantic's that has no words of ours; a test asks that there is none."""
+WORDS = {
+    "missing": "is required",
+    "union_tag_not_found": "is required",
+    "union_tag_invalid": f"is not one of {', '.join(EVENT_TYPES)}",
+    "extra_forbidden": "is no field of this event type; leave it out",
+    "none_required": "is no field of this event type; leave it out or send null",
+    "literal_error": "is not {expected}",
+    "string_type": "is not text",
+    "string_unicode": "holds half of a surrogate pair, which is no character",
+    "string_too_short": "is empty; leave it out, or send at least {min_length} character",
+    "string_too_long": "is longer than {max_length} characters",
+    "uuid_type": "is not a UUID: 8-4-4-4-12 hexadecimal digits, as text",
+    "uuid_parsing": "is not a UUID: 8-4-4-4-12 hexadecimal digits, as text",
+    "timezone_aware": f"has no time zone; {A_MOMENT}",
+    "datetime_parsing": f"is not a time; {A_MOMENT}",
+    "datetime_from_date_parsing": f"is not a time; {A_MOMENT}",
+    "datetime_object_invalid": f"is not a time; {A_MOMENT}",
+}
+"""Pydantic's kind of finding -> what the developer reads."""
 
 
 class BadBody(Exception):
@@ -44,23 +68,48 @@ class Refused(Exception):
 
 
 def unpack(raw: bytes) -> bytes:
-    """A gzip body unpacked; never more than :data:`MAX_BODY_BYTES` is held.
+    """A gzip body unpacked, of one member or of several in a row (RFC 1952).
+
+    Never more than :data:`MAX_BODY_BYTES` is held, and no more members are begun than events are taken.
 
     Raises:
-        BadBody: it is not one whole gzip member, or holds more than that.
+        BadBody: it is not whole gzip members, or holds more than that.
     """
-    member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    try:
-        body = member.decompress(raw, MAX_BODY_BYTES + 1)
-    except zlib.error:
-        raise BadBody("is gzip, and the body is not", field="Content-Encoding") from None
-    if len(body) > MAX_BODY_BYTES:
-        raise BadBody(f"unpacks to more than {MAX_BODY_BYTES} bytes; send fewer events at once", status=413)
-    if not member.eof:
-        raise BadBody("is gzip, and the body ends early", field="Content-Encoding")
-    if member.unused_data:
-        raise BadBody("is gzip, and the body goes on after its end", field="Content-Encoding")
+    body, rest, members = b"", raw, 0
+    while rest or not members:
+        members += 1
+        if members > MAX_EVENTS_PER_REQUEST:
+            raise BadBody(f"is gzip of more than {MAX_EVENTS_PER_REQUEST} members; send fewer at once", status=413)
+        member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        try:
+            body += member.decompress(rest, MAX_BODY_BYTES + 1 - len(body))
+        except zlib.error:
+            raise BadBody(
+                "is gzip, and the body is not" if members == 1 else "is gzip, and the body goes on after its end",
+                field="Content-Encoding",
+            ) from None
+        if len(body) > MAX_BODY_BYTES:
+            raise BadBody(f"unpacks to more than {MAX_BODY_BYTES} bytes; send fewer events at once", status=413)
+        if not member.eof:
+            raise BadBody("is gzip, and the body ends early", field="Content-Encoding")
+        rest = member.unused_data
     return body
+
+
+def is_packed(content_encoding: str) -> bool:
+    """Whether a body is gzip, by its Content-Encoding (RFC 9110, 8.4): empty is ``identity``, ``x-gzip`` is ``gzip``.
+
+    Raises:
+        BadBody: it is packed in another way, or twice.
+
+    >>> is_packed("identity, X-GZIP"), is_packed("")
+    (True, False)
+    """
+    codings = [coding.strip().lower() for coding in content_encoding.split(",")]
+    applied = [coding.removeprefix("x-") for coding in codings if coding not in {"", "identity"}]
+    if applied not in ([], ["gzip"]):
+        raise BadBody("must be gzip or absent", field="Content-Encoding", status=415)
+    return bool(applied)
 
 
 def parse_lines(raw: bytes) -> list[Any]:
@@ -160,12 +209,15 @@ def check_event(value: Any, *, items: Collection[str], latest: datetime) -> AnyE
     """
     if not isinstance(value, dict):
         raise Refused([FieldError(field="event", message="is not a JSON object")])
+    # the fields of an event alone are looked at: a body can hold 100,000 others
+    told = {name: value[name] for name in FIELDS if name in value}
+    unknown = islice((name for name in value if name not in told), MAX_ERRORS_PER_EVENT)
+    errors = [FieldError(field=_shown(name), message=NO_FIELD) for name in unknown]
     try:
-        event = client_event.validate_python(value)
+        event = client_event.validate_python(told)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)[:MAX_ERRORS_PER_EVENT]
-        raise Refused([_field_error(detail, value) for detail in details], _readable_id(value)) from None
-    errors = []
+        wrong = [_field_error(detail) for detail in error.errors(include_url=False, include_input=False)]
+        raise Refused([*wrong, *errors][:MAX_ERRORS_PER_EVENT], _readable_id(value)) from None
     if event.item is not None and event.item not in items:
         errors.append(FieldError(field="item", message=f"is not in the catalogue: {', '.join(items)}"))
     if event.occurred_at is not None and event.occurred_at > latest:
@@ -187,34 +239,16 @@ def check_key(raw: str) -> str:
         raise BadBody("is not a UUID", field="Idempotency-Key") from None
 
 
-def _field_error(detail: ErrorDetails, value: dict[str, Any]) -> FieldError:
+def _field_error(detail: ErrorDetails) -> FieldError:
     """Pydantic's finding in our words: the field's own name, no word of the union behind it, nothing of the input."""
     # a union's findings are about the tag itself, or start with the chosen tag's name
     path = detail["loc"][1:] if detail["loc"] else ("event_type",)
-    kind = detail["type"]
-    if kind == "union_tag_not_found":
-        message = "is required"
-    elif kind == "union_tag_invalid":
-        message = f"is not one of {', '.join(EVENT_TYPES)}"
-    elif kind == "value_error":
-        message = str(detail["ctx"]["error"])
+    context = detail.get("ctx", {})
+    if detail["type"] == "value_error":
+        message = str(context["error"])
     else:
-        message = detail["msg"]
-    field = ".".join(str(part) for part in path) or _unreadable_name(value)
-    return FieldError(field=_shown(field), message=_shown(message, MAX_ERROR_CHARACTERS))
-
-
-def _unreadable_name(value: dict[str, Any]) -> str:
-    """The field that pydantic could not even name, because its name holds a lone surrogate."""
-    return next((name for name in value if not _is_text(name)), "event")
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        message = WORDS.get(detail["type"], NOT_AS_THE_CONTRACT_SAYS).format(**context)
+    return FieldError(field=_shown(".".join(map(str, path))), message=_shown(message, MAX_ERROR_CHARACTERS))
 
 
 def _readable_id(value: dict[str, Any]) -> str | None:

@@ -12,9 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daybook.contract import A_MOMENT, FIELDS, client_event
+from game_api import validation
 from game_api.validation import (
     MAX_BODY_BYTES,
     MAX_ERRORS_PER_EVENT,
+    MAX_EVENTS_PER_REQUEST,
+    NOT_AS_THE_CONTRACT_SAYS,
     BadBody,
     Refused,
     check_event,
@@ -85,6 +89,69 @@ def test_a_refusal_names_each_wrong_field(value: Any, fields: list[str]) -> None
     assert sorted(error["field"] for error in refusal(value).errors) == fields
 
 
+def test_a_field_that_is_none_is_told_the_fields() -> None:
+    [error] = refusal({"event_type": "join_guild", "price": 3}).errors
+    assert error == {"field": "price", "message": f"is no field of an event; the fields are {', '.join(FIELDS)}"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("item", None, "is required"),
+        ("guild", "wolves", "is no field of this event type; leave it out or send null"),
+        ("user_id", 5, "is not text"),
+        ("user_id", "", "is empty; leave it out, or send at least 1 character"),
+        ("user_id", "x" * 129, "is longer than 128 characters"),
+        ("user_id", "\ud800", "holds half of a surrogate pair, which is no character"),
+        ("event_id", "7", "is not a UUID: 8-4-4-4-12 hexadecimal digits, as text"),
+        ("event_id", 7, "is not a UUID: 8-4-4-4-12 hexadecimal digits, as text"),
+        ("schema_version", 2, "is not 1"),
+        ("occurred_at", "2026-05-03T10:00:00", f"has no time zone; {A_MOMENT}"),
+        *(
+            ("occurred_at", value, f"is not a time; {A_MOMENT}")
+            for value in (
+                *(
+                    5,
+                    True,
+                    "",
+                    "now",
+                    "2026-05-03",
+                    "2026-05-03T10:00:00+05",
+                    "2026-05-03T10:00:00 Z",
+                    "2026-02-30T10:00:00Z",
+                ),
+                *(
+                    "2026-05-03T23:59:60Z",
+                    "2026-05-03T24:00:00Z",
+                    "2026-05-03T10:00:00Z\n",
+                    "2026-05-03T" + "1" * 100_000,
+                ),
+            )
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_in_words_of_ours(field: str, value: Any, said: str) -> None:
+    sent = {"event_type": "purchase_item", "item": "sword", field: value}
+    if value is None:
+        del sent[field]
+    assert refusal(sent).errors == [{"field": field, "message": said}]
+
+
+def test_fields_that_are_none_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body can hold 100,000 of them."""
+    handed: list[dict[str, Any]] = []
+
+    class Noting:
+        def validate_python(self, value: dict[str, Any]) -> Any:
+            handed.append(value)
+            return client_event.validate_python(value)
+
+    monkeypatch.setattr(validation, "client_event", Noting())
+    sent = {"event_type": "join_guild", "guild": "wolves"}
+    assert len(refusal({f"f{n}": n for n in range(50_000)} | sent).errors) == MAX_ERRORS_PER_EVENT
+    assert handed == [sent]
+
+
 def test_a_refusal_is_bounded_however_much_is_wrong() -> None:
     assert len(refusal({"event_type": "join_guild"} | {f"f{n}": n for n in range(50_000)}).errors) == (
         MAX_ERRORS_PER_EVENT
@@ -142,13 +209,34 @@ class TestUnpack:
 
     @pytest.mark.parametrize(
         "raw",
-        [b"", b"{}", gzip.compress(b"{}")[:-1], gzip.compress(b"{}") + b"x", gzip.compress(b"{}") * 2, b"\x1f\x8b" * 9],
+        [
+            *(b"", b"{}", gzip.compress(b"{}")[:-1], gzip.compress(b"{}") + b"x", b"\x1f\x8b" * 9),
+            gzip.compress(b"{}") + gzip.compress(b"{}")[:-1],
+        ],
         ids=range(6),
     )
-    def test_what_is_not_one_whole_member_is_refused(self, raw: bytes) -> None:
+    def test_what_is_not_whole_members_is_refused(self, raw: bytes) -> None:
         with pytest.raises(BadBody) as refused:
             unpack(raw)
         assert (refused.value.field, refused.value.status) == ("Content-Encoding", 400)
+
+    def test_several_members_are_one_body(self) -> None:
+        assert unpack(gzip.compress(b"[1,") + gzip.compress(b"") + gzip.compress(b"2]")) == b"[1,2]"
+        assert unpack(gzip.compress(b"x") * MAX_EVENTS_PER_REQUEST) == b"x" * MAX_EVENTS_PER_REQUEST
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            gzip.compress(b"x" * (MAX_BODY_BYTES // 2 + 1)) * 2,
+            gzip.compress(b"x" * MAX_BODY_BYTES) + gzip.compress(b"x"),
+            gzip.compress(b"") * (MAX_EVENTS_PER_REQUEST + 1),
+        ],
+        ids=["half and half", "one too many", "empty ones"],
+    )
+    def test_members_are_bounded_together(self, raw: bytes) -> None:
+        with pytest.raises(BadBody) as refused:
+            unpack(raw)
+        assert refused.value.status == 413
 
     @given(st.binary(max_size=200))
     def test_any_bytes_are_unpacked_or_refused(self, raw: bytes) -> None:
@@ -175,6 +263,9 @@ def test_any_json_value_is_an_event_or_a_refusal_that_names_fields(value: dict[s
     if isinstance(outcome, Refused):
         assert outcome.errors
         assert all(error["field"] and error["message"] for error in outcome.errors)
+        assert all(NOT_AS_THE_CONTRACT_SAYS not in error["message"] for error in outcome.errors), (
+            "a finding without words"
+        )
         json.dumps(outcome.errors, ensure_ascii=False).encode()
     else:
         assert outcome.event_type == value["event_type"]
