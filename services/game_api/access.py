@@ -1,5 +1,8 @@
 """API keys: who may send events. The file is read again when it changes, so keys are rotated without a restart.
 
+The file is obeyed as it is: a key whose line was removed no longer works, also where other lines are wrong, and without
+a file nobody may send. The case that decides is the leaked key, which must stop at once.
+
 A line of the file is ``<game> <SHA-256 of the key, in hex>``; a game may have several lines, which is how a key is
 rotated: add the new one, let the game change over, remove the old one. ``#`` begins a comment. The keys themselves are
 nowhere on the server: they are 256 random bits, so a plain digest cannot be turned back.
@@ -27,24 +30,25 @@ from game_api.problems import problem
 
 LOOK_AGAIN_SECONDS: Final = 1.0
 """How old the answer to "has the file changed" may be."""
-OPEN_ENDPOINTS: Final = frozenset(
-    {"health.live", "health.ready", "openapi.show", "openapi.docs", "swagger_ui.show"}
-    | {"routes_of_2019.purchase", "routes_of_2019.join_a_guild"}
-)
+LEGACY_ENDPOINTS: Final = frozenset({"routes_of_2019.purchase", "routes_of_2019.join_a_guild"})
+OPEN_ENDPOINTS: Final = LEGACY_ENDPOINTS | {
+    *("health.live", "health.ready", "openapi.home", "openapi.show", "openapi.docs", "swagger_ui.show")
+}
 """What asks for no key. Everything else does, also what is added later; a path that does not exist is told so first."""
+NO_KEY_LINE: Final = "a line is a game and the SHA-256 of its key in hex, or a comment"
 
 _log = structlog.get_logger(__name__)
 
 
 class KeyRing:
-    """The games' keys, by their digests."""
+    """The games' keys, by their digests, as the file has them now."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._lock = threading.Lock()
-        self._read_state = self._state()
-        self._games = read_keys(file)
-        self._look_at = 0.0
+        self._content: bytes | None = None
+        self._games: dict[str, str] = {}
+        self._look_at = float("-inf")
 
     def game_of(self, key: str) -> str | None:
         """The game that a key belongs to; none if it is nobody's. Takes as long for a wrong key as for a right one."""
@@ -58,62 +62,73 @@ class KeyRing:
     def _current(self) -> dict[str, str]:
         with self._lock:
             if time.monotonic() >= self._look_at:
-                self._look_at = time.monotonic() + LOOK_AGAIN_SECONDS
-                if (state := self._state()) != self._read_state:
-                    self._read_state = state
-                    self._read_again()
+                # the bytes are compared: times and size can be the same after a change within one tick of the clock
+                try:
+                    content = self._file.read_bytes()
+                except OSError as error:
+                    self._obey(None, error.strerror)
+                else:
+                    self._obey(content)
+                # an editor takes the file away for a moment: where it is gone the next request looks again
+                self._look_at = time.monotonic() + (LOOK_AGAIN_SECONDS if self._content is not None else 0)
             return self._games
 
-    def _read_again(self) -> None:
-        try:
-            self._games = read_keys(self._file)
-        except BadInput as error:  # a slip in the file must not lock out every game
-            _log.error("API keys not changed", reason=str(error))
+    def _obey(self, content: bytes | None, trouble: str | None = None) -> None:
+        """Accept the keys that a file's content has; none of a file that cannot be read. Says what changed."""
+        if content == self._content and self._look_at > float("-inf"):
+            return
+        self._content = content
+        self._games, wrong_lines = read_keys(content or b"")
+        log = _log.bind(games=len(set(self._games.values())), keys=len(self._games))
+        if wrong_lines:
+            log.error("lines of DAYBOOK_API_KEYS_FILE are left out", lines=wrong_lines, reason=NO_KEY_LINE)
+        if self._games:
+            log.info("API keys read")
         else:
-            _log.info("API keys read again", games=len(set(self._games.values())), keys=len(self._games))
-
-    def _state(self) -> tuple[int, int, int] | None:
-        try:
-            found = self._file.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+            log.error("no API key is accepted", file=str(self._file), reason=trouble or "the file holds no key")
 
 
-def read_keys(file: Path) -> dict[str, str]:
-    """Digest -> game, of a file of keys.
+def read_keys(content: bytes) -> tuple[dict[str, str], list[int]]:
+    """Digest -> game, of a file's content, and the numbers of the lines that are neither a key nor a comment.
+
+    Each line counts by itself: a key is accepted as long as its line is there, whatever the others hold.
+
+    >>> read_keys(b"chess not-a-digest # nobody's")
+    ({}, [1])
+    """
+    games: dict[str, str] = {}
+    wrong: list[int] = []
+    for number, line in enumerate(content.decode("utf-8-sig", "replace").splitlines(), start=1):
+        words = line.partition("#")[0].split()
+        if len(words) == 2 and re.fullmatch(r"[0-9a-fA-F]{64}", words[1]):
+            games[words[1].lower()] = words[0]
+        elif words:
+            wrong.append(number)
+    return games, wrong
+
+
+def check_at_start(settings: Settings) -> None:
+    """See that somebody could send, before the intake starts: a file without a key is a mistake then.
 
     Raises:
-        BadInput: the file cannot be read, a line is not a game and a digest, or there is no key. Says nothing of what
-            the line holds.
+        BadInput: the file is missing, cannot be read, or has no line with a key. Nothing of its content is named.
     """
+    if not settings.api_keys_file:
+        return
+    file = Path(settings.api_keys_file)
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise BadInput(f"DAYBOOK_API_KEYS_FILE: {file} cannot be read") from None
-    games: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        words = line.partition("#")[0].split()
-        if not words:
-            continue
-        if len(words) != 2 or not re.fullmatch(r"[0-9a-fA-F]{64}", words[1]):
-            raise BadInput(
-                f"DAYBOOK_API_KEYS_FILE: line {number} of {file} is not a game and the SHA-256 of its key; "
-                "`daybook api-key GAME` makes such a line"
-            )
-        games[words[1].lower()] = words[0]
+        games, wrong_lines = read_keys(file.read_bytes())
+    except OSError as error:
+        raise BadInput(f"DAYBOOK_API_KEYS_FILE: {file} cannot be read: {error.strerror}") from None
     if not games:
-        raise BadInput(f"DAYBOOK_API_KEYS_FILE: {file} holds no key; `daybook api-key GAME` makes one")
-    return games
+        lines = f"; not in the lines {', '.join(map(str, wrong_lines))}: {NO_KEY_LINE}" if wrong_lines else ""
+        raise BadInput(f"DAYBOOK_API_KEYS_FILE: {file} holds no key{lines}; `daybook api-key GAME` makes one")
 
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Ask for a key wherever :data:`OPEN_ENDPOINTS` does not say otherwise; for none at all if no file is named.
 
     The game is kept in ``g.game`` for the log and the limit.
-
-    Raises:
-        BadInput: the file is missing, broken or empty.
     """
     if not settings.api_keys_file:
         return

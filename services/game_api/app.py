@@ -6,7 +6,7 @@ from flask import Flask
 
 from daybook.settings import Settings
 from daybook.settings import settings as settings_of_this_process
-from game_api import access, hosts, logs, metrics, openapi, problems, routes
+from game_api import access, browsers, hosts, logs, metrics, openapi, problems, routes
 from game_api.limits import EventLimit
 from game_api.producer import EventProducer
 
@@ -29,12 +29,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or settings_of_this_process()
     app = Flask("game_api", static_folder=None)
     producer = app.extensions[PRODUCER] = EventProducer(settings)
-    limit = EventLimit(settings.api_state_dir / "limits", settings.api_events_per_second)
     hosts.init_app(app, settings)
     logs.init_app(app)
+    limit = EventLimit(settings.api_state_dir / "limits", settings.api_events_per_second)
     problems.init_app(app)
     metrics.init_app(app, producer.queue_depth)
     access.init_app(app, settings)
+    browsers.init_app(app, settings)
     routes.init_app(app, settings, producer, limit)
     openapi.init_app(app, settings)
     return app

@@ -12,10 +12,17 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from daybook.errors import BadInput
 from daybook.settings import settings
 from game_api.logs import LOGGING
+from game_api.shared_files import reserve
 
 _settings = settings()
+
+METRICS_FILES = ("counter", "histogram", "gauge_livesum")
+"""What a worker keeps its metrics in: a file for each kind that :mod:`game_api.metrics` has."""
+METRICS_FILE_BYTES = 256 * 1024
+"""Room for a thousand label values, some 130 exist: a file that had to grow would do so on a disk that may be full."""
 
 _metrics_dir = _settings.api_state_dir / "metrics"
 # prometheus_client looks at this when it is imported, so it is set before anything imports it
@@ -46,6 +53,17 @@ forwarded_allow_ips = ""
 forwarder_headers = ""
 
 
+def on_starting(server: Any) -> None:
+    """Refuse to start where keys are asked for and there is none; workers that start later answer 401 then."""
+    from game_api.access import check_at_start
+
+    try:
+        check_at_start(_settings)
+    except BadInput as error:
+        logging.getLogger("game_api").error("%s", error)
+        raise SystemExit(1) from None
+
+
 def pre_fork(server: Any, worker: Any) -> None:
     """Give the worker the lowest free place; a worker that takes a dead one's place goes on with its counts."""
     taken = {other.place for other in server.WORKERS.values()}
@@ -53,17 +71,39 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Keep the worker's metrics under its place, not its pid: as many files as workers, however many were killed."""
+    """Keep the worker's metrics under its place, not its pid: as many files as workers, however many were killed.
+
+    Where the disk has no room for them the worker takes events all the same, and counts for nobody.
+    """
     from prometheus_client import values
 
-    values.ValueClass = values.MultiProcessValue(lambda: worker.place)  # type: ignore[no-untyped-call]  # prometheus_client's
+    try:
+        for kind in METRICS_FILES:
+            reserve(_metrics_dir / f"{kind}_{worker.place}.db", METRICS_FILE_BYTES)
+    except OSError as error:
+        logging.getLogger("game_api").error(
+            "worker %s is not in the metrics: %s; make room in %s, then restart the intake",
+            worker.place,
+            error.strerror,
+            _settings.api_state_dir,
+        )
+        values.ValueClass = values.MutexValue
+    else:
+        values.ValueClass = values.MultiProcessValue(lambda: worker.place)  # type: ignore[no-untyped-call]  # prometheus_client's
 
 
-def on_starting(server: Any) -> None:
-    """Say who may reach the intake, and clear away what the workers of a former one shared; not called by a reload."""
-    shutil.rmtree(_settings.api_state_dir, ignore_errors=True)
-    _metrics_dir.mkdir(parents=True)
+def when_ready(server: Any) -> None:
+    """Say who may reach the intake, and remove what the workers of an earlier one shared.
+
+    Gunicorn calls this once the sockets are bound: an intake that finds its port taken removes nothing of the one that
+    runs. A reload does not call it.
+    """
     log = logging.getLogger("game_api")
+    shutil.rmtree(_settings.api_state_dir, ignore_errors=True)
+    try:
+        _metrics_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        log.error("no metrics: %s cannot be made: %s", _metrics_dir, error.strerror)
     if not _settings.api_keys_file:
         log.warning(
             "no API key is asked for (DAYBOOK_API_KEYS_FILE is not set): listening on loopback alone, port %s",

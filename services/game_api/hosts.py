@@ -1,8 +1,9 @@
-"""Whose host a request names: the Host header as data, or what a trusted proxy says it was."""
+"""Whose host a request names: its target or Host header as data, or what a trusted proxy says it was."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ class HostIsData:
         if forwarded is not None and self._is_trusted(environ.get("REMOTE_ADDR", "")):
             environ[RAW_HOST] = forwarded.rpartition(",")[2].strip()
         else:
-            environ[RAW_HOST] = environ.get("HTTP_HOST", "")
+            environ[RAW_HOST] = _named_by_target(environ.get("RAW_URI", "")) or environ.get("HTTP_HOST", "")
         environ["HTTP_HOST"] = "localhost"
         return self._application(environ, start_response)
 
@@ -50,6 +51,18 @@ class HostIsData:
             return False
         mapped = getattr(address, "ipv4_mapped", None)
         return any((mapped or address) in network for network in self._trusted)
+
+
+def _named_by_target(target: str) -> str:
+    """The host of a request target in absolute form, which counts before the Host header (RFC 9112, 3.2.2).
+
+    >>> _named_by_target("http://user9.cox.com:80/purchase/sword"), _named_by_target("/purchase/sword?from=http://x")
+    ('user9.cox.com:80', '')
+    """
+    scheme, separator, rest = target.partition("://")
+    if not separator or "/" in scheme:
+        return ""
+    return re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
 
 
 def init_app(app: Flask, settings: Settings) -> None:

@@ -1,14 +1,16 @@
 """What the intake tells Prometheus: ``/metrics`` adds up over all workers, also over those that were killed.
 
 Each worker keeps its numbers in files that prometheus_client maps into memory (its multiprocess mode), so a count costs
-a write to memory and outlives its process. ``gunicorn_conf`` empties the folder when the intake starts, drops a dead
-worker's gauges, and lets the worker that takes its place go on with its counts. No label takes a value from a request:
-types are the contract's, routes are the code's.
+a write to memory and outlives its process. ``gunicorn_conf`` makes the files, empties the folder when the intake
+starts, drops a dead worker's gauges, and lets the worker that takes its place go on with its counts. No label takes a
+value from a request: types are the contract's, routes are the code's.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 from flask import Flask, Response, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -16,6 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from daybook.contract import EVENT_TYPES
+from game_api.problems import problem
 
 UNKNOWN = "unknown"
 
@@ -55,6 +58,9 @@ def init_app(app: Flask, queue_depth: Callable[[], int]) -> None:
 
     @app.get("/metrics")
     def metrics() -> Response:
+        folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+        if not any(folder.glob("*.db")):
+            return problem(503, "there are no metrics: the disk had no room for them when the intake started")
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus_client's
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -28,6 +28,7 @@ _RETRY_AFTER = {
         "schema": {"type": "integer", "minimum": RETRY_AFTER_SECONDS},
     }
 }
+_FOREIGN_PAGE = {403: "a web page of another site asks, and no API key is asked for"}
 _INTRODUCTION = f"""
 A 2xx answer means that Kafka has acknowledged the event. Nothing else is acceptance.
 
@@ -76,6 +77,10 @@ def init_app(app: Flask, settings: Settings) -> None:
     def show() -> dict[str, Any]:
         return served
 
+    @blueprint.get("/")
+    def home() -> Response:
+        return docs()
+
     @blueprint.get("/docs")
     def docs() -> Response:
         # relative: the Host header is data here, no address to send anybody to
@@ -99,8 +104,13 @@ def _ref(name: str) -> dict[str, str]:
 def _post_events(settings: Settings) -> dict[str, Any]:
     event = _ref("Event")
     batch = {"type": "array", "items": event, "minItems": 1, "maxItems": MAX_EVENTS_PER_REQUEST}
-    examples: dict[str, Any] = {name: {"summary": f"one {name}", "value": value} for name, value in EXAMPLES.items()}
-    examples["batch"] = {"summary": "several events", "value": list(EXAMPLES.values())}
+    # without an id and a time, which would be the same at each try: one event in all, on a day that is long over
+    values = [{name: one[name] for name in one if name not in {"event_id", "occurred_at"}} for one in EXAMPLES.values()]
+    examples: dict[str, Any] = {
+        name: {"summary": f"one {name}, new at each try", "value": value}
+        for name, value in zip(EXAMPLES, values, strict=True)
+    }
+    examples["batch"] = {"summary": "several events", "value": values}
     return {
         "summary": "Send one event, or up to 1,000",
         "operationId": "post_events",
@@ -137,7 +147,7 @@ def _post_events(settings: Settings) -> dict[str, Any]:
                     415: "not JSON or NDJSON in UTF-8, or packed otherwise than by gzip",
                     503: "the broker did not acknowledge every valid event; send them again with the same event_id",
                     **({429: "over the game's events per second"} if settings.api_events_per_second else {}),
-                    **({401: "no API key, or one that is not known"} if settings.api_keys_file else {}),
+                    **({401: "no API key, or one that is not known"} if settings.api_keys_file else _FOREIGN_PAGE),
                 }
             ),
         },
@@ -164,7 +174,10 @@ def _watching(settings: Settings) -> dict[str, Any]:
         "/metrics": {
             "get": {
                 "summary": "Counts and latencies, for Prometheus",
-                "responses": {"200": _text("the text format of Prometheus"), **_problems(unauthorized)},
+                "responses": {
+                    "200": _text("the text format of Prometheus"),
+                    **_problems({**unauthorized, 503: "the disk had no room for them when the intake started"}),
+                },
                 **_security(settings),
             }
         },
@@ -177,19 +190,21 @@ def _routes_of_2019(settings: Settings) -> dict[str, Any]:
         "400": _text("the Host header is no host name, or the Idempotency-Key no UUID"),
         "503": {**_text("the broker did not acknowledge it"), "headers": {**_REQUEST_ID, **_RETRY_AFTER}},
     }
+    answers |= _problems(_FOREIGN_PAGE)
     if settings.api_events_per_second:
         answers |= _problems({429: "over the events per second"})
     item = {"name": "item", "in": "path", "required": True, "schema": {"enum": list(settings.items)}}
     key = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "format": "uuid"}}
     purchase = {"parameters": [item, key], "responses": {**answers, "404": _text("no such item")}}
+    old = {"deprecated": True, "description": "Kept for the clients of 2019; a new one sends `POST /events`."}
     join = {"parameters": [key], "responses": answers}
     return {
         "/purchase/{item}": {
-            method: {"summary": "Buy an item (2019); the player is in the Host header", **purchase}
+            method: {"summary": "Buy an item (2019); the player is in the Host header", **old, **purchase}
             for method in ("get", "post")
         },
         "/join_a_guild": {
-            method: {"summary": "Join a guild (2019); the player is in the Host header", **join}
+            method: {"summary": "Join a guild (2019); the player is in the Host header", **old, **join}
             for method in ("get", "post")
         },
     }

@@ -25,10 +25,12 @@ from game_api.validation import (
     check_event,
     check_host,
     check_key,
+    is_packed,
     parse_body,
     parse_lines,
     unpack,
 )
+from game_api.worker import end_unread
 
 
 def init_app(app: Flask, settings: Settings, producer: EventProducer, limit: EventLimit) -> None:
@@ -41,6 +43,11 @@ def init_app(app: Flask, settings: Settings, producer: EventProducer, limit: Eve
     app.register_blueprint(_events(settings, producer, limit))
     if settings.serves_legacy_routes:
         app.register_blueprint(_routes_of_2019(settings, producer, limit))
+
+    @app.after_request
+    def end_unread_request(response: Response) -> Response:
+        end_unread(request.environ, in_time=response.status_code != HTTPStatus.REQUEST_TIMEOUT)
+        return response
 
 
 def _health(producer: EventProducer) -> Blueprint:
@@ -64,8 +71,10 @@ def _events(settings: Settings, producer: EventProducer, limit: EventLimit) -> B
 
     @events.post("/events")
     def post_events() -> Response:
+        limit.check(sender())  # before the body is read
         try:
-            values = _with_key(_values())
+            key = _key()
+            values = _with_key(_values(), key)
         except BadBody as bad:
             errors = [FieldError(field=bad.field, message=bad.detail)]
             return problem(bad.status, f"{bad.field} {bad.detail}", errors=errors)
@@ -144,7 +153,7 @@ def _routes_of_2019(settings: Settings, producer: EventProducer, limit: EventLim
             raise MethodNotAllowed(["GET", "POST"])
         try:
             check_host(hosts.raw_host())
-            [value] = _with_key([value])
+            [value] = _with_key([value], _key())
             event = _check(value, settings)
         except BadBody as bad:
             return _line(f"{bad.field} {bad.detail}.", bad.status)
@@ -192,10 +201,8 @@ def _values() -> list[Any]:
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if not (is_lines or request.mimetype == "application/json") or charset not in {"utf-8", "utf8"}:
         raise BadBody("must be application/json or application/x-ndjson in UTF-8", field="Content-Type", status=415)
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in {"identity", "gzip"}:
-        raise BadBody("must be gzip or absent", field="Content-Encoding", status=415)
-    raw = unpack(_body()) if encoding == "gzip" else _body()
+    packed = is_packed(request.headers.get("Content-Encoding", ""))
+    raw = unpack(_body()) if packed else _body()
     return parse_lines(raw) if is_lines else parse_body(raw)
 
 
@@ -222,16 +229,24 @@ def _body() -> bytes:
     return raw
 
 
-def _with_key(values: list[Any]) -> list[Any]:
+def _key() -> str | None:
+    """The request's Idempotency-Key, if it has one.
+
+    Raises:
+        BadBody: it is no UUID.
+    """
+    raw = request.headers.get("Idempotency-Key")
+    return None if raw is None else check_key(raw)
+
+
+def _with_key(values: list[Any], key: str | None) -> list[Any]:
     """Give a single event without an id the request's Idempotency-Key.
 
     Raises:
-        BadBody: the key is no UUID, contradicts the event's own id, or stands for several events.
+        BadBody: the key contradicts the event's own id, or stands for several events.
     """
-    raw = request.headers.get("Idempotency-Key")
-    if raw is None:
+    if key is None:
         return values
-    key = check_key(raw)
     if len(values) != 1:
         raise BadBody("goes with a single event; in an array give each its event_id", field="Idempotency-Key")
     [value] = values

@@ -5,16 +5,41 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.http.errors import InvalidHeader, UnsupportedTransferCoding
 from gunicorn.workers.gthread import _DEFER, ThreadWorker
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 ARRIVAL_SECONDS: Final = 5.0
 """Longest time from a request's first byte to its last: a full megabyte needs 1.7 Mbit/s, a single event nothing."""
 FIRST_BYTE_SECONDS: Final = 0.05
 """How long a new connection may keep a thread without sending anything; then the worker's poller waits for it, which
 costs nothing."""
+
+SKIPPED_BYTES: Final = 32 * 1024
+"""Largest rest of a body that is skipped, to keep the connection; gunicorn's own bound is twice that."""
+
+
+def end_unread(environ: WSGIEnvironment, *, in_time: bool) -> None:
+    """End the connection with the answer, and say so in it, if the request's body was not read to its end.
+
+    What is left is skipped by gunicorn if it is small; of a large rest it closes the connection, and without this the
+    answer would still say ``keep-alive``. To be called before the answer is begun.
+
+    Args:
+        environ: the request's; of another server than gunicorn it is left alone.
+        in_time: whether the body arrived in time; if not, the worker has stopped listening to the client.
+    """
+    body = environ["wsgi.input"]
+    if not hasattr(body, "end_connection"):
+        return
+    left = getattr(body.reader, "length", None)  # in chunks: nobody knows how much
+    is_read = body.reader.parser is None if left is None else left <= SKIPPED_BYTES
+    if body.failed or not (in_time and is_read):
+        body.end_connection()
 
 
 class IntakeWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
@@ -45,6 +70,11 @@ class IntakeWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no typ
         finally:
             with self._arriving_lock:
                 self._arriving.pop(id(conn), None)
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """Serve one request; the application can end its connection, see :func:`end_unread`."""
+        req.body.end_connection = req.force_close
+        return super().handle_request(req, conn)
 
     def murder_pending(self) -> None:
         """Called by the worker's loop once a second."""

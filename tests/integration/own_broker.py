@@ -175,6 +175,13 @@ class OwnCluster:
         )
 
 
+def intake_command() -> list[str]:
+    """The intake under gunicorn, as the stack runs it."""
+    configuration = REPOSITORY / "services" / "game_api" / "gunicorn_conf.py"
+    gunicorn = str(Path(sys.executable).with_name("gunicorn"))
+    return [gunicorn, "-c", str(configuration), "game_api.app:create_app()"]
+
+
 class OwnIntake(OwnProcess):
     """The intake under gunicorn, as the product starts it."""
 
@@ -183,7 +190,7 @@ class OwnIntake(OwnProcess):
         super().__init__(settings.home / "own-intake.log")
         self.settings = settings
         self._timeout_seconds = timeout_seconds
-        self._environment = {
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("DAYBOOK_")},
             "DAYBOOK_HOME": str(settings.home),
             "DAYBOOK_API_PORT": str(settings.api_port),
@@ -200,9 +207,7 @@ class OwnIntake(OwnProcess):
 
     def start(self) -> None:
         """Start it and wait until it serves."""
-        configuration = REPOSITORY / "services" / "game_api" / "gunicorn_conf.py"
-        gunicorn = str(Path(sys.executable).with_name("gunicorn"))
-        self._spawn([gunicorn, "-c", str(configuration), "game_api.app:create_app()"], self._environment)
+        self._spawn(intake_command(), self.environment)
         try:
             until(lambda: self.status("/health/live") == 200, f"intake up; see {self.log}", self._timeout_seconds)
         except AssertionError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import signal
@@ -210,6 +211,41 @@ class TestPostEvents:
         status, _ = raw_request(settings, head + chunk * 17 + b"0\r\n\r\n")
         assert status == 413
 
+    @pytest.mark.parametrize(
+        ("head", "body", "status"),
+        [
+            (b"Content-Type: text/plain", b" " * 300_000, 415),
+            (b"Content-Type: application/json", b" " * 1_100_000, 413),
+            (b"Content-Type: text/plain\r\nTransfer-Encoding: chunked", b"10000\r\n" + b" " * 0x10000 + b"\r\n", 415),
+        ],
+        ids=["415", "413", "chunks"],
+    )
+    def test_an_answer_to_a_body_that_is_not_read_says_that_the_connection_ends(
+        self, settings: Settings, intake: OwnIntake, head: bytes, body: bytes, status: int
+    ) -> None:
+        length = b"" if b"chunked" in head else b"Content-Length: %d\r\n" % len(body)
+        request = b"POST /events HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n" + length + b"\r\n" + body
+        with socket.create_connection(("127.0.0.1", settings.api_port), timeout=20) as connection:
+            with contextlib.suppress(OSError):  # it may be closed before all is sent
+                connection.sendall(request)
+            answer = connection.recv(65536)
+        assert int(answer.split()[1]) == status
+        assert b"connection: close" in answer.lower()
+
+    @pytest.mark.parametrize("content_type", [b"text/plain", b"application/json"])
+    def test_after_a_small_body_the_connection_is_kept(
+        self, settings: Settings, intake: OwnIntake, content_type: bytes
+    ) -> None:
+        bad = b"POST /events HTTP/1.1\r\nHost: a\r\nContent-Type: %s\r\nContent-Length: 9\r\n\r\n{broken  "
+        live = b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", settings.api_port), timeout=20) as connection:
+            connection.sendall(bad % content_type)
+            refused = connection.recv(65536)
+            connection.sendall(live)
+            answer = connection.recv(65536)
+        assert b"connection: keep-alive" in refused.lower()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+
     def test_lines_and_packed_bodies_are_taken(
         self, settings: Settings, added: Callable[[], list[dict[str, Any]]]
     ) -> None:
@@ -291,6 +327,22 @@ class TestRoutesOf2019:
         assert (record["event_type"], record["item"]) == (event_type, item)
         assert (record["user_id"], record["host"], record["user_agent"]) == ("user53", "user53.att.com", "ab/2.3")
         assert record["occurred_at"] == record["received_at"]
+
+    def test_the_host_of_the_target_counts_before_the_header(
+        self, settings: Settings, added: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        request = (
+            b"GET http://user9.cox.com/purchase/sword HTTP/1.1\r\nHost: user1.att.com\r\nConnection: close\r\n\r\n"
+        )
+        assert raw_request(settings, request)[0] == 200
+        assert [record["host"] for record in added()] == ["user9.cox.com"]
+
+    def test_a_page_of_another_site_buys_nothing(
+        self, settings: Settings, added: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        image = b"GET /purchase/sword HTTP/1.0\r\nHost: 127.0.0.1\r\nSec-Fetch-Site: cross-site\r\n\r\n"
+        assert raw_request(settings, image)[0] == 403
+        assert added() == []
 
     def test_without_a_host_header_the_player_is_unknown(
         self, settings: Settings, added: Callable[[], list[dict[str, Any]]]

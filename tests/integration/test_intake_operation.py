@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from click.testing import CliRunner
 
 from daybook.settings import Settings
 from game_api.access import api_key, read_keys
-from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, records, until
+from tests.integration.own_broker import OwnBroker, OwnIntake, intake_command, own_settings, records, until
 
 pytestmark = pytest.mark.integration
 
@@ -131,8 +133,17 @@ class TestKeys:
         assert works(old)
         file.write_text(line + "\n")
         until(lambda: ask(own, "/events", SWORD, Authorization=f"Bearer {old}").status == 401, "the old one is refused")
-        file.write_text("chess not-a-digest\n")
-        until(lambda: works(new) and "API keys not changed" in intake.log.read_text(), "the slip is told")
+        # the leaked key is taken out in a hurry, and another line is spoilt
+        file.write_text("chess not-a-digest\n" + first)
+        until(lambda: works(old), "the old key is back beside a wrong line")
+        assert '"lines": [1]' in intake.log.read_text()
+        refused = "the new one, whose line is gone, is refused"
+        until(lambda: ask(own, "/events", SWORD, Authorization=f"Bearer {new}").status == 401, refused)
+        file.unlink()
+        until(lambda: ask(own, "/events", SWORD, Authorization=f"Bearer {old}").status == 401, "without a file nobody")
+        kill_workers(intake)
+        assert ask(own, "/events", SWORD, Authorization=f"Bearer {old}").status == 401, "nor with new workers"
+        before = workers(intake)
         file.write_text(first)
         until(lambda: works(old), "the old key is back")
         assert workers(intake) == before
@@ -144,7 +155,7 @@ class TestKeys:
         log = intake.log.read_text()
         assert '"game": "chess"' in log
         assert key not in log
-        assert not any(digest in log for digest in read_keys(file))
+        assert not any(digest in log for digest in read_keys(file.read_bytes())[0])
         assert hashlib.sha256(key.encode()).hexdigest() not in log
 
     @pytest.mark.parametrize("content", [None, "", "# nothing\n", "chess\n", "chess abc\n", "\xff"], ids=range(6))
@@ -243,6 +254,48 @@ class TestMetrics:
             assert ask(own, "/events", SWORD).status == 503
             until(lambda: metric(own, "daybook_broker_away_workers") == 1, "the circuit is open")
             assert metric(own, 'daybook_events_total{event_type="purchase_item",verdict="unavailable"}') == 1
+
+
+class TestFullDisk:
+    def test_events_are_taken_where_the_state_folder_has_no_room(self, settings: Settings, broker: OwnBroker) -> None:
+        own = beside(settings, "full")
+        with IntakeOnAFullDisk(own, DAYBOOK_API_EVENTS_PER_SECOND="1000", DAYBOOK_API_WORKERS="2") as intake:
+            until(lambda: intake.status("/health/ready") == 200, "intake ready")
+            for _ in range(10):
+                assert ask(own, "/events", [SWORD] * 3).status == 201
+            assert ask(own, "/metrics").status == 503
+            log = intake.log.read_text()
+            assert "No space left on device" in log
+            assert log.count("Booting worker") == 2, "no worker died"
+
+
+class IntakeOnAFullDisk(OwnIntake):
+    """An intake whose state folder is a file system of its own, without a free block."""
+
+    def _spawn(self, command: list[str], environment: dict[str, str] | None = None) -> None:
+        home = shlex.quote(str(self.settings.home))
+        fill = f"mkdir {home}/api-{self.settings.api_port}; cat /dev/zero > {home}/filler"
+        script = f'mount -t tmpfs -o size=64k tmpfs {home} && {{ {fill}; exec "$@"; }}'
+        alone = ["unshare", "--user", "--mount", "--map-root-user"]
+        if subprocess.run([*alone, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode:
+            pytest.skip("this machine lets nobody mount a file system of his own")
+        super()._spawn([*alone, "sh", "-c", script, "sh", *command], environment)
+
+
+def test_a_second_intake_on_the_port_leaves_the_counts_of_the_first(settings: Settings, broker: OwnBroker) -> None:
+    own = beside(settings, "twice")
+    with OwnIntake(own, DAYBOOK_API_EVENTS_PER_SECOND="1") as intake:
+        until(lambda: intake.status("/health/ready") == 200, "intake ready")
+        assert ask(own, "/events", [SWORD] * 999).status == 201
+        accepted = 'daybook_events_total{event_type="purchase_item",verdict="accepted"}'
+        assert metric(own, accepted) == 999
+        second = subprocess.run(
+            intake_command(), env=intake.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert second.returncode != 0
+        assert "in use" in second.stderr
+        assert metric(own, accepted) == 999
+        assert ask(own, "/events", [SWORD] * 100).status == 429
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,26 @@
+"""Files that the workers of an intake share by mapping them into memory: metrics and limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def reserve(file: Path, size_bytes: int) -> None:
+    """Make a file of at least this size whose blocks are all on the disk; what it holds stays.
+
+    A file that was only truncated to its size gets its blocks when a mapped page of it is first written. On a full
+    disk that write kills the process (SIGBUS); here it is an error that can be handled.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    with file.open("ab", buffering=0) as opened:
+        held_bytes = opened.tell()
+        try:
+            while (missing := size_bytes - opened.tell()) > 0:
+                opened.write(bytes(missing))
+        except OSError:
+            opened.truncate(held_bytes)
+            if not held_bytes:  # nobody's: a reader of the folder would stumble over it
+                file.unlink()
+            raise
