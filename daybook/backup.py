@@ -2,11 +2,13 @@
 
 A backup folder holds::
 
-    lake/                  the lake's files, as under the warehouse; written once, so a later backup takes only new ones
-    content/               everything else, by its SHA-256
+    lake/                  the lake's files, each under the SHA-256 of its bytes; what is there is not written again
+    content/               everything else, in the same way
     backups/TIME/          one for each backup; index.json is written last and says what belongs to it
 
-A backup without its index was stopped and is none. What is state and what is not:
+No backup can change what an earlier one holds: a file of other bytes has another name. (Older folders have lake files
+below ``lake/`` under the lake's own names: they are read, and never written to.) A backup without its index was stopped
+and is none. What is state and what is not:
 
 - The lake. The catalog is copied first, by SQLite's own means, at one moment; then every file that this copy reaches.
   Writers go on: they add files and change none.
@@ -20,6 +22,7 @@ Logs, sockets, the class archive and configuration are written anew by ``daybook
 from __future__ import annotations
 
 import base64
+import errno
 import fcntl
 import gzip
 import hashlib
@@ -28,19 +31,23 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import click
+from pydantic import TypeAdapter
 
 from daybook.errors import BadInput, DaybookError
-from daybook.lake_files import copy_catalog, is_local, path_of, reached_files
+from daybook.files import digest_of, private_dir, private_opener, sync_dir, write_private
+from daybook.lake_files import KINDS, Reached, copy_catalog, is_local, path_of, reached_files
 from daybook.position import Position
 from daybook.settings import Settings, settings
+from daybook.state import State, check_state
 
 FORMAT = 1
 """Of the index; raised when a restore of before could not read it."""
@@ -49,6 +56,10 @@ CATALOG, RECORDS, AIRFLOW_DUMP, API_KEYS = "lake/catalog.db", "kafka/records.jso
 """Names of what a backup holds besides the files of folders."""
 FOLDERS = ("manifests", "reports")
 AIRFLOW_SECRETS = ("airflow/secrets.json", "airflow/passwords.json")
+LAKE_FILES = "lake/warehouse/"
+"""What the paths of the lake's files begin with."""
+PARTS = ("backups", "content", "lake")
+"""Folders of a backup folder."""
 
 _SQLITE = "jdbc:sqlite:"
 _CHUNK_BYTES = 1 << 20
@@ -65,8 +76,26 @@ class Held:
     bytes: int
     sha256: str
     mode: int
+    """What it was; a restored file is its user's alone."""
     kind: str = ""
     """Of a file of the lake: its kind, as :class:`daybook.lake_files.Reached` names it."""
+
+    def problem(self) -> str | None:
+        """Why this cannot be an entry of ``daybook backup``; none if it can.
+
+        Whoever can write to the backup folder must not decide what is written outside the state folder.
+        """
+        known = {CATALOG, RECORDS, AIRFLOW_DUMP, API_KEYS, *AIRFLOW_SECRETS}
+        is_ours = self.path in known or self.path.startswith(tuple(f"{name}/" for name in FOLDERS))
+        if not _is_inside(self.path) or not (self.path.startswith(LAKE_FILES) if self.kind else is_ours):
+            return f"{self.path!r} is no path of a state folder's"
+        if self.kind and self.kind not in KINDS:
+            return f"{self.path!r} is of the unknown kind {self.kind!r}"
+        if not _is_inside(self.stored) or not self.stored.startswith(("lake/", "content/")):
+            return f"{self.stored!r} is no file of a backup folder's"
+        if self.mode & ~0o777 or self.bytes < 0:
+            return f"{self.path!r} has mode {self.mode:o} and {self.bytes} bytes"
+        return None
 
 
 @dataclass(frozen=True)
@@ -85,12 +114,59 @@ class Index:
     left_out: list[str]
     """What is not in it, in words."""
     versions: dict[str, str]
-    files: list[Held] = field(default_factory=list)
+    files: list[Held]
+    state_id: str | None = None
+    """Of the state folder's marker, which a restore gives the same id."""
     format: int = FORMAT
 
     def named(self, path: str) -> Held | None:
         """The file that belongs at a path."""
         return next((one for one in self.files if one.path == path), None)
+
+
+def _is_inside(path: str) -> bool:
+    """Whether a path leads to below the folder that it starts in, and is written in the one way that says so.
+
+    >>> [_is_inside(path) for path in ("reports/index.html", "../x", "/x", "reports/../../x", "reports//x", "")]
+    [True, False, False, False, False, False]
+    """
+    parts = PurePosixPath(path)
+    return str(parts) == path != "." and "\0" not in path and not parts.is_absolute() and ".." not in parts.parts
+
+
+def read_index(place: Path) -> Index:
+    """The index of one backup.
+
+    Raises:
+        FileNotFoundError: the backup was stopped.
+        DaybookError: the index is of a newer Daybook, cannot be read, or is not one that a backup wrote.
+    """
+    file = place / INDEX
+    try:
+        text = file.read_text(encoding="utf-8")
+        told = json.loads(text)
+        if told["format"] != FORMAT:
+            raise DaybookError(
+                f"{file} has format {told['format']}, this Daybook reads {FORMAT}; restore it with the version that "
+                f"took it: {told.get('versions')}"
+            )
+        index = TypeAdapter(Index).validate_json(text, strict=True)
+        problems = [problem for one in index.files if (problem := one.problem())]
+        if index.state_id is not None:
+            uuid.UUID(index.state_id)
+        datetime.fromisoformat(index.taken_at)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DaybookError(
+            f"{file} cannot be read ({' '.join(str(error).split())}). Nothing was changed. Take another backup of "
+            "that folder: --at"
+        ) from None
+    twice = len(index.files) - len({one.path for one in index.files})
+    if problems or twice:
+        raise DaybookError(
+            f"{file} is not as `daybook backup` writes it: {problems[0] if problems else f'{twice} paths twice'}. "
+            "Nothing was changed. Somebody has altered it: take another backup of that folder (--at), or a copy of it"
+        )
+    return index
 
 
 def indexes(folder: Path) -> tuple[list[tuple[str, Index]], list[str]]:
@@ -102,24 +178,23 @@ def indexes(folder: Path) -> tuple[list[tuple[str, Index]], list[str]]:
     whole, stopped = [], []
     for place in sorted(path for path in (folder / "backups").glob("*") if path.is_dir()):
         try:
-            told = json.loads((place / INDEX).read_text(encoding="utf-8"))
-            if told["format"] != FORMAT:
-                raise DaybookError(
-                    f"{place / INDEX} has format {told['format']}, this Daybook reads {FORMAT}; restore it with the "
-                    f"version that took it: {told.get('versions')}"
-                )
-            whole.append((place.name, Index(**{**told, "files": [Held(**one) for one in told["files"]]})))
+            whole.append((place.name, read_index(place)))
         except FileNotFoundError:
             stopped.append(place.name)
-        except (ValueError, KeyError, TypeError) as error:
-            raise DaybookError(f"{place / INDEX} cannot be read ({error}); take another of {folder}: --at") from None
     return whole, stopped
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Refuse to work on a backup folder that another backup or restore is working on."""
-    with (folder / ".lock").open("w", encoding="utf-8") as lock:
+    try:
+        lock = open(folder / ".lock", "w", encoding="utf-8", opener=private_opener)  # noqa: SIM115  # closed below
+    except OSError as error:
+        if error.errno not in {errno.EROFS, errno.EACCES}:
+            raise
+        yield  # a copy that cannot be written is changed by nobody either; a backup fails at its first file
+        return
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -130,40 +205,36 @@ def alone(folder: Path) -> Iterator[None]:
 class _Copier:
     """Puts files into a backup folder."""
 
-    def __init__(self, folder: Path, known: Iterable[Held]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files: list[Held] = []
         self.new_files = self.new_bytes = 0
-        self._known = {one.stored: one for one in known}
 
-    def once_written(self, source: Path, path: str, stored: str, kind: str) -> None:
-        """Take a file that is never changed: not again if an earlier backup has it, by name and size."""
-        size = source.stat().st_size
-        known = self._known.get(stored)
+    def take(self, source: Path, path: str, kind: str = "") -> None:
+        """Take a file, under the digest of what it holds now; it is read whole also if it was taken before."""
+        now = source.stat()
+        digest = digest_of(source)
+        if not self._has(self._stored(digest, path, kind), now.st_size):
+            part = self.folder / "content" / "unfinished.part"
+            digest = self._copy(source, part)  # another one, if the file was replaced meanwhile
+            part.replace(self.folder / self._stored(digest, path, kind))
+        stored = self._stored(digest, path, kind)
+        size = (self.folder / stored).stat().st_size
+        self.files.append(Held(path, stored, size, digest, now.st_mode & 0o777, kind))
+
+    def _has(self, stored: str, size: int) -> bool:
         target = self.folder / stored
-        if known is not None and known.bytes == size and target.exists() and target.stat().st_size == size:
-            self.files.append(Held(path, stored, size, known.sha256, known.mode, kind))
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(target.name + ".part")
-        digest = self._copy(source, part)
-        part.replace(target)
-        self.files.append(Held(path, stored, target.stat().st_size, digest, source.stat().st_mode & 0o777, kind))
+        return target.is_file() and target.stat().st_size == size
 
-    def by_content(self, source: Path, path: str) -> None:
-        """Take a file that may change: under the digest of what it holds now."""
-        mode = source.stat().st_mode & 0o777
-        (self.folder / "content").mkdir(exist_ok=True)
-        part = self.folder / "content" / f"{os.getpid()}.part"
-        digest = self._copy(source, part)
-        target = self.folder / "content" / digest
-        part.replace(target)
-        self.files.append(Held(path, f"content/{digest}", target.stat().st_size, digest, mode))
+    @staticmethod
+    def _stored(digest: str, path: str, kind: str) -> str:
+        return f"lake/{digest}{PurePosixPath(path).suffix}" if kind else f"content/{digest}"
 
     def _copy(self, source: Path, part: Path) -> str:
         """Copy, have the disk keep it, and read it back."""
+        part.unlink(missing_ok=True)
         digest = hashlib.sha256()
-        with source.open("rb") as reading, part.open("wb") as writing:
+        with source.open("rb") as reading, open(part, "xb", opener=private_opener) as writing:
             while chunk := reading.read(_CHUNK_BYTES):
                 digest.update(chunk)
                 writing.write(chunk)
@@ -178,53 +249,49 @@ class _Copier:
         return digest.hexdigest()
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def take(loaded: Settings, folder: Path) -> tuple[Index, _Copier]:
     """Back up the state to a folder; a later call takes what is new.
 
     Raises:
-        BadInput: there is no state, or the folder lies in it.
+        BadInput: there is no state, the folder lies in it, or there is no file of API keys. Nothing was changed.
+        NeedsDecision: the state folder was copied, moved or not restored to its end. Nothing was changed.
         DaybookError: a file went away or cannot be written. The backup is none; those before stand.
     """
     if not loaded.home.is_dir() or not any(loaded.home.iterdir()):
         raise BadInput(f"there is no state in {loaded.home}; DAYBOOK_HOME names the state folder")
     if folder == loaded.home or loaded.home in folder.parents:
         raise BadInput(f"{folder} lies in the state folder {loaded.home} and would be lost with it; name another")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with alone(folder):
-        whole, _ = indexes(folder)
-        now = datetime.now(UTC)
-        place = folder / "backups" / now.strftime("%Y-%m-%dT%H%M%S.%fZ")
-        place.mkdir(parents=True)
-        copier = _Copier(folder, (one for _, index in whole for one in index.files))
-        try:
-            index = _take_all(loaded, copier, now)
-        except FileNotFoundError as error:
-            raise DaybookError(
-                f"{error.filename or error} went away while it was to be copied: lake_maintenance or `daybook "
-                "forget-user` is deleting files. This backup is none, those before stand; repeat it when that is done"
-            ) from None
-        except (OSError, sqlite3.Error) as error:
-            raise DaybookError(f"the backup stopped: {error}. It is none, those before stand; repeat it") from None
-        _write_last(place / INDEX, json.dumps(asdict(index), indent=1))
+    state = check_state(loaded)
+    keys = Path(loaded.api_keys_file)
+    if loaded.api_keys_file and not keys.is_file():
+        where = "" if keys.is_absolute() else f", a relative path, which was looked for in {Path.cwd()}"
+        raise BadInput(
+            f"DAYBOOK_API_KEYS_FILE is {keys}{where}: there is no such file. Nothing was backed up; correct the setting"
+        )
+    try:
+        _make_private(folder)
+        with alone(folder):
+            now = datetime.now(UTC)
+            place = private_dir(folder / "backups" / now.strftime("%Y-%m-%dT%H%M%S.%fZ"))
+            copier = _Copier(folder)
+            index = _take_all(loaded, copier, now, state)
+            for name in PARTS:
+                sync_dir(folder / name)
+            write_private(place / INDEX, json.dumps(asdict(index), indent=1))
+    except (OSError, sqlite3.Error) as error:
+        raise DaybookError(f"the backup stopped: {error}. It is none, those before stand; repeat it") from None
     return index, copier
 
 
-def _write_last(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+def _make_private(folder: Path) -> None:
+    """Make the backup folder, its user's alone; one that holds other things too keeps its mode, its parts do not."""
+    if not folder.is_dir() or {path.name for path in folder.iterdir()} <= {*PARTS, ".lock"}:
+        private_dir(folder)
+    for name in PARTS:
+        private_dir(folder / name)
 
 
-def _take_all(loaded: Settings, copier: _Copier, now: datetime) -> Index:
+def _take_all(loaded: Settings, copier: _Copier, now: datetime, state: State | None) -> Index:
     from daybook.lake import load
     from daybook.lake_names import RAW_EVENTS
     from daybook.position import position
@@ -237,9 +304,9 @@ def _take_all(loaded: Settings, copier: _Copier, now: datetime) -> Index:
         for name in FOLDERS:
             for path in sorted((loaded.home / name).rglob("*")):
                 if path.is_file() and not path.name.startswith("."):
-                    copier.by_content(path, str(path.relative_to(loaded.home)))
+                    copier.take(path, str(path.relative_to(loaded.home)))
         if loaded.api_keys_file:
-            copier.by_content(Path(loaded.api_keys_file), API_KEYS)
+            copier.take(Path(loaded.api_keys_file), API_KEYS)
         _take_airflow(loaded, copier, temporary, left_out)
         if loaded.kafka_bootstrap_servers:
             left_out.append(
@@ -258,12 +325,16 @@ def _take_all(loaded: Settings, copier: _Copier, now: datetime) -> Index:
         not_landed=not_landed,
         left_out=left_out,
         versions=_versions(),
+        state_id=state.id if state else None,
         files=copier.files,
     )
 
 
 def _take_lake(loaded: Settings, copier: _Copier, temporary: Path, left_out: list[str]) -> Settings:
     """Copy the lake; the settings that find its catalog as it was copied."""
+    from daybook.lake import load
+    from daybook.lake_names import RAW_EVENTS
+
     if not loaded.catalog_uri.startswith(_SQLITE):
         kept = (
             f"is {loaded.catalog_uri}. Back that catalog up first"
@@ -280,6 +351,7 @@ def _take_lake(loaded: Settings, copier: _Copier, temporary: Path, left_out: lis
             f"the lake's files: they are in {loaded.warehouse}. Turn on the bucket's versioning or replication; the "
             "catalog is in this backup, and what it names must be kept there"
         )
+    load(loaded, RAW_EVENTS)  # raises if this is not the state's own lake, or its catalog is damaged
     live = Path(loaded.catalog_uri.removeprefix(_SQLITE))
     if not live.exists():
         left_out.append("the lake: nothing was landed yet")
@@ -289,14 +361,29 @@ def _take_lake(loaded: Settings, copier: _Copier, temporary: Path, left_out: lis
     then = loaded.model_copy(update={"lake_catalog_uri": f"{_SQLITE}{copy}"})
     if is_local(loaded.warehouse):
         root = path_of(loaded.warehouse)
-        for file in reached_files(copy):
-            source = path_of(file.uri)
-            if root not in source.parents:
-                raise DaybookError(f"{source} belongs to the lake and is not in {root}; the backup is none")
-            inside = source.relative_to(root)
-            copier.once_written(source, f"lake/warehouse/{inside}", f"lake/{inside}", file.kind)
-    copier.by_content(copy, CATALOG)
+        try:
+            for file in reached_files(copy):
+                _take_lake_file(file, root, copier)
+        except FileNotFoundError as error:
+            raise DaybookError(
+                f"{error.filename or error} went away while it was to be copied: lake_maintenance or `daybook "
+                "forget-user` is deleting files. This backup is none, those before stand; repeat it when that is done"
+            ) from None
+    copier.take(copy, CATALOG)
     return then
+
+
+def _take_lake_file(file: Reached, root: Path, copier: _Copier) -> None:
+    source = path_of(file.uri)
+    if root not in source.parents:
+        raise DaybookError(f"{source} belongs to the lake and is not in {root}; the backup is none")
+    found = source.stat().st_size
+    if file.bytes not in (None, found):
+        raise DaybookError(
+            f"{source} is damaged: it has {found:,} bytes, and was written with {file.bytes:,}. This backup is none, "
+            "those before stand: `daybook restore --from DIR` brings one into an empty state folder"
+        )
+    copier.take(source, f"{LAKE_FILES}{source.relative_to(root)}", file.kind)
 
 
 def _take_airflow(loaded: Settings, copier: _Copier, temporary: Path, left_out: list[str]) -> None:
@@ -304,7 +391,7 @@ def _take_airflow(loaded: Settings, copier: _Copier, temporary: Path, left_out: 
 
     for name in AIRFLOW_SECRETS:
         if (loaded.home / name).exists():
-            copier.by_content(loaded.home / name, name)
+            copier.take(loaded.home / name, name)
     if not postgres.data_dir(loaded).exists():
         left_out.append(
             "Airflow's database: it is not in the state folder. `pg_dump airflow` there keeps the history of runs; no "
@@ -315,7 +402,7 @@ def _take_airflow(loaded: Settings, copier: _Copier, temporary: Path, left_out: 
     with postgres.serving(loaded):
         postgres.dump(loaded, dumped)
     dumped.chmod(0o600)
-    copier.by_content(dumped, AIRFLOW_DUMP)
+    copier.take(dumped, AIRFLOW_DUMP)
 
 
 def _take_records(
@@ -345,7 +432,7 @@ def _take_records(
             f"records that are not landed yet: {str(error).partition(';')[0]}. Back up again when the broker is up"
         )
         return None
-    copier.by_content(file, RECORDS)
+    copier.take(file, RECORDS)
     return count
 
 
@@ -367,29 +454,38 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("daybook", "apache-airflow-core", "pyspark", "pyiceberg")}
 
 
-def prune(folder: Path, keep: int) -> tuple[int, int]:
-    """Remove all but the newest whole backups, what was stopped, and every file that none of the kept ones holds.
+def prune(folder: Path, keep: int, home: str) -> tuple[int, int, list[str]]:
+    """Remove all but the newest backups of a state folder, what was stopped, and files that no backup holds any more.
+
+    Args:
+        folder: the backup folder.
+        keep: how many backups stay.
+        home: the state folder; other ones may be backed up into the same folder, and their backups stay.
 
     Returns:
-        Backups and files that were removed.
+        Numbers of backups and of files that were removed; the other state folders that have backups here.
+
+    Raises:
+        DaybookError: an index cannot be read, so nobody knows what its backup holds. Nothing was removed.
     """
     with alone(folder):
         whole, stopped = indexes(folder)
-        gone = [*stopped, *(name for name, _ in whole[:-keep])]
+        gone = [*stopped, *[name for name, index in whole if index.home == home][:-keep]]
         for name in gone:
             shutil.rmtree(folder / "backups" / name)
-        kept = {folder / one.stored for _, index in whole[-keep:] for one in index.files}
+        stay = [index for name, index in whole if name not in gone]
+        held = {folder / one.stored for index in stay for one in index.files}
         files = [path for part in ("lake", "content") for path in (folder / part).rglob("*") if path.is_file()]
-        unused = [path for path in files if path not in kept]
+        unused = [path for path in files if path not in held]
         for path in unused:
             path.unlink()
-    return len(gone), len(unused)
+    return len(gone), len(unused), sorted({index.home for index in stay} - {home})
 
 
 @click.command(short_help="Copy lake, manifests, reports and run history to another folder.")
 @click.option("--to", "folder", required=True, type=click.Path(path_type=Path), help="Folder, best on another disk.")
 @click.option(
-    "--keep", type=click.IntRange(min=1), help="Keep so many backups of the folder; remove what only older had."
+    "--keep", type=click.IntRange(min=1), help="Keep so many backups of this state folder; remove what only older had."
 )
 def backup(folder: Path, keep: int | None) -> None:
     """Back up the state, also while the stack runs and days are being built; a second backup takes only what is new.
@@ -407,5 +503,7 @@ def backup(folder: Path, keep: int | None) -> None:
     for one in index.left_out:
         click.echo(f"Not in it: {one}")
     if keep is not None:
-        gone, files = prune(folder.expanduser().resolve(), keep)
+        gone, files, others = prune(folder.expanduser().resolve(), keep, index.home)
         click.echo(f"{gone} older or stopped backups and {files:,} files that only they had were removed")
+        for one in others:
+            click.echo(f"Backups of {one} are in this folder too, and stay: --keep counts those of {index.home}")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,13 +46,19 @@ def is_local(uri: str) -> bool:
     return uri.startswith((_FILE_SCHEME, "/"))
 
 
+KINDS = ("metadata", "manifest_list", "manifest", "data")
+"""Of a lake's files; deletions and statistics are data."""
+
+
 @dataclass(frozen=True)
 class Reached:
     """A file that the catalog reaches."""
 
     uri: str
     kind: str
-    """``metadata``, ``manifest_list``, ``manifest``, or ``data``; deletions and statistics are data."""
+    """One of :data:`KINDS`."""
+    bytes: int | None = None
+    """How many it was written with; none where nothing says so."""
 
 
 def copy_catalog(source: Path, target: Path) -> None:
@@ -79,19 +85,46 @@ def metadata_files(catalog: Path) -> dict[str, str]:
     return dict(rows)
 
 
-def reached_files(catalog: Path) -> Iterator[Reached]:
+@contextmanager
+def _reading(uri: str) -> Iterator[None]:
+    """Say of a file that cannot be read which one it is.
+
+    Raises:
+        DaybookError: it is not what it was written as.
+        OSError: it is not there.
+    """
+    try:
+        yield
+    except (OSError, DaybookError):
+        raise
+    except Exception as error:  # what decoders raise at bytes of another kind is of all kinds
+        raise DaybookError(
+            f"{path_of(uri)} is damaged: it cannot be read ({type(error).__name__}). Nothing was changed. `daybook "
+            "restore --from DIR` brings a backup into an empty state folder"
+        ) from error
+
+
+def reached_files(catalog: Path, located: Callable[[str], Path] = path_of) -> Iterator[Reached]:
     """Every file that a catalog reaches, each once: of what readers see, of former states and of what is staged.
 
     Args:
         catalog: a SQLite catalog that nobody writes, such as one of :func:`copy_catalog`.
+        located: where the file of a URI is now; where the URI says, unless it was copied elsewhere.
 
     Raises:
         FileNotFoundError: a file is gone: upkeep or an erasure has deleted it since the catalog was copied.
+        DaybookError: a file is damaged.
     """
+    from pyiceberg.io import InputFile
     from pyiceberg.io.pyarrow import PyArrowFileIO
-    from pyiceberg.table import StaticTable
+    from pyiceberg.manifest import read_manifest_list
+    from pyiceberg.serializers import Compressor, FromByteStream
 
-    io = PyArrowFileIO()
+    class Located(PyArrowFileIO):
+        def new_input(self, location: str) -> InputFile:
+            return super().new_input(str(located(location)))
+
+    io = Located()
     seen: set[str] = set()
 
     def first_time(uri: str) -> bool:
@@ -101,34 +134,41 @@ def reached_files(catalog: Path) -> Iterator[Reached]:
 
     for location in metadata_files(catalog).values():
         yield Reached(location, "metadata")
-        metadata = StaticTable.from_metadata(location).metadata
+        with _reading(location), located(location).open("rb") as stream:
+            metadata = FromByteStream.table_metadata(stream, compression=Compressor.get_compressor(location))
         for statistics in (*metadata.statistics, *metadata.partition_statistics):
             if first_time(statistics.statistics_path):
-                yield Reached(statistics.statistics_path, "data")
+                yield Reached(statistics.statistics_path, "data", statistics.file_size_in_bytes)
         for snapshot in metadata.snapshots:
             if not first_time(snapshot.manifest_list):
                 continue
             yield Reached(snapshot.manifest_list, "manifest_list")
-            for manifest in snapshot.manifests(io):
+            # not `snapshot.manifests`: it remembers manifests by their names, and a moved lake has the old names
+            with _reading(snapshot.manifest_list):
+                manifests = list(read_manifest_list(io.new_input(snapshot.manifest_list)))
+            for manifest in manifests:
                 if not first_time(manifest.manifest_path):
                     continue
-                yield Reached(manifest.manifest_path, "manifest")
-                for entry in manifest.fetch_manifest_entry(io, discard_deleted=True):
-                    if first_time(entry.data_file.file_path):
-                        yield Reached(entry.data_file.file_path, "data")
+                yield Reached(manifest.manifest_path, "manifest", manifest.manifest_length)
+                with _reading(manifest.manifest_path):
+                    entries = manifest.fetch_manifest_entry(io, discard_deleted=True)
+                for file in (entry.data_file for entry in entries):
+                    if first_time(file.file_path):
+                        yield Reached(file.file_path, "data", file.file_size_in_bytes)
 
 
-def move(catalog: Path, kinds: dict[Path, str], old: str, new: str) -> None:
+def move(catalog: Path, root: Path, kinds: dict[Path, str], old: str, new: str) -> None:
     """Tell a lake that it lies in another folder: catalog and metadata are rewritten in place, data files stay.
 
-    Iceberg's ``rewrite_table_path`` does the same from where the lake was, which may be gone; this does it from where
-    the files are now. Snapshot ids stay.
+    Iceberg's ``rewrite_table_path`` does the same from where the lake was, which may be gone; this does it from copies
+    of the files. Snapshot ids stay.
 
     Args:
         catalog: the SQLite catalog.
-        kinds: file, where it is now -> its kind, as in :class:`Reached`.
+        root: folder of the copies, which lie in it as in the warehouse.
+        kinds: copy -> its kind, as in :class:`Reached`; data files need not be among them.
         old: URI of the warehouse that the metadata names.
-        new: URI of the warehouse that the files are in.
+        new: URI of the warehouse that the files are to be in.
 
     Raises:
         DaybookError: a table has files of deleted positions, which hold paths as data.
@@ -140,7 +180,7 @@ def move(catalog: Path, kinds: dict[Path, str], old: str, new: str) -> None:
     # from the inside out: a manifest list names the lengths of its manifests
     for kind in ("manifest", "manifest_list"):
         for path in (path for path, one in kinds.items() if one == kind):
-            _rewrite_avro(io, path, moved, kind)
+            _rewrite_avro(io, path, moved, kind, root)
     for path in (path for path, one in kinds.items() if one == "metadata"):
         path.write_text(json.dumps(moved.of(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
     with closing(sqlite3.connect(catalog)) as connection, connection:
@@ -178,7 +218,7 @@ class _Moved:
         return self.new + path[len(self.old) :] if path == self.old or path.startswith(self.old + "/") else value
 
 
-def _rewrite_avro(io: FileIO, path: Path, moved: _Moved, kind: str) -> None:
+def _rewrite_avro(io: FileIO, path: Path, moved: _Moved, kind: str, root: Path) -> None:
     """Rewrite a manifest, or a list of them, with its own schema and header; whole or not at all."""
     from pyiceberg.avro.file import AvroFile, AvroOutputFile
     from pyiceberg.types import StructType
@@ -201,7 +241,8 @@ def _rewrite_avro(io: FileIO, path: Path, moved: _Moved, kind: str) -> None:
             file[inner["file_path"]] = moved.of(file[inner["file_path"]])
         else:
             row[at["manifest_path"]] = moved.of(row[at["manifest_path"]])
-            row[at["manifest_length"]] = path_of(row[at["manifest_path"]]).stat().st_size
+            copy = root / path_of(row[at["manifest_path"]]).relative_to(path_of(moved.new))
+            row[at["manifest_length"]] = copy.stat().st_size
     name = str(json.loads(meta["avro.schema"])["name"])
     part = path.with_name(f".{path.name}.part")
     meta.pop("avro.schema")

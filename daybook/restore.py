@@ -1,18 +1,24 @@
 """``daybook restore``: a backup back into an empty state folder, and its records back into Kafka.
 
 The backup is read whole before anything is written. The lake's catalog is written last: until then there is no lake,
-and a restore that was stopped is begun again by the next.
+and a restore that was stopped is begun again by the next. Each file is noted before it is written, so that the next one
+removes what the stopped one wrote, and nothing else.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 import os
 import shutil
+import sqlite3
+import tempfile
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +26,31 @@ import click
 
 from daybook.backup import (
     AIRFLOW_DUMP,
+    AIRFLOW_SECRETS,
     API_KEYS,
     CATALOG,
     FOLDERS,
+    INDEX,
+    LAKE_FILES,
     RECORDS,
     Held,
     Index,
     alone,
-    digest_of,
-    indexes,
+    read_index,
 )
 from daybook.errors import BadInput, DaybookError
+from daybook.files import digest_of, private_dir, private_opener, state_dir, whole_file, write_private
 from daybook.kafka_conf import librdkafka_conf
-from daybook.lake_files import is_local, move, path_of
+from daybook.lake_files import is_local, move, path_of, reached_files
 from daybook.settings import Settings, settings
+from daybook.stack import postgres, supervisor
+from daybook.state import FORMAT, State, unfinished_file, who
 
 _SQLITE = "jdbc:sqlite:"
-_UNFINISHED = "restore-unfinished"
-"""File of a state folder while a backup is written into it."""
+_WORK = ".restoring-"
+"""What the name of the folder begins with that a restore prepares files in."""
+_IN_HOME = (*(f"{name}/" for name in FOLDERS), *AIRFLOW_SECRETS)
+"""What the paths of files begin with that are written as they are."""
 _FLUSH_SECONDS = 30
 
 
@@ -46,22 +59,24 @@ def chosen(folder: Path, name: str | None) -> tuple[Index, list[str]]:
 
     Raises:
         BadInput: there is no such backup, or it was stopped.
+        DaybookError: its index cannot be read.
     """
-    whole, stopped = indexes(folder)
+    names = sorted(path.name for path in (folder / "backups").glob("*") if path.is_dir())
+    stopped = [one for one in names if not (folder / "backups" / one / INDEX).exists()]
+    found = [one for one in names if one not in stopped]
     if name in stopped:
         raise BadInput(f"the backup {name} in {folder} was stopped before its end and is none; nothing was changed")
-    found = dict(whole)
     if name is not None and name not in found:
         raise BadInput(f"there is no backup {name} in {folder}; there are: {', '.join(found) or 'none'}")
-    if not whole:
+    if not found:
         what = f"the backup {stopped[-1]} was stopped before its end and is none" if stopped else "there is no backup"
         raise BadInput(f"{what} in {folder}; nothing was changed")
-    newest = name or whole[-1][0]
-    return found[newest], [one for one in stopped if one > newest]
+    newest = name or found[-1]
+    return read_index(folder / "backups" / newest), [one for one in stopped if one > newest]
 
 
 def check(folder: Path, index: Index) -> None:
-    """Read every file of a backup and hold it against the index.
+    """Read every file of a backup and hold it against the index; then follow its catalog to every file of its lake.
 
     Raises:
         DaybookError: files are missing or hold other bytes; names the first three.
@@ -71,8 +86,11 @@ def check(folder: Path, index: Index) -> None:
         path = folder / one.stored
         if not path.exists():
             wrong.append(f"{one.stored} is missing")
+        elif path.is_symlink() or not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+            wrong.append(f"{one.stored} is no file of this folder")
         elif path.stat().st_size != one.bytes or digest_of(path) != one.sha256:
             wrong.append(f"{one.stored} holds other bytes than were written to it")
+    wrong = wrong or _unreached(folder, index)
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise DaybookError(
@@ -81,77 +99,226 @@ def check(folder: Path, index: Index) -> None:
         )
 
 
-def state_there(loaded: Settings) -> list[Path]:
-    """What a restore would write over."""
+def _unreached(folder: Path, index: Index) -> list[str]:
+    """What the backup's own catalog reaches and the backup has not, or has with another length."""
+    catalog = index.named(CATALOG)
+    if catalog is None or not is_local(index.warehouse):
+        return []
+    held = {one.path: one for one in index.files}
+    root, wrong = path_of(index.warehouse), []
+
+    def of(uri: str) -> Held | None:
+        path = path_of(uri)
+        return held.get(f"{LAKE_FILES}{path.relative_to(root)}") if root in path.parents else None
+
+    def located(uri: str) -> Path:
+        if (one := of(uri)) is None:
+            raise DaybookError(f"its catalog reaches {uri}, which is not in it")
+        return folder / one.stored
+
+    try:
+        for reached in reached_files(folder / catalog.stored, located):
+            one = of(reached.uri)
+            if one is None:
+                wrong.append(f"its catalog reaches {reached.uri}, which is not in it")
+            elif reached.bytes not in (None, one.bytes) or reached.kind != one.kind:
+                wrong.append(f"{one.path} is not the file that its catalog reaches")
+    except (DaybookError, sqlite3.Error) as error:
+        wrong.append(str(error))
+    return wrong
+
+
+def _places(loaded: Settings) -> list[Path]:
+    """Where a state is."""
     places = [loaded.home / name for name in (*FOLDERS, "airflow", "postgres", "kafka")]
     if loaded.catalog_uri.startswith(_SQLITE):
         places.append(Path(loaded.catalog_uri.removeprefix(_SQLITE)))
     if is_local(loaded.warehouse):
         places.append(path_of(loaded.warehouse))
-    return [path for path in places if path.exists() and not (path.is_dir() and not any(path.iterdir()))]
+    return places
+
+
+def _files(place: Path) -> Iterator[Path]:
+    """The files below a folder, or the file itself; links are not followed."""
+    if place.is_dir() and not place.is_symlink():
+        for path in place.iterdir():
+            yield from _files(path)
+    elif os.path.lexists(place):
+        yield place
+
+
+class _Written:
+    """The files that a restore has written, noted in the state folder before each is: a later one may remove them."""
+
+    def __init__(self, home: Path) -> None:
+        self._file = home / "restore-written"
+        self._digests: dict[str, str] = {}
+
+    def read(self) -> None:
+        """Take over what a restore noted that was stopped."""
+        with contextlib.suppress(FileNotFoundError):
+            for line in self._file.read_text(encoding="utf-8").splitlines():
+                with contextlib.suppress(ValueError):  # the last line can be cut off
+                    self._digests.update([json.loads(line)])
+
+    def note(self, target: Path, content: Path) -> None:
+        """Say that a path will hold what a file holds now."""
+        with open(self._file, "a", encoding="utf-8", opener=private_opener) as file:
+            file.write(json.dumps([str(target), digest_of(content)]) + "\n")
+
+    def __contains__(self, path: Path) -> bool:
+        """Whether the restore wrote the file, and nobody changed it since; a half-written one is its own too."""
+        if path.is_symlink():
+            return False
+        half_of = path.with_name(path.name[1:].rpartition(".")[0]) if path.name.startswith(".") else path
+        noted = self._digests.get(str(path))
+        return digest_of(path) == noted if noted else str(half_of) in self._digests
+
+    def forget(self) -> None:
+        """Remove the notes."""
+        self._file.unlink(missing_ok=True)
+
+
+def _refuse_state(loaded: Settings, mark: Path) -> None:
+    """See that nothing is there that a restore would write over; remove what one wrote that was stopped.
+
+    Raises:
+        BadInput: there is a state, or something of one that no restore wrote. Nothing was changed.
+    """
+    written = _Written(loaded.home)
+    if mark.exists():
+        written.read()
+    database = postgres.data_dir(loaded)
+    control = database / "global" / "pg_control"  # changes with every start of the database
+    is_database_ours = control.is_file() and control in written
+    others, ours = [], []
+    for place in _places(loaded):
+        if place == database and is_database_ours:
+            continue
+        for file in _files(place):
+            (ours if file in written else others).append(file)
+    if others:
+        shown = ", ".join(map(str, others[:3])) + (f" and {len(others) - 3} more files" if len(others) > 3 else "")
+        raise BadInput(
+            f"there is a state: {shown}. Nothing was changed. Move it away, or name another folder: DAYBOOK_HOME"
+        )
+    for file in ours:
+        file.unlink()
+    if is_database_ours:
+        shutil.rmtree(database)
+    for work in loaded.home.glob(f"{_WORK}*"):
+        supervisor.end_processes(loaded.model_copy(update={"home": work}))  # its database server outlives a kill
+        shutil.rmtree(work)
+    written.forget()
 
 
 def put_back(loaded: Settings, folder: Path, index: Index) -> None:
     """Write a backup that was checked into the state folder.
 
     Raises:
-        BadInput: there is a state, or this lake is not kept here. Nothing was changed.
+        BadInput: there is a state, the stack is up, or this lake is not kept here. Nothing was changed.
         DaybookError: the lake cannot be told that it lies elsewhere, or the database does not start.
     """
-    from daybook.stack import postgres
-
-    mark = loaded.home / _UNFINISHED
-    there = state_there(loaded)
-    if there and not mark.exists():
-        raise BadInput(
-            f"there is a state: {', '.join(map(str, there))}. Nothing was changed. Move it away, or name another "
-            "folder: DAYBOOK_HOME"
-        )
-    has_files = any(one.kind for one in index.files)
+    if supervisor.states(loaded) is not None:
+        raise BadInput(f"the stack of {loaded.home} is up. Nothing was changed. `daybook down`, then repeat it")
     if index.named(CATALOG) and not loaded.catalog_uri.startswith(_SQLITE):
         raise BadInput(
             f"the backup's catalog is SQLite's, DAYBOOK_LAKE_CATALOG_URI is {loaded.catalog_uri}; nothing was changed. "
             "Restore with the catalog in the state folder"
         )
-    if has_files and not is_local(loaded.warehouse):
+    if any(one.kind for one in index.files) and not is_local(loaded.warehouse):
         raise BadInput(
             f"the backup's lake is of files, DAYBOOK_LAKE_WAREHOUSE is {loaded.warehouse}; nothing was changed. "
             "Restore with the warehouse in the state folder"
         )
-    loaded.home.mkdir(parents=True, exist_ok=True)
-    mark.write_text(f"{folder}\n", encoding="utf-8")
-    for path in there:  # of a restore that was stopped: there was nothing before it
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    kinds: dict[Path, str] = {}
-    for one in index.files:
-        if one.path in {CATALOG, RECORDS, AIRFLOW_DUMP, API_KEYS}:
-            continue
-        if one.kind:
-            target = path_of(loaded.warehouse) / one.path.removeprefix("lake/warehouse/")
-            kinds[target] = one.kind
-        else:
-            target = loaded.home / one.path
-        _write(folder / one.stored, target, one)
-    if (keys := index.named(API_KEYS)) and loaded.api_keys_file and not Path(loaded.api_keys_file).exists():
-        _write(folder / keys.stored, Path(loaded.api_keys_file), keys)
-    if dumped := index.named(AIRFLOW_DUMP):
-        with postgres.serving(loaded):
-            postgres.load_dump(loaded, folder / dumped.stored)
-    if catalog := index.named(CATALOG):
-        target = Path(loaded.catalog_uri.removeprefix(_SQLITE))
-        beside = target.with_name(f".{target.name}.restored")
-        _write(folder / catalog.stored, beside, catalog)
-        if path_of(index.warehouse) != path_of(loaded.warehouse) and kinds:
-            move(beside, kinds, index.warehouse, loaded.warehouse)
-        os.replace(beside, target)
+    targets = {one.path: _target(loaded, one) for one in index.files if one.kind or one.path.startswith(_IN_HOME)}
+    mark = unfinished_file(loaded.home)
+    _refuse_state(loaded, mark)
+    state_dir(loaded)
+    write_private(mark, f"{folder}\n")
+    work = Path(tempfile.mkdtemp(prefix=_WORK, dir=loaded.home))
+    try:
+        _write_all(loaded, folder, index, targets, work)
+    except OSError as error:
+        raise DaybookError(
+            f"the restore stopped: {error}. There is no lake yet; repeat it: daybook restore --from {folder}"
+        ) from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    state_of(loaded, index).write(loaded.home)
     mark.unlink()
+    _Written(loaded.home).forget()
 
 
-def _write(source: Path, target: Path, held: Held) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(target, os.O_WRONLY | os.O_CREAT, 0o600))  # a secret is nobody else's, from its first moment on
-    shutil.copyfile(source, target)
-    target.chmod(held.mode)
+def state_of(loaded: Settings, index: Index) -> State:
+    """The marker of a restored state: it goes on with its id, in the folder that it is in now."""
+    made_at = datetime.now(UTC).isoformat(timespec="seconds")
+    return State(
+        id=index.state_id or str(uuid.uuid4()),
+        format=FORMAT,
+        home=str(loaded.home.resolve()),
+        made_at=made_at,
+        made_by=who(),
+        made_with=version("daybook"),
+    )
+
+
+def _target(loaded: Settings, one: Held) -> Path:
+    """Where a file belongs.
+
+    Raises:
+        BadInput: a link leads out of the folder that it belongs in.
+    """
+    root = path_of(loaded.warehouse) if one.kind else loaded.home
+    target = root / (one.path.removeprefix(LAKE_FILES) if one.kind else one.path)
+    if target.is_symlink() or not target.parent.resolve().is_relative_to(root.resolve()):
+        raise BadInput(f"{target.parent} leads to {target.resolve()}, outside {root}. Nothing was changed")
+    return target
+
+
+def _write_all(loaded: Settings, folder: Path, index: Index, targets: dict[str, Path], work: Path) -> None:
+    written = _Written(loaded.home)
+    sources = {one.path: folder / one.stored for one in index.files}
+    catalog = index.named(CATALOG)
+    if catalog and path_of(index.warehouse) != path_of(loaded.warehouse):
+        copies = {one.path: work / one.path for one in index.files if one.kind not in {"", "data"} or one is catalog}
+        for path, copy in copies.items():
+            private_dir(copy.parent)
+            shutil.copyfile(sources[path], copy)
+        kinds = {copies[one.path]: one.kind for one in index.files if one.path in copies and one.kind}
+        move(copies[CATALOG], work / LAKE_FILES, kinds, index.warehouse, loaded.warehouse)
+        sources |= copies
+    for path, target in targets.items():
+        _put(sources[path], target, written)
+    if index.named(API_KEYS) and loaded.api_keys_file and not Path(loaded.api_keys_file).exists():
+        _put(sources[API_KEYS], Path(loaded.api_keys_file), written)
+    if index.named(AIRFLOW_DUMP):
+        _put_database(loaded, sources[AIRFLOW_DUMP], work, written)
+    if catalog:
+        _put(sources[CATALOG], Path(loaded.catalog_uri.removeprefix(_SQLITE)), written)
+
+
+def _put(source: Path, target: Path, written: _Written) -> None:
+    if not target.parent.is_dir():
+        private_dir(target.parent)
+    written.note(target, source)
+    with whole_file(target) as beside:
+        shutil.copyfile(source, beside)
+
+
+def _put_database(loaded: Settings, dumped: Path, work: Path, written: _Written) -> None:
+    """Make Airflow's database in another folder, and move it to its place when it is whole."""
+    beside = loaded.model_copy(update={"home": work})
+    try:
+        with postgres.serving(beside):
+            postgres.load_dump(beside, dumped)
+    finally:
+        supervisor.remove_sockets(beside)
+    made, target = postgres.data_dir(beside), postgres.data_dir(loaded)
+    written.note(target / "global" / "pg_control", made / "global" / "pg_control")
+    if target.is_dir():  # an empty one
+        target.rmdir()
+    made.rename(target)
 
 
 def records_of(file: Path) -> Iterator[dict[str, Any]]:

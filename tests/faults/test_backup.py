@@ -92,3 +92,12 @@ def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> Non
         assert audit(elsewhere, other.accepted).is_clean
         assert verified(other) == [str(day) for day in (DAY, NEXT, THIRD)]
         other.daybook("backup", "--to", str(folder))  # a moved lake is one like any other
+        # whose files have the names of the first one's, which stays as it was
+        taken = sorted(path.name for path in (folder / "backups").iterdir())
+        assert len(taken) == 2
+        for name in taken:
+            assert "is whole" in other.daybook("restore", "--from", str(folder), "--at", name, "--check")
+        again = DayLab(other.settings.model_copy(update={"home": tmp_path / "again"}), broker, intake)
+        again.daybook("restore", "--from", str(folder), "--at", taken[0])
+        assert ledger(again.settings).equals(pages)
+        assert verified(again) == [str(DAY), str(NEXT)]
