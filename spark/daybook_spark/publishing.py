@@ -3,18 +3,22 @@
 All tables first, then the ledger row that makes them a revision. Readers go by the ledger: a row names the snapshot of
 every table that belongs to its revision, so a page changes for them in one commit, even if the process dies between two
 tables. Every run publishes ``events`` first, so of two runs with the same day the second is refused there, before
-anything of its page is seen.
+anything of its page is seen. A run that is overtaken later, between its tables and its ledger row, is refused by the
+row: it pins the snapshots that were proved and no others, and a revision's number can be published once.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import click
+from pyiceberg.table import Table
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -41,7 +45,7 @@ from daybook.ledger import (
 )
 from daybook.providers import map_version
 from daybook.settings import Settings
-from daybook.snapshots import page_state, partition_counts
+from daybook.snapshots import day_files, page_state, partition_counts, published_as
 from daybook_spark.answering import Staged, stage_answers
 from daybook_spark.checking import check_pages
 from daybook_spark.events import EVENTS_SCHEMA, struct
@@ -85,7 +89,7 @@ def publish_pages(
 
     Raises:
         NeedsDecision: a page does not balance, or a check that stops it does not hold.
-        DaybookError: other runs kept publishing the same days. In both cases readers see what they saw.
+        DaybookError: others kept writing to the same days. In both cases readers see what they saw.
     """
     done: list[dict[str, Any]] = []
     unchanged = [] if day in stage.dates else [day.isoformat()]
@@ -98,9 +102,17 @@ def publish_pages(
         half_published = stage.events_snapshot_id is not None and is_published(events, stage.events_snapshot_id)
         if half_published or set(pending) == set(stage.base_revisions):
             try:
-                done += _publish_once(spark, settings, stage, staged_answers, pending, day, manifest)
+                for page in _publish_once(spark, settings, stage, staged_answers, pending, day, manifest):
+                    done.append(page)
             except PublishRefused as refusal:
                 click.echo(f"staging again, another run was first: {refusal}")
+                written = {page["day"] for page in done}
+                pending = [one for one in _pending(settings, stage) if one.isoformat() not in written]
+                unchanged += [
+                    one.isoformat()
+                    for one in stage.base_revisions
+                    if one not in pending and not {one.isoformat()} & {*written, *unchanged}
+                ]
             else:
                 return Published(done, unchanged)
         rest = [one for one in stage.dates if one is None or one in pending]
@@ -109,8 +121,8 @@ def publish_pages(
         for area in AREAS:
             staged_answers |= stage_answers(spark, settings, area, stage)
     raise DaybookError(
-        f"{day}: other runs published the same days {ATTEMPTS} times while this one was staging; nothing was lost and "
-        "readers see their pages. Clear publish_day when they are done"
+        f"{day}: others wrote to the same days {ATTEMPTS} times while this run was publishing them; nothing was lost "
+        "and readers see the last published revisions. Clear publish_day when they are done"
     )
 
 
@@ -251,29 +263,65 @@ def _publish_once(
     pending: list[date],
     day: date,
     manifest: Path | None,
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
+    """Prove the pages, publish their tables, then write one ledger row after the other, each yielded when it is there.
+
+    Raises:
+        PublishRefused: another run has published one of the days, or somebody has changed its rows; those that were
+            yielded are published.
+    """
     pages = [*pending, *([None] if None in stage.dates else [])]
     proved = prove(spark, settings, stage, staged_answers, pages, day, manifest, keep_failing_rows=True)
     snapshots = {EVENTS: stage.events_snapshot_id, REJECTED_EVENTS: stage.rejected_snapshot_id, **staged_answers}
     for table, snapshot_id in snapshots.items():
         if snapshot_id is not None:
             publish(spark, settings, table, snapshot_id)
-    # of an answer that no day has had a row of yet the page says so: it is not older than the answer
-    pinned: dict[str, int | None] = dict.fromkeys(snapshots)
-    rows = {}
-    for table in snapshots:
-        metadata = load(settings, table)
-        if metadata is not None and (current := metadata.current_snapshot()) is not None:
-            pinned[table] = current.snapshot_id
-            rows[table] = partition_counts(metadata, current.snapshot_id)
-    return [
-        {
-            **_write_revision(spark, settings, stage, page, pinned),
-            "rows": {table: rows.get(table, {}).get(page.counts.day, 0) for table in snapshots},
+    pins = {table: _pin(load(settings, table), table, snapshot_id, pages) for table, snapshot_id in snapshots.items()}
+    newest = {row["event_date"]: int(row["revision"]) for row in latest_revisions(settings)}
+    for page in proved:
+        if (one := page.counts.day) is None:
+            continue
+        if newest.get(one, 0) != page.revision - 1:
+            raise PublishRefused(f"{one}: another run has published revision {newest.get(one, 0)}")
+        pinned = {table: snapshot_id for table, (snapshot_id, _) in pins.items()}
+        written = _write_revision(spark, settings, stage, page, pinned)
+        yield {**written, "rows": {table: rows.get(one, 0) for table, (_, rows) in pins.items()}}
+
+
+def _pin(
+    metadata: Table | None, table: str, staged_id: int | None, days: Sequence[date | None]
+) -> tuple[int | None, dict[date | None, int]]:
+    """The snapshot to pin for days of a table that was just published, and its rows of each day.
+
+    Of a table without a staged snapshot, the days have no row, and its current snapshot shows that. None if no day has
+    had a row yet: the page is not older than the answer.
+
+    Raises:
+        PublishRefused: the snapshot holds other files of the days than were staged and proved, or somebody has written
+            to the days since.
+    """
+    current = metadata.current_snapshot() if metadata else None
+    if metadata is None or current is None:
+        return None, {}
+    own = current if staged_id is None else published_as(metadata, staged_id)
+    if own is None:
+        raise PublishRefused(f"{table}: the staged snapshot {staged_id} was published and is gone again")
+
+    def files(snapshot_id: int) -> dict[tuple[date | None, str, int], int]:
+        return {
+            (day, task.file.file_path, len(task.delete_files)): task.file.record_count
+            for day, task in day_files(metadata, snapshot_id, days)
         }
-        for page in proved
-        if page.counts.day is not None
-    ]
+
+    proved = {} if staged_id is None else files(staged_id)
+    for snapshot_id in dict.fromkeys((own.snapshot_id, current.snapshot_id)):
+        if snapshot_id != staged_id and (found := files(snapshot_id)) != proved:
+            changed = min({str(day or "rows without a day") for day, _, _ in found.keys() ^ proved.keys()})
+            raise PublishRefused(f"{table}: somebody has written to {changed} while it was being published")
+    rows: Counter[date | None] = Counter()
+    for (day, _, _), count in proved.items():
+        rows[day] += count
+    return own.snapshot_id, dict(rows)
 
 
 def count_pages(
@@ -360,7 +408,12 @@ def _play(settings: Settings, stage: Stage, day: date, manifest: Path) -> Play:
 def _write_revision(
     spark: SparkSession, settings: Settings, stage: Stage, page: Proved, snapshots: dict[str, int | None]
 ) -> dict[str, Any]:
-    """Add the row that makes a page the day's newest revision; its wap id lets only one run be that revision."""
+    """Add the row that makes a page the day's newest revision.
+
+    Raises:
+        PublishRefused: another run has published this revision. Iceberg publishes a wap id once, and the row's is made
+            of day and revision alone.
+    """
     counts, previous, revision = page.counts, page.previous, page.revision
     day, play = counts.day, counts.play
     row = {
@@ -395,7 +448,7 @@ def _write_revision(
     }
     schema = struct(LEDGER_SCHEMA)
     rows = spark.createDataFrame([tuple(row[name] for name in schema.fieldNames())], schema)
-    staged_row = stage_append(spark, settings, rows, DAY_LEDGER, f"{day}:r{revision}:{stage.wap_id}", {})
+    staged_row = stage_append(spark, settings, rows, DAY_LEDGER, f"{day}:r{revision}", {})
     publish(spark, settings, DAY_LEDGER, staged_row.snapshot_id)
     return {"day": day_name(day), "revision": revision, "receipt": row["receipt"]}
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
+from uuid import uuid4
 
 from py4j.protocol import Py4JJavaError
 from pyiceberg.table import Table
@@ -27,6 +28,8 @@ from daybook.snapshots import partition_counts, property_of, published
 from daybook_spark.events import struct
 
 WAP_ID = "wap.id"
+_TOKEN = "daybook.staged-as"
+"""Snapshot property: tells an append from one that another run has staged under the same wap id."""
 
 TABLE_PROPERTIES = {
     "write.wap.enabled": "true",
@@ -126,16 +129,17 @@ def _wap_id(spark: SparkSession, wap_id: str) -> Iterator[None]:
 def stage_append(
     spark: SparkSession, settings: Settings, rows: DataFrame, table: str, wap_id: str, properties: Mapping[str, str]
 ) -> Snapshot:
-    """Stage rows to be added to the table; returns the staged snapshot."""
+    """Stage rows to be added to the table; returns the staged snapshot, whatever others stage under the same id."""
+    token = uuid4().hex
     with _wap_id(spark, wap_id):
         writer = _with_all_columns(spark, rows, table).writeTo(spark_name(table))
-        for key, value in properties.items():
+        for key, value in {**properties, _TOKEN: token}.items():
             writer = writer.option(f"snapshot-property.{key}", value)
         writer.append()
-    found = staged_under(load(settings, table), wap_id)
+    found = [one for one in staged_under(load(settings, table), wap_id) if property_of(one, _TOKEN) == token]
     if not found:
         raise RuntimeError(f"{table}: nothing was staged under {wap_id}")
-    return found[-1]
+    return found[0]
 
 
 def stage_dates(

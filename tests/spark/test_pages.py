@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from daybook.erasure import user_digest
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import ledger, load
-from daybook.lake_names import CHECK_FAILURES, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
+from daybook.lake_names import CHECK_FAILURES, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.position import END, LANDING, START, position
 from daybook.providers import Provider, resolve
 from daybook.reading import answer_rows
@@ -27,7 +28,7 @@ from daybook.verify import DIFFERENT, verify_day
 from daybook_spark.erasing import forget
 from daybook_spark.pages import Stage
 from daybook_spark.rebuilding import rebuild
-from daybook_spark.staging import PublishRefused, publish, stage_append, stage_dates
+from daybook_spark.staging import PublishRefused, at_snapshot, on_dates, publish, stage_append, stage_dates
 from tests.spark.lake_run import DAY, NEXT_DAY, Run, an_id
 from tests.spark.topic_records import Topic, manifest
 
@@ -283,12 +284,19 @@ def test_an_answer_that_lost_an_event_is_not_published(
     first = run("run1")
     first.land(topic)
     first.build()
-    staged = spark.read.option("versionAsOf", first.answers["event_popularity"]).table(spark_name("event_popularity"))
-    first.answers["event_popularity"] = stage_dates(
-        spark, lake, staged.where("event_type = 'purchase_item'"), "event_popularity", "broken", [DAY]
-    )
-    with pytest.raises(DaybookError, match=r"events of the day = sum over event_popularity: 4 against 3 \(\+1\)"):
-        first.publish()
+    good = dict(first.answers)
+    for name, kept, line in (
+        (
+            "event_popularity",
+            "event_type = 'purchase_item'",
+            r"of the day = sum over event_popularity: 4 against 3 \(\+1\)",
+        ),
+        ("purchases", "item <> 'sword'", r"of the day where .* = sum over purchases: 3 against 0 \(\+3\)"),
+    ):
+        staged = at_snapshot(spark, name, good[name]).where(on_dates([DAY])).where(kept)
+        first.answers = {**good, name: stage_dates(spark, lake, staged, name, f"broken {name}", [DAY])}
+        with pytest.raises(DaybookError, match=line):
+            first.publish()
     assert rows(spark, EVENTS) == []
 
 
@@ -352,6 +360,106 @@ def test_a_publish_killed_between_two_tables_is_finished_by_its_retry(
     assert len(rows(spark, EVENTS)) == 4
     again = first.publish()
     assert (again.published, again.unchanged) == ([], ["2026-05-03"])
+
+
+class Overtaken:
+    """Lets something happen within a run's call that publishes a table, once: before the table, or after it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, table: str, when: str, then: Callable[[], object]) -> None:
+        self.table, self.when, self.then, self.is_done = table, when, then, False
+        monkeypatch.setattr("daybook_spark.publishing.publish", self._publish)
+
+    def _publish(self, spark: SparkSession, settings: Settings, table: str, snapshot_id: int) -> None:
+        if self.when == "before":
+            self._happen(table)
+        publish(spark, settings, table, snapshot_id)
+        if self.when == "after":
+            self._happen(table)
+
+    def _happen(self, table: str) -> None:
+        if table == self.table and not self.is_done:
+            self.is_done = True
+            self.then()
+
+
+LAST_ANSWER = list(answers())[-1]
+
+
+@pytest.mark.parametrize(("table", "when"), [(EVENTS, "after"), (LAST_ANSWER, "after"), (DAY_LEDGER, "before")])
+def test_a_run_that_another_overtakes_while_it_publishes_writes_no_revision(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any, monkeypatch: pytest.MonkeyPatch, table: str, when: str
+) -> None:
+    a_day_of_five(topic)
+    first, second = run("run1"), run("run2")
+    first.land(topic)
+    first.build()
+
+    def one_more_event_lands_and_is_published() -> None:
+        topic.event(event_id=an_id(9), item="knife")
+        second.land(topic)
+        assert [one["revision"] for one in second.build(dates=[DAY]).publish().published] == [1]
+
+    Overtaken(monkeypatch, table, when, one_more_event_lands_and_is_published)
+    result = first.publish()
+
+    assert (result.published, result.unchanged) == ([], ["2026-05-03"])
+    [row] = ledger(lake).to_dict("records")
+    assert [row[name] for name in ("revision", "run_id", "landed", "events")] == [1, "run2", 7, 5]
+    assert len(pinned_rows(spark, lake, EVENTS)) == 5
+    assert [one.line for one in verify_day(lake, "2026-05-03") if one.verdict == DIFFERENT] == []
+
+
+def pinned_rows(spark: SparkSession, lake: Settings, table: str) -> list[dict[str, Any]]:
+    """The rows of the day in the snapshot that its newest ledger row pins."""
+    found = at_snapshot(spark, table, page(lake)["snapshots"][table]).where(on_dates([DAY]))
+    return [row.asDict() for row in found.collect()]
+
+
+@pytest.mark.parametrize("table", [EVENTS, "guild_joins"])
+def test_rows_that_nobody_proved_are_never_pinned(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    """Somebody writes rows of the day while it is published; of guild_joins, the day itself has none."""
+    for number, moment in ((1, "2026-05-03T10:00:00Z"), (2, "2026-05-04T10:00:00Z")):
+        topic.event(event_id=an_id(number), occurred_at=moment)
+    topic.event(event_id=an_id(3), event_type="join_guild", occurred_at="2026-05-04T10:00:00Z")
+    first = run("run1")
+    first.land(topic)
+    run("run0", NEXT_DAY).build().publish()
+    first.build()
+
+    def somebody_writes() -> None:
+        spark.table(spark_name(table)).limit(1).withColumn("event_date", F.lit(DAY)).writeTo(spark_name(table)).append()
+
+    Overtaken(monkeypatch, EVENTS, "after", somebody_writes)
+    result = first.publish()
+
+    assert [(one["day"], one["revision"], one["rows"][table]) for one in result.published] == [
+        ("2026-05-03", 1, int(table == EVENTS))
+    ]
+    assert len(pinned_rows(spark, lake, table)) == int(table == EVENTS)
+    now = spark.table(spark_name(table)).where(on_dates([DAY]))
+    assert now.count() == int(table == EVENTS), "and the day was staged again over what was written"
+
+
+def test_a_refusal_of_one_day_does_not_take_back_another(
+    lake: Settings, topic: Topic, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, moment in ((1, "2026-05-03T10:00:00Z"), (2, "2026-05-04T10:00:00Z")):
+        topic.event(event_id=an_id(number), occurred_at=moment)
+    first = run("run1")
+    first.land(topic)
+    first.build(dates=[DAY, NEXT_DAY])
+    second = run("run2", NEXT_DAY)
+
+    def the_next_day_is_published() -> None:
+        second.build(dates=[NEXT_DAY]).publish()
+
+    Overtaken(monkeypatch, DAY_LEDGER, "after", the_next_day_is_published)
+    result = first.publish()
+    assert [(one["day"], one["revision"]) for one in result.published] == [("2026-05-03", 1)]
+    assert result.unchanged == ["2026-05-04"]
+    assert [(row["run_id"], row["revision"]) for row in ledger(lake).to_dict("records")] == [("run1", 1), ("run2", 1)]
 
 
 def test_a_range_of_offsets_is_published_once(spark: SparkSession, lake: Settings, topic: Topic) -> None:
