@@ -74,8 +74,8 @@ def query_table(settings: Settings, sql: str) -> tuple[list[str], list[dict[str,
     with open_lake(settings, wanted) as connection:
         try:
             return fetch_table(connection, sql)
-        except BadInput:
-            if wanted is None:
+        except BadInput as refused:
+            if wanted is None or not str(refused).startswith("DuckDB: Catalog Error"):
                 raise
     # with every table at hand DuckDB can suggest the one that was meant
     with open_lake(settings) as connection:
