@@ -56,7 +56,9 @@ def is_foreign(headers: Headers | Mapping[str, str], host: str) -> bool:
     site = headers.get("Sec-Fetch-Site", "none")  # none: the address bar, or no browser
     if site not in {"none", "same-origin"}:
         return True
-    pages = [headers[name] for name in ("Origin", "Referer") if name in headers]
+    pages = [headers["Origin"]] if "Origin" in headers else []
+    if "://" in (referer := headers.get("Referer", "")):  # a browser's is an address; any other text is a program's
+        pages.append(referer)
     if site == "none" and not pages:
         return False
     # a page of the same origin is ours only by a name that nobody else can have

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
 import os
 import random
 import re
+import runpy
+import shutil
+import signal
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 from collections.abc import Callable, Iterator
@@ -23,10 +29,13 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from prometheus_client import Gauge, values
+from prometheus_client.metrics import MetricWrapperBase
 from werkzeug.test import TestResponse
 
 from daybook.settings import REPOSITORY, Settings
-from game_api import routes, validation
+from daybook.settings import settings as settings_of_this_process
+from game_api import metrics, routes, validation
 from game_api.access import KeyRing, check_at_start, read_keys
 from game_api.app import create_app
 from game_api.browsers import is_foreign, is_loopback
@@ -206,6 +215,7 @@ class TestPages:
         "headers",
         [
             {"Host": "user53.att.com", "User-Agent": "ApacheBench/2.3"},
+            {"Host": "user53.att.com", "Referer": "<script>"},  # no page, some program's text
             {"Host": ""},
             {"Host": "127.0.0.1:5000", "Sec-Fetch-Site": "none"},  # the address bar
             *(
@@ -384,6 +394,90 @@ class TestReserve:
         assert file.read_bytes() == b"x" * 10 + bytes(8182)
         reserve(file, 100)
         assert file.stat().st_size == 8192
+
+    def test_on_a_full_disk_it_is_an_error_and_not_the_end_of_the_process(self, tmp_path: Path) -> None:
+        """On a real file system without a free block; a file that is only given its size kills whoever writes to it."""
+        alone = ["unshare", "--user", "--mount", "--map-root-user"]
+        if not shutil.which("unshare") or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+            pytest.skip("this machine lets nobody mount a file system of his own")
+        script = f'mount -t tmpfs -o size=64k tmpfs {tmp_path}; cat /dev/zero > {tmp_path}/filler; exec "$@"'
+
+        def run(code: str) -> subprocess.CompletedProcess[str]:
+            command = [*alone, "sh", "-c", script, "sh", sys.executable, "-c", code, str(tmp_path / "counts")]
+            return subprocess.run(command, capture_output=True, text=True, check=False)
+
+        sparse = (
+            "import mmap, sys; f = open(sys.argv[1], 'a+b'); f.truncate(8192); mmap.mmap(f.fileno(), 8192)[0:1] = b'x'"
+        )
+        assert run(sparse).returncode == -signal.SIGBUS
+        reserved = (
+            "import sys; from pathlib import Path; from game_api.shared_files import reserve\n"
+            "file = Path(sys.argv[1])\n"
+            "try: reserve(file, 8192)\n"
+            "except OSError as error: print(error.errno, file.exists())"
+        )
+        assert run(reserved).stdout.split() == [str(errno.ENOSPC), "False"]
+
+    def test_a_limit_without_its_file_is_the_workers_own(self, tmp_path: Path) -> None:
+        (tmp_path / "api").write_text("a file where the folder should be")
+        limit = EventLimit(tmp_path / "api" / "limits", 1)
+        limit.spend("chess", 1000)
+        with pytest.raises(TooManyEvents):
+            limit.spend("chess", 1)
+
+
+class TestGunicornConf:
+    """Its functions, called as gunicorn calls them; an integration test has gunicorn itself on a full disk."""
+
+    @pytest.fixture
+    def conf(self, own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+        monkeypatch.setattr(values, "ValueClass", values.ValueClass)  # is put back
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")  # and this
+        return runpy.run_path(str(REPOSITORY / "services" / "game_api" / "gunicorn_conf.py"))
+
+    def test_a_worker_without_room_for_its_metrics_starts(
+        self, own_settings: Settings, conf: dict[str, Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        own_settings.home.write_text("a file where the folder should be")
+        conf["when_ready"](None)
+        conf["post_fork"](None, SimpleNamespace(place=1))
+        assert values.ValueClass is values.MutexValue
+        assert "worker 1 is not in the metrics" in caplog.text
+
+    def test_a_worker_with_room_keeps_its_metrics_in_files_that_have_it(
+        self, own_settings: Settings, conf: dict[str, Any]
+    ) -> None:
+        conf["when_ready"](None)
+        conf["post_fork"](None, SimpleNamespace(place=3))
+        assert values.ValueClass is not values.MutexValue
+        files = sorted((own_settings.api_state_dir / "metrics").iterdir())
+        assert [file.name for file in files] == ["counter_3.db", "gauge_livesum_3.db", "histogram_3.db"]
+        assert all(file.stat().st_blocks * 512 >= conf["METRICS_FILE_BYTES"] for file in files)
+
+    def test_there_is_a_file_for_every_kind_of_metric(self, conf: dict[str, Any]) -> None:
+        kinds = {
+            "gauge_" + one._multiprocess_mode if isinstance(one, Gauge) else one._type
+            for one in vars(metrics).values()
+            if isinstance(one, MetricWrapperBase)
+        }
+        assert kinds == set(conf["METRICS_FILES"])
+
+    def test_nothing_is_cleared_before_the_port_is_ours(self, own_settings: Settings, conf: dict[str, Any]) -> None:
+        running = own_settings.api_state_dir / "limits"
+        running.parent.mkdir(parents=True)
+        running.write_bytes(b"used")
+        conf["on_starting"](None)  # gunicorn binds its sockets after this, and before when_ready
+        assert running.read_bytes() == b"used"
+        conf["when_ready"](None)
+        assert not running.exists()
+
+    def test_a_file_without_a_key_ends_the_start(self, own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+        monkeypatch.setenv("DAYBOOK_API_KEYS_FILE", str(own_settings.home / "none"))
+        settings_of_this_process.cache_clear()
+        conf = runpy.run_path(str(REPOSITORY / "services" / "game_api" / "gunicorn_conf.py"))
+        with pytest.raises(SystemExit):
+            conf["on_starting"](None)
 
 
 def test_new_events_are_made_by_each_try_of_the_page(client: FlaskClient) -> None:
