@@ -24,7 +24,9 @@ MAX_EVENTS_PER_REQUEST = 1000
 MAX_ERRORS_PER_EVENT = 20
 MAX_ERROR_CHARACTERS = 200
 
-NO_FIELD = f"is no field of an event; the fields are {', '.join(FIELDS)}"
+NO_FIELD = "is no field of an event"
+THE_FIELDS = f"; the fields are {', '.join(FIELDS)}"
+"""Said once of an event: a request can have thousands of wrong fields."""
 NOT_AS_THE_CONTRACT_SAYS = "is not as the contract says"
 """For a finding of pydantic's that has no words of ours; a test asks that there is none."""
 WORDS = {
@@ -213,6 +215,8 @@ def check_event(value: Any, *, items: Collection[str], latest: datetime) -> AnyE
     told = {name: value[name] for name in FIELDS if name in value}
     unknown = islice((name for name in value if name not in told), MAX_ERRORS_PER_EVENT)
     errors = [FieldError(field=_shown(name), message=NO_FIELD) for name in unknown]
+    if errors:
+        errors[0]["message"] += THE_FIELDS
     try:
         event = client_event.validate_python(told)
     except ValidationError as error:

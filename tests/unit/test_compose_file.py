@@ -152,6 +152,15 @@ def test_the_intake_sees_its_own_settings_alone() -> None:
     assert used - set(_environment(intake)) == set(), "a setting that the intake uses does not reach it"
 
 
+def test_intake_and_landing_agree_on_what_an_event_is_and_where_it_goes() -> None:
+    """The file ``.env`` gives Airflow's parts every setting, and the intake those by name, which a shell's win over."""
+    for name in ("DAYBOOK_KAFKA_TOPIC", "DAYBOOK_ITEMS", "DAYBOOK_FUTURE_TOLERANCE_MINUTES"):
+        told = {
+            _environment(SERVICES[part]).get(name) for part in ("game_api", "airflow-scheduler", "daybook", "prepare")
+        }
+        assert told == {f"${{{name}:-}}"}
+
+
 def test_whom_to_notify_is_known_only_where_failures_are_noticed() -> None:
     told = {name for name, service in SERVICES.items() if _environment(service).get("DAYBOOK_NOTIFY_URLS")}
     assert told == {"airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"}
