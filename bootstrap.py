@@ -65,12 +65,52 @@ def wanted_stamp() -> list[str]:
     return [f"Python {sys.version_info[0]}.{sys.version_info[1]} in {ROOT}", sources.hexdigest()]
 
 
-def step(name: str, *commands: list[str]) -> None:
-    """Run the commands of one step; shows seconds and the step's last line of output, and keeps the output in the log.
+class UntrustedError(SetupError):
+    """A command of a step does not know who signed a server's certificate."""
+
+
+def fetch_step(name: str, command: list[str]) -> None:
+    """Run a step that fetches something; with the system's certificates if the command's own lack the issuer.
+
+    Behind a proxy that opens TLS connections every certificate is of the company's authority, which the system knows.
 
     Raises:
-        SetupError: a command failed.
+        SetupError: the command failed.
     """
+    from daybook.network import system_certificates
+
+    try:
+        step(name, command)
+    except UntrustedError as error:
+        certificates = system_certificates()
+        if certificates is None:
+            raise
+        say(f"{name}: it does not know who signed the server's certificate; trying {certificates}")
+        try:
+            # what pip reads, and uv
+            step(name, command, PIP_CERT=str(certificates), SSL_CERT_FILE=str(certificates))
+        except UntrustedError:
+            raise SetupError(
+                f"{error}; the certificate's issuer is not in {certificates} either: name a PEM file that has it, "
+                "SSL_CERT_FILE=FILE make setup"
+            ) from None
+
+
+def step(name: str, command: list[str], **variables: str) -> None:
+    """Run the command of a step; shows seconds and its last line of output, and keeps the output in the log.
+
+    Args:
+        name: what is shown.
+        command: what is run.
+        variables: of its environment, besides this process'.
+
+    Raises:
+        UntrustedError: the command failed over a certificate.
+        SetupError: it failed.
+    """
+    # here, and not above: the image's build imports this file alone
+    from daybook.network import UNKNOWN_ISSUER
+
     started = time.monotonic()
     on_terminal = sys.stdout.isatty()
     last = [""]
@@ -90,24 +130,26 @@ def step(name: str, *commands: list[str]) -> None:
     ticker.start()
     try:
         with LOG.open("a", encoding="utf-8") as log:
-            for command in commands:
-                log.write(f"\n$ {' '.join(command)}\n")
-                # pip and uv are told where their venv is, not left to find another one that is active
-                environment = {**os.environ, "VIRTUAL_ENV": str(VENV), "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
-                with subprocess.Popen(
-                    command,
-                    cwd=ROOT,
-                    env=environment,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    errors="replace",
-                ) as process:
-                    for line in process.stdout or ():
-                        log.write(line)
-                        last[0] = line.strip() or last[0]
-                if process.returncode != 0:
-                    raise SetupError(f"{name} failed: {last[0]} (all of its output: {LOG})")
+            log.write(f"\n$ {' '.join(command)}\n")
+            # pip and uv are told where their venv is, not left to find another one that is active
+            environment = {**os.environ, "VIRTUAL_ENV": str(VENV), "UV_NO_PROGRESS": "1", "NO_COLOR": "1", **variables}
+            is_untrusted = False
+            with subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            ) as process:
+                for line in process.stdout or ():
+                    log.write(line)
+                    last[0] = line.strip() or last[0]
+                    is_untrusted = is_untrusted or UNKNOWN_ISSUER.search(line) is not None
+            if process.returncode != 0:
+                kind = UntrustedError if is_untrusted else SetupError
+                raise kind(f"{name} failed: {last[0]} (all of its output: {LOG})")
     finally:
         done.set()
         ticker.join()
@@ -159,9 +201,9 @@ def install() -> None:
         uv_lock.write(uv_requirement())
         uv_lock.flush()
         pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check"]
-        step("installer", [*pip, "--no-deps", "--require-hashes", "-r", uv_lock.name])
+        fetch_step("installer", [*pip, "--no-deps", "--require-hashes", "-r", uv_lock.name])
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(PYTHON)]
-    step("packages", [*uv, "--require-hashes", "-r", str(LOCK)])
+    fetch_step("packages", [*uv, "--require-hashes", "-r", str(LOCK)])
     # hatchling is in the lock, so the project itself needs no network and no second resolution
     step("project", [*uv, "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
     # once, here: each task is a new Python, and one that may not write bytecode (PYTHONDONTWRITEBYTECODE) would compile

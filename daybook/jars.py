@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import ssl
 import subprocess
 import sys
 import time
@@ -21,7 +20,9 @@ from pathlib import Path
 
 from daybook import class_archive
 from daybook.errors import DaybookError
+from daybook.files import write_private
 from daybook.java import is_from_wheel, java
+from daybook.network import UNKNOWN_ISSUER, java_proxy_options, system_certificates
 from daybook.settings import REPOSITORY
 
 JARS_DIR = REPOSITORY / "jars"
@@ -80,11 +81,8 @@ def problems(lib: Path, listed: dict[str, str]) -> list[str]:
     return sorted(wrong)
 
 
-def _trust_of_this_machine(into: Path) -> list[str]:
-    """Options that make Java trust the certificate authorities that Python does; none if Python knows none.
-
-    The Java in the wheel brings its own list. A company's authority, which this machine was told of, is not in it.
-    """
+def _trust_of_this_machine(into: Path, certificates: Path) -> list[str]:
+    """Options that make Java trust the certificate authorities of a PEM file, in place of those that it brings."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
     from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
@@ -92,9 +90,7 @@ def _trust_of_this_machine(into: Path) -> list[str]:
     with warnings.catch_warnings():
         # authorities of long ago have serial numbers that the library frowns upon; nothing to tell the reader
         warnings.simplefilter("ignore")
-        known = [x509.load_der_x509_certificate(der) for der in ssl.create_default_context().get_ca_certs(True)]
-    if not known:
-        return []
+        known = x509.load_pem_x509_certificates(certificates.read_bytes())
     # Java reads no store without a password; there is nothing secret in this one
     password = "public"
     store = into / "authorities.p12"
@@ -116,14 +112,45 @@ def fetch(into: Path, jar_set: JarSet) -> None:
 
     (ivy,) = (Path(pyspark.__file__).parent / "jars").glob("ivy-*.jar")
     started = time.monotonic()
-    command = [str(java()), f"-Divy.default.ivy.user.dir={into / 'ivy'}"]
-    command += _trust_of_this_machine(into) if is_from_wheel() else []
-    command += ["-jar", str(ivy)]
-    command += ["-settings", str(JARS_DIR / "ivysettings.xml"), "-ivy", str(JARS_DIR / "ivy.xml")]
-    command += ["-confs", *jar_set.confs]
-    command += ["-retrieve", str(into / "lib" / "[conf]" / "[artifact]-[revision].[ext]"), "-types", "jar", "bundle"]
+    certificates = system_certificates()
+    # the wheel's Java brings its own list of authorities; one of the machine's own mostly has the machine's
+    trust = _trust_of_this_machine(into, certificates) if certificates and is_from_wheel() else []
+    # a proxy's password is in it: in a file, since everybody may read a command line
+    options = write_private(into / "java-options", "".join(f"{_quoted(one)}\n" for one in java_proxy_options()))
+    arguments = [f"@{options}", f"-Divy.default.ivy.user.dir={into / 'ivy'}", "-jar", str(ivy)]
+    arguments += ["-settings", str(JARS_DIR / "ivysettings.xml"), "-ivy", str(JARS_DIR / "ivy.xml")]
+    arguments += ["-confs", *jar_set.confs]
+    arguments += ["-retrieve", str(into / "lib" / "[conf]" / "[artifact]-[revision].[ext]"), "-types", "jar", "bundle"]
+    total = len(listed_sums(jar_set.sha256_file))
+    status, done, said = _run_ivy([str(java()), *trust, *arguments], started, total)
+    is_untrusted = status != 0 and any(UNKNOWN_ISSUER.search(line) for line in said)
+    if is_untrusted and certificates and not trust:
+        sys.stdout.write(f"jars: Java does not know who signed the repository's certificate; trying {certificates}\n")
+        trust = _trust_of_this_machine(into, certificates)
+        status, done, said = _run_ivy([str(java()), *trust, *arguments], started, total)
+    if status != 0:
+        # Ivy prints a summary of what it could not find at its end
+        reasons = [line for line in said if re.search("not found|refused|timed out|Exception|UnknownHost", line)]
+        reason = reasons[-1] if reasons else (said or ["no output"])[-1]
+        advice = (
+            f"the certificate's issuer is not in {certificates or 'any file of certificates'}; name a PEM file that "
+            f"has it: SSL_CERT_FILE=FILE make {jar_set.target}"
+            if is_untrusted
+            else f"`make {jar_set.target}` tries again"
+        )
+        raise DaybookError(f"jars: Ivy fetched {done} of {total} and stopped: {reason}; {advice}")
+    sys.stdout.write(f"{'jars':<9}{time.monotonic() - started:4.0f} s\n")
+
+
+def _quoted(option: str) -> str:
+    """An option as Java reads it from a file."""
+    return '"' + option.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _run_ivy(command: list[str], started: float, total: int) -> tuple[int, int, list[str]]:
+    """Run Ivy; its exit status, how many jars it fetched, and what else it said."""
     on_terminal = sys.stdout.isatty()
-    total, done = len(listed_sums(jar_set.sha256_file)), 0
+    done = 0
     said: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         for line in process.stdout or ():
@@ -136,14 +163,7 @@ def fetch(into: Path, jar_set: JarSet) -> None:
                 said.append(line.strip())
     if on_terminal:
         sys.stdout.write("\r\x1b[2K")
-    if process.returncode != 0:
-        # Ivy prints a summary of what it could not find at its end
-        reasons = [line for line in said if re.search("not found|refused|timed out|Exception|UnknownHost", line)]
-        reason = reasons[-1] if reasons else (said or ["no output"])[-1]
-        raise DaybookError(
-            f"jars: Ivy fetched {done} of {total} and stopped: {reason}; `make {jar_set.target}` tries again"
-        )
-    sys.stdout.write(f"{'jars':<9}{time.monotonic() - started:4.0f} s\n")
+    return process.returncode, done, said
 
 
 def install(jar_set: JarSet) -> None:

@@ -44,16 +44,17 @@ class Authority:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Daybook's tests")])
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Daybook's tests, {self.folder.name}")])
         own = self._signed(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0))
         self.file = self.folder / "ca.pem"
         self.file.write_bytes(own.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, common_name: str) -> tuple[Path, Path]:
-        """A certificate for 127.0.0.1 and its key."""
+    def issue(self, common_name: str, *hosts: str) -> tuple[Path, Path]:
+        """A certificate for 127.0.0.1 and for hosts by their names, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-        signed = self._signed(name, key, x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]))
+        names = [x509.IPAddress(ip_address("127.0.0.1")), *map(x509.DNSName, hosts)]
+        signed = self._signed(name, key, x509.SubjectAlternativeName(names))
         certificate, key_file = self.folder / f"{common_name}.pem", self.folder / f"{common_name}.key"
         certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
         key_file.write_bytes(

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
 
 import bootstrap
-from daybook import jars
+from daybook import jars, network
 from daybook.settings import REPOSITORY
+from tests.integration.secured_broker import Authority
+from tests.tls_server import InspectingProxy, TlsServer
 
 
 @pytest.fixture
@@ -102,6 +108,135 @@ def test_the_installer_comes_with_its_hashes() -> None:
     assert first.startswith("uv==")
     assert rest
     assert all("--hash=sha256:" in line for line in rest)
+
+
+@pytest.fixture
+def clean_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No index, certificate or proxy of the machine that runs the tests; the log of the set-up is the test's own."""
+    for name in [*os.environ]:
+        if re.search("^(PIP|UV)_|CERT|CA_BUNDLE|PROXY$", name.upper()):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("UV_NO_CONFIG", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
+    monkeypatch.setattr(bootstrap, "LOG", tmp_path / "setup.log")
+
+
+@pytest.fixture
+def index(tmp_path: Path, clean_shell: None) -> dict[str, bytes]:
+    """A package index with one package."""
+    wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny.py", "")
+        archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("tiny-1.0.dist-info/RECORD", "")
+    page = f'<a href="/{wheel.name}">{wheel.name}</a>'.encode()
+    return {"/simple/tiny/": page, f"/{wheel.name}": wheel.read_bytes()}
+
+
+def installers(url: str, into: Path) -> dict[str, list[str]]:
+    """What set-up runs, with one package from another index."""
+    wanted = ["--no-deps", "--index-url", f"{url}/simple", "--target", str(into), "tiny==1.0"]
+    return {
+        "pip": [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", *wanted],
+        "uv": [str(Path(sys.executable).with_name("uv")), "pip", "install", "--python", sys.executable, *wanted],
+    }
+
+
+@pytest.mark.parametrize("installer", ["pip", "uv"])
+def test_an_unknown_issuer_is_looked_for_among_the_systems(
+    installer: str,
+    index: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With a real index behind TLS whose authority only this machine knows."""
+    authority = Authority(tmp_path / "company")
+    with TlsServer(index, *authority.issue("index")) as server:
+        command = installers(server.url, tmp_path / "site")[installer]
+        monkeypatch.setattr(network, "_BUNDLES", (str(authority.file),))
+        monkeypatch.setattr(network, "_default_bundle", lambda: None)
+        bootstrap.fetch_step("packages", command)
+        assert (tmp_path / "site" / "tiny.py").exists()
+        said = [line for line in capsys.readouterr().out.splitlines() if "..." not in line]
+        assert len(said) == 2
+        assert said[0].endswith(f"who signed the server's certificate; trying {authority.file}")
+
+        other = Authority(tmp_path / "other")
+        monkeypatch.setenv("SSL_CERT_FILE", str(other.file))
+        shutil.rmtree(tmp_path / "site")
+        with pytest.raises(bootstrap.SetupError, match=rf"not in {other.file} either.*SSL_CERT_FILE=FILE make setup$"):
+            bootstrap.fetch_step("packages", command)
+
+
+def test_another_failure_is_not_tried_again(
+    index: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = installers("http://127.0.0.1:9", tmp_path / "site")["uv"]  # nobody listens there
+    with pytest.raises(bootstrap.SetupError, match=r"^packages failed: .*setup\.log"):
+        bootstrap.fetch_step("packages", command)
+    assert "trying" not in capsys.readouterr().out
+    assert (tmp_path / "setup.log").read_text(encoding="utf-8").count("$ ") == 1
+
+
+@pytest.mark.parametrize("has_own_java", [False, True])
+def test_ivy_takes_the_proxy_and_the_certificates_that_pip_takes(
+    tmp_path: Path,
+    clean_shell: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    has_own_java: bool,
+) -> None:
+    """Through a real proxy that asks for a password and opens the connection to the repository."""
+    jar = b"not many classes"
+    files = {"/maven2/org/tiny/tiny/1.0/tiny-1.0.jar": jar}
+    authority = Authority(tmp_path / "company")
+    for name in ("ivysettings.xml",):
+        shutil.copy(jars.JARS_DIR / name, tmp_path / name)
+    (tmp_path / "ivy.xml").write_text(
+        '<ivy-module version="2.0"><info organisation="daybook" module="jars"/>'
+        '<configurations><conf name="kafka"/></configurations><dependencies>'
+        '<dependency org="org.tiny" name="tiny" rev="1.0" conf="kafka->default"/></dependencies></ivy-module>',
+        encoding="utf-8",
+    )
+    sums = tmp_path / "sha256.txt"
+    sums.write_text(f"{hashlib.sha256(jar).hexdigest()}  kafka/tiny-1.0.jar\n", encoding="utf-8")
+    monkeypatch.setattr(jars, "JARS_DIR", tmp_path)
+    monkeypatch.setattr(jars, "is_from_wheel", lambda: not has_own_java)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    jar_set = jars.JarSet(("kafka",), tmp_path / "lib", sums, "setup")
+    with (
+        TlsServer(files, *authority.issue("repository", "repo1.maven.org")) as server,
+        InspectingProxy(server, "us@er", 'p "w') as proxy,
+    ):
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        jars.fetch(tmp_path / "work", jar_set)
+        assert (tmp_path / "work" / "lib" / "kafka" / "tiny-1.0.jar").read_bytes() == jar
+        assert "repo1.maven.org:443" in proxy.asked
+        assert ("trying" in capsys.readouterr().out) == has_own_java
+        options = tmp_path / "work" / "java-options"
+        assert "proxyPassword" in options.read_text(encoding="utf-8")
+        assert options.stat().st_mode & 0o077 == 0
+
+        monkeypatch.setenv("SSL_CERT_FILE", str(Authority(tmp_path / "other").file))
+        with pytest.raises(jars.DaybookError, match=r"issuer is not in .*other/ca.pem.*SSL_CERT_FILE=FILE make setup"):
+            jars.fetch(tmp_path / "again", jar_set)
+
+
+def test_hosts_without_a_proxy_stay_without_one(clean_shell: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert network.java_proxy_options() == []
+    monkeypatch.setenv("http_proxy", "proxy.corp:3128")
+    monkeypatch.setenv("no_proxy", "repo.corp,.lab:8443,10.0.0.1")
+    assert network.java_proxy_options() == [
+        "-Dhttp.proxyHost=proxy.corp",
+        "-Dhttp.proxyPort=3128",
+        "-Djdk.http.auth.tunneling.disabledSchemes=",
+        "-Dhttp.nonProxyHosts=localhost|127.*|[::1]|repo.corp|*.repo.corp|lab|*.lab|10.0.0.1|*.10.0.0.1",
+    ]
 
 
 def test_the_lock_names_no_index() -> None:
