@@ -43,6 +43,7 @@ COMMANDS: dict[str, str] = {
     "accept-loss": "daybook.losses:accept_loss",
     "backup": "daybook.backup:backup",
     "restore": "daybook.restore:restore",
+    "adopt": "daybook.adopt:adopt",
     "forget-user": "daybook.erasure:forget_user",
 }
 """Verb -> where its click command is, as ``module:name``."""

@@ -8,6 +8,8 @@ nothing is loaded before it is asked for.
 
 from __future__ import annotations
 
+import os
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from daybook.errors import BadInput, DaybookError
 from daybook.lake import load
+from daybook.lake_files import is_local, path_of
 from daybook.settings import Settings
 from daybook.snapshots import day_files, page_state
 
@@ -24,8 +27,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow.dataset as pads
     from duckdb import DuckDBPyConnection
+    from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
     from sqlglot import exp
+
+
+_PARQUET = b"PAR1"
+"""What a Parquet file begins and ends with."""
 
 
 def connect() -> DuckDBPyConnection:
@@ -166,8 +174,30 @@ def _files(table: Table, snapshot_id: int, days: Collection[date] | None) -> lis
                 f"{table.name()[-1]} holds row deletes beside its files, which this reader does not take into account; "
                 "nothing was read. Daybook writes none: find out who wrote to this table, and rewrite its files"
             )
+        if is_local(task.file.file_path):
+            _refuse_cut(table.name()[-1], task.file)
         found.append((day, task.file.file_path))
     return found
+
+
+def _refuse_cut(table: str, file: DataFile) -> None:
+    """Refuse a data file that is gone, cut off or no Parquet: DuckDB would say so late, some statements without a name.
+
+    Raises:
+        DaybookError: it is; the text names it.
+    """
+    from daybook.lake_table import Damaged, unreadable
+
+    try:
+        with path_of(file.file_path).open("rb") as data:
+            found = data.seek(0, os.SEEK_END)
+            if found != file.file_size_in_bytes:
+                raise Damaged(f"it has {found:,} bytes of {file.file_size_in_bytes:,}")
+            data.seek(-len(_PARQUET), os.SEEK_END)
+            if data.read() != _PARQUET:
+                raise Damaged("it does not end as a Parquet file does")
+    except (OSError, Damaged) as error:
+        raise unreadable(table, "data file", file.file_path, error) from None
 
 
 def _dataset(table: Table, files: Iterable[tuple[date | None, str]]) -> pads.Dataset:
@@ -217,7 +247,7 @@ def fetch_table(
         names = _numbered([column[0] for column in found.description or ()])
         rows: Sequence[tuple[Any, ...]] = found.fetchall()
     except duckdb.Error as error:
-        raise BadInput(f"DuckDB: {error}") from None
+        raise refusal(str(error)) from None
     return names, [dict(zip(names, row, strict=True)) for row in rows]
 
 
@@ -234,3 +264,22 @@ def _numbered(names: Sequence[str]) -> list[str]:
             taken.add(name)
         result.append(name)
     return result
+
+
+_OF_A_TABLE = re.compile(r"reading the stream registered as '(\w+)' failed: (.*)")
+_A_FILE = re.compile(r"'(/.+\.parquet)'")
+
+
+def refusal(said: str) -> DaybookError:
+    """What DuckDB's error means for the reader: a statement that it refuses, or a data file that cannot be read."""
+    of_table = _OF_A_TABLE.search(" ".join(said.split()))
+    if of_table is None:
+        return BadInput(f"DuckDB: {said}")
+    from daybook.lake_table import unreadable
+
+    table, reason = of_table.groups()
+    file = _A_FILE.search(reason)
+    gone = "No such file" in reason
+    return unreadable(
+        table, "data file", file[1] if file else "a file", FileNotFoundError() if gone else ValueError(reason)
+    )

@@ -15,7 +15,7 @@ from daybook.answers import all_answers, answers
 from daybook.days import day_bounds, parse_day
 from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
 from daybook.lake_conf import SQLITE, pyiceberg_properties
-from daybook.lake_names import CATALOG, DAY_LEDGER, NAMESPACE, RAW_EVENTS
+from daybook.lake_names import CATALOG, DAY_LEDGER, NAMESPACE, OWN_TABLES, RAW_EVENTS
 from daybook.lake_place import refuse_elsewhere, refuse_forgotten
 from daybook.runs import TRIGGER
 from daybook.settings import Settings
@@ -51,6 +51,7 @@ def load(settings: Settings, table: str) -> Table | None:
         NeedsDecision: the state folder or the table belongs elsewhere, or the catalog has lost the table. Nothing was
             read or changed.
         BadInput: the catalog does not answer.
+        DaybookError: the table's metadata file cannot be read. So say the scans of the table of their files.
     """
     check_state(settings)
     uri = settings.catalog_uri
@@ -61,6 +62,8 @@ def load(settings: Settings, table: str) -> Table | None:
     from pyiceberg.exceptions import NoSuchTableError, RESTError
     from requests.exceptions import RequestException
     from sqlalchemy.exc import DatabaseError
+
+    from daybook.lake_table import LakeTable
 
     try:
         found = catalog(settings).load_table((NAMESPACE, table))
@@ -74,8 +77,53 @@ def load(settings: Settings, table: str) -> Table | None:
         raise _catalog_trouble(settings, error.orig) from None
     except (RESTError, RequestException) as error:
         raise _away(error) from None
+    except DaybookError:
+        raise
+    except Exception as error:  # whatever the parser of the metadata file meets
+        if settings.has_rest_catalog:
+            raise
+        raise _unreadable_metadata(settings, table, error) from error
     refuse_elsewhere(settings, table, found.location())
-    return found
+    return LakeTable.of(found)
+
+
+def broken_file(settings: Settings) -> DaybookError | None:
+    """What is wrong with the first file of the lake's current state that cannot be read; None if all can be.
+
+    For errors of Spark, which name no file, or no next step. Reads the footer of each data file.
+    """
+    from daybook.lake_table import LakeTable
+
+    try:
+        for name in (*sorted(OWN_TABLES), *answers()):
+            table = load(settings, name)
+            if isinstance(table, LakeTable) and (error := table.named_file_error()):
+                return error
+    except DaybookError as error:
+        return error
+    return None
+
+
+def _unreadable_metadata(settings: Settings, table: str, error: Exception) -> DaybookError:
+    """Why a table that the catalog knows could not be loaded: of a lake that was moved, or of a broken file."""
+    from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
+    from pyiceberg.io import load_file_io
+    from sqlalchemy import select
+    from sqlalchemy.orm import Session
+
+    from daybook.lake_table import unreadable_metadata
+
+    lake = catalog(settings)
+    assert isinstance(lake, SqlCatalog)  # a REST catalog reads the file itself
+    with Session(lake.engine) as session:
+        known = select(IcebergTables.metadata_location).where(
+            IcebergTables.catalog_name == CATALOG,
+            IcebergTables.table_namespace == NAMESPACE,
+            IcebergTables.table_name == table,
+        )
+        location = session.scalar(known) or ""
+    refuse_elsewhere(settings, table, location.rpartition("/metadata/")[0])
+    return unreadable_metadata(table, location, load_file_io(lake.properties, location), error)
 
 
 def _has_no_tables(error: BaseException | None) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daybook.errors import DaybookError
+from daybook.files import whole_file
 from daybook.lake_names import CATALOG
 
 if TYPE_CHECKING:
@@ -182,7 +183,9 @@ def move(catalog: Path, root: Path, kinds: dict[Path, str], old: str, new: str) 
         for path in (path for path, one in kinds.items() if one == kind):
             _rewrite_avro(io, path, moved, kind, root)
     for path in (path for path, one in kinds.items() if one == "metadata"):
-        path.write_text(json.dumps(moved.of(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
+        # in place of the file, not into it: a copy by hard links would change the original's
+        with whole_file(path) as beside:
+            beside.write_text(json.dumps(moved.of(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
     with closing(sqlite3.connect(catalog)) as connection, connection:
         rows = connection.execute("SELECT rowid, metadata_location, previous_metadata_location FROM iceberg_tables")
         for rowid, *locations in rows.fetchall():

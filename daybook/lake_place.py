@@ -33,14 +33,14 @@ def refuse_elsewhere(settings: Settings, table: str, location: str) -> None:
     if _place(root) == _place(quoted):
         raise NeedsDecision(
             f"the lake of {settings.home} lies beside it, in {path_of(root)}: an earlier Daybook wrote it there. "
-            f'Nothing was changed. To work with it where it is, set DAYBOOK_LAKE_WAREHOUSE="{root}"; to bring it into '
-            "the state folder, `daybook backup` with that setting, then `daybook restore` without it into an empty one"
+            "Nothing was changed. Bring it into the state folder by `daybook adopt`, or work with it where it is: "
+            f'DAYBOOK_LAKE_WAREHOUSE="{root}"'
         )
     raise NeedsDecision(
         f"the table {table} lies in {location}, outside the warehouse of these settings, {settings.warehouse}: the "
         "state folder was copied or moved, or the settings name another warehouse. Nothing was changed. Set "
-        f"DAYBOOK_HOME or DAYBOOK_LAKE_WAREHOUSE as it was there ({root}); to move a state, `daybook backup` there and "
-        "`daybook restore` into an empty folder"
+        f"DAYBOOK_HOME or DAYBOOK_LAKE_WAREHOUSE as it was there ({root}); if the folder was copied or moved with its "
+        "lake in it, make it a state of its own: `daybook adopt`"
     )
 
 

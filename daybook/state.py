@@ -215,13 +215,12 @@ def _elsewhere(state: State, home: Path) -> str:
     if other is not None and other.id == state.id:
         return (
             f"{home} is a copy of the state in {original}, and its tables name the original's files. Nothing was "
-            f"changed. Work with the original (DAYBOOK_HOME={original}); for a state of its own here: `daybook backup` "
-            "there, then `daybook restore` into an empty folder"
+            f"changed. Work with the original (DAYBOOK_HOME={original}), or make this copy a state of its own: "
+            "`daybook adopt`"
         )
     return (
         f"the state in {home} was moved or copied from {original}, and its tables name files there. Nothing was "
-        f"changed. Move it back to {original}; to move a state: `daybook backup` there, then `daybook restore` into an "
-        "empty folder here"
+        "changed. Move it back, or make it a state of its own here: `daybook adopt`"
     )
 
 

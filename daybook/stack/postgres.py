@@ -135,11 +135,25 @@ def command(settings: Settings) -> list[str]:
 
 
 def server_pid(settings: Settings) -> int | None:
-    """Process id of the server as it noted it itself; it may be gone."""
+    """Process id of the server as it noted it itself; it may be gone.
+
+    None for the note of another folder's server: a state folder that was copied has one, and that server is not ours.
+    """
     try:
-        return int((data_dir(settings) / "postmaster.pid").read_text(encoding="utf-8").split()[0])
-    except (FileNotFoundError, IndexError, ValueError):
+        pid, folder, *_ = _pid_file(settings).read_text(encoding="utf-8").splitlines()
+        return int(pid) if Path(folder) == data_dir(settings) else None
+    except (FileNotFoundError, ValueError):
         return None
+
+
+def remove_other_pid_file(settings: Settings) -> None:
+    """Remove the note of another folder's server, which would keep this folder's from starting."""
+    if server_pid(settings) is None:
+        _pid_file(settings).unlink(missing_ok=True)
+
+
+def _pid_file(settings: Settings) -> Path:
+    return data_dir(settings) / "postmaster.pid"
 
 
 def query(settings: Settings, sql: str, database: str = DATABASE) -> list[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from daybook.errors import NeedsDecision
 from daybook.settings import Settings
 from event_generator.day import Day, build_day
 from event_generator.expected import Row, expected_answers
-from event_generator.manifest import ids_path, read_manifest
+from event_generator.manifest import ids_path, read_ids, read_manifest
 from event_generator.mischief import LONGEST_DELAY_DAYS, Mischief
 
 
@@ -59,7 +59,7 @@ def generated_on(settings: Settings, day: date) -> Generated | None:
 def _played(settings: Settings, manifest: dict[str, Any], day: date) -> tuple[Day, NDArray[np.bool_]]:
     mischief = Mischief(**manifest["mischief"])
     plan = build_day(day, manifest["requested"], manifest["seed"], settings.items, mischief)
-    acknowledged = np.array(ids_path(settings, day).read_text(encoding="utf-8").split(), dtype=plan.ids.dtype)
+    acknowledged = np.array(read_ids(settings, day), dtype=plan.ids.dtype)
     accepted = np.isin(plan.ids, acknowledged)
     if int(accepted.sum()) != len(acknowledged):
         raise NeedsDecision(

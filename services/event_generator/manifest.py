@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from daybook.errors import BadInput, NeedsDecision
+from daybook.errors import BadInput, DaybookError
 from daybook.files import state_dir, write_private
 from daybook.settings import Settings
 from event_generator.mischief import Mischief
@@ -37,14 +37,37 @@ def read_manifest(settings: Settings, day: date) -> dict[str, Any] | None:
     path = manifest_path(settings, day)
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if missing := _NEEDED - manifest.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
     except FileNotFoundError:
         return None
-    except ValueError:
-        raise NeedsDecision(
-            f"{day}: the manifest {path} cannot be read; remove it and generate the day again with its seed: "
-            "the same ids are sent, which is harmless"
-        ) from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise unreadable(day, path, error) from None
     return manifest
+
+
+def read_ids(settings: Settings, day: date) -> list[str]:
+    """The accepted event ids of a generated day.
+
+    Raises:
+        DaybookError: the file is missing or cannot be read.
+    """
+    path = ids_path(settings, day)
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except (OSError, ValueError) as error:
+        raise unreadable(day, path, error) from None
+
+
+_NEEDED = {"requested", "seed", "mischief", "injected"}
+
+
+def unreadable(day: date, path: Path, error: Exception) -> DaybookError:
+    """One line on a file of a generated day that cannot be read."""
+    return DaybookError(
+        f"{day}: the manifest {path} cannot be read ({error}); remove it and generate the day again with its seed: "
+        "the same ids are sent, which is harmless"
+    )
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from daybook.days import parse_day
 from daybook.driver_files import remove_leftovers
 from daybook.errors import DaybookError, may_pass
 from daybook.files import private_dir
+from daybook.lake import broken_file
 from daybook.settings import Settings, settings
 from daybook.state import open_state
 from daybook_spark.session import server, spark_session
@@ -41,7 +42,8 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
     """Run a job: session, work, summary file.
 
     When it fails the file holds ``{"error": ..., "try_again": ...}``, the text is the last line, and the job exits with
-    1: of a :class:`DaybookError` its text, of anything else what it began with.
+    1: of a :class:`DaybookError` its text, of a file of the lake that cannot be read its name, of anything else what it
+    began with.
 
     Args:
         name: the job's name, which is the task's.
@@ -74,6 +76,8 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
     except Exception as error:
         # nobody foresaw it: all there is to know goes to the log, the reason alone to the reader
         traceback.print_exc()
+        if broken := broken_file(chosen):
+            _fail(args.summary, title, str(broken), try_again=may_pass(broken))
         _fail(args.summary, title, f"{title}: {root_cause(error)}", try_again=True)
     finally:
         spark.stop()

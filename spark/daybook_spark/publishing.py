@@ -385,24 +385,37 @@ def _play(settings: Settings, stage: Stage, day: date, manifest: Path) -> Play:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    told = json.loads(manifest.read_text(encoding="utf-8"))
-    accepted = pa.array((manifest.parent / told["accepted_ids"]).read_text(encoding="utf-8").split(), pa.string())
+    counts, late_days, ids = _read_manifest(day, manifest)
+    accepted = pa.array(ids, pa.string())
     missing, raw = accepted, load(settings, RAW_EVENTS)
     if raw is not None and stage.raw_snapshot_id is not None:
-        days = ", ".join(f"'{one}'" for one in (day, *map(date.fromisoformat, told["injected"]["late"])))
+        days = ", ".join(f"'{one}'" for one in (day, *late_days))
         scan = raw.scan(f"event_date IN ({days})", ("event_id",), snapshot_id=stage.raw_snapshot_id)
         landed = scan.to_arrow()["event_id"].cast(pa.string()).combine_chunks()
         missing = accepted.filter(pc.invert(pc.is_in(accepted, value_set=landed)))
     erased = {event_id for row in erasures(settings) for event_id in row["event_ids"]}
     return Play(
-        sent=told["sent"],
-        accepted=told["accepted"],
-        refused=told["refused"],
-        repeated=told["injected"]["duplicates"],
+        **counts,
         accepted_ids=len(accepted),
         accepted_ids_landed=len(accepted) - len(missing),
         erased_ids=len(erased.intersection(missing.to_pylist())),
     )
+
+
+def _read_manifest(day: date, file: Path) -> tuple[dict[str, int], list[date], list[str]]:
+    """Of the generator's manifest its counts as :class:`Play` has them, the days of its late events, and its ids."""
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        counts = {name: int(told[name]) for name in ("sent", "accepted", "refused")}
+        counts["repeated"] = int(told["injected"]["duplicates"])
+        late_days = [date.fromisoformat(one) for one in told["injected"]["late"]]
+        return counts, late_days, (file.parent / told["accepted_ids"]).read_text(encoding="utf-8").split()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NeedsDecision(
+            f"{day}: the manifest {file} cannot be read ({type(error).__name__}: {error}); nothing was published. "
+            f"Remove it, run `daybook generate --day {day}` with its seed (the same ids are sent, which is harmless), "
+            "then clear publish_day"
+        ) from None
 
 
 def _write_revision(

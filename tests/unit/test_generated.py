@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from daybook.errors import DaybookError
+from daybook.errors import DaybookError, NeedsDecision
 from daybook.settings import Settings
 from event_generator.day import Day, build_day
 from event_generator.expected import expected_answers
 from event_generator.generated import generated_on
-from event_generator.manifest import Request, write_manifest
+from event_generator.manifest import Request, ids_path, manifest_path, write_manifest
 from event_generator.mischief import Mischief
 
 DAY = date(2026, 5, 3)
@@ -85,3 +86,32 @@ def test_a_seed_that_no_longer_gives_the_ids_is_told(own_settings: Settings, mon
     monkeypatch.setattr("event_generator.generated.build_day", lambda *_arguments: other)
     with pytest.raises(DaybookError, match="seed 3 no longer gives the ids"):
         generated_on(own_settings, DAY)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"seed": 1', '{"seed": 1}', "\x00" * 9])
+def test_a_broken_manifest_is_one_line(own_settings: Settings, text: str) -> None:
+    play(own_settings, DAY)
+    path = manifest_path(own_settings, DAY)
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DaybookError, match=f"the manifest {path} cannot be read .*generate the day again") as raised:
+        generated_on(own_settings, DAY)
+    assert "\n" not in str(raised.value)
+
+
+def test_lost_ids_of_a_played_day_are_one_line(own_settings: Settings) -> None:
+    play(own_settings, DAY)
+    path = ids_path(own_settings, DAY)
+    path.unlink()
+    with pytest.raises(DaybookError, match=f"{path} cannot be read"):
+        generated_on(own_settings, DAY)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"seed": 1', '{"sent": 1}', "\x00" * 9])
+def test_a_broken_manifest_stops_publishing_in_one_line(tmp_path: Path, text: str) -> None:
+    from daybook_spark.publishing import _read_manifest
+
+    path = tmp_path / f"{DAY}.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(NeedsDecision, match=f"the manifest {path} cannot be read .*clear publish_day") as raised:
+        _read_manifest(DAY, path)
+    assert "\n" not in str(raised.value)

@@ -53,10 +53,15 @@ def at(home: Path, monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
     return settings()
 
 
-def refusals(loaded: Settings) -> set[str]:
+def refusals(loaded: Settings, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """What a reader, a writer and ``up`` say; none of them may change a file."""
     before = files_of(loaded.home)
     said = set()
+
+    def started(_: Settings) -> None:
+        raise AssertionError("the stack was started")
+
+    monkeypatch.setattr("daybook.stack.commands._alone", started)
     for ask in (
         lambda: latest_pages(loaded),
         lambda: open_state(loaded),
@@ -100,44 +105,44 @@ def test_a_copy_is_refused_and_names_the_original(lake: SmallLake, monkeypatch: 
     open_state(lake.settings)
     copy = lake.settings.home.with_name("copy")
     shutil.copytree(lake.settings.home, copy)
-    (said,) = refusals(at(copy, monkeypatch))
+    (said,) = refusals(at(copy, monkeypatch), monkeypatch)
     assert said.startswith(f"{copy} is a copy of the state in {lake.settings.home}")
-    assert "daybook restore" in said
+    assert "`daybook adopt`" in said
 
 
 def test_a_moved_folder_is_refused_and_names_the_old_place(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     open_state(lake.settings)
     moved = lake.settings.home.rename(lake.settings.home.with_name("moved"))
-    (said,) = refusals(at(moved, monkeypatch))
+    (said,) = refusals(at(moved, monkeypatch), monkeypatch)
     assert said.startswith(f"the state in {moved} was moved or copied from {lake.settings.home}")
 
 
 def test_a_copy_without_a_marker_is_known_by_its_tables(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = lake.settings.home.with_name("copy")
     shutil.copytree(lake.settings.home, copy)
-    for said in refusals(at(copy, monkeypatch)):
+    for said in refusals(at(copy, monkeypatch), monkeypatch):
         assert f"lies in file://{lake.settings.home}/lake/warehouse/game/" in said
         assert f"({lake.settings.warehouse})" in said, "what to set"
 
 
-def test_an_unfinished_restore_is_refused(lake: SmallLake) -> None:
+def test_an_unfinished_restore_is_refused(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     unfinished_file(lake.settings.home).write_text("/mnt/backup\n", encoding="utf-8")
-    (said,) = refusals(lake.settings)
+    (said,) = refusals(lake.settings, monkeypatch)
     assert said.endswith("daybook restore --from /mnt/backup")
 
 
-def test_a_state_of_a_newer_version_is_refused(lake: SmallLake) -> None:
+def test_a_state_of_a_newer_version_is_refused(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     open_state(lake.settings)
     file = marker_file(lake.settings.home)
     file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99, "made_with": "9.9"}), encoding="utf-8")
-    (said,) = refusals(lake.settings)
+    (said,) = refusals(lake.settings, monkeypatch)
     assert "has format 99 and belongs to a newer Daybook (9.9)" in said
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"id": 1}', "\x00" * 40, '{"format": "1"}'])
-def test_a_broken_marker_is_one_line(lake: SmallLake, text: str) -> None:
+def test_a_broken_marker_is_one_line(lake: SmallLake, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     marker_file(lake.settings.home).write_text(text, encoding="utf-8")
-    (said,) = refusals(lake.settings)
+    (said,) = refusals(lake.settings, monkeypatch)
     assert said.startswith(f"{marker_file(lake.settings.home)} cannot be read")
 
 
@@ -217,9 +222,9 @@ def test_a_lake_beside_the_folder_under_its_quoted_name_is_found(
     lake.land({DAY: 12}, end={0: 112})
     lake.publish(DAY, {})
     now = at(home, monkeypatch, lake_warehouse="")
-    for said in refusals(now):
+    for said in refusals(now, monkeypatch):
         assert f"lies beside it, in {tmp_path}/my%20home/lake/warehouse" in said
-        setting = said.partition("set DAYBOOK_LAKE_WAREHOUSE=")[2].partition(";")[0].strip('"')
+        setting = said.partition("DAYBOOK_LAKE_WAREHOUSE=")[2].strip('"')
     again = at(home, monkeypatch, lake_warehouse=setting)
     assert latest_pages(again)["event_date"].tolist() == [DAY], "the advice works"
     assert open_state(again)[0].startswith("adopted")

@@ -1,0 +1,61 @@
+"""A small day in a state folder whose path has a space, a letter outside ASCII, an escape of URIs and an apostrophe."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from daybook.lake import latest_pages, read_answer
+from daybook.stack import postgres
+from daybook.state import State
+from tests.faults.day_lab import audit, lab_on
+from tests.integration.own_broker import own_settings
+
+pytestmark = pytest.mark.integration
+
+DAY = date(2026, 5, 3)
+ODD = "a b é %20'x;y+&=$"
+
+
+def test_a_day_stays_in_its_folder_and_balances(tmp_path: Path) -> None:
+    settings = own_settings(tmp_path / ODD / "home")
+    with lab_on(settings) as lab:
+        lab.send(*(f"{DAY}T10:00:{second:02d}Z" for second in range(20)))
+        lab.run_day(DAY)
+        lab.broker.kill()
+        lab.broker.start()
+        lab.send(f"{DAY}T11:00:00Z")  # the broker has found its log again: offsets go on
+        lab.run_day(DAY)
+        assert audit(settings, lab.accepted).is_clean
+        assert int(read_answer(settings, "daily_activity", str(DAY))["events"][0]) == 21
+        verified = lab.daybook("verify", "--day", str(DAY))
+        assert "Kafka" in verified
+        assert "DIFFERENT" not in verified
+        with postgres.serving(settings):
+            assert postgres.query(settings, "SELECT 1") == [(1,)]
+        old = Path(f"{settings.warehouse}/game/events/data/left-by-a-kill.parquet".removeprefix("file://"))
+        old.write_bytes(b"x")
+        for file in (settings.home / "lake").rglob("*"):
+            os.utime(file, (1_000_000_000, 1_000_000_000))
+        lab.step("orphans", "maintain_lake", ["--day", str(DAY), "--run-id", "m", "--step", "remove_orphan_files"])
+        assert not old.exists()
+        assert len(latest_pages(settings)) == 1
+        assert "DIFFERENT" not in lab.daybook("verify", "--day", str(DAY))
+        # a job that Spark fails in names the file, and the task is not tried again
+        raw = next(Path(f"{settings.warehouse}/game/raw_events/data".removeprefix("file://")).rglob("*.parquet"))
+        raw.write_bytes(raw.read_bytes()[:100])
+        building = ["--day", str(DAY), "--run-id", "broken", "--until", lab.ends(), "--force"]
+        with lab.driver("land_events", building) as (process, summary):
+            assert process.wait(120) == 1
+            told = json.loads(summary.read_text(encoding="utf-8"))
+        assert told["error"].startswith(f"{raw}, a data file of the lake's table raw_events, is damaged")
+        assert not told["try_again"]
+    state = State.read(settings.home)
+    assert state is not None
+    assert state.home == str(settings.home)
+    assert [path.name for path in tmp_path.iterdir()] == [ODD], "something lies beside the folder"
+    assert [path.name for path in (tmp_path / ODD).iterdir()] == ["home"]
