@@ -16,6 +16,8 @@ from daybook.settings import REPOSITORY, Settings
 
 OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
 SIZING = PAGE.read_text(encoding="utf-8")
+NETWORK = (REPOSITORY / "daybook" / "network.py").read_text(encoding="utf-8")
+"""Reads the variables that set-up takes from the shell."""
 SPANS = re.findall(r"`([^`]+)`", OPERATIONS)
 LINES = re.findall(r"^ {4}\.venv/bin/daybook ([^#\n]+)", OPERATIONS, re.MULTILINE)
 
@@ -60,7 +62,7 @@ def test_each_setting_target_and_file_is_there(text: str) -> None:
     for file in re.findall(r"`((?:daybook|tests|jars|docs)/[\w/.]+)`", text):
         assert (REPOSITORY / file).exists(), file
     for name in re.findall(r"`(_Event|[A-Z]+_[A-Z]+|[A-Z][a-z]+[A-Z][a-zA-Z]+)`", text):
-        assert name.startswith("DAYBOOK_") or hasattr(contract, name), name
+        assert name.startswith("DAYBOOK_") or hasattr(contract, name) or name in NETWORK, name
 
 
 def test_what_may_be_said_by_a_failing_run_is_said_by_the_code() -> None:
