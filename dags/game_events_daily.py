@@ -30,6 +30,7 @@ task can be cleared at any time: readers see the former page until `publish_day`
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -142,11 +143,12 @@ def game_events_daily() -> None:
         """
         day = checked_day(dag_run, params, PARAMS)
         request = generated_request(settings(), day, dag_run, params)
+        log = logging.getLogger(__name__)
         if isinstance(request, str):
             raise AirflowSkipException(request)
         from event_generator.play import play_day
 
-        manifest, _ = play_day(request, settings())
+        manifest, _ = play_day(request, settings(), waits=lambda reason: log.info("no acknowledgement yet: %s", reason))
         return {name: manifest[name] for name in ("sent", "accepted", "refused", "injected", "offsets")}
 
     wait_for_offsets = KafkaOffsetsSensor(

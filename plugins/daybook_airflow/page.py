@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, date, datetime
 from urllib.parse import quote
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
@@ -155,12 +156,7 @@ def show_page(name: str) -> Response:
         day = parse_day(name.removesuffix(".html")).isoformat()
     except BadInput as error:
         return _message(404, "No such page", f"{error}.")
-    return _file(f"{day}.html") or _message(
-        404,
-        f"{day} has no page",
-        "It is not published yet; readers see the other days.",
-        commands={"Build the day": _trigger(day)},
-    )
+    return _file(f"{day}.html") or _not_published(day, f"{day} has no page", "It is not published yet")
 
 
 def _rows(name: str) -> Response:
@@ -189,12 +185,16 @@ def _rows(name: str) -> Response:
         return found
     if across:
         return _message(404, "There are no such rows yet", "They are written with the next day's page.")
-    return _message(
-        404,
-        f"{folder} has no such rows",
-        "It is not published yet, or its page is older than these files; readers see the other days.",
-        commands={"Build the day": _trigger(folder)},
+    return _not_published(
+        folder, f"{folder} has no such rows", "It is not published yet, or its page is older than these files"
     )
+
+
+def _not_published(day: str, title: str, why: str) -> Response:
+    """Why there is no file of a day, and the command that builds it if it is over."""
+    if date.fromisoformat(day) >= datetime.now(UTC).date():
+        return _message(404, title, "The day is not over (UTC); it can be built when it is.")
+    return _message(404, title, f"{why}; readers see the other days.", commands={"Build the day": _trigger(day)})
 
 
 def _file(name: str, kind: str = "text/html", headers: Mapping[str, str] = NONE) -> Response | None:

@@ -17,7 +17,7 @@ from daybook.settings import settings as settings_of_this_process
 from daybook.terminal import rich_console
 from event_generator.manifest import Request, manifest_path
 from event_generator.mischief import Mischief
-from event_generator.play import Load, Pace, play_day
+from event_generator.play import PATIENCE_SECONDS, Load, Pace, play_day
 
 DEFAULT_EVENTS = 20_000
 SECONDS_BETWEEN_LINES = 3.0
@@ -75,11 +75,15 @@ def generate(
             task = bar.add_task(f"playing {request.day}", total=None)
 
             def show(done: int, of: int) -> None:
-                bar.update(task, completed=done, total=of)
+                bar.update(task, completed=done, total=of, description=f"playing {request.day}")
 
-            manifest, pace = play_day(request, settings, load, show)
+            def wait(reason: str) -> None:
+                bar.update(task, description=_waiting(request, reason))
+
+            manifest, pace = play_day(request, settings, load, show, wait)
     else:
-        manifest, pace = play_day(request, settings, load, _Lines(str(request.day)))
+        lines = _Lines(str(request.day))
+        manifest, pace = play_day(request, settings, load, lines, lambda reason: click.echo(_waiting(request, reason)))
     if pace is None:
         click.echo(
             f"{request.day}: already played with seed {request.seed} and {request.events} events; nothing was sent"
@@ -90,6 +94,10 @@ def generate(
         f"{request.day}: sent {manifest['sent']} = accepted {manifest['accepted']} + refused {manifest['refused']}; "
         f"manifest {manifest_path(settings, request.day)}"
     )
+
+
+def _waiting(request: Request, reason: str) -> str:
+    return f"{request.day}: no acknowledgement by the intake ({reason}); trying again for {PATIENCE_SECONDS:.0f} s"
 
 
 def _pace_line(request: Request, load: Load, pace: Pace) -> str:

@@ -27,6 +27,7 @@ PATIENCE_SECONDS = 60.0
 """How long a batch is tried while the intake or its broker is away."""
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 2.0
+SECONDS_BETWEEN_REASONS = 3.0
 CONNECT_TIMEOUT_SECONDS = 3.0
 ANSWER_TIMEOUT_SECONDS = 30.0
 MAX_EVENTS_PER_REQUEST = 1000
@@ -39,6 +40,8 @@ class NoIntake(NotNow):
 
 Report = Callable[[int, int], None]
 """Called with the number of settled places of the script and the number of all."""
+Waits = Callable[[str], None]
+"""Called with the reason why events were not acknowledged yet."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,11 @@ class Pace:
 
 
 def play_day(
-    request: Request, settings: Settings, load: Load | None = None, report: Report | None = None
+    request: Request,
+    settings: Settings,
+    load: Load | None = None,
+    report: Report | None = None,
+    waits: Waits | None = None,
 ) -> tuple[dict[str, Any], Pace | None]:
     """Play a day to its end and write its manifest; a day that was played is not played again.
 
@@ -92,6 +99,7 @@ def play_day(
         settings: where the intake is and where manifests lie.
         load: how to send.
         report: told after each request; called in this thread.
+        waits: told every few seconds why a request is sent again; called in this thread.
 
     Returns:
         The manifest without its ``expected`` answers, and how the sending went; none if nothing was sent.
@@ -111,7 +119,7 @@ def play_day(
         pool = _find_intake(settings, load)
         progress = Progress(settings, request, len(plan.script))
         try:
-            pace = _send(plan, pool, settings, load, progress, report)
+            pace = _send(plan, pool, settings, load, progress, report, waits)
             manifest = _manifest(request, plan, progress, settings)
             write_manifest(settings, request.day, manifest, plan.ids[_accepted(plan, progress)].tolist())
             progress.remove()
@@ -209,22 +217,34 @@ def _requests(plan: Day, progress: Progress, batch: int) -> Iterator[list[int]]:
 
 
 def _send(
-    plan: Day, pool: urllib3.PoolManager, settings: Settings, load: Load, progress: Progress, report: Report | None
+    plan: Day,
+    pool: urllib3.PoolManager,
+    settings: Settings,
+    load: Load,
+    progress: Progress,
+    report: Report | None,
+    waits: Waits | None,
 ) -> Pace:
     sender = _Sender(plan, pool, settings, load, progress)
     requests = list(_requests(plan, progress, load.batch))
     events = sum(map(len, requests))
     with ThreadPoolExecutor(load.connections, thread_name_prefix="player") as threads:
         done = 0
-        playing = []
+        playing = set()
         for places in requests:
-            playing.append(threads.submit(sender.send, places, done))
+            playing.add(threads.submit(sender.send, places, done))
             done += len(places)
         try:
-            for one in as_completed(playing):
-                settled = one.result()
-                if report is not None:
-                    report(settled, len(plan.script))
+            while playing:
+                try:
+                    for one in as_completed(playing, SECONDS_BETWEEN_REASONS):
+                        playing.discard(one)
+                        settled = one.result()
+                        if report is not None:
+                            report(settled, len(plan.script))
+                except TimeoutError:
+                    if waits is not None and sender.refused_for:
+                        waits(sender.refused_for)
         finally:  # on an error or Ctrl-C the other threads end after the request they are in
             sender.stop.set()
             threads.shutdown(cancel_futures=True)
@@ -253,6 +273,8 @@ class _Sender:
         self.started_at = time.monotonic()
         self.answer_seconds: list[float] = []
         self.behind_seconds = 0.0
+        self.refused_for = ""
+        """Why the latest request has to be sent again; empty if it was settled."""
 
     def send(self, places: list[int], before: int) -> int:
         """Send some places of the script until each is accepted or refused.
@@ -276,6 +298,7 @@ class _Sender:
             settled = self._progress.settle(verdicts)
             told = {one.place for one in verdicts}
             places = [place for place in places if place not in told]
+            self.refused_for = reason if places else ""
             if not places:
                 break
             if time.monotonic() > give_up_at or self.stop.wait(max(pause_seconds, retry_after_seconds)):

@@ -67,6 +67,16 @@ def test_all_that_stays_up_fits_a_laptop_of_8_gb() -> None:
     assert float(said[1]) == round(sum(limits.values()) / 1024, 1)
 
 
+def test_runs_build_live_traffic_unless_a_number_is_set(
+    monkeypatch: pytest.MonkeyPatch, own_settings: Settings
+) -> None:
+    for name, value in _environment(SERVICES["airflow-scheduler"]).items():
+        monkeypatch.setenv(name, value)
+    assert Settings().events_of_a_run == 0
+    monkeypatch.setenv("DAYBOOK_GENERATED_EVENTS", "500")  # by .env: the file sets none, which would win over it
+    assert Settings().events_of_a_run == 500
+
+
 @each_service
 def test_every_setting_is_one(name: str) -> None:
     known = {f"DAYBOOK_{field.upper()}" for field in Settings.model_fields}

@@ -276,7 +276,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     requests: list[Request] = []
     nothing = {name: 0 for name in ("sent", "accepted", "refused", "injected", "offsets")}
 
-    def play_day(request: Request, _settings: Settings) -> tuple[dict[str, Any], None]:
+    def play_day(request: Request, _settings: Settings, **_others: Any) -> tuple[dict[str, Any], None]:
         requests.append(request)
         return nothing, None
 

@@ -423,6 +423,15 @@ def test_a_day_that_is_not_published_names_the_command_that_builds_it(browser: T
     assert "airflow dags trigger game_events_daily -c" in answer.text
 
 
+@pytest.mark.parametrize("day", ["2999-01-01", f"{datetime.now(UTC):%Y-%m-%d}"])
+def test_a_day_that_is_not_over_is_not_to_be_built(browser: TestClient, reports: Path, day: str) -> None:
+    for path in (f"{day}.html", f"{day}.json"):
+        answer = browser.get(path)
+        assert answer.status_code == 404
+        assert "The day is not over (UTC)" in answer.text
+        assert "airflow dags trigger" not in answer.text
+
+
 def test_before_the_first_page_the_newcomer_is_told_how_to_get_one(browser: TestClient) -> None:
     for path in ("", "index.html"):
         answer = browser.get(path)
