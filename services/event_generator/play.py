@@ -31,6 +31,8 @@ SECONDS_BETWEEN_REASONS = 3.0
 CONNECT_TIMEOUT_SECONDS = 3.0
 ANSWER_TIMEOUT_SECONDS = 30.0
 MAX_EVENTS_PER_REQUEST = 1000
+USER_AGENT = "daybook-generator"
+"""Marks generated events in the column ``user_agent`` of ``events``; the check ``delayed_share`` leaves them out."""
 MAX_CONNECTIONS = 512
 
 
@@ -190,7 +192,11 @@ def _find_intake(settings: Settings, load: Load) -> urllib3.PoolManager:
         maxsize=load.connections,
         retries=False,
         timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=ANSWER_TIMEOUT_SECONDS),
-        headers={"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})},
+        headers={
+            "Content-Type": "application/json",
+            "User-Agent": USER_AGENT,
+            **({"Authorization": f"Bearer {key}"} if key else {}),
+        },
     )
     try:
         status = pool.request("GET", f"{settings.intake_url}/health/live").status

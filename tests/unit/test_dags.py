@@ -202,6 +202,14 @@ def test_the_form_shows_what_a_run_generates_where_nobody_asks_for_a_number(
     }
 
 
+def test_the_day_has_a_deadline_but_under_airflows_dags_test(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load().dags["game_events_daily"].deadline
+    monkeypatch.setattr(sys, "argv", ["airflow", "dags", "test", "game_events_daily", "2026-05-03"])
+    assert not load().dags["game_events_daily"].deadline
+
+
 def _loading(dag_id: str, before: str, after: str) -> str:
     """What a fresh Python prints that loads a DAG file between two pieces of code."""
     code = f"import sys, runpy; {before}; runpy.run_path(sys.argv[1]); {after}"
@@ -316,6 +324,7 @@ def test_a_day_that_was_generated_or_begun_goes_on_with_the_same_events(
     progress.settle([Settled(0, 0, 0)])
     progress.close()
     Run(dag, {}, **conf).generate()
+    progress.remove()
     write_manifest(own_settings, DAY, first.as_json(), [])
     Run(dag, {}, **conf).generate()
     assert played == [first, first]
