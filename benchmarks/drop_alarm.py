@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from daybook.drops import FALSE_ALARM_RATE, FEWEST_DAYS, MOST_DAYS, Counts, Finding, findings_of
+from daybook.drops import FALSE_ALARM_RATE, FEWEST_DAYS, MOST_DAYS, Counts, Finding, judge
 from event_generator.day import JOIN_GUILD, LABELS, PROVIDER_WEIGHTS, build_day
 
 FIRST_DAY = date(2026, 1, 5)
@@ -34,6 +34,7 @@ NOISE = 0.08
 """Standard deviation of a day's volume over its weekday's, of the logarithm."""
 
 DROPS = (0.2, 0.5, 0.8)
+RISES = (1.5, 2.0, 4.0, 20.0)
 SIZES = (10, 30, 100, 300, 1000, 3000)
 """Classes of a cell's expected count, by their lower bounds."""
 
@@ -117,6 +118,8 @@ class Result:
     """What dropped and how far -> whether it was named."""
     others: dict[tuple[str, float], list[int]]
     """And how many other things were named."""
+    rises: dict[tuple[str, float], list[bool]]
+    """Days before and how many times the events there were -> whether the rise was said."""
 
 
 def trailing_class(days: int) -> str:
@@ -147,16 +150,20 @@ def drops_of_a_day(random: np.random.Generator, counts: Counts) -> Iterator[tupl
 
 def measure(volume: Volume, seed: int, progress: Callable[[], None] = lambda: None) -> Result:
     """Play a volume's months, judge their days, then drop things."""
-    result = Result(Counter(), Counter(), Counter(), 0, defaultdict(list), defaultdict(list))
+    result = Result(Counter(), Counter(), Counter(), 0, defaultdict(list), defaultdict(list), defaultdict(list))
     random = np.random.default_rng(seed)
     for series in range(volume.series):
         for number, counts in enumerate(judged_days(months(volume, seed * 10_000 + series))):
-            tested, findings = findings_of(counts)
+            judged = judge(counts)
+            findings, rose = judged.findings, judged.total.verdict == "rose"
             against = trailing_class(len(counts.trailing))
             result.days[against] += 1
-            result.false_days[against] += bool(findings)
-            result.false_counts.update(kind_of(found) for found in findings)
-            result.tested += tested
+            result.false_days[against] += bool(findings) or rose
+            result.false_counts.update([*(kind_of(found) for found in findings), *(["rise"] * rose)])
+            result.tested += judged.tested
+            for times in RISES:
+                more = judge(counts._replace(today=np.rint(counts.today * times))).total.verdict == "rose"
+                result.rises[against, times].append(more)
             if number % volume.every == volume.every - 1:
                 for what, (provider, event) in drops_of_a_day(random, counts):
                     where = (
@@ -164,7 +171,7 @@ def measure(volume: Volume, seed: int, progress: Callable[[], None] = lambda: No
                         slice(None) if event is None else event,
                     )
                     for drop in DROPS:
-                        _, found = findings_of(counts._replace(today=thinned(random, counts.today, where, drop)))
+                        found = judge(counts._replace(today=thinned(random, counts.today, where, drop))).findings
                         named = [(one.provider, one.event) for one in found]
                         result.seen[what, drop].append((provider, event) in named)
                         result.others[what, drop].append(len([one for one in named if one != (provider, event)]))
@@ -183,7 +190,7 @@ def outage(table: NDArray[np.float64], where: tuple[int, int | None], days: int,
         part = (where[0], slice(None) if where[1] is None else where[1])
         table[at] = thinned(random, table[at], part, 0.8)
         ordinals = np.arange(first + at - days, first + at, dtype=np.int64)
-        _, findings = findings_of(Counts(table[at - days : at], table[at], ordinals, first + at))
+        findings = judge(Counts(table[at - days : at], table[at], ordinals, first + at)).findings
         named.append(where in [(one.provider, one.event) for one in findings])
     return named
 
@@ -228,10 +235,10 @@ def main() -> None:
         days, false = result.days.total(), result.false_days.total()
         console.print(f"| {name} | all | {days:,} | {false} | {false / days:.2%} |")
     console.print("\nWhat alarmed falsely:\n")
-    console.print("| events a day | counts tested a day | cells | providers | events | totals |")
-    console.print("|:--|--:|--:|--:|--:|--:|")
+    console.print("| events a day | counts tested a day | cells | providers | events | totals | rises of the total |")
+    console.print("|:--|--:|--:|--:|--:|--:|--:|")
     for name, result in results.items():
-        kinds = " | ".join(str(result.false_counts[kind]) for kind in ("cell", "provider", "event", "total"))
+        kinds = " | ".join(str(result.false_counts[kind]) for kind in ("cell", "provider", "event", "total", "rise"))
         console.print(f"| {name} | {result.tested / result.days.total():.0f} | {kinds} |")
     console.print("\nDrops that were named (share of the times it was tried; other alarms beside it, a day):\n")
     console.print(
@@ -244,6 +251,13 @@ def main() -> None:
             shares = " | ".join(f"{np.mean(one):.0%}" for one in seen)
             others = np.mean([number for drop in DROPS for number in result.others[what, drop]])
             console.print(f"| {name} | {what} | {len(seen[0])} | {shares} | {others:.2f} |")
+    console.print("\nRises of all events that were named (share of the judged days):\n")
+    console.print(f"| events a day | days before | {' | '.join(f'{times:g} times' for times in RISES)} |")
+    console.print("|:--|:--|" + "--:|" * len(RISES))
+    for name, result in results.items():
+        for against in ("7 to 13", "14 to 20", "21 to 28"):
+            shares = " | ".join(f"{np.mean(result.rises[against, times]):.0%}" for times in RISES)
+            console.print(f"| {name} | {against} | {shares} |")
     print_outages(console, 20, seed)
 
 

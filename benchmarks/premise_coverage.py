@@ -94,7 +94,8 @@ def coverage(world: World, simulated: int, seed: int) -> Coverage:
             rows += [(DAY - timedelta(days=back), name, count) for name, count in zip(names, counts, strict=True)]
         today = grouped(random, players_events(random, now, world.players, world.taste))
         usual = pd.DataFrame(rows, columns=["event_date", "category", "events"])
-        found = check_premise("event mix", DAY + timedelta(days=number), usual, today, names)
+        players = dict.fromkeys(usual["event_date"], min(world.players, GROUPS))
+        found = check_premise("event mix", DAY + timedelta(days=number), usual, today, names, players_before=players)
         bounds = (found.low, found.distance, found.high, found.chance)
         low, distance, high, chance = (np.nan if bound is None else bound for bound in bounds)
         held += low <= true <= high

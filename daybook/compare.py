@@ -7,6 +7,7 @@ know no lake.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,13 @@ class Comparisons:
     @property
     def sentences(self) -> list[str]:
         """What there is to say, in words."""
-        return [*(premise.sentence for premise in self.premises), self.drops.sentence]
+        total = [self.drops.total.sentence] if self.drops.total else []
+        return [
+            *total,
+            *(premise.sentence for premise in self.premises),
+            self.drops.sentence,
+            *(drop.sentence for drop in self.drops.drops),
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """As JSON types."""
@@ -104,11 +111,16 @@ def compare(settings: Settings, day: str) -> Comparisons:
             connection,
             "SELECT event_date, provider, event_type, item, events FROM provider_event_popularity ORDER BY ALL",
         )
-        premises = tuple(_premise(connection, subject, one) for subject in _CATEGORIES)
+        players = {
+            row["event_date"]: min(row["users"], PLAYER_GROUPS)
+            for row in activity.to_dict("records")
+            if row["event_date"] < one
+        }
+        premises = tuple(_premise(connection, subject, one, players) for subject in _CATEGORIES)
     return Comparisons(one, premises, find_drops(cells, one, published), tuple(compare_day(activity, one, published)))
 
 
-def _premise(connection: DuckDBPyConnection, subject: str, day: date) -> Premise:
+def _premise(connection: DuckDBPyConnection, subject: str, day: date, players: Mapping[date, int]) -> Premise:
     from daybook.premise import check_premise
 
     answer, category = _CATEGORIES[subject]
@@ -122,7 +134,7 @@ def _premise(connection: DuckDBPyConnection, subject: str, day: date) -> Premise
         f"SELECT place, {category} AS category, SUM(events) AS events FROM played GROUP BY ALL ORDER BY ALL",
     )
     today, categories = _matrix(counted)
-    return check_premise(subject, day, usual, today, categories)
+    return check_premise(subject, day, usual, today, categories, players_before=players)
 
 
 def _matrix(counted: pd.DataFrame) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -157,7 +169,7 @@ def _no_rows(name: str) -> Any:
 @click.option("--day", required=True, help="The day, YYYY-MM-DD, UTC.")
 @click.option("--json", "as_json", is_flag=True, help="All of it as one JSON object.")
 def compare_command(day: str, as_json: bool) -> None:
-    """Say whether a day deviates from the days before it: its mixes, and what has dropped."""
+    """Say whether a day deviates from the days before it: its events, its mixes, and what has dropped."""
     found = compare(settings(), day)
     if as_json:
         click.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=2))
@@ -171,10 +183,18 @@ def compare_command(day: str, as_json: bool) -> None:
             {
                 "measure": one.measure,
                 "value": one.value,
-                "day before": one.day_before,
-                "week's mean": one.week_mean,
-                "same weekday": one.same_weekday,
+                "day before": _beside(one.day_before, one.since_day_before),
+                "week's mean": _beside(one.week_mean, one.since_week),
+                "same weekday": _beside(one.same_weekday, one.since_same_weekday),
             }
             for one in found.measures
         ],
+        numbers=("day before", "week's mean", "same weekday"),
     )
+
+
+def _beside(before: float | None, change: float | None) -> str | None:
+    """A figure of before, and how far the day is from it."""
+    if before is None:
+        return None
+    return f"{before:,.0f}" if change is None else f"{before:,.0f} ({100 * change:+,.1f} %)"

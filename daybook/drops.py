@@ -17,6 +17,7 @@ often it is wrong (measured by `python -m benchmarks.drop_alarm`). In short:
   that an outage that lasts goes on alarming (:func:`_usual_days`).
 - *The total* is tested by its logarithm against a regression on the trailing days: level, weekday and slope, as far as
   the days allow (:func:`_total_forecast`).
+- *A rise* is judged for the total alone, by the same forecast, distribution and limit (:func:`_total`).
 - *How often by chance*: Bonferroni over all that is tested, so that a normal day has any alarm with a probability of at
   most :data:`FALSE_ALARM_RATE`, however the tests depend on each other.
 - *Who is to blame*: a provider that fell as a whole is named once, not each of its cells (:func:`_attributed`).
@@ -29,7 +30,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date
 from statistics import NormalDist
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +81,20 @@ class Drop:
 
 
 @dataclass(frozen=True)
+class Total:
+    """All events of a day, held against the forecast."""
+
+    events: int
+    expected: float
+    low: int
+    """The fewest events that are as usual."""
+    high: int
+    """The most events that are as usual."""
+    verdict: Literal["as usual", "rose", "fell"]
+    sentence: str
+
+
+@dataclass(frozen=True)
 class DropCheck:
     """What the alarm says of a day."""
 
@@ -93,6 +108,8 @@ class DropCheck:
     days: tuple[date, ...]
     """The days compared with, oldest first."""
     sentence: str
+    total: Total | None = None
+    """None: too few days before."""
 
 
 class Counts(NamedTuple):
@@ -160,7 +177,8 @@ def find_drops(counts: pd.DataFrame, day: date, published: Collection[date] | No
         trailing_ordinals=np.array([one.toordinal() for one in days], dtype=np.int64),
         ordinal=day.toordinal(),
     )
-    tested, findings = findings_of(arrays)
+    judged = judge(arrays)
+    tested, findings = judged.tested, judged.findings
     drops = tuple(
         _drop(
             found,
@@ -170,13 +188,22 @@ def find_drops(counts: pd.DataFrame, day: date, published: Collection[date] | No
         for found in findings
     )
     told = "no drop" if not drops else f"{len(drops)} drop{'s' * (len(drops) > 1)}"
-    return DropCheck(
-        day, drops, True, tested, days, f"{day}: {told} in {tested} counts against {len(days)} days before."
-    )
+    said = f"{day}: {told} in {tested} counts against {len(days)} days before."
+    return DropCheck(day, drops, True, tested, days, said, judged.total)
 
 
-def findings_of(counts: Counts, rate: float = FALSE_ALARM_RATE) -> tuple[int, list[Finding]]:
-    """How many counts were tested, and those that alarm, attributed, the most certain first.
+class Judged(NamedTuple):
+    """What :func:`judge` finds."""
+
+    tested: int
+    """How many counts were tested for a drop."""
+    findings: list[Finding]
+    """Those that alarm, attributed, the most certain first."""
+    total: Total
+
+
+def judge(counts: Counts, rate: float = FALSE_ALARM_RATE) -> Judged:
+    """Test a day for drops, and its total for a rise too.
 
     Args:
         counts: at least :data:`FEWEST_DAYS` trailing days.
@@ -194,9 +221,8 @@ def findings_of(counts: Counts, rate: float = FALSE_ALARM_RATE) -> tuple[int, li
     measured = {kind: _Shares.of(past, now, counts, basis) for kind, (past, now) in kinds.items()}
     total_tested = forecast.expected >= FEWEST_EXPECTED
     tested = sum(int(shares.tested.sum()) for shares in measured.values()) + int(total_tested)
-    if not tested:
-        return 0, []
-    critical = NormalDist().inv_cdf(1.0 - rate / tested)
+    # the rise of the total is one test more
+    critical = NormalDist().inv_cdf(1.0 - rate / (tested + 1))
 
     findings: list[Finding] = []
     for kind, shares in measured.items():
@@ -207,10 +233,35 @@ def findings_of(counts: Counts, rate: float = FALSE_ALARM_RATE) -> tuple[int, li
             low = shares.least_without_alarm(at, critical)
             findings.append(Finding(*where, int(shares.now[at]), float(shares.expected[at]), low, float(shares.z[at])))
     findings = _attributed(findings, counts, measured["cell"], critical)
-    if total_tested and forecast.z(total) > critical:
-        low = _least(lambda events: forecast.z(events) <= critical, int(total), math.ceil(forecast.expected))
-        findings.append(Finding(None, None, int(total), forecast.expected, low, forecast.z(total)))
-    return tested, sorted(findings, key=lambda found: -found.z)
+    all_events = _total(int(total), forecast, critical, total_tested)
+    if all_events.verdict == "fell":
+        findings.append(Finding(None, None, int(total), forecast.expected, all_events.low, forecast.z(total)))
+    return Judged(tested, sorted(findings, key=lambda found: -found.z), all_events)
+
+
+def _total(events: int, forecast: _Forecast, critical: float, fall_tested: bool) -> Total:
+    """The verdict on all events of a day. Both bounds are where :meth:`_Forecast.z` meets the critical value."""
+    expected = forecast.expected
+    # a count that is far below the expected one alarms, one near it does not; the same above
+    low = _least(lambda count: forecast.z(count) <= critical, -1, math.ceil(expected)) if fall_tested else 0
+    above = math.ceil(expected)
+    while forecast.rise(above) <= critical:
+        above *= 2
+    high = _least(lambda count: forecast.rise(count) > critical, math.floor(expected), above) - 1
+    if events < low:
+        share = 100 * (1.0 - events / expected)
+        return Total(events, expected, low, high, "fell", _total_text(events, f"{share:.0f} % fewer than", expected))
+    if events <= high:
+        between = f"{low:,} to {high:,}" if low else f"up to {high:,}"
+        told = f"Events: {events:,}, as usual (about {expected:,.0f}; {between} would be no surprise)."
+        return Total(events, expected, low, high, "as usual", told)
+    times = events / expected
+    more = f"{times:.0f} times" if times >= 10 else f"{times:.1f} times" if times >= 2 else f"{times - 1:.0%} more than"
+    return Total(events, expected, low, high, "rose", _total_text(events, more.replace("%", " %"), expected))
+
+
+def _total_text(events: int, how: str, expected: float) -> str:
+    return f"Events: {how} the usual {expected:,.0f} ({events:,}), more than chance explains."
 
 
 class _Forecast(NamedTuple):
@@ -227,6 +278,10 @@ class _Forecast(NamedTuple):
     def z(self, total: float) -> float:
         """How far below the forecast."""
         return _normal((self.log - math.log(total + 0.5)) / self.deviation, self.degrees)
+
+    def rise(self, total: float) -> float:
+        """How far above the forecast."""
+        return _normal((math.log(max(total - 0.5, 0.5)) - self.log) / self.deviation, self.degrees)
 
 
 def _total_forecast(counts: Counts) -> _Forecast:

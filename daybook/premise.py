@@ -10,10 +10,14 @@ categories that only one side has.
 Bounds come from a bootstrap. The day: each *player group* gets a weight drawn from Poisson(1), because events of one
 player are not independent (Chamandy et al. 2012, "Estimating uncertainty for massive data streams"). The days before:
 whole days are drawn, one fewer than there are, so that the mean's variance comes out right for few days (Rao & Wu
-1988). A distance cannot be negative, so that noise only ever adds: with n events and k categories, equal mixes seem
-about sqrt((k - 1) / (8 n ln 2)) apart. The draws add the same noise once more to the day's own, hence show how much it
-is: mean of the drawn divergences - measured divergence. It is taken off once from the measured divergence, and twice
-from the draws' quantiles; then roots are taken, with 0 for what falls below.
+1988). Days of the same few players are alike, and yet it is chance which players they are. How much other players
+would have changed is known from a second draw of the day's players, scaled to as many as the busiest day before had.
+The part of that variance which the days before do not show between themselves is added to the drawn mean.
+
+A distance cannot be negative, so that noise only ever adds: with n events and k categories, equal mixes seem about
+sqrt((k - 1) / (8 n ln 2)) apart. The draws add the same noise once more to the day's own, hence show how much it is:
+mean of the drawn divergences - measured divergence. It is taken off once from the measured divergence, and twice from
+the draws' quantiles; then roots are taken, with 0 for what falls below.
 
 How often the 95 % interval held the true distance, and how often the distance was beyond `chance` (`python -m
 benchmarks.premise_coverage`: 400 days of each world, players with tastes of their own, 12 events each in the mean):
@@ -21,35 +25,36 @@ benchmarks.premise_coverage`: 400 days of each world, players with tastes of the
 ==========  =======  ===========  =======  =============  ======  =============
 categories  players  days before  own mix  true distance  held    beyond chance
 ==========  =======  ===========  =======  =============  ======  =============
-6           40       7            no       0              99.5 %  3.0 %
-6           40       7            no       0.073          98.2 %  17.8 %
-6           40       7            no       0.204          93.5 %  97.8 %
-6           400      7            no       0              100 %   5.0 %
-6           400      7            no       0.030          99.5 %  42.5 %
-6           400      7            no       0.073          95.5 %  100 %
-6           400      7            no       0.204          95.2 %  100 %
-2           400      7            no       0              99.8 %  4.5 %
-2           400      7            no       0.043          91.8 %  89.2 %
-2           400      7            no       0.128          94.8 %  100 %
-50          400      7            no       0              100 %   4.8 %
-50          400      7            no       0.070          99.2 %  75.2 %
+6           40       7            no       0              99.8 %  3.0 %
+6           40       7            no       0.073          99.0 %  15.8 %
+6           40       7            no       0.204          95.5 %  94.5 %
+6           400      7            no       0              100 %   4.2 %
+6           400      7            no       0.030          99.8 %  38.2 %
+6           400      7            no       0.073          95.8 %  98.8 %
+6           400      7            no       0.204          96.2 %  100 %
+2           400      7            no       0              100 %   3.5 %
+2           400      7            no       0.043          94.0 %  86.0 %
+2           400      7            no       0.128          95.5 %  100 %
+50          400      7            no       0              100 %   4.2 %
+50          400      7            no       0.070          99.2 %  72.5 %
 50          400      7            no       0.141          98.2 %  100 %
-6           400      3            no       0              99.5 %  8.0 %
-6           400      3            no       0.204          93.8 %  100 %
+6           400      3            no       0              99.5 %  5.5 %
+6           400      3            no       0.204          95.2 %  100 %
 6           400      7            yes      0              99.5 %  6.2 %
 6           400      7            yes      0.204          94.2 %  100 %
-6           400      3            yes      0.073          95.2 %  83.0 %
-6           400      3            yes      0.204          92.8 %  100 %
+6           400      3            yes      0.073          95.2 %  82.8 %
+6           400      3            yes      0.204          93.0 %  100 %
 ==========  =======  ===========  =======  =============  ======  =============
 
 ("own mix": each day before has a mix of its own around the usual one.) So the interval is cautious near zero, where
-nothing depends on it, and holds what it says around the threshold. `chance` is 5 % of unchanged days with a week, 8 %
-with three days. 4096 groups and 50 categories take about 0.1 s.
+nothing depends on it, and holds what it says around the threshold. 3 % to 6 % of unchanged days are beyond `chance`.
+4096 groups and 50 categories take about 0.1 s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -124,6 +129,7 @@ def check_premise(
     today: NDArray[np.integer[Any]],
     categories: Sequence[str],
     *,
+    players_before: Mapping[date, int] | None = None,
     threshold: float = THRESHOLD,
     draws: int = DRAWS,
 ) -> Premise:
@@ -140,6 +146,8 @@ def check_premise(
         today: events of the day, groups of players x categories. A group is any set of whole players, such as a bucket
             of a hash of user ids: the more groups, the sharper; rows of zeros are harmless.
         categories: names of the columns of `today`.
+        players_before: how many players the days before had, capped as the groups of `today` are; without it chance is
+            not counted in which players the days before had.
         threshold: the distance from which on a deviation is strong.
         draws: bootstrap draws.
 
@@ -180,7 +188,8 @@ def check_premise(
     share, usual_share = groups.sum(axis=0) / events, before.mean(axis=0)
     parts = _divergence_parts(share, usual_share)
     measured = float(parts.sum())
-    drawn, chance = _bootstrap(np.random.default_rng(day.toordinal()), groups, before, draws)
+    players = max((players_before or {}).get(one, 0) for one in days)
+    drawn, chance = _bootstrap(np.random.default_rng(day.toordinal()), groups, before, draws, players)
     noise = max(0.0, float(drawn.mean()) - measured)
     tail = (1.0 - LEVEL) / 2.0
     low, high = (float(bound) - 2.0 * noise for bound in np.quantile(drawn, (tail, 1.0 - tail)))
@@ -241,7 +250,7 @@ def _days_before(
 
 
 def _bootstrap(
-    random: np.random.Generator, groups: NDArray[np.float64], before: NDArray[np.float64], draws: int
+    random: np.random.Generator, groups: NDArray[np.float64], before: NDArray[np.float64], draws: int, players: int
 ) -> tuple[NDArray[np.float64], float]:
     """Divergences drawn around the measured one, and the one that chance alone stays below on 95 % of days.
 
@@ -253,12 +262,12 @@ def _bootstrap(
         groups: events of the day, groups x categories, no row empty.
         before: shares, days x categories.
         draws: how many.
+        players: of the busiest day before, 0 if not known.
     """
     events, usual = groups.sum(), before.mean(axis=0)
     sums = random.poisson(1.0, size=(draws, len(groups))).astype(np.float64) @ groups
     picked = random.integers(0, len(before), size=(draws, len(before) - 1))
     usual_drawn = before[picked].mean(axis=1)
-    drawn = _divergence_parts(_shares(sums), usual_drawn).sum(axis=1)
 
     total = groups.sum(axis=0)
     seen, expected = total > 0, events * usual
@@ -266,6 +275,14 @@ def _bootstrap(
     relative[:, seen] = (sums[:, seen] / total[seen] - 1.0) * np.sqrt(total[seen] / np.maximum(expected[seen], 1e-9))
     unseen = ~seen & (expected > 0)
     relative[:, unseen] = random.poisson(expected[unseen], size=(draws, int(unseen.sum()))) / expected[unseen] - 1.0
+    if players:
+        # another draw's errors: independent of those of the day
+        errors = np.roll(relative, 1, axis=0) * math.sqrt(len(groups) / players)
+        by_players = float(_shares(np.maximum(0.0, usual * (1.0 + errors))).var(axis=0).sum())
+        between_days = float(before.var(axis=0, ddof=1).sum())
+        same = max(0.0, 1.0 - between_days / max(by_players, 1e-300))
+        usual_drawn = _shares(np.maximum(0.0, usual_drawn * (1.0 + math.sqrt(same) * errors)))
+    drawn = _divergence_parts(_shares(sums), usual_drawn).sum(axis=1)
     unchanged = np.maximum(0.0, usual * (1.0 + relative))
     by_chance = _divergence_parts(_shares(unchanged), usual_drawn).sum(axis=1)
     # as the distance itself: without the noise that every draw holds

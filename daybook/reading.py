@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from daybook.terminal import in_one_line, rich_console
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
 
 LEDGER_COUNTS: tuple[str, ...] = (
     "sent",
@@ -246,27 +247,63 @@ def _notices(settings: Settings) -> list[tuple[str, list[dict[str, Any]]]]:
     return [(title, rows) for title, rows in tables if rows]
 
 
-def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Print rows as a table at its own width: a narrow terminal wraps the lines, nothing is cut off."""
+def print_table(title: str, rows: Sequence[dict[str, Any]], numbers: Collection[str] = ()) -> None:
+    """Print rows as a table: on a terminal at most as wide as it is, elsewhere at its own width.
+
+    Nothing is cut off. Long cells of a table that is too wide for the terminal are wrapped inside their columns; one
+    with too many columns for that is printed as blocks, a line for each cell.
+
+    Args:
+        title: printed above.
+        rows: all with the same names.
+        numbers: columns of text that stand to the right, as numbers do.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    names = list(rows[0]) if rows else ["no rows"]
-    for name in names:
-        # Text, not str: a player's "[red]" is no markup, nor as a column of a pivot
-        table.add_column(
-            Text(in_one_line(name)), justify="right" if _is_number(row[name] for row in rows) else "left", no_wrap=True
-        )
-    for row in rows:
-        table.add_row(*(Text(in_one_line(_shown(row[name]))) for name in names))
     console = rich_console()
-    unlimited = console.options.update(max_width=10_000)
-    console.width = max(console.width, console.measure(table, options=unlimited).maximum)
     # a table's own title would be broken at the table's width
     console.print(Text(in_one_line(title), style="italic"), soft_wrap=True)
+    names = list(rows[0]) if rows else ["no rows"]
+    cells = [[in_one_line(shown(row[name])) for name in names] for row in rows]
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    fits = not console.is_terminal
+    for name in names:
+        # Text, not str: a player's "[red]" is no markup, nor as a column of a pivot
+        to_right = name in numbers or _is_number(row[name] for row in rows)
+        table.add_column(
+            Text(in_one_line(name)),
+            justify="right" if to_right else "left",
+            no_wrap=fits or to_right,
+            overflow="fold",
+        )
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    wide = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    if fits:
+        console.width = max(console.width, wide)
+    elif wide > console.width and rows and _least_width(names, cells) > console.width:
+        _print_blocks(console, names, cells)
+        return
     console.print(table)
+
+
+def _least_width(names: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    """How wide a table has to be for its words to stay whole: a word of 20 letters may be broken."""
+    columns = zip(names, *cells, strict=True)
+    return sum(2 + max(min(20, len(word)) for cell in column for word in (cell.split() or [""])) for column in columns)
+
+
+def _print_blocks(console: Console, names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    from rich.text import Text
+
+    width = max(map(len, names))
+    for row in cells:
+        console.print()
+        for name, cell in zip(names, row, strict=True):
+            console.print(Text(f"{in_one_line(name):<{width}}  {cell}"))
+    console.print()
 
 
 def _is_number(cells: Iterable[Any]) -> bool:
@@ -274,9 +311,20 @@ def _is_number(cells: Iterable[Any]) -> bool:
     return bool(present) and all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in present)
 
 
-def _shown(cell: Any) -> str:
+def shown(cell: Any) -> str:
+    """A cell for people: thousands apart, no decimals that say nothing, a dash for nothing.
+
+    >>> shown(20000), shown(900.0), shown(0.23456), shown(1234.56), shown(4.125)
+    ('20,000', '900', '0.2346', '1,235', '4.125')
+    """
     if cell is None:
         return "-"
     if isinstance(cell, bool):
         return "yes" if cell else "no"
-    return f"{cell:.4f}" if isinstance(cell, float) else str(cell)
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    if not isinstance(cell, float):
+        return str(cell)
+    # of thousands nobody reads the fractions, of a share of 0.5 not the noughts
+    text = f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.4f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

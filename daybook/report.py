@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daybook import charts
 from daybook.answers import Answer, answers
 from daybook.checks import checks
-from daybook.compare import compare
+from daybook.compare import TRAILING_DAYS, compare
 from daybook.errors import BadInput
 from daybook.files import write_private
-from daybook.lake import load, page_of
+from daybook.lake import ledger_state, load, page_of
 from daybook.lake_names import ACROSS_DAYS, REJECTED_EVENTS
 from daybook.reading import LEDGER_COUNTS, answer_rows, coverage_of_days, csv_text, json_tree, json_value, ledger_rows
 from daybook.receipts import receipts_of, row_text
@@ -45,6 +47,9 @@ INDEX, INDEX_ROWS = "index.html", "index.json"
 def write_report(settings: Settings, day: str, dates: Iterable[str] = ()) -> list[Path]:
     """Write the pages of a day and of the other days that its run restated, and the index of all published days.
 
+    A page compares its day with the days before it, and links to the days next to it. So the pages of other days that
+    these days changed are written too (:func:`_outdated`).
+
     Beside each page its rows are written as JSON and CSV, before the page itself: who follows a page's link finds the
     file. Each file replaces its former self in one step: a reader never sees half of one.
 
@@ -54,7 +59,7 @@ def write_report(settings: Settings, day: str, dates: Iterable[str] = ()) -> lis
         dates: other days to write anew.
 
     Returns:
-        The pages, the index last.
+        The pages of these days, the index last.
 
     Raises:
         BadInput: a day is not published.
@@ -71,20 +76,87 @@ def write_report_of_run(settings: Settings, day: str, dates: Iterable[str]) -> l
     return _write_pages(settings, {*dates, *({day} & published)})
 
 
-def _write_pages(settings: Settings, days: Iterable[str]) -> list[Path]:
-    """The pages of the days, and the index."""
+def _write_pages(settings: Settings, days: Collection[str]) -> list[Path]:
+    """The pages of the days, those of other days that these changed, and the index."""
+    written = [_up_to_date(settings, partial(_write_day, settings, one)) for one in sorted(days)]
+    for one in _outdated(settings, days):
+        _up_to_date(settings, partial(_write_day, settings, one))
+    written.append(_up_to_date(settings, partial(_write_overview, settings)))
+    return written
+
+
+def _up_to_date(settings: Settings, write: Callable[[], Path]) -> Path:
+    """Write a file, and write it again if a day was published meanwhile.
+
+    Two runs of a backfill may write the same page at once. The one that writes last may have read the lake first.
+    """
+    while True:
+        state = ledger_state(settings)
+        file = write()
+        if ledger_state(settings) == state:
+            return file
+
+
+def _write_day(settings: Settings, day: str) -> Path:
     folder = settings.reports_dir
-    written = []
-    for one in sorted(days):
-        content = day_content(settings, one)
-        _write_files(folder / one, content["answers"])
-        write_private(folder / f"{one}.json", json.dumps(day_record(content), ensure_ascii=False, indent=1) + "\n")
-        written.append(write_private(folder / f"{one}.html", day_page(content)))
+    content = day_content(settings, day)
+    _write_files(folder / day, content["answers"])
+    write_private(folder / f"{day}.json", json.dumps(day_record(content), ensure_ascii=False, indent=1) + "\n")
+    return write_private(folder / f"{day}.html", day_page(content))
+
+
+def _write_overview(settings: Settings) -> Path:
+    folder = settings.reports_dir
     overview = overview_content(settings)
     _write_files(folder / ACROSS_DAYS, overview["across"])
     write_private(folder / INDEX_ROWS, json.dumps(overview_record(overview), ensure_ascii=False, indent=1) + "\n")
-    written.append(write_private(folder / INDEX, index_page(overview)))
-    return written
+    return write_private(folder / INDEX, index_page(overview))
+
+
+def _outdated(settings: Settings, changed: Collection[str]) -> list[str]:
+    """Days whose pages say something else since these days changed: those that look back on one, and their neighbours.
+
+    At most :data:`daybook.compare.TRAILING_DAYS` days after each changed day, and one before it. A page is left alone
+    if its file was made from what is published now. A day without a file is left to its own run.
+    """
+    revisions = {row["day"]: row["revision"] for row in ledger_rows(settings)}
+    near = {
+        (date.fromisoformat(one) + timedelta(days=days)).isoformat()
+        for one in changed
+        for days in range(1, TRAILING_DAYS + 1)
+    } | {before for one in changed if (before := neighbours(revisions, one)["before"])}
+    return [
+        one
+        for one in sorted((near & revisions.keys()) - {*changed})
+        if (record := _record(settings.reports_dir / f"{one}.json")) is not None
+        and (record.get("looks_back_on"), record.get("neighbours"))
+        != (looks_back_on(revisions, one), neighbours(revisions, one))
+    ]
+
+
+def looks_back_on(revisions: Mapping[str, int], day: str) -> dict[str, int]:
+    """The published days that a day is compared with, and the revision of each."""
+    first = (date.fromisoformat(day) - timedelta(days=TRAILING_DAYS)).isoformat()
+    return {one: revisions[one] for one in sorted(revisions) if first <= one < day}
+
+
+def neighbours(days: Iterable[str], day: str) -> dict[str, str | None]:
+    """The nearest published days ``before`` and ``after`` a day."""
+    known = sorted(days)
+    at = bisect_left(known, day)
+    after = known[at + 1 :] if day in known[at : at + 1] else known[at:]
+    return {"before": known[at - 1] if at else None, "after": next(iter(after), None)}
+
+
+def _record(file: Path) -> dict[str, Any] | None:
+    """A day's own file as it was written, None without one; empty if it cannot be read."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def day_content(settings: Settings, day: str) -> dict[str, Any]:
@@ -93,9 +165,10 @@ def day_content(settings: Settings, day: str) -> dict[str, Any]:
     Returns:
         ``page`` (the ledger row), ``answers`` (tables), ``lines``, ``changes``, ``warnings``, ``offsets``, ``receipts``
         (of all revisions), ``rejected`` ((reason, count) pairs, the most first), ``events_of_days`` (day -> events),
-        ``premise`` (two of ``daybook.premise.Premise``), ``alarms`` (``daybook.drops.Drop``, or a sentence why none can
-        be told), ``alarms_say`` (what the alarm says in a sentence) and ``comparisons``
-        (``daybook.comparisons.Comparison``).
+        ``looks_back_on`` (day -> revision of the days compared with), ``neighbours`` (the nearest published days
+        ``before`` and ``after``), ``premise`` (two of ``daybook.premise.Premise``), ``alarms`` (``daybook.drops.Drop``,
+        or a sentence why none can be told), ``alarms_say`` (what the alarm says in a sentence), ``total``
+        (``daybook.drops.Total``, or None) and ``comparisons`` (``daybook.comparisons.Comparison``).
 
     Raises:
         BadInput: the day is not published.
@@ -106,6 +179,8 @@ def day_content(settings: Settings, day: str) -> dict[str, Any]:
     names = [name for name in FIRST_ANSWERS if name in known] + [name for name in known if name not in FIRST_ANSWERS]
     changes = json.loads(page["changes"])
     beside = compare(settings, day)
+    events_of_days = {row["day"]: row["events"] for row in ledger_rows(settings)}
+    revisions = {row["day"]: row["revision"] for row in ledger_rows(settings)}
     return {
         "page": page,
         # an answer added since the page was built is not part of it; of a day without events none has rows
@@ -126,10 +201,13 @@ def day_content(settings: Settings, day: str) -> dict[str, Any]:
             {name: one[name] for name in ("revision", "published_at", "receipt")} for one in receipts_of(settings, day)
         ],
         "rejected": _rejected(settings, page),
-        "events_of_days": {row["day"]: row["events"] for row in ledger_rows(settings)},
+        "events_of_days": events_of_days,
+        "looks_back_on": looks_back_on(revisions, day),
+        "neighbours": neighbours(revisions, day),
         "premise": list(beside.premises),
         "alarms": list(beside.drops.drops) if beside.drops.judged else beside.drops.sentence,
         "alarms_say": beside.drops.sentence,
+        "total": beside.drops.total,
         "comparisons": list(beside.measures),
     }
 
@@ -200,7 +278,10 @@ def day_record(content: Mapping[str, Any]) -> dict[str, Any]:
         "changes": content["changes"],
         "premise": json_tree(content["premise"]),
         "alarms": json_tree(content["alarms"]),
+        "total": json_tree(content["total"]),
         "comparisons": json_tree(content["comparisons"]),
+        "looks_back_on": content["looks_back_on"],
+        "neighbours": content["neighbours"],
         "answers": {table["name"]: _answer_record(table) for table in content["answers"]},
         "made": {name: page[name] for name in ("run_id", "provider_map_version", "answers_version", "raw_snapshot_id")},
     }
@@ -412,10 +493,7 @@ def _write_files(folder: Path, tables: Iterable[Mapping[str, Any]]) -> None:
 
 def _verdicts(file: Path) -> dict[str, Any]:
     """A day's premise in a word, with its distances, and how many alarms it has, as its own file says; else None."""
-    try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        told = {}
+    told = _record(file) or {}
     premise, alarms = told.get("premise") or [], told.get("alarms")
     worst = ("deviates", "unclear", "too few days", "holds")
     return {
@@ -446,6 +524,7 @@ def _share(share: float) -> str:
     return f"{share:.1%}"
 
 
+@cache
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

@@ -6,15 +6,19 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from daybook import report
 from daybook.cli import cli
 from daybook.compare import compare
 from daybook.errors import BadInput
 from daybook.lake_names import EVENTS
+from daybook.reading import ledger_rows
+from daybook.report import write_report
 from daybook.settings import Settings
 from tests.unit.small_lake import SmallLake
 
@@ -87,7 +91,14 @@ def test_what_fell_and_what_drove_it_are_named(lake: SmallLake) -> None:
     assert providers.drivers[0].category == "comcast"
     fell = {(drop.provider, drop.event_type, drop.item): drop.events for drop in found.drops.drops}
     assert fell == {("comcast", None, None): 60, (None, None, None): 1260}, "the provider, and with it all together"
-    assert found.sentences[1:] == [providers.sentence, found.drops.sentence]
+    assert found.drops.total is not None
+    assert found.sentences == [
+        found.drops.total.sentence,
+        events.sentence,
+        providers.sentence,
+        found.drops.sentence,
+        *(drop.sentence for drop in found.drops.drops),
+    ]
     assert found.measures[0].since_day_before == pytest.approx(-0.3)
 
 
@@ -127,9 +138,111 @@ def test_a_day_without_a_page_is_refused(lake: SmallLake) -> None:
 
 def test_the_verb_says_it_in_sentences_and_in_json(lake: SmallLake) -> None:
     shown = CliRunner().invoke(cli, ["compare", "--day", "2026-05-09"]).output
-    assert shown.startswith("The event mix of 2026-05-09 is as on the 7 days before")
+    assert shown.startswith("Events: 1,800, as usual (about 1,800; ")
+    assert "\nThe event mix of 2026-05-09 is as on the 7 days before" in shown
+    assert "1,800 (+0.0 %)" in shown, "the change stands beside what it is a change of"
     told = json.loads(CliRunner().invoke(cli, ["compare", "--day", "2026-05-09", "--json"]).output)
     assert told["day"] == "2026-05-09"
     assert [one["verdict"] for one in told["premise"]] == ["holds", "holds"]
     assert told["drops"]["judged"]
     assert [one["measure"] for one in told["comparisons"]] == ["events", "users", "purchases", "guild_joins"]
+
+
+def test_a_rise_is_the_first_thing_that_is_said(lake: SmallLake) -> None:
+    publish(lake, date(2026, 5, 10), a_day(22))
+    shown = CliRunner().invoke(cli, ["compare", "--day", "2026-05-10"]).output
+    assert shown.startswith("Events: 22 times the usual 1,800 (39,600), more than chance explains.\n")
+    assert "1,800 (+2,100.0 %)" in shown
+    told = json.loads(CliRunner().invoke(cli, ["compare", "--day", "2026-05-10", "--json"]).output)
+    assert told["drops"]["total"]["verdict"] == "rose"
+
+
+def compared(lake: SmallLake, day: date) -> dict[str, Any]:
+    """What the file of a day's page says of the days before it."""
+    told = json.loads((lake.settings.reports_dir / f"{day}.json").read_text(encoding="utf-8"))
+    return {"premise": told["premise"], "total": told["total"], "alarms": told["alarms"], "of": told["comparisons"]}
+
+
+def compared_now(lake: SmallLake, day: date) -> dict[str, Any]:
+    """The same by `daybook compare`."""
+    told = json.loads(CliRunner().invoke(cli, ["compare", "--day", str(day), "--json"]).output)
+    drops = told["drops"]
+    alarms = drops["drops"] if drops["judged"] else drops["sentence"]
+    return {"premise": told["premise"], "total": drops["total"], "alarms": alarms, "of": told["comparisons"]}
+
+
+@pytest.mark.parametrize("order", [(7, 0, 1, 2, 3, 4, 5, 6), (3, 7, 0, 6, 1, 5, 2, 4)], ids=["demo first", "any"])
+def test_a_page_follows_the_days_that_are_published_after_it(own_settings: Settings, order: tuple[int, ...]) -> None:
+    """Demo, then a backfill of the days before it; whatever the order, each page says what `compare` says."""
+    lake = SmallLake(own_settings)
+    days = [FIRST + timedelta(days=number) for number in range(8)]
+    for number in order:
+        publish(lake, days[number], a_day()[:600])
+        write_report(lake.settings, str(days[number]))
+    for day in days:
+        assert compared(lake, day) == compared_now(lake, day), day
+    assert compared(lake, days[7])["total"]["verdict"] == "as usual", "seven days before are enough"
+    html = (lake.settings.reports_dir / f"{days[4]}.html").read_text(encoding="utf-8")
+    assert f'href="{days[3]}.html"' in html
+    assert f'href="{days[5]}.html"' in html
+    overview = json.loads((lake.settings.reports_dir / "index.json").read_text(encoding="utf-8"))
+    assert overview["days"][0]["premise"]["verdict"] == "holds"
+
+
+def test_a_page_follows_a_day_before_it_that_is_restated(lake: SmallLake) -> None:
+    last = date(2026, 5, 9)
+    write_report(lake.settings, str(last))
+    publish(lake, date(2026, 5, 8), a_day(2), revision=2)
+    write_report(lake.settings, "2026-05-08")
+    assert compared(lake, last) == compared_now(lake, last)
+    assert compared(lake, last)["of"][0]["day_before"] == 3600
+
+
+def test_only_the_pages_that_changed_are_written_again(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = SmallLake(own_settings)
+    days = [str(FIRST + timedelta(days=number)) for number in range(40)]
+    for day in days:
+        publish(lake, date.fromisoformat(day), [])
+    written: list[str] = []
+
+    def write(settings: Settings, day: str) -> Path:
+        """Leave of a page what says which days it was made from."""
+        written.append(day)
+        revisions = {row["day"]: row["revision"] for row in ledger_rows(settings)}
+        record = {
+            "looks_back_on": report.looks_back_on(revisions, day),
+            "neighbours": report.neighbours(revisions, day),
+        }
+        settings.reports_dir.mkdir(parents=True, exist_ok=True)
+        (settings.reports_dir / f"{day}.json").write_text(json.dumps(record), encoding="utf-8")
+        return settings.reports_dir / f"{day}.html"
+
+    monkeypatch.setattr(report, "_write_day", write)
+    write_report(lake.settings, days[0], days[1:39])
+    assert written == days[:39], "the last day is published and its own run has not written its page yet"
+    written.clear()
+    write_report(lake.settings, days[3])
+    assert written == [days[3]], "nothing has changed"
+    written.clear()
+    publish(lake, date.fromisoformat(days[3]), [], revision=2)
+    write_report(lake.settings, days[3])
+    assert written == days[3:32], "itself, and the 28 days that look back on it"
+    written.clear()
+    write_report(lake.settings, days[39])
+    assert written == [days[39]], "the page before it has the link already"
+
+
+def test_a_page_that_another_run_made_old_while_it_was_written_is_written_again(
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs of a backfill write one page: the one that writes last has read the lake before the other published."""
+    last, as_it_is = date(2026, 5, 9), report.day_page
+
+    def publish_meanwhile(content: dict[str, Any]) -> str:
+        monkeypatch.setattr(report, "day_page", as_it_is)
+        publish(lake, date(2026, 5, 8), a_day(3), revision=2)
+        return as_it_is(content)
+
+    monkeypatch.setattr(report, "day_page", publish_meanwhile)
+    write_report(lake.settings, str(last))
+    assert compared(lake, last) == compared_now(lake, last)

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.drop_alarm import Volume, judged_days, months, thinned
-from daybook.drops import FALSE_ALARM_RATE, FEWEST_DAYS, Counts, DropCheck, find_drops, findings_of
+from daybook.drops import FALSE_ALARM_RATE, FEWEST_DAYS, Counts, DropCheck, find_drops, judge
 
 DAY = date(2026, 5, 3)
 PROVIDERS = ("att", "comcast", "cox", "google")
@@ -287,6 +287,78 @@ def test_a_single_provider_is_left_to_the_test_of_the_total() -> None:
     assert found.tested == 9
 
 
+def constant_days(events: int, today: int, days: int) -> DropCheck:
+    shares = USUAL / USUAL.sum()
+    tables = {DAY - timedelta(days=back): np.rint(shares * events) for back in range(days, 0, -1)}
+    return find_drops(frame({**tables, DAY: np.rint(shares * today)}), DAY)
+
+
+@pytest.mark.parametrize("days", [8, 14, 28])
+def test_a_rise_of_all_events_is_said(days: int) -> None:
+    found = constant_days(900, 20_000, days)
+    assert found.total is not None
+    assert (found.total.verdict, found.total.events) == ("rose", 20_000)
+    assert found.total.sentence == "Events: 22 times the usual 900 (20,000), more than chance explains."
+    assert found.drops == (), "what rose is no drop of anything else"
+
+
+@pytest.mark.parametrize(
+    ("today", "words"),
+    [
+        (1_300, "44 % more than the usual 900 (1,300)"),
+        (2_200, "2.4 times the usual 900 (2,200)"),
+        (450, "50 % fewer than the usual 900 (450)"),
+        (0, "100 % fewer than the usual 900 (0)"),
+    ],
+)
+def test_how_far_all_events_rose_or_fell_is_said(today: int, words: str) -> None:
+    total = constant_days(900, today, 28).total
+    assert total is not None
+    assert total.sentence == f"Events: {words}, more than chance explains."
+
+
+def test_a_usual_total_is_said_with_its_range() -> None:
+    total = constant_days(900, 905, 28).total
+    assert total is not None
+    assert total.verdict == "as usual"
+    assert total.sentence == (
+        f"Events: {total.events}, as usual (about 900; {total.low:,} to {total.high:,} would be no surprise)."
+    )
+
+
+def test_the_range_of_a_usual_total_ends_where_the_verdict_changes() -> None:
+    def verdict(events: int) -> tuple[str, int, int]:
+        today, before = np.full((1, 1), float(events)), np.full((28, 1, 1), 900.0)
+        total = judge(Counts(before, today, np.arange(28), 28)).total
+        return total.verdict, total.low, total.high
+
+    _, low, high = verdict(900)
+    assert 700 < low < 900 < high < 1_100
+    assert [verdict(events) for events in (low - 1, low, high, high + 1)] == [
+        (one, low, high) for one in ("fell", "as usual", "as usual", "rose")
+    ]
+
+
+def test_one_busy_day_among_the_days_before_does_not_hide_a_rise() -> None:
+    shares = USUAL / USUAL.sum()
+    tables = {DAY - timedelta(days=back): np.rint(shares * (20_000 if back == 3 else 900)) for back in range(14, 0, -1)}
+    total = find_drops(frame({**tables, DAY: np.rint(shares * 5_000)}), DAY).total
+    assert total is not None
+    assert total.verdict == "rose"
+
+
+def test_a_weekend_is_no_rise_once_the_weekday_was_seen() -> None:
+    shares = USUAL / USUAL.sum()
+    tables = {
+        day: np.rint(shares * (3_000 if day.weekday() >= 5 else 1_000))
+        for day in (DAY - timedelta(days=back) for back in range(28, -1, -1))
+    }
+    assert DAY.weekday() == 6
+    total = find_drops(frame(tables), DAY).total
+    assert total is not None
+    assert (total.verdict, round(total.expected, -2)) == ("as usual", 3_000)
+
+
 def test_missing_days_and_later_days_are_not_looked_at() -> None:
     tables = month(put(COMCAST, KNIFE, 0.1))
     missing = [DAY - timedelta(days=back) for back in (1, 5, 6, 14)]
@@ -324,9 +396,15 @@ def test_normal_days_alarm_no_more_often_than_is_said(day_taste: float, days: in
         counts._replace(trailing=counts.trailing[-days:], trailing_ordinals=counts.trailing_ordinals[-days:])
         for counts in judged_days(dirichlet_days(607, 3, day_taste))
     ]
-    alarmed = sum(bool(findings_of(counts, rate=0.2)[1]) for counts in judged)
+    alarmed = sum(alarms(counts, rate=0.2) for counts in judged)
     assert 0.02 * len(judged) < alarmed <= 0.2 * len(judged)
-    assert sum(bool(findings_of(counts)[1]) for counts in judged) <= FALSE_ALARM_RATE * len(judged)
+    assert sum(alarms(counts) for counts in judged) <= FALSE_ALARM_RATE * len(judged)
+
+
+def alarms(counts: Counts, rate: float = FALSE_ALARM_RATE) -> bool:
+    """Whether anything is said of a day: a drop, or a rise of all events."""
+    judged = judge(counts, rate)
+    return bool(judged.findings) or judged.total.verdict != "as usual"
 
 
 def judged_month(volume: Volume, seed: int) -> list[Counts]:
@@ -338,7 +416,7 @@ def test_generated_months_stay_quiet() -> None:
     volume = Volume(2_000, series=1, every=1, playing=0.5)
     judged = [counts for seed in range(4) for counts in judged_month(volume, seed)]
     assert len(judged) == 224
-    assert sum(bool(findings_of(counts)[1]) for counts in judged) <= 2
+    assert sum(alarms(counts) for counts in judged) <= 2
 
 
 def test_drops_in_generated_months_are_seen() -> None:
@@ -352,7 +430,7 @@ def test_drops_in_generated_months_are_seen() -> None:
             ("provider", (1, ALL), 0.8),
             ("cell", (0, KNIFE), 0.8),
         ):
-            _, found = findings_of(counts._replace(today=thinned(random, counts.today, where, drop)))
+            found = judge(counts._replace(today=thinned(random, counts.today, where, drop))).findings
             place = tuple(None if isinstance(at, slice) else at for at in where)
             seen[what] += place in [(one.provider, one.event) for one in found]
     assert len(judged) == 35

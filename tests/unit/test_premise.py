@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.premise_coverage import World, coverage, grouped, players_events
 from daybook.premise import FEWEST_EVENTS, THRESHOLD, Premise, check_premise, distance_between
+from event_generator.day import LABELS, build_day
 
 DAY = date(2026, 5, 3)
 NAMES = ("sword", "knife", "guild join")
@@ -239,3 +240,35 @@ def test_the_correction_matters_for_many_categories() -> None:
     assert found.measured > 0.1
     assert distance < found.measured / 2
     assert low == 0.0
+
+
+def small_game(seed: int, *, know_players: bool) -> Premise:
+    """The provider mix of a day of some 68 players, against a week on which the same 25 others played every day."""
+    days = [DAY - timedelta(days=back) for back in range(7, -1, -1)]
+    played = [build_day(day, 820 if day == DAY else 300, seed + 1000 * (day == DAY), ("sword",)) for day in days]
+    labels = [np.bincount(day.label, minlength=len(LABELS)).tolist() for day in played[:-1]]
+    usual = before(*[dict(zip(LABELS, counts, strict=True)) for counts in labels])
+    counts = np.zeros((played[-1].user.max() + 1, len(LABELS)), dtype=np.int64)
+    np.add.at(counts, (played[-1].user, played[-1].label), 1)
+    players = {day: len(set(game.user.tolist())) for day, game in zip(days[:-1], played[:-1], strict=True)}
+    return check_premise("provider mix", DAY, usual, counts, LABELS, players_before=players if know_players else None)
+
+
+def test_which_few_players_a_small_game_has_is_chance() -> None:
+    """Providers follow their players: other players are no other habits. Days of the same few players look certain."""
+    strong = {
+        know: sum(small_game(seed, know_players=know).verdict == "deviates" for seed in range(40))
+        for know in (False, True)
+    }
+    assert strong[False] >= 8, "the case is one in which chance was taken for a deviation"
+    assert strong[True] <= 2, "5 % of the days"
+
+
+def test_a_whole_provider_that_vanishes_from_a_small_game_is_still_strong() -> None:
+    """200 players in thirds on each day; today nobody comes from one of the three."""
+    week = before(*[{"att": 400, "comcast": 400, "cox": 400}] * 7)
+    counts = np.zeros((200, 3), dtype=np.int64)
+    counts[:100, 0], counts[100:, 1] = 6, 6
+    names = ("att", "comcast", "cox")
+    players = {DAY - timedelta(days=back): 200 for back in range(1, 8)}
+    assert check_premise("provider mix", DAY, week, counts, names, players_before=players).verdict == "deviates"

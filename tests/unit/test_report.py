@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 from collections import Counter
+from dataclasses import replace
 from datetime import date, timedelta
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -22,7 +23,7 @@ from daybook import lake as lake_module
 from daybook import report
 from daybook.answers import answers
 from daybook.comparisons import Comparison
-from daybook.drops import Drop
+from daybook.drops import Drop, Total
 from daybook.errors import BadInput
 from daybook.lake_names import ACROSS_DAYS
 from daybook.ledger import AnswerChange, RowChange, changes_json
@@ -286,6 +287,9 @@ def drawn(tmp_path: Path, html: str) -> Page:
     return Page(file)
 
 
+TOTAL = Total(20_000, 900.0, 750, 1_080, "rose", "Events: 22 times the usual 900 (20,000), more than chance explains.")
+
+
 def judged(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "premise": PREMISES, "alarms": DROPS, "comparisons": COMPARISONS}
 
@@ -407,7 +411,8 @@ def test_keys_of_the_json_are_a_promise(whole: SmallLake) -> None:
     told = day_record(judged(day_content(whole.settings, "2026-05-03")))
     assert list(told) == [
         *("day", "revision", "published_at", "balanced", "counts", "ledger", "offsets", "warnings", "rejected"),
-        *("receipts", "changes", "premise", "alarms", "comparisons", "answers", "made"),
+        *("receipts", "changes", "premise", "alarms", "total", "comparisons", "looks_back_on", "neighbours"),
+        *("answers", "made"),
     ]
     assert told["rejected"] == [{"reason": "no_time", "records": 2}, {"reason": "conflict", "records": 1}]
     assert [one["revision"] for one in told["receipts"]] == [1, 2]
@@ -596,3 +601,13 @@ def test_a_day_without_a_page_leaves_the_reports_as_they_were(lake: SmallLake) -
     with pytest.raises(BadInput, match="2026-05-01 is not published"):
         write_report(lake.settings, "2026-05-01")
     assert not lake.settings.reports_dir.exists()
+
+
+def test_an_unusual_number_of_events_is_the_first_thing_said(whole: SmallLake, tmp_path: Path) -> None:
+    content = {**day_content(whole.settings, "2026-05-03"), "total": TOTAL}
+    html = day_page(content)
+    assert 0 < html.index(TOTAL.sentence) < html.index("<main>"), "above everything else"
+    assert html.count(TOTAL.sentence) == 2, "and where the day is compared"
+    usual = day_page({**content, "total": replace(TOTAL, verdict="as usual")})
+    assert usual.count(TOTAL.sentence) == 1
+    assert usual.index(TOTAL.sentence) > usual.index("<main>")
