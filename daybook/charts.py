@@ -341,9 +341,10 @@ def trend(title: str, counts: Mapping[str, int], day: str, days: int = TREND_DAY
         and one != day
         and {span[near] for near in (at - 1, at + 1) if 0 <= near <= ends}.isdisjoint(known)
     ]
-    # below its point, where the line does not pass, as long as there is room above the axis
+    # on the side of its point that the line does not come from, as long as there is room above the axis
     note = _note(1)
-    if day in known and known[day] > 0.4 * max(known.values()):
+    near = [known[one] for one in span[-4:-1] if one in known]
+    if near and day in known and sum(near) / len(near) > known[day] > 0.15 * max(known.values()):
         note |= {"baseline": "top", "dy": 9}
     axis = {**_axis(), "values": sorted(ticks), "labelExpr": _switch(named), "labelAlign": "center"}
     spec = {

@@ -12,41 +12,54 @@ import sys
 
 import click
 
-from daybook.errors import DaybookError
+from daybook.errors import DaybookError, did_you_mean
 from daybook.terminal import escape_streams
 
-COMMANDS: dict[str, str] = {
-    "up": "daybook.stack.commands:up",
-    "down": "daybook.stack.commands:down",
-    "env": "daybook.stack.commands:env",
-    "create-topic": "daybook.kafka_topic:create_topic",
-    "demo": "daybook.demo:demo",
-    "generate": "event_generator.command:generate",
-    "api-key": "game_api.access:api_key",
-    "contracts": "game_api.contracts:contracts",
-    "status": "daybook.reading:status",
-    "answer": "daybook.reading:answer",
-    "answers": "daybook.answer_docs:list_answers",
-    "query": "daybook.query:query",
-    "compare": "daybook.compare:compare_command",
-    "trace": "daybook.trace:trace",
-    "verify": "daybook.verify:verify",
-    "export": "daybook.export:export",
-    "provider": "daybook.provider_lookup:provider",
-    "receipts": "daybook.receipts:receipts",
-    "checks": "daybook.receipts:checks",
-    "rejected": "daybook.rejected:rejected",
-    "replay": "daybook.replay:replay",
-    "rebuild": "daybook.rebuild:rebuild",
-    "plan": "daybook.plan:plan",
-    "exporter": "daybook.exporter:exporter",
-    "accept-loss": "daybook.losses:accept_loss",
-    "backup": "daybook.backup:backup",
-    "restore": "daybook.restore:restore",
-    "adopt": "daybook.adopt:adopt",
-    "forget-user": "daybook.erasure:forget_user",
+GROUPS: dict[str, dict[str, str]] = {
+    "Start and stop": {
+        "up": "daybook.stack.commands:up",
+        "down": "daybook.stack.commands:down",
+        "status": "daybook.reading:status",
+        "env": "daybook.stack.commands:env",
+        "demo": "daybook.demo:demo",
+        "generate": "event_generator.command:generate",
+    },
+    "Read answers": {
+        "answers": "daybook.answer_docs:list_answers",
+        "answer": "daybook.reading:answer",
+        "query": "daybook.query:query",
+        "compare": "daybook.compare:compare_command",
+        "export": "daybook.export:export",
+        "provider": "daybook.provider_lookup:provider",
+    },
+    "Check a day": {
+        "verify": "daybook.verify:verify",
+        "trace": "daybook.trace:trace",
+        "receipts": "daybook.receipts:receipts",
+        "checks": "daybook.receipts:checks",
+        "rejected": "daybook.rejected:rejected",
+    },
+    "Plan and correct": {
+        "plan": "daybook.plan:plan",
+        "replay": "daybook.replay:replay",
+        "rebuild": "daybook.rebuild:rebuild",
+        "dismiss": "daybook.dismissals:dismiss",
+        "accept-loss": "daybook.losses:accept_loss",
+        "forget-user": "daybook.erasure:forget_user",
+    },
+    "Operate": {
+        "backup": "daybook.backup:backup",
+        "restore": "daybook.restore:restore",
+        "adopt": "daybook.adopt:adopt",
+        "exporter": "daybook.exporter:exporter",
+        "create-topic": "daybook.kafka_topic:create_topic",
+        "api-key": "game_api.access:api_key",
+        "contracts": "game_api.contracts:contracts",
+    },
 }
-"""Verb -> where its click command is, as ``module:name``."""
+"""What a verb is for -> verb -> where its click command is, as ``module:name``."""
+
+COMMANDS: dict[str, str] = {verb: target for verbs in GROUPS.values() for verb, target in verbs.items()}
 
 
 class _Verbs(click.Group):
@@ -61,8 +74,33 @@ class _Verbs(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            error.message = f"No such command {args[0]!r}.{did_you_mean(args[0], COMMANDS)}"
+            raise
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        longest = max(map(len, COMMANDS))
+        for title, verbs in GROUPS.items():
+            with formatter.section(title):
+                commands = [(verb, self.get_command(ctx, verb)) for verb in verbs]
+                # one width for the names, so that the summaries of all groups are below each other
+                formatter.write_dl(
+                    [(verb.ljust(longest), command.get_short_help_str(200)) for verb, command in commands if command]
+                )
+
+
+@click.group(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="`daybook VERB --help` explains a verb. Exit status: 0 done, 1 failed or something is wrong, 2 what was "
+    "asked for cannot be. Guides: docs/README.md",
+)
+@click.version_option(package_name="daybook", message="%(prog)s %(version)s")
 def cli() -> None:
     """The daily record of what players do in a game."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from daybook.answers import all_answers, answers
 from daybook.days import day_bounds, parse_day
-from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
+from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow, did_you_mean
 from daybook.lake_conf import SQLITE, pyiceberg_properties
 from daybook.lake_names import CATALOG, DAY_LEDGER, NAMESPACE, OWN_TABLES, RAW_EVENTS
 from daybook.lake_place import refuse_elsewhere, refuse_forgotten
@@ -252,7 +252,8 @@ def read_answer(settings: Settings, name: str, day: str) -> pd.DataFrame:
         day: ``YYYY-MM-DD``, UTC.
 
     Returns:
-        The table's columns without ``event_date``, in the order that the answer's file states, nulls first.
+        The table's columns without ``event_date``, in the order that the answer's file states, nulls first; buckets
+        of hosts without a provider stand behind the providers.
 
     Raises:
         BadInput: no such answer, or the day is not published; names what there is.
@@ -261,7 +262,9 @@ def read_answer(settings: Settings, name: str, day: str) -> pd.DataFrame:
 
     known = answers()
     if name not in known:
-        raise BadInput(f"there is no answer {name!r}; there are: {', '.join(all_answers())}")
+        raise BadInput(
+            f"there is no answer {name!r}; there are: {', '.join(all_answers())}.{did_you_mean(name, all_answers())}"
+        )
     page = page_of(settings, day)
     table = load(settings, name)
     pinned = page["snapshots"].get(name)
@@ -283,7 +286,15 @@ def read_answer(settings: Settings, name: str, day: str) -> pd.DataFrame:
         na_position="first",
         ignore_index=True,
         kind="stable",
+        key=_buckets_last,
     )
+
+
+def _buckets_last(column: pd.Series) -> pd.Series:
+    """A key to sort a column by: a reader looks for providers, and brackets come before letters."""
+    if column.name != "provider":
+        return column
+    return column.mask(column.str.startswith("(", na=False), "\U0010ffff" + column)
 
 
 def _frame(rows: pa.Table) -> pd.DataFrame:

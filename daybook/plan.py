@@ -470,7 +470,7 @@ def plan(first: str, last: str, as_json: bool) -> None:
     """Say, day by day, what `airflow backfill create --from-date A --to-date B` would do. Changes nothing.
 
     Reads the lake, and in Kafka every record that was not landed yet. If Kafka or Airflow does not answer, the plan
-    says so and goes without.
+    says so, is made without, and the exit status is 1.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -487,12 +487,14 @@ def plan(first: str, last: str, as_json: bool) -> None:
         )
     if as_json:
         click.echo(json.dumps(told, ensure_ascii=False, indent=2))
-        return
-    print_table(f"Backfill of {first} to {last}", told["days"])
-    if told["also_restated"]:
-        print_table("The first run also restates", told["also_restated"])
-    for line in _lines(told):
-        click.echo(line)
+    else:
+        print_table(f"Backfill of {first} to {last}", told["days"])
+        if told["also_restated"]:
+            print_table("The first run also restates", told["also_restated"])
+        for line in _lines(told):
+            click.echo(line)
+    if told["kafka"] or told["airflow"]:
+        raise SystemExit(1)
 
 
 def _lines(told: Mapping[str, Any]) -> list[str]:

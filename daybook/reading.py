@@ -19,17 +19,25 @@ from daybook.terminal import in_one_line, rich_console
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
+    from rich.table import Table
 
 LEDGER_COUNTS: tuple[str, ...] = (
     "sent",
+    "refused",
     "accepted",
+    "other_days",
     "landed",
-    "events",
     "duplicates",
     "rejected",
+    "events",
     "late",
 )
-"""The ledger's counts that ``daybook status`` shows, in the order in which a record travels."""
+"""The counts of a day, in the order in which a record travels. They add up: sent - refused = accepted,
+accepted - other_days = landed, landed - duplicates - rejected = events; late is a part of the events."""
+SHOWN_DAYS, SHOWN_NOTICES = 28, 10
+"""How many days, and how many rows of each list below them, ``daybook status`` prints without ``--all``."""
+SPARE_COLUMNS = ("published_at", "late", "other_days", "refused", "sent", "accepted", "rejected", "duplicates")
+"""Columns that ``daybook status`` leaves out on a narrow terminal, the first one first."""
 
 
 def json_value(value: Any) -> Any:
@@ -122,13 +130,26 @@ def answer_rows(settings: Settings, name: str, day: str) -> list[dict[str, Any]]
 def ledger_rows(settings: Settings) -> list[dict[str, Any]]:
     """Each day's newest revision, by day: ``day``, ``revision``, ``published_at``, the counts, ``balanced``.
 
-    ``sent`` and ``accepted`` are None for a day of live traffic alone.
+    ``sent``, ``refused``, ``accepted`` and ``other_days`` are None for a day of live traffic alone.
     """
     from daybook.lake import latest_pages
 
     columns = ["day", "revision", "published_at", *LEDGER_COUNTS, "balanced"]
     pages = latest_pages(settings).rename(columns={"event_date": "day"})
-    return json_rows(pages.reindex(columns=columns))
+    rows = json_rows(pages.reindex(columns=columns))
+    return [{**row, "other_days": other_days(row)} for row in rows]
+
+
+def other_days(row: Mapping[str, Any]) -> int | None:
+    """How many of a generated day's accepted records count on other days: the late ones, on the days they happened.
+
+    It is what lies between accepted and landed, so records of other senders, or of other days' runs, that count on this
+    day are taken off; below 0 they are more.
+
+    >>> other_days({"accepted": 550, "landed": 530}), other_days({"accepted": None, "landed": 12})
+    (20, None)
+    """
+    return None if row["accepted"] is None else row["accepted"] - row["landed"]
 
 
 def coverage_of_days(settings: Settings) -> dict[str, float]:
@@ -165,8 +186,13 @@ def answer(name: str, day: str, as_json: bool) -> None:
 
 @click.command(short_help="Show the stack's parts and the published days.")
 @click.option("--json", "as_json", is_flag=True, help="The days alone, as a JSON list.")
-def status(as_json: bool) -> None:
-    """Show which parts of the stack are up, and the newest page of every day with its counts."""
+@click.option("--all", "show_all", is_flag=True, help="List every day, also where there are many.")
+def status(as_json: bool, show_all: bool) -> None:
+    """Show which parts of the stack are up, and the newest page of every day with its counts.
+
+    The exit status is 1 if a part is not healthy or the stack is not up, also when all else is printed; with --json the
+    stack is not looked at.
+    """
     rows = ledger_rows(settings())
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
@@ -181,12 +207,62 @@ def status(as_json: bool) -> None:
     click.echo()
     if rows:
         # a reader wants the second, scripts have the microseconds in --json
-        print_table("Published days", [{**row, "published_at": row["published_at"][:19] + "Z"} for row in rows])
+        days = [{**row, "published_at": row["published_at"][:19] + "Z"} for row in rows]
+        _print_newest("Published days", days, None if show_all else SHOWN_DAYS, spare=SPARE_COLUMNS)
     else:
         click.echo("No day is published yet; `make demo` plays one.")
+    _print_waiting(settings(), show_all)
     for title, told in _notices(settings()):
         click.echo()
-        print_table(title, told)
+        _print_newest(title, told, None if show_all else SHOWN_NOTICES)
+    if not parts or any(part["state"] != "healthy" for part in parts):
+        raise SystemExit(1)
+
+
+def _print_newest(title: str, rows: list[dict[str, Any]], most: int | None, spare: Sequence[str] = ()) -> None:
+    """Print the last rows; says how many are left out."""
+    left_out = 0 if most is None else max(0, len(rows) - most)
+    newest = f", the newest {most} of {len(rows):,} (`daybook status --all` lists every one)" if left_out else ""
+    print_table(f"{title}{newest}", rows[left_out:], spare=spare)
+
+
+def _print_waiting(settings: Settings, show_all: bool) -> None:
+    """The days with records that no page shows: each of a few, one line on many."""
+    from daybook.dismissals import dismissals, split_dismissed
+
+    decided = dismissals(settings)
+    waiting, hidden = split_dismissed(waiting_days(settings), decided)
+    if waiting:
+        click.echo()
+        if show_all or len(waiting) <= SHOWN_NOTICES:
+            print_table("Records that no page shows yet", waiting)
+        else:
+            click.echo(f"Records that no page shows yet: {waiting_text(waiting)}.")
+            click.echo(
+                "`daybook status --all` lists them. `daybook dismiss` hides days that need no page: --from "
+                f"{waiting[0]['day']} --to {waiting[-1]['day']}"
+            )
+    if hidden and show_all:
+        click.echo()
+        why = ({**row, "why": "dismissed by {dismissed_by}: {note}".format(**decided[row["day"]])} for row in hidden)
+        print_table("Days that were dismissed (`daybook dismiss --undo` lists them again)", list(why))
+    elif hidden:
+        click.echo(f"\nDismissed: {waiting_text(hidden)}; `daybook status --all` lists them.")
+
+
+def waiting_text(waiting: Sequence[Mapping[str, Any]]) -> str:
+    """Waiting days in a few words: how many, from when to when, with how many records that no page shows.
+
+    >>> day = {"records": 3, "on_page": 1}
+    >>> waiting_text([{"day": "2014-01-01", **day}, {"day": "2014-01-05", **day}])
+    '2 days from 2014-01-01 to 2014-01-05 with 4 records'
+    """
+    records = sum(row["records"] - row["on_page"] for row in waiting)
+    days = waiting[0]["day"] if len(waiting) == 1 else f"from {waiting[0]['day']} to {waiting[-1]['day']}"
+    return (
+        f"{len(waiting):,} day{'' if len(waiting) == 1 else 's'} {days} "
+        f"with {records:,} record{'' if records == 1 else 's'}"
+    )
 
 
 def waiting_days(settings: Settings) -> list[dict[str, Any]]:
@@ -241,68 +317,93 @@ def _notices(settings: Settings) -> list[tuple[str, list[dict[str, Any]]]]:
     tables = [
         ("Restated days (`daybook receipts --day D`)", [{"receipt": text} for text in restated.get("receipt", [])]),
         ("Checks that let the page pass with a warning (`daybook checks --day D`)", warned),
-        ("Records that no page shows yet", waiting_days(settings)),
         ("Losses that were accepted", lost),
     ]
     return [(title, rows) for title, rows in tables if rows]
 
 
-def print_table(title: str, rows: Sequence[dict[str, Any]], numbers: Collection[str] = ()) -> None:
+def print_table(
+    title: str, rows: Sequence[dict[str, Any]], numbers: Collection[str] = (), spare: Sequence[str] = ()
+) -> None:
     """Print rows as a table: on a terminal at most as wide as it is, elsewhere at its own width.
 
-    Nothing is cut off. Long cells of a table that is too wide for the terminal are wrapped inside their columns; one
-    with too many columns for that is printed as blocks, a line for each cell.
+    No cell is cut off. On a terminal that is too narrow the columns to spare are left out, which is said; then long
+    cells are wrapped inside their columns; a table with too many columns for that is printed as blocks, a line for each
+    cell.
 
     Args:
         title: printed above.
         rows: all with the same names.
         numbers: columns of text that stand to the right, as numbers do.
+        spare: columns to leave out on a narrow terminal, the first one first.
     """
+    from rich.text import Text
+
+    console = rich_console()
+    names = list(rows[0]) if rows else ["no rows"]
+    table = _table(names, rows, numbers, wrap=False)
+    left_out: list[str] = []
+    if console.is_terminal:
+        while _width(console, table) > console.width and (spare := [name for name in spare if name in names]):
+            left_out.append(spare[0])
+            names.remove(spare[0])
+            table = _table(names, rows, numbers, wrap=False)
+    missing = f" (for a wider terminal: {', '.join(left_out)})" if left_out else ""
+    # a table's own title would be broken at the table's width
+    console.print(Text(in_one_line(title + missing), style="italic"), soft_wrap=True)
+    wide = _width(console, table)
+    if not console.is_terminal:
+        console.width = max(console.width, wide)
+    elif wide > console.width and rows:
+        if _least_width(names, rows) > console.width:
+            _print_blocks(console, names, rows)
+            return
+        table = _table(names, rows, numbers, wrap=True)
+    console.print(table)
+
+
+def _table(names: Sequence[str], rows: Sequence[dict[str, Any]], numbers: Collection[str], *, wrap: bool) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    console = rich_console()
-    # a table's own title would be broken at the table's width
-    console.print(Text(in_one_line(title), style="italic"), soft_wrap=True)
-    names = list(rows[0]) if rows else ["no rows"]
-    cells = [[in_one_line(shown(row[name])) for name in names] for row in rows]
     table = Table(box=box.SIMPLE, pad_edge=False)
-    fits = not console.is_terminal
     for name in names:
-        # Text, not str: a player's "[red]" is no markup, nor as a column of a pivot
         to_right = name in numbers or _is_number(row[name] for row in rows)
+        # Text, not str: a player's "[red]" is no markup, nor as a column of a pivot
         table.add_column(
             Text(in_one_line(name)),
             justify="right" if to_right else "left",
-            no_wrap=fits or to_right,
+            no_wrap=not wrap or to_right,
             overflow="fold",
         )
-    for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
-    wide = console.measure(table, options=console.options.update(max_width=10_000)).maximum
-    if fits:
-        console.width = max(console.width, wide)
-    elif wide > console.width and rows and _least_width(names, cells) > console.width:
-        _print_blocks(console, names, cells)
-        return
-    console.print(table)
+    for row in rows:
+        table.add_row(*(Text(in_one_line(shown(row[name]))) for name in names))
+    return table
 
 
-def _least_width(names: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
-    """How wide a table has to be for its words to stay whole: a word of 20 letters may be broken."""
-    columns = zip(names, *cells, strict=True)
-    return sum(2 + max(min(20, len(word)) for cell in column for word in (cell.split() or [""])) for column in columns)
+def _width(console: Console, table: Table) -> int:
+    return console.measure(table, options=console.options.update(max_width=10_000)).maximum
 
 
-def _print_blocks(console: Console, names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+def _least_width(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> int:
+    """How wide a table has to be for its words to stay whole; words of more than 20 letters may be broken."""
+
+    def longest(name: str) -> int:
+        words = [word for text in (name, *(shown(row[name]) for row in rows)) for word in text.split()]
+        return max((min(20, len(word)) for word in words), default=0)
+
+    return sum(2 + longest(name) for name in names)
+
+
+def _print_blocks(console: Console, names: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     from rich.text import Text
 
-    width = max(map(len, names))
-    for row in cells:
+    width = max(len(in_one_line(name)) for name in names)
+    for row in rows:
         console.print()
-        for name, cell in zip(names, row, strict=True):
-            console.print(Text(f"{in_one_line(name):<{width}}  {cell}"))
+        for name in names:
+            console.print(Text(f"{in_one_line(name):<{width}}  {in_one_line(shown(row[name]))}"))
     console.print()
 
 

@@ -11,7 +11,7 @@ import json
 import shlex
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,23 @@ from daybook import charts
 from daybook.answers import Answer, answers
 from daybook.checks import checks
 from daybook.compare import TRAILING_DAYS, compare
+from daybook.dismissals import dismissals, split_dismissed
 from daybook.errors import BadInput
 from daybook.files import write_private
 from daybook.lake import ledger_state, load, page_of
 from daybook.lake_names import ACROSS_DAYS, REJECTED_EVENTS
-from daybook.reading import LEDGER_COUNTS, answer_rows, coverage_of_days, csv_text, json_tree, json_value, ledger_rows
+from daybook.reading import (
+    LEDGER_COUNTS,
+    answer_rows,
+    coverage_of_days,
+    csv_text,
+    json_tree,
+    json_value,
+    ledger_rows,
+    other_days,
+    waiting_days,
+    waiting_text,
+)
 from daybook.receipts import receipts_of, row_text
 from daybook.settings import Settings
 from daybook.snapshots import page_state
@@ -40,6 +52,21 @@ SHOWN_ROWS = 20
 """How many rows of an answer stand open on a page."""
 KEPT_ROWS = 200
 """How many rows of an answer a page holds at all; its CSV and the day's JSON have every one."""
+
+COUNT_MEANINGS = {
+    "sent": "by the event generator for this day",
+    "refused": "by the intake, with the reason to the sender; they never reached Kafka",
+    "accepted": "acknowledged to the sender: in Kafka",
+    "other_days": "late ones of the accepted, which count on the day they happened; less what others sent of this day",
+    "landed": "raw records of this day in the lake",
+    "duplicates": "of the landed: repeats of an event, with the same id and content",
+    "rejected": "of the landed: no event, kept with a reason",
+    "events": "what every answer counts",
+    "late": "of the events: came after the day's first page was built",
+}
+"""What each count is, for the page; docs/glossary.md has them too."""
+OVERVIEW_COUNTS: tuple[str, ...] = ("sent", "accepted", "landed", "events", "duplicates", "rejected", "late")
+"""The ledger's counts that the overview has room for."""
 
 INDEX, INDEX_ROWS = "index.html", "index.json"
 
@@ -174,6 +201,7 @@ def day_content(settings: Settings, day: str) -> dict[str, Any]:
         BadInput: the day is not published.
     """
     page = {str(name): json_value(cell) for name, cell in page_of(settings, day).items()}
+    page["other_days"] = other_days(page)
     starts, ends = json.loads(page["range_start"]), json.loads(page["range_end"])
     known, all_checks = answers(), checks()
     names = [name for name in FIRST_ANSWERS if name in known] + [name for name in known if name not in FIRST_ANSWERS]
@@ -216,8 +244,9 @@ def overview_content(settings: Settings) -> dict[str, Any]:
     """All that the overview is made of: the ledger and the coverage from the lake, verdicts from the days' own files.
 
     Returns:
-        ``pages``, the newest day first, ``written``, the days that have a file, and ``across``: tables of the answers
-        across days up to the newest day; none of an answer that the pages are older than.
+        ``pages``, the newest day first, ``written``, the days that have a file, ``across``: tables of the answers
+        across days up to the newest day, none of an answer that the pages are older than, and ``waiting``: the days
+        with records that no page shows, in words, and the moment of that.
     """
     folder = settings.reports_dir
     coverage = coverage_of_days(settings)
@@ -228,8 +257,14 @@ def overview_content(settings: Settings) -> dict[str, Any]:
             for page in reversed(ledger_rows(settings))
         ],
         "written": {file.stem for file in folder.glob("????-??-??.html")},
+        "waiting": _waiting(settings),
         "across": [table for one in answers(ACROSS_DAYS).values() if (table := _across(settings, one, newest))],
     }
+
+
+def _waiting(settings: Settings) -> str:
+    waiting, _ = split_dismissed(waiting_days(settings), dismissals(settings))
+    return f"{waiting_text(waiting)}, at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC" if waiting else ""
 
 
 def day_page(content: Mapping[str, Any]) -> str:
@@ -243,6 +278,7 @@ def day_page(content: Mapping[str, Any]) -> str:
         .render(
             **content,
             counts=LEDGER_COUNTS,
+            meanings=COUNT_MEANINGS,
             shown={table["name"] for table in content["answers"]},
             users_say=users_say(page["events"], rows),
             providers_say=providers_say(usage),
@@ -258,7 +294,7 @@ def index_page(content: Mapping[str, Any]) -> str:
     pages = content["pages"]
     events = {page["day"]: page["events"] for page in pages}
     picture = charts.trend("events per day", events, max(events)) if events else ""
-    return _environment().get_template("index.html.j2").render(**content, counts=LEDGER_COUNTS, picture=picture)
+    return _environment().get_template("index.html.j2").render(**content, counts=OVERVIEW_COUNTS, picture=picture)
 
 
 def day_record(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -421,6 +457,7 @@ def _table(answer: Answer, day: str, rows: list[dict[str, Any]], folder: str, *,
     ]
     return {
         "name": answer.name,
+        "area": answer.area,
         "day": day,
         "question": answer.question,
         "grain": answer.grain,
@@ -481,11 +518,17 @@ def _sql(value: Any) -> str:
 
 
 def _write_files(folder: Path, tables: Iterable[Mapping[str, Any]]) -> None:
-    """The answers as CSV; files of answers that the page no longer has, or no longer shows, go."""
+    """The answers as CSV; files of answers that the page no longer has, or no longer shows, go.
+
+    The files of a day have it as their first column, so that those of several days can be put together.
+    """
     files = {folder.parent / table["file"]: table for table in tables if table["file"]}
     for file, table in files.items():
         # without a byte order mark Excel takes the file for Latin-1
-        write_private(file, "\ufeff" + csv_text(table["columns"], table["rows"], for_spreadsheets=True))
+        columns, rows = table["columns"], table["rows"]
+        if table["area"] != ACROSS_DAYS:
+            columns, rows = ["day", *columns], [{"day": table["day"], **row} for row in rows]
+        write_private(file, "\ufeff" + csv_text(columns, rows, for_spreadsheets=True))
     for old in folder.glob("*.csv"):
         if old not in files:
             old.unlink(missing_ok=True)
@@ -537,6 +580,7 @@ def _environment() -> Environment:
         "cell": _cell,
         "change": _change,
         "verdict": _verdict,
+        "mix": _mix,
         "weekday": _weekday,
         "moment": _moment,
         "minute": _minute,
@@ -574,6 +618,16 @@ def _change(value: float, before: float) -> str:
         return "the same"
     change = relative_change(value, before)
     return "from none" if change is None else f"{change:+.1%}"
+
+
+def _mix(verdict: str) -> str:
+    """A verdict on a mix, in a reader's words."""
+    return {
+        "holds": "as usual",
+        "deviates": "different",
+        "unclear": "not clear",
+        "too few days": "too early to say",
+    }.get(verdict, verdict)
 
 
 def _verdict(verdict: str) -> str:

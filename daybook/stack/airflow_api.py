@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from daybook.errors import DaybookError
+from daybook.errors import DaybookError, network_reason
 from daybook.settings import Settings
 
 USER = "admin"
@@ -36,7 +36,7 @@ class AirflowApi:
             detail = " ".join(error.read().decode(errors="replace").split())[:300]
             raise AirflowRefused(f"Airflow answers {error.code} to {method} {path}: {detail}", error.code) from None
         except (OSError, ValueError) as error:
-            raise DaybookError(f"Airflow does not answer at {self._url}: {error}") from None
+            raise DaybookError(f"Airflow does not answer at {self._url}: {network_reason(error)}") from None
 
     def health(self) -> dict[str, dict[str, Any]]:
         """State of each component, with the time of its last heartbeat; needs no login."""

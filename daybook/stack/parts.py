@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from daybook.errors import DaybookError
+from daybook.errors import DaybookError, network_reason
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack import airflow, kafka, postgres, spark_connect
 from daybook.stack.environment import venv_bin
@@ -37,7 +38,7 @@ def _api_trouble(settings: Settings, _since: float) -> str | None:
     except urllib.error.HTTPError as error:
         return f"{url} answers {error.code}"
     except OSError as error:
-        return f"{url}: {error}"
+        return f"{url} does not answer: {network_reason(error)}"
 
 
 def _gunicorn(_settings: Settings) -> list[str]:
@@ -112,7 +113,8 @@ def log_of(settings: Settings, part: str) -> str:
 def stack_lines(settings: Settings) -> list[tuple[str, str, str]]:
     """Every part's name, state and a detail for the reader; empty when the stack is not up.
 
-    The state is ``healthy``, ``late`` (it runs and does not answer yet) or supervisor's own word, such as ``backoff``.
+    The state is ``healthy``, ``starting`` (it runs and is not usable yet, for no longer than `up` would wait), ``late``
+    (it has had that time) or supervisor's own word, such as ``backoff``.
     Of a stack that other means started, Airflow's parts are told, in Airflow's words.
     """
     if settings.airflow_server_url:
@@ -135,7 +137,9 @@ def stack_lines(settings: Settings) -> list[tuple[str, str, str]]:
         if state is None or state.name != "running":
             lines.append((part.name, state.name if state else "unknown", f"log: {log_of(settings, part.name)}"))
         elif reason := part.trouble(settings, state.started):
-            lines.append((part.name, "late", f"{reason}; log: {log_of(settings, part.name)}"))
+            is_new = time.time() - state.started < settings.up_timeout_seconds
+            state_name = "starting" if is_new else "late"
+            lines.append((part.name, state_name, f"{reason}; log: {log_of(settings, part.name)}"))
         else:
             lines.append((part.name, "healthy", f"pid {state.pid}"))
     return lines

@@ -224,6 +224,24 @@ def test_the_first_day_of_all_is_a_trend_of_one() -> None:
     assert says(chart).endswith("2026-05-03 has 9.")
 
 
+def note_above_its_point(before: int, day: int) -> bool:
+    """Whether the figure of the last day stands above its point, after a week of as many events each."""
+    counts = {f"2026-05-{at:02d}": before for at in range(1, 8)}
+    chart = trend("events", {**counts, "2026-05-08": day}, "2026-05-08")
+    [place] = re.findall(rf"<text[^>]*translate\(([\d.]+),([\d.-]+)\)[^>]*>{day:,}</text>", chart)
+    points = re.findall(r'translate\(([\d.]+),([\d.-]+)\)[^>]*fill="var\(--accent\)"', chart)
+    assert len(points) == 1, points
+    return float(place[1]) < float(points[0][1])
+
+
+@pytest.mark.parametrize(
+    ("before", "day", "above"), [(900, 20_000, True), (900, 960, True), (900, 700, False), (900, 60, True)]
+)
+def test_the_days_figure_does_not_stand_on_the_line(before: int, day: int, above: bool) -> None:
+    """A line that rises comes from below: the figure goes above it. One that falls leaves the room below."""
+    assert note_above_its_point(before, day) is above
+
+
 def test_a_range_says_where_the_day_stands() -> None:
     chart = distances("premise", [Range("event mix", 0.021, 0.015, 0.03, 0.012, 0.05, "holds")])
     assert says(chart) == "Range plot, premise: event mix holds, distance 0.021 (0.015 to 0.030), threshold 0.050."

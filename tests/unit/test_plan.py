@@ -353,6 +353,8 @@ def test_the_command_says_what_did_not_answer_and_what_comes_next(lake: SmallLak
     assert "no estimate can be given" in told["airflow"]
     command = "airflow backfill create --dag-id game_events_daily --from-date 2026-05-03 --to-date 2026-05-04"
     assert told["command"] == command
-    printed = CliRunner().invoke(cli, arguments).stdout
+    shown = CliRunner().invoke(cli, arguments)
+    assert shown.exit_code == 1, "the plan is made without what did not answer"
+    printed = shown.stdout
     assert f"Next: {command}" in printed.splitlines()
     assert told["kafka"] in printed

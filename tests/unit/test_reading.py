@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from daybook.cli import cli
-from daybook.errors import BadInput
+from daybook.dismissals import dismissals_file
+from daybook.errors import BadInput, DaybookError
 from daybook.lake import latest_pages, latest_revisions, ledger, page_of, read_answer
 from daybook.lake_conf import sqlalchemy_uri
-from daybook.reading import answer_rows, ledger_rows
+from daybook.reading import answer_rows, ledger_rows, print_table
 from daybook.settings import Settings, settings
 from tests.unit.small_lake import SmallLake
 
@@ -154,7 +158,11 @@ def test_a_table_is_never_cut_off_however_narrow_the_terminal(lake: SmallLake, m
     row = next(line.split() for line in lines if "2026-05-03" in line)
     shown = dict(zip(header, row, strict=True))
     assert shown["published_at"] == "2026-05-04T00:16:01Z"
-    assert (shown["sent"], shown["accepted"], shown["landed"]) == ("1234567890123", "9876543210123", "5555555555555")
+    assert (shown["sent"], shown["accepted"], shown["landed"]) == (
+        "1,234,567,890,123",
+        "9,876,543,210,123",
+        "5,555,555,555,555",
+    )
     assert shown["balanced"] == "yes"
 
 
@@ -167,7 +175,9 @@ def test_status_prints_each_days_newest_page_by_day(lake: SmallLake) -> None:
         "revision": 1,
         "published_at": "2026-05-04T00:16:01.250000Z",
         "sent": None,
+        "refused": None,
         "accepted": None,
+        "other_days": None,
         "landed": 12,
         "events": 10,
         "duplicates": 1,
@@ -175,7 +185,7 @@ def test_status_prints_each_days_newest_page_by_day(lake: SmallLake) -> None:
         "late": 0,
         "balanced": True,
     }
-    assert printed == [live, {**live, "day": "2026-05-04", "sent": 12, "accepted": 12}]
+    assert printed == [live, {**live, "day": "2026-05-04", "sent": 12, "refused": 0, "accepted": 12, "other_days": 0}]
 
 
 NOTICES = (
@@ -265,7 +275,8 @@ def test_of_two_rows_of_one_revision_the_first_that_was_written_counts(lake: Sma
 
 def test_status_says_what_is_not_there_and_how_to_get_it(own_settings: Settings) -> None:
     printed = _daybook("status")
-    assert printed.exit_code == 0
+    assert printed.exit_code == 1, "the stack is not up"
+    assert _daybook("status", "--json").exit_code == 0, "the stack is not looked at"
     assert printed.stdout.splitlines() == [
         "The stack is not up; `daybook up` starts it.",
         "",
@@ -287,3 +298,147 @@ def test_bad_input_names_what_there_is(lake: SmallLake, name: str, day: str, sai
     assert isinstance(error, BadInput)
     assert str(error).startswith(said)
     assert error.exit_status == 2
+
+
+ODD_DAYS = [date(2014, 1, 1) + timedelta(days=4 * number) for number in range(1000)]
+"""Days that clients with wrong clocks name."""
+
+
+def test_status_stays_readable_with_a_thousand_odd_days(lake: SmallLake) -> None:
+    lake.publish(DAY, {})
+    lake.land({DAY: 12, **dict.fromkeys(ODD_DAYS, 1)})
+    told = _daybook("status").stdout
+    assert "no page shows yet: 1,000 days from 2014-01-01 to 2024-12-10 with 1,000 records." in told
+    assert len(told.splitlines()) < 20
+    assert "2019-06-" not in told
+    every = _daybook("status", "--all").stdout
+    assert [str(day) in every for day in ODD_DAYS].count(True) == 1000
+
+
+def test_many_published_days_and_notices_are_cut_to_the_newest(lake: SmallLake) -> None:
+    for number in range(32):
+        day = date(2026, 5, 1) + timedelta(days=number)
+        lake.publish(day, {}, revision=2, receipt=f"{day} r2: +1 events")
+    told = _daybook("status").stdout
+    days = [line.split()[0] for line in told.splitlines() if line.startswith(" 20") and "yes" in line]
+    assert days == [str(date(2026, 5, 1) + timedelta(days=number)) for number in range(4, 32)]
+    assert "Published days, the newest 28 of 32 (`daybook status --all` lists every one)" in told
+    assert told.count(" r2: ") == 10
+    assert _daybook("status", "--all").stdout.count(" r2: ") == 32
+
+
+def test_a_day_that_needs_no_page_is_dismissed_until_another_record_of_it_lands(lake: SmallLake) -> None:
+    odd, other = date(2014, 1, 1), date(2015, 7, 1)
+    lake.land({odd: 2, other: 3})
+    shown = _daybook("dismiss", "--day", str(odd))
+    assert "1 day with 2 records that no page shows.\nNothing was changed." in shown.stdout
+    assert str(odd) in _daybook("status").stdout
+
+    done = _daybook("dismiss", "--day", str(odd), "--note", "a broken clock")
+    assert done.stdout.startswith("Dismissed: 1 day with 2 records that no page shows. The records are kept.")
+    told = _daybook("status").stdout
+    assert "Dismissed: 1 day 2014-01-01 with 2 records; `daybook status --all` lists them." in told
+    assert str(other) in told
+    [row] = [line for line in _daybook("status", "--all").stdout.splitlines() if "a broken clock" in line]
+    assert row.split()[:3] == [str(odd), "2", "0"]
+
+    lake.land({odd: 1})
+    told = _daybook("status").stdout
+    assert "Dismissed" not in told, "a record more: the day is listed again by itself"
+    assert [line.split()[1] for line in told.splitlines() if line.strip().startswith(str(odd))] == ["3"]
+
+
+def test_days_are_dismissed_by_a_range_and_listed_again_by_undo(lake: SmallLake) -> None:
+    lake.land(dict.fromkeys(ODD_DAYS, 1))
+    span = ("--from", "2014-01-01", "--to", "2024-06-30")
+    done = _daybook("dismiss", *span, "--note", "broken clocks")
+    assert done.stdout.startswith("Dismissed: 959 days with 959 records")
+    told = _daybook("status").stdout
+    assert "no page shows yet: 41 days from 2024-07-03 to 2024-12-10 with 41 records." in told
+    assert _daybook("dismiss", *span, "--undo").stdout == "959 days will be listed again.\n"
+    assert "no page shows yet: 1,000 days from 2014-01-01" in _daybook("status").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "name a day with --day, or a range with --from and --to"),
+        (("--day", "2014-01-01", "--to", "2014-01-02"), "name a day with --day, or a range"),
+        (("--from", "2014-01-02"), "name a day with --day, or a range"),
+        (("--from", "2014-01-02", "--to", "2014-01-01"), "2014-01-02 is after 2014-01-01"),
+        (("--day", "1.1.2014"), "is not a day; write it as YYYY-MM-DD"),
+        (("--day", "2014-01-01", "--note", "x"), "no day from 2014-01-01 to 2014-01-01 waits for a page"),
+        (("--day", "2014-01-01", "--undo"), "no day from 2014-01-01 to 2014-01-01 is dismissed"),
+    ],
+)
+def test_what_cannot_be_dismissed_is_refused(lake: SmallLake, arguments: tuple[str, ...], said: str) -> None:
+    lake.land({DAY: 1})
+    refused = _daybook("dismiss", *arguments)
+    assert isinstance(refused.exception, BadInput)
+    assert said in str(refused.exception)
+    assert not dismissals_file(lake.settings).exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"x": 1}', '{"2014-01-01": {"records": "many"}}'])
+def test_a_damaged_file_of_dismissals_is_one_line(lake: SmallLake, text: str) -> None:
+    lake.land({DAY: 1})
+    dismissals_file(lake.settings).write_text(text, encoding="utf-8")
+    refused = _daybook("status").exception
+    assert isinstance(refused, DaybookError)
+    assert "no record is affected. Remove the file" in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("states", "code"), [(("healthy", "healthy"), 0), (("healthy", "starting"), 1), (("backoff", "healthy"), 1)]
+)
+def test_status_ends_with_1_unless_every_part_is_healthy(
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch, states: tuple[str, ...], code: int
+) -> None:
+    lines = [(f"part{at}", state, "") for at, state in enumerate(states)]
+    monkeypatch.setattr("daybook.stack.parts.stack_lines", lambda settings: lines)
+    lake.publish(DAY, {})
+    printed = _daybook("status")
+    assert printed.exit_code == code
+    assert "2026-05-03" in printed.stdout, "the days are printed all the same"
+
+
+def on_a_terminal_of(width: int, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Let tables be printed as on a terminal of some width."""
+    out = io.StringIO()
+    monkeypatch.setattr(
+        "daybook.reading.rich_console", lambda: Console(file=out, force_terminal=True, no_color=True, width=width)
+    )
+    return out
+
+
+def plain_lines(out: io.StringIO) -> list[str]:
+    return [re.sub(r"\x1b\[[\d;]*m", "", line).rstrip() for line in out.getvalue().splitlines()]
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_is_told_which(
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = on_a_terminal_of(80, monkeypatch)
+    lake.publish(DAY, {}, sent=20_000, accepted=20_000, landed=20_000, events=20_000)
+    _daybook("status")
+    lines = plain_lines(out)
+    assert all(len(line) <= 80 for line in lines[1:]), lines
+    assert lines[0].startswith("Published days (for a wider terminal: published_at")
+    assert any(line.split()[:1] == ["2026-05-03"] and "20,000" in line for line in lines)
+    out = on_a_terminal_of(160, monkeypatch)
+    _daybook("status")
+    assert plain_lines(out)[0] == "Published days"
+
+
+def test_long_cells_are_wrapped_and_too_many_columns_become_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = on_a_terminal_of(60, monkeypatch)
+    note = "a sentence of many words that does not fit into the line of a terminal of sixty columns"
+    print_table("t", [{"day": "2026-05-03", "events": 20_000, "note": note}])
+    lines = plain_lines(out)
+    assert all(len(line) <= 60 for line in lines)
+    assert " ".join(" ".join(lines).split()).count("terminal") == 1
+    out = on_a_terminal_of(60, monkeypatch)
+    print_table("t", [{f"column_{at}": f"value_{at}" for at in range(12)}])
+    assert [line.split() for line in plain_lines(out) if "value" in line] == [
+        [f"column_{at}", f"value_{at}"] for at in range(12)
+    ]

@@ -44,6 +44,7 @@ from tests.hostile_text import commands_a_terminal
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)
+MIX = "provider_event_popularity"
 HOSTILE = '<script>alert("x")</script><img src=https://evil.example/a.png onerror=alert(1)>&amp;{{ 7*7 }}'
 ESCAPED = "https://evil.example/a.png"
 # elements that ask a server or run code, and those without an end tag
@@ -401,7 +402,10 @@ def test_files_and_table_say_the_same(whole: SmallLake) -> None:
         text = beside.read_bytes().decode("utf-8-sig")
         assert text.count("\r\n") == text.count("\n") == len(table["rows"]) + 1, "RFC 4180"
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        said = [{name: "" if cell is None else str(cell) for name, cell in row.items()} for row in table["rows"]]
+        said = [
+            {"day": "2026-05-03", **{name: "" if cell is None else str(cell) for name, cell in row.items()}}
+            for row in table["rows"]
+        ]
         assert rows == said
         shown = {report._cell(cell, name) for row in table["rows"] for name, cell in row.items()}
         assert shown <= {*page.texts["td"], *page.texts["th"]}, table["name"]
@@ -491,7 +495,7 @@ def test_how_sure_we_are_is_said_in_numbers(whole: SmallLake) -> None:
 
 def test_what_cannot_be_judged_yet_is_said_to_be_so(whole: SmallLake) -> None:
     page = Page(write_report(whole.settings, "2026-05-03")[0])
-    assert {"Event mix: too few days.", "Provider mix: too few days."} <= set(page.texts["span"])
+    assert {"Event mix: too early to say.", "Provider mix: too early to say."} <= set(page.texts["span"])
     assert any("cannot be compared yet" in text for text in page.texts["p"])
     assert "Drops on 2026-05-03 cannot be judged yet: 0 of the 7 days before it that are needed." in page.texts["p"]
     told = json.loads((whole.settings.reports_dir / "2026-05-03.json").read_text(encoding="utf-8"))
@@ -502,7 +506,9 @@ def test_what_cannot_be_judged_yet_is_said_to_be_so(whole: SmallLake) -> None:
 
 def test_premise_alarms_and_comparisons_are_shown(whole: SmallLake, tmp_path: Path) -> None:
     page = drawn(tmp_path, day_page(judged(day_content(whole.settings, "2026-05-03"))))
-    assert {"Event mix: holds.", "Provider mix: deviates.", "+23.4%", "-5.1%", "from none"} <= set(page.texts["span"])
+    assert {"Event mix: as usual.", "Provider mix: different.", "+23.4%", "-5.1%", "from none"} <= set(
+        page.texts["span"]
+    )
     cells = page.texts["td"]
     assert {"1,234", "40.0%", "92.6%", "40.50"} <= set(cells)
     calm = drawn(
@@ -513,7 +519,7 @@ def test_premise_alarms_and_comparisons_are_shown(whole: SmallLake, tmp_path: Pa
     waits = drawn(tmp_path, day_page({**day_content(whole.settings, "2026-05-03"), "premise": TOO_EARLY,
                                       "alarms": "Five days are too few <b>."}))  # fmt: skip
     assert "Five days are too few <b>." in waits.texts["p"]
-    assert "Event mix: too few days." in waits.texts["span"]
+    assert "Event mix: too early to say." in waits.texts["span"]
     assert len([tag for tag, _ in waits.tags if tag == "svg"]) == 5, "there is no distance to draw"
 
 
@@ -537,7 +543,8 @@ def test_the_overview_says_what_the_days_own_files_say(whole: SmallLake, monkeyp
     columns = [text for text in index.texts["th"] if text[:1].isalpha()]
     cells = index.texts["td"][: len(columns) - 1]
     assert cells[columns.index("Alarms") - 1] == "1"
-    assert {"deviates", "0.021, 0.072"} <= set(index.texts["span"])
+    assert "different" in index.texts["span"], "a reader's word, and no distance"
+    assert "Mix" in columns
     assert [attrs["role"] for tag, attrs in index.tags if tag == "svg"] == ["img"]
 
 
@@ -545,13 +552,14 @@ def test_the_overview_shows_the_answers_across_days(tmp_path: Path) -> None:
     rows = [{"event_date": "2026-05-03", "users": 7, "new_share": 0.25}]
     table: dict[str, Any] = {
         "name": "new_users",
+        "area": ACROSS_DAYS,
         "day": "2026-05-03",
         "question": "How many are new?",
         "grain": "one row per day",
     }
     table |= {"columns": list(rows[0]), "meanings": {}, "numbers": ["users", "new_share"], "rows": rows, "hidden": 0}
     table |= {"file": "across_days/new_users.csv", "commands": ["daybook answer new_users --day 2026-05-03"]}
-    index = drawn(tmp_path, index_page({"pages": [], "written": set(), "across": [table]}))
+    index = drawn(tmp_path, index_page({"pages": [], "written": set(), "waiting": "", "across": [table]}))
     assert index.texts["h2"] == ["Across days, up to 2026-05-03"]
     assert index.texts["h3"] == ["How many are new?"]
     assert "25.0%" in index.texts["td"]
@@ -611,3 +619,53 @@ def test_an_unusual_number_of_events_is_the_first_thing_said(whole: SmallLake, t
     usual = day_page({**content, "total": replace(TOTAL, verdict="as usual")})
     assert usual.count(TOTAL.sentence) == 1
     assert usual.index(TOTAL.sentence) > usual.index("<main>")
+
+
+def test_the_counts_of_a_day_add_up_on_sight(lake: SmallLake) -> None:
+    """With events that are late, sent twice and refused: nobody has to ask where twenty of them are."""
+    counts = {"sent": 600, "refused": 50, "accepted": 550, "landed": 530, "events": 480, "duplicates": 50}
+    lake.publish(DAY, {}, revision=2, rejected=0, **counts)
+    page = Page(write_report(lake.settings, "2026-05-03")[0])
+    figures = [text for text in page.texts["dd"] if text.replace(",", "").isdigit()]
+    assert dict(zip(page.texts["dt"][: len(figures)], figures, strict=True)) == {
+        **{"Sent": "600", "Refused": "50", "Accepted": "550", "Other days": "20", "Landed": "530"},
+        **{"Duplicates": "50", "Rejected": "0", "Events": "480", "Late": "0"},
+    }
+    [said] = [text for text in page.texts["p"] if text.startswith("Sent 600")]
+    assert said == (
+        "Sent 600 = refused 50 + accepted 550. Accepted 550 = on other days 20 + landed 530. "
+        "Landed 530 = duplicates 50 + rejected 0 + events 480."
+    )
+    told = json.loads((lake.settings.reports_dir / "2026-05-03.json").read_text(encoding="utf-8"))["counts"]
+    assert told == {**counts, "other_days": 20, "rejected": 0, "late": 0}
+
+
+def test_live_traffic_and_others_records_are_counted_as_far_as_is_known(lake: SmallLake) -> None:
+    lake.publish(DAY, {}, revision=2)
+    page = Page(write_report(lake.settings, "2026-05-03")[0])
+    assert "Landed 12 = duplicates 1 + rejected 1 + events 10." in page.texts["p"]
+    lake.publish(DAY, {}, revision=3, sent=9, refused=1, accepted=8)
+    page = Page(write_report(lake.settings, "2026-05-03")[0])
+    [said] = [text for text in page.texts["p"] if text.startswith("Sent 9")]
+    assert "Accepted 8 + 4 from other senders or runs = landed 12." in said
+
+
+def test_buckets_without_a_provider_stand_behind_the_providers(whole: SmallLake) -> None:
+    table = next(one for one in day_content(whole.settings, "2026-05-03")["answers"] if one["name"] == MIX)
+    names = list(dict.fromkeys(row["provider"] for row in table["rows"]))
+    assert names[-1] == "(bare)"
+    assert names[:-1] == sorted(names[:-1])
+
+
+def test_an_answer_across_days_without_rows_says_that_it_is_too_early(whole: SmallLake) -> None:
+    index = Page(write_report(whole.settings, "2026-05-03")[-1])
+    said = [text for text in index.texts["p"] if text.startswith("No rows")]
+    assert said
+    assert all("it is too early" in text for text in said)
+
+
+def test_days_that_wait_are_told_on_the_overview(lake: SmallLake) -> None:
+    assert "no page shows yet" not in write_report(lake.settings, "2026-05-03")[-1].read_text(encoding="utf-8")
+    lake.land({DAY: 12, date(2014, 1, 1): 3})
+    html = write_report(lake.settings, "2026-05-03")[-1].read_text(encoding="utf-8")
+    assert "Records that no page shows yet:</strong> 1 day 2014-01-01 with 3 records, at 20" in html
