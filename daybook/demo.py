@@ -135,6 +135,6 @@ def demo(day: str | None, events: int, seed: int) -> None:
         f"report   {loaded.reports_dir / f'{asked}.html'}",
         f"Airflow  {loaded.airflow_url}  {login}",
         f"intake   {loaded.intake_url}",
-        "`make down` stops the stack; `make demo` again uses it as it is.",
+        "`make down` stops the stack; `make demo` again uses it as it is. What to try next: docs/README.md",
     ):
         console.print(line, highlight=False, markup=False)

@@ -186,7 +186,9 @@ def lines_json(lines: list[Line]) -> str:
 def unbalanced_text(day: date | None, lines: list[Line]) -> str:
     """Says which lines of a day do not hold and by how much; empty when all hold."""
     wrong = [
-        f"{line.line}: {line.left} against {line.right} ({line.left - line.right:+d})" for line in lines if not line.ok
+        f"{line.line}: {line.left:,} against {line.right:,} ({line.left - line.right:+,d})"
+        for line in lines
+        if not line.ok
     ]
     return f"{day_name(day)} does not balance: {'; '.join(wrong)}" if wrong else ""
 
@@ -205,6 +207,8 @@ def receipt(
     >>> page = PageCounts(date(2026, 5, 3), landed=12, events=11, duplicates=1, rejected=0, late=0)
     >>> receipt(page, 1, None)
     '2026-05-03 r1: 11 events, 1 duplicates, 0 rejected'
+    >>> receipt(PageCounts(date(2026, 5, 3), landed=20000, events=20000, duplicates=0, rejected=0, late=0), 1, None)
+    '2026-05-03 r1: 20,000 events, 0 duplicates, 0 rejected'
     >>> receipt(page, 2, {"events": 10, "duplicates": 1, "rejected": 0, "late": 0})
     '2026-05-03 r2: +1 events'
     >>> receipt(page, 3, {"events": 11, "duplicates": 1, "rejected": 0, "late": 0})
@@ -212,9 +216,9 @@ def receipt(
     """
     head = f"{day_name(counts.day)} r{revision}"
     if previous is None:
-        return f"{head}: {counts.events} events, {counts.duplicates} duplicates, {counts.rejected} rejected"
+        return f"{head}: {counts.events:,} events, {counts.duplicates:,} duplicates, {counts.rejected:,} rejected"
     changes = [
-        f"{getattr(counts, name) - previous[name]:+d} {name}"
+        f"{getattr(counts, name) - previous[name]:+,d} {name}"
         for name in ("events", "duplicates", "rejected", "late")
         if getattr(counts, name) != previous[name]
     ]

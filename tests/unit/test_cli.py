@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib import metadata
 
 import pytest
 from click.testing import CliRunner
 
+from daybook.answers import all_answers
 from daybook.cli import COMMANDS, GROUPS, cli
 from daybook.errors import BadInput
 from daybook.settings import Settings
@@ -45,3 +47,9 @@ def test_a_misspelt_answer_gets_a_suggestion(own_settings: Settings) -> None:
     assert isinstance(error, BadInput)
     assert "there is no answer 'event_popularty'; there are: " in str(error)
     assert "Did you mean event_popularity" in str(error)
+
+
+def test_the_answers_are_listed_for_programs_too() -> None:
+    told = json.loads(CliRunner().invoke(cli, ["answers", "--json"]).stdout)
+    assert [one["answer"] for one in told] == list(all_answers())
+    assert told[0]["columns"] == all_answers()[told[0]["answer"]].columns
