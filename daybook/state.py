@@ -151,9 +151,14 @@ def check_state(settings: Settings) -> State | None:
             f"the state in {home} has format {state.format} and belongs to a newer Daybook ({state.made_with}); this "
             f"one ({metadata.version('daybook')}) knows format {FORMAT}. Nothing was changed. Use the newer version"
         )
-    if state.home != str(home):
+    if state.home != str(home) and not _is_all_elsewhere(settings):
         raise NeedsDecision(_elsewhere(state, home))
     return state
+
+
+def _is_all_elsewhere(settings: Settings) -> bool:
+    """Whether broker, catalog and warehouse are others': machines of a cluster may have the folder at several paths."""
+    return bool(settings.kafka_bootstrap_servers and settings.lake_catalog_uri and settings.lake_warehouse)
 
 
 def refuse_path(settings: Settings) -> None:

@@ -21,7 +21,7 @@ from daybook.stack.airflow_api import USER
 from daybook.stack.environment import dropped_variables, stack_environment
 from daybook.stack.folders import last_lines, run_dir
 from daybook.stack.parts import Part, log_of, parts, ports
-from daybook.state import open_state
+from daybook.state import check_state, open_state
 from daybook.terminal import for_programs, rich_console
 
 _LOOK_EVERY_SECONDS = 0.4
@@ -224,6 +224,7 @@ def down() -> None:
 def env() -> None:
     """Print what a shell needs for Airflow and for readers of the lake: eval "$(daybook env)"."""
     loaded = settings()
+    check_state(loaded)
     # without its configuration Airflow would make itself another, with SQLite
     airflow.write_config(loaded)
     exported = stack_environment(loaded)

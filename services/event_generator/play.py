@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from daybook.contract import FIRST_MOMENT, moment_text
 from daybook.errors import BadInput, DaybookError, NotNow
 from daybook.settings import Settings
+from daybook.state import check_state
 from event_generator.day import Day, build_day
 from event_generator.expected import expected_answers
 from event_generator.manifest import Request, ids_path, played_before, write_manifest
@@ -109,11 +110,13 @@ def play_day(
     Raises:
         BadInput: the request cannot be, the day was played with another one, or the intake does not take the API key.
         NoIntake: no intake is there.
+        NeedsDecision: the state folder is not this one's own; nothing was sent.
         DaybookError: the intake went away and stayed away; what was accepted stays accepted.
     """
     load = load or Load()
     check_request(request)
     load.check()
+    check_state(settings)
     pace = None
     manifest = played_before(settings, request)
     if manifest is None:

@@ -9,26 +9,28 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
 from daybook import state as state_module
+from daybook.cli import cli
 from daybook.errors import BadInput, NeedsDecision
 from daybook.java import java
 from daybook.lake import latest_pages, load, page_of
 from daybook.lake_conf import sqlalchemy_uri
 from daybook.lake_names import DAY_LEDGER, NAMESPACE, RAW_EVENTS
-from daybook.losses import accept_loss
 from daybook.settings import Settings, settings
 from daybook.stack.commands import bring_up
 from daybook.state import State, check_state, marker_file, open_state, unfinished_file, who
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)
+NOW = datetime(2026, 6, 3, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -70,10 +72,21 @@ def refusals(loaded: Settings, monkeypatch: pytest.MonkeyPatch) -> set[str]:
         with pytest.raises(NeedsDecision) as refused:
             ask()
         said.add(str(refused.value))
-    # a verb that writes: nothing of it may come before the look
-    result = CliRunner().invoke(accept_loss, ["--note", "gone"])
-    assert isinstance(result.exception, NeedsDecision)
-    said.add(str(result.exception))
+    # verbs that write: nothing of it may come before the look
+    generating = ["generate", "--day", "2026-05-03", "--events", "1", "--seed", "1"]
+    for line in (
+        ["accept-loss", "--note", "gone"],
+        ["forget-user", "user1", "--yes"],
+        ["rebuild", "--from", "2026-05-03", "--to", "2026-05-03"],
+    ):
+        result = CliRunner().invoke(cli, line)
+        assert isinstance(result.exception, NeedsDecision), line
+        said.add(str(result.exception))
+    if marker_file(loaded.home).exists() or unfinished_file(loaded.home).exists():  # those that look at no table
+        for line in (["env"], generating):
+            result = CliRunner().invoke(cli, line)
+            assert isinstance(result.exception, NeedsDecision), line
+            said.add(str(result.exception))
     assert files_of(loaded.home) == before
     assert all("\n" not in one for one in said)
     return said
@@ -115,6 +128,68 @@ def test_a_moved_folder_is_refused_and_names_the_old_place(lake: SmallLake, monk
     moved = lake.settings.home.rename(lake.settings.home.with_name("moved"))
     (said,) = refusals(at(moved, monkeypatch), monkeypatch)
     assert said.startswith(f"the state in {moved} was moved or copied from {lake.settings.home}")
+
+
+def test_a_folder_that_holds_neither_lake_nor_broker_may_have_several_paths(
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on the machines of a cluster that share it."""
+    open_state(lake.settings)
+    elsewhere = {
+        "kafka_bootstrap_servers": "broker:9092",
+        "lake_catalog_uri": "jdbc:postgresql://db/lake?user=lake",
+        "lake_warehouse": "s3://bucket/lake",
+    }
+    moved = lake.settings.home.rename(lake.settings.home.with_name("moved"))
+    assert check_state(at(moved, monkeypatch, **elsewhere)) is not None
+    for name in elsewhere:
+        with pytest.raises(NeedsDecision):
+            check_state(at(moved, monkeypatch, **{**elsewhere, name: ""}))
+
+
+def _copied(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    copy = lake.settings.home.with_name("copy")
+    shutil.copytree(lake.settings.home, copy)
+    return at(copy, monkeypatch)
+
+
+def _without_catalog(lake: SmallLake, _: pytest.MonkeyPatch) -> Settings:
+    Path(lake.settings.catalog_uri.removeprefix("jdbc:sqlite:")).unlink()
+    return lake.settings
+
+
+@pytest.mark.parametrize("has_marker", [True, False])
+@pytest.mark.parametrize("make", [_copied, _without_catalog])
+def test_no_step_on_spark_gets_as_far_as_spark(
+    lake: SmallLake,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[SmallLake, pytest.MonkeyPatch], Settings],
+    has_marker: bool,
+) -> None:
+    """A step that reached Spark before it looked would write to the original's tables, or remove their files."""
+    from daybook_spark import erasing, landing, maintenance, pages, publishing, rebuilding
+
+    if has_marker:
+        open_state(lake.settings)
+    original = lake.settings.home
+    loaded = make(lake, monkeypatch).model_copy(update={"raw_retention_days": 90})
+    before = files_of(original)
+    spark: Any = None
+    stage = pages.Stage("r", "w", [DAY], {DAY: 1}, 1, 1, {0: 112}, {}, 1, 1)
+    steps: list[Callable[[], object]] = [
+        lambda: pages.create_tables(spark, loaded),
+        lambda: landing.land(spark, loaded, {0: 113}, DAY, "r"),
+        lambda: landing.keep_position(loaded),
+        lambda: pages.stage_pages(spark, loaded, [DAY], "r", []),
+        lambda: publishing.publish_pages(spark, loaded, stage, {}, DAY, None),
+        lambda: rebuilding.rebuild(spark, loaded, DAY, DAY, "r", dry_run=False),
+        lambda: erasing.forget(spark, loaded, "user1", "r", ""),
+        *(lambda step=step: step(spark, loaded, NOW) for step in maintenance.STEPS.values()),
+    ]
+    for step in steps:
+        with pytest.raises(NeedsDecision):
+            step()
+    assert files_of(original) == before
 
 
 def test_a_copy_without_a_marker_is_known_by_its_tables(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
