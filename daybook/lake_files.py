@@ -87,22 +87,21 @@ def metadata_files(catalog: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _reading(uri: str) -> Iterator[None]:
+def _reading(table: str, kind: str, uri: str) -> Iterator[None]:
     """Say of a file that cannot be read which one it is.
 
     Raises:
         DaybookError: it is not what it was written as.
         OSError: it is not there.
     """
+    from daybook.lake_table import unreadable
+
     try:
         yield
     except (OSError, DaybookError):
         raise
     except Exception as error:  # what decoders raise at bytes of another kind is of all kinds
-        raise DaybookError(
-            f"{path_of(uri)} is damaged: it cannot be read ({type(error).__name__}). Nothing was changed. `daybook "
-            "restore --from DIR` brings a backup into an empty state folder"
-        ) from error
+        raise unreadable(table, kind, uri, error) from error
 
 
 def reached_files(catalog: Path, located: Callable[[str], Path] = path_of) -> Iterator[Reached]:
@@ -133,9 +132,9 @@ def reached_files(catalog: Path, located: Callable[[str], Path] = path_of) -> It
         seen.add(uri)
         return not known
 
-    for location in metadata_files(catalog).values():
+    for table, location in metadata_files(catalog).items():
         yield Reached(location, "metadata")
-        with _reading(location), located(location).open("rb") as stream:
+        with _reading(table, "metadata file", location), located(location).open("rb") as stream:
             metadata = FromByteStream.table_metadata(stream, compression=Compressor.get_compressor(location))
         for statistics in (*metadata.statistics, *metadata.partition_statistics):
             if first_time(statistics.statistics_path):
@@ -145,13 +144,13 @@ def reached_files(catalog: Path, located: Callable[[str], Path] = path_of) -> It
                 continue
             yield Reached(snapshot.manifest_list, "manifest_list")
             # not `snapshot.manifests`: it remembers manifests by their names, and a moved lake has the old names
-            with _reading(snapshot.manifest_list):
+            with _reading(table, "manifest list", snapshot.manifest_list):
                 manifests = list(read_manifest_list(io.new_input(snapshot.manifest_list)))
             for manifest in manifests:
                 if not first_time(manifest.manifest_path):
                     continue
                 yield Reached(manifest.manifest_path, "manifest", manifest.manifest_length)
-                with _reading(manifest.manifest_path):
+                with _reading(table, "manifest", manifest.manifest_path):
                     entries = manifest.fetch_manifest_entry(io, discard_deleted=True)
                 for file in (entry.data_file for entry in entries):
                     if first_time(file.file_path):

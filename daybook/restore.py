@@ -234,11 +234,11 @@ def put_back(loaded: Settings, folder: Path, index: Index) -> None:
     targets = {one.path: _target(loaded, one) for one in index.files if one.kind or one.path.startswith(_IN_HOME)}
     mark = unfinished_file(loaded.home)
     _refuse_state(loaded, mark)
-    state_dir(loaded)
-    write_private(mark, f"{folder}\n")
-    work = Path(tempfile.mkdtemp(prefix=_WORK, dir=loaded.home))
+    work = Path(tempfile.mkdtemp(prefix=_WORK, dir=state_dir(loaded)))
     try:
-        _write_all(loaded, folder, index, targets, work)
+        sources = _sources(loaded, folder, index, work)
+        write_private(mark, f"{folder}\n")
+        _write_all(loaded, index, sources, targets, work)
     except OSError as error:
         raise DaybookError(
             f"the restore stopped: {error}. There is no lake yet; repeat it: daybook restore --from {folder}"
@@ -276,8 +276,8 @@ def _target(loaded: Settings, one: Held) -> Path:
     return target
 
 
-def _write_all(loaded: Settings, folder: Path, index: Index, targets: dict[str, Path], work: Path) -> None:
-    written = _Written(loaded.home)
+def _sources(loaded: Settings, folder: Path, index: Index, work: Path) -> dict[str, Path]:
+    """Path -> file with its content: in the backup, or a copy that is told where the lake is to lie."""
     sources = {one.path: folder / one.stored for one in index.files}
     catalog = index.named(CATALOG)
     if catalog and path_of(index.warehouse) != path_of(loaded.warehouse):
@@ -288,13 +288,18 @@ def _write_all(loaded: Settings, folder: Path, index: Index, targets: dict[str, 
         kinds = {copies[one.path]: one.kind for one in index.files if one.path in copies and one.kind}
         move(copies[CATALOG], work / LAKE_FILES, kinds, index.warehouse, loaded.warehouse)
         sources |= copies
+    return sources
+
+
+def _write_all(loaded: Settings, index: Index, sources: dict[str, Path], targets: dict[str, Path], work: Path) -> None:
+    written = _Written(loaded.home)
     for path, target in targets.items():
         _put(sources[path], target, written)
     if index.named(API_KEYS) and loaded.api_keys_file and not Path(loaded.api_keys_file).exists():
         _put(sources[API_KEYS], Path(loaded.api_keys_file), written)
     if index.named(AIRFLOW_DUMP):
         _put_database(loaded, sources[AIRFLOW_DUMP], work, written)
-    if catalog:
+    if index.named(CATALOG):
         _put(sources[CATALOG], Path(loaded.catalog_uri.removeprefix(_SQLITE)), written)
 
 
@@ -427,7 +432,8 @@ def restore(folder: Path, name: str | None, only_check: bool, send_records: bool
             return
         check(folder, index)
         total = sum(one.bytes for one in index.files) / 1e6
-        click.echo(f"The backup of {index.taken_at[:19]} UTC is whole: {len(index.files):,} files, {total:,.1f} MB")
+        what = f"{len(index.files):,} files, {total:,.1f} MB, of {index.home}"
+        click.echo(f"The backup of {index.taken_at[:19]} UTC is whole: {what}")
         if only_check:
             return
         put_back(loaded, folder, index)

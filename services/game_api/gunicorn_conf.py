@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from daybook.errors import BadInput
+from daybook.files import state_dir
 from daybook.settings import settings
 from game_api.logs import LOGGING
 from game_api.shared_files import reserve
@@ -101,7 +102,7 @@ def when_ready(server: Any) -> None:
     log = logging.getLogger("game_api")
     shutil.rmtree(_settings.api_state_dir, ignore_errors=True)
     try:
-        _metrics_dir.mkdir(parents=True, exist_ok=True)
+        state_dir(_settings, *_metrics_dir.relative_to(_settings.home).parts)
     except OSError as error:
         log.error("no metrics: %s cannot be made: %s", _metrics_dir, error.strerror)
     if not _settings.api_keys_file:

@@ -23,6 +23,7 @@ import structlog
 from flask import g
 from werkzeug.exceptions import TooManyRequests
 
+from daybook.files import private_dir
 from game_api.shared_files import reserve
 from game_api.validation import MAX_EVENTS_PER_REQUEST
 
@@ -59,7 +60,7 @@ class EventLimit:
         if not events_per_second:
             return
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            private_dir(file.parent)
             reserve(file, SLOTS * _SLOT.size)
             self._file = file.open("r+b")  # lives as long as the process
         except OSError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from daybook.files import private_opener
+
 
 def reserve(file: Path, size_bytes: int) -> None:
     """Make a file of at least this size whose blocks are all on the disk; what it holds stays.
@@ -14,7 +16,7 @@ def reserve(file: Path, size_bytes: int) -> None:
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    with file.open("ab", buffering=0) as opened:
+    with open(file, "ab", buffering=0, opener=private_opener) as opened:
         held_bytes = opened.tell()
         try:
             while (missing := size_bytes - opened.tell()) > 0:

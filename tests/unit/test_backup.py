@@ -29,6 +29,7 @@ from daybook.lake_names import CATALOG
 from daybook.restore import restore
 from daybook.settings import Settings, settings
 from daybook.stack import postgres, supervisor
+from daybook.stack.commands import up
 from daybook.stack.parts import parts
 from daybook.state import State, check_state
 from tests.integration.own_broker import free_ports
@@ -246,6 +247,8 @@ def test_a_restore_that_was_killed_is_begun_again(lake: SmallLake, folder: Path,
             load(lake.settings, "day_ledger")
         with pytest.raises(NeedsDecision, match="Repeat the restore"):
             back_up(folder)
+        with pytest.raises(NeedsDecision, match="Repeat the restore"):
+            CliRunner().invoke(up, catch_exceptions=False)
     assert bring_back(folder).exit_code == 0
     assert ledger(lake.settings).equals(before)
     left = [path.name for path in lake.settings.home.rglob("*") if path.name.startswith(".") or "restore" in path.name]
