@@ -8,10 +8,12 @@ tables, or start a second history over the first and then delete the first as or
 from __future__ import annotations
 
 import os
+import sqlite3
+from pathlib import Path
 
 from daybook.errors import BadInput, NeedsDecision
 from daybook.lake_conf import SQLITE, pyiceberg_properties
-from daybook.lake_files import is_local, path_of
+from daybook.lake_files import is_local, metadata_files, path_of
 from daybook.lake_names import NAMESPACE, OWN_TABLES
 from daybook.settings import Settings
 
@@ -72,6 +74,44 @@ def refuse_forgotten(settings: Settings, table: str) -> None:
         "Nothing was changed. Set DAYBOOK_LAKE_CATALOG_URI to the catalog of this warehouse; if it is lost, restore a "
         "backup into an empty folder (`daybook restore`)"
     )
+
+
+def refuse_older_catalog(settings: Settings) -> None:
+    """Refuse a SQLite catalog that was put back alone, over tables that have gone on since.
+
+    A commit writes the table's next metadata file, then the catalog names it. So a commit that was stopped leaves a
+    file that is one ahead of the catalog, never more. Elsewhere catalog and files are put back by tools of their own,
+    at different moments and on purpose.
+
+    Raises:
+        NeedsDecision: it is; working on would land again what these files hold, and remove them as orphans.
+    """
+    file = Path(settings.catalog_uri.removeprefix(SQLITE))
+    if not (settings.catalog_uri.startswith(SQLITE) and is_local(settings.warehouse) and file.exists()):
+        return
+    try:
+        known = metadata_files(file)
+    except sqlite3.Error:  # readers say what is wrong with it
+        return
+    for table in OWN_TABLES & known.keys():
+        metadata = path_of(known[table])
+        newest = max((_version(name) for name in _names(settings, str(metadata.parent))), default=0)
+        if newest > _version(metadata.name) + 1:
+            raise NeedsDecision(
+                f"the catalog {file} is older than its tables: it names version {_version(metadata.name)} of {table}, "
+                f"and the warehouse has version {newest}. It was put back alone. Nothing was changed. Bring back the "
+                "newest catalog, or restore a whole backup into an empty folder (`daybook restore`)"
+            )
+
+
+def _version(name: str) -> int:
+    """The version of a table's metadata file; 0 of any other file.
+
+    >>> _version("00012-8f1b.metadata.json"), _version("snap-1.avro")
+    (12, 0)
+    """
+    number, _, rest = name.partition("-")
+    return int(number) if number.isdigit() and rest.endswith(".metadata.json") else 0
 
 
 def _place(uri: str) -> str:

@@ -277,6 +277,23 @@ def test_another_catalog_over_the_same_warehouse_is_no_new_lake(
         latest_pages(other)
 
 
+def test_a_catalog_that_was_put_back_alone_is_refused(lake: SmallLake, tmp_path: Path) -> None:
+    open_state(lake.settings)
+    catalog = Path(lake.settings.catalog_uri.removeprefix("jdbc:sqlite:"))
+    older = shutil.copy(catalog, tmp_path / "older.db")
+    lake.land({DAY: 1}, end={0: 114})
+    newest = shutil.copy(catalog, tmp_path / "newest.db")
+    shutil.copy(older, catalog)
+    assert open_state(lake.settings) == [], "one version ahead is what a commit leaves that was stopped"
+    shutil.copy(newest, catalog)
+    lake.land({DAY: 1}, end={0: 115})
+    shutil.copy(older, catalog)
+    before = files_of(lake.settings.home)
+    with pytest.raises(NeedsDecision, match=r"is older than its tables: it names version \d of raw_events"):
+        open_state(lake.settings)
+    assert files_of(lake.settings.home) == before
+
+
 def test_what_a_writer_left_that_was_killed_before_its_first_commit_is_no_table(lake: SmallLake) -> None:
     """Iceberg writes a table's first metadata file before its catalog knows the table."""
     raw = Path(f"{lake.settings.warehouse}/{NAMESPACE}/{RAW_EVENTS}".removeprefix("file://"))
