@@ -13,7 +13,7 @@ and is none. What is state and what is not:
 - The lake. The catalog is copied first, by SQLite's own means, at one moment; then every file that this copy reaches.
   Writers go on: they add files and change none.
 - What the embedded broker holds beyond the lake: records that were acknowledged and not landed yet.
-- The generator's manifests, the reports, the intake's API keys.
+- The generator's manifests, the reports, the days that were dismissed, the intake's API keys.
 - Airflow's database (the history of runs) and its secrets. Without it every day of the lake is there all the same.
 
 Logs, sockets, the class archive and configuration are written anew by ``daybook up``.
@@ -56,6 +56,8 @@ CATALOG, RECORDS, AIRFLOW_DUMP, API_KEYS = "lake/catalog.db", "kafka/records.jso
 """Names of what a backup holds besides the files of folders."""
 FOLDERS = ("manifests", "reports")
 AIRFLOW_SECRETS = ("airflow/secrets.json", "airflow/passwords.json")
+SINGLE_FILES = ("dismissed_days.json", *AIRFLOW_SECRETS)
+"""Files of the state folder that are taken if they are there."""
 LAKE_FILES = "lake/warehouse/"
 """What the paths of the lake's files begin with."""
 PARTS = ("backups", "content", "lake")
@@ -85,7 +87,7 @@ class Held:
 
         Whoever can write to the backup folder must not decide what is written outside the state folder.
         """
-        known = {CATALOG, RECORDS, AIRFLOW_DUMP, API_KEYS, *AIRFLOW_SECRETS}
+        known = {CATALOG, RECORDS, AIRFLOW_DUMP, API_KEYS, *SINGLE_FILES}
         is_ours = self.path in known or self.path.startswith(tuple(f"{name}/" for name in FOLDERS))
         if not _is_inside(self.path) or not (self.path.startswith(LAKE_FILES) if self.kind else is_ours):
             return f"{self.path!r} is no path of a state folder's"
@@ -305,6 +307,9 @@ def _take_all(loaded: Settings, copier: _Copier, now: datetime, state: State | N
             for path in sorted((loaded.home / name).rglob("*")):
                 if path.is_file() and not path.name.startswith("."):
                     copier.take(path, str(path.relative_to(loaded.home)))
+        for name in SINGLE_FILES:
+            if (loaded.home / name).exists():
+                copier.take(loaded.home / name, name)
         if loaded.api_keys_file:
             copier.take(Path(loaded.api_keys_file), API_KEYS)
         _take_airflow(loaded, copier, temporary, left_out)
@@ -389,9 +394,6 @@ def _take_lake_file(file: Reached, root: Path, copier: _Copier) -> None:
 def _take_airflow(loaded: Settings, copier: _Copier, temporary: Path, left_out: list[str]) -> None:
     from daybook.stack import postgres
 
-    for name in AIRFLOW_SECRETS:
-        if (loaded.home / name).exists():
-            copier.take(loaded.home / name, name)
     if not postgres.data_dir(loaded).exists():
         left_out.append(
             "Airflow's database: it is not in the state folder. `pg_dump airflow` there keeps the history of runs; no "

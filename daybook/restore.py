@@ -26,13 +26,13 @@ import click
 
 from daybook.backup import (
     AIRFLOW_DUMP,
-    AIRFLOW_SECRETS,
     API_KEYS,
     CATALOG,
     FOLDERS,
     INDEX,
     LAKE_FILES,
     RECORDS,
+    SINGLE_FILES,
     Held,
     Index,
     alone,
@@ -44,12 +44,12 @@ from daybook.kafka_conf import librdkafka_conf
 from daybook.lake_files import is_local, move, path_of, reached_files
 from daybook.settings import Settings, settings
 from daybook.stack import postgres, supervisor
-from daybook.state import FORMAT, State, unfinished_file, who
+from daybook.state import FORMAT, State, refuse_path, unfinished_file, who
 
 _SQLITE = "jdbc:sqlite:"
 _WORK = ".restoring-"
 """What the name of the folder begins with that a restore prepares files in."""
-_IN_HOME = (*(f"{name}/" for name in FOLDERS), *AIRFLOW_SECRETS)
+_IN_HOME = (*(f"{name}/" for name in FOLDERS), *SINGLE_FILES)
 """What the paths of files begin with that are written as they are."""
 _FLUSH_SECONDS = 30
 
@@ -130,7 +130,7 @@ def _unreached(folder: Path, index: Index) -> list[str]:
 
 def _places(loaded: Settings) -> list[Path]:
     """Where a state is."""
-    places = [loaded.home / name for name in (*FOLDERS, "airflow", "postgres", "kafka")]
+    places = [loaded.home / name for name in (*FOLDERS, "dismissed_days.json", "airflow", "postgres", "kafka")]
     if loaded.catalog_uri.startswith(_SQLITE):
         places.append(Path(loaded.catalog_uri.removeprefix(_SQLITE)))
     if is_local(loaded.warehouse):
@@ -216,9 +216,11 @@ def put_back(loaded: Settings, folder: Path, index: Index) -> None:
     """Write a backup that was checked into the state folder.
 
     Raises:
-        BadInput: there is a state, the stack is up, or this lake is not kept here. Nothing was changed.
+        BadInput: there is a state, the stack is up, the folder's path cannot be used, or this lake is not kept here.
+            Nothing was changed.
         DaybookError: the lake cannot be told that it lies elsewhere, or the database does not start.
     """
+    refuse_path(loaded)
     if supervisor.states(loaded) is not None:
         raise BadInput(f"the stack of {loaded.home} is up. Nothing was changed. `daybook down`, then repeat it")
     if index.named(CATALOG) and not loaded.catalog_uri.startswith(_SQLITE):

@@ -58,7 +58,8 @@ def lake(own_settings: Settings) -> SmallLake:
     """A day is published; there are a report, a manifest and the login of Airflow."""
     made = SmallLake(own_settings)
     publish(made, DAY)
-    for name, text in {"reports/index.html": "a report", "manifests/2026-05-03.json": "{}"}.items():
+    texts = {"reports/index.html": "a report", "manifests/2026-05-03.json": "{}", "dismissed_days.json": "{}"}
+    for name, text in texts.items():
         (own_settings.home / name).parent.mkdir(exist_ok=True)
         (own_settings.home / name).write_text(text, encoding="utf-8")
     secret = own_settings.home / "airflow" / "passwords.json"
@@ -92,6 +93,7 @@ def test_a_destroyed_state_comes_back_as_it_was(lake: SmallLake, folder: Path) -
     assert ledger(lake.settings).equals(before)
     assert read_answer(lake.settings, "provider_usage", str(DAY)).equals(answer)
     assert (lake.settings.home / "reports" / "index.html").read_text(encoding="utf-8") == "a report"
+    assert (lake.settings.home / "dismissed_days.json").read_text(encoding="utf-8") == "{}"
     assert (lake.settings.home / "airflow" / "passwords.json").stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o077 == 0
     # the catalog can be written again; by who opens it anew, as every process does after a restore
@@ -121,7 +123,7 @@ def test_a_second_backup_takes_only_what_is_new(lake: SmallLake, folder: Path) -
     back_up(folder)
     first = {path: path.stat().st_mtime_ns for path in (folder / "lake").rglob("*.parquet")}
     assert first
-    assert "2 files" in back_up(folder)  # the catalog's copy and Kafka's absence change nothing in the lake
+    assert "; 0 files, 0.0 MB, were new" in back_up(folder)  # not even a new copy of the catalog
     publish(lake, NEXT)
     back_up(folder)
     now = {path: path.stat().st_mtime_ns for path in (folder / "lake").rglob("*.parquet")}
@@ -285,6 +287,21 @@ def test_a_file_of_a_killed_restore_that_was_changed_since_is_not_removed(lake: 
     with pytest.raises(BadInput, match=rf"there is a state: {report}\. Nothing was changed"):
         bring_back(folder)
     assert report.read_text(encoding="utf-8") == "b report"
+
+
+def test_a_lake_that_cannot_move_leaves_nothing_behind(
+    lake: SmallLake, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    back_up(folder)
+    elsewhere = at(tmp_path / "elsewhere", monkeypatch)
+
+    def refuse(*_: object) -> None:  # PyIceberg writes no files of deleted positions
+        raise DaybookError("files of deleted positions")
+
+    monkeypatch.setattr("daybook.restore.move", refuse)
+    with pytest.raises(DaybookError, match="deleted positions"):
+        bring_back(folder)
+    assert [*elsewhere.home.iterdir()] == []
 
 
 def test_nothing_is_restored_below_a_stack_that_is_up(own_settings: Settings, lake: SmallLake, folder: Path) -> None:
@@ -628,6 +645,7 @@ def test_what_is_elsewhere_is_told_and_the_rest_is_taken(
     [(_, index)] = indexes(folder)[0]
     assert {one.path for one in index.files} == {
         "airflow/passwords.json",
+        "dismissed_days.json",
         "manifests/2026-05-03.json",
         "reports/index.html",
     }
