@@ -1,0 +1,49 @@
+"""What ``daybook demo`` asks Airflow for; no stack is started."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from daybook.demo import _trigger
+from daybook.stack.airflow_api import AirflowApi
+
+YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
+
+
+class Airflow:
+    """Airflow's API, as far as a demo asks it."""
+
+    def __init__(self, *, is_paused: bool) -> None:
+        self.is_paused = is_paused
+        self.asked: dict[str, Any] = {}
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        if method == "POST" and path.endswith("/dagRuns"):
+            self.asked = body or {}
+        return {"is_paused": self.is_paused}
+
+
+def trigger(*, is_paused: bool, day: date) -> tuple[dict[str, Any], bool]:
+    airflow = Airflow(is_paused=is_paused)
+    _, switched_on = _trigger(cast(AirflowApi, airflow), day, 20, 1)
+    return airflow.asked, switched_on
+
+
+def test_the_first_demo_stands_for_yesterdays_run_and_names_its_interval() -> None:
+    """Else Airflow infers the interval before, and the scheduler tries to create yesterday's run every second."""
+    asked, switched_on = trigger(is_paused=True, day=YESTERDAY)
+    start, end = f"{YESTERDAY}T00:00:00+00:00", f"{YESTERDAY + timedelta(days=1)}T00:00:00+00:00"
+    assert (asked["logical_date"], asked["data_interval_start"], asked["data_interval_end"]) == (start, start, end)
+    assert asked["conf"] == {"day": str(YESTERDAY), "events": 20, "seed": 1}
+    assert switched_on
+
+
+@pytest.mark.parametrize(("is_paused", "day"), [(False, YESTERDAY), (True, date(2026, 5, 3))])
+def test_a_demo_of_another_day_or_a_later_one_leaves_yesterdays_run_to_the_schedule(is_paused: bool, day: date) -> None:
+    asked, switched_on = trigger(is_paused=is_paused, day=day)
+    assert asked["logical_date"] is None
+    assert "data_interval_start" not in asked
+    assert switched_on is is_paused
