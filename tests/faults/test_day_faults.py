@@ -274,8 +274,12 @@ def the_edges_of_days(lab: DayLab, _times: int) -> None:
 
 @pytest.fixture(scope="module")
 def airflow(stack: Stack) -> AirflowLab:
-    """The stack that all tests share, a day of this module's own."""
-    return AirflowLab(stack)
+    """The stack that all tests share, a day of this module's own; the schedule has built its day before the faults."""
+    lab = AirflowLab(stack)
+    lab.call("PATCH", f"/dags/{DAG_ID}?update_mask=is_paused", {"is_paused": False})
+    until(lambda: bool(lab.runs("scheduled__")), "the scheduled run", 120, 1)
+    lab.follow(lab.runs("scheduled__"))
+    return lab
 
 
 def own_days() -> Iterator[date]:
