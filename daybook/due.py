@@ -1,11 +1,12 @@
 """Which days a run has to build: the rule that ``land_events`` goes by and ``daybook plan`` foretells by.
 
-A day is due when its raw records are more than its newest page counts, or it was built by another provider map or other
-answers. A run builds its own day, and any day that has a page already and is due: late events restate
-their day. A day that has no page yet waits for the run that it belongs to: it may still be filling. A day without a
-record is only known to be empty if something had been recorded before it ended; of a day before the record began
-nothing is known, and it gets no page of zeros. A day whose raw records retention has removed is never built again: its
-page stands.
+A day is due when its raw records are more than its newest page counts, or it was built by another provider map, other
+answers or other settings of lateness and tolerance. A run builds its own day, and any day that has a page already and
+is due: late events restate their day. A day that has no page yet waits for the run that it belongs to: it may still be
+filling. A day without a record is only known to be empty if something had been recorded before it ended; of a day
+before the record began nothing is known, and it gets no page of zeros. A day whose raw records retention has removed is
+never built again: its page stands. Where raw records are missing that no retention can have removed, the day's run
+fails and says so.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from daybook.answers import answers_version
 from daybook.contract import FIRST_MOMENT
 from daybook.days import day_bounds
 from daybook.erasure import erased_since, erasures
-from daybook.errors import NeedsDecision
 from daybook.lake import latest_revisions, load
 from daybook.lake_names import RAW_EVENTS, REJECTED_EVENTS
 from daybook.providers import map_version
@@ -55,27 +55,42 @@ class LakeDays:
     lateness_days: int
     versions: tuple[str, str]
     """Of the provider map and of the answers, as a page would be built now."""
+    rules: str
+    """From :func:`rules_version`, as a page would be built now."""
+    kept_from: date | None
+    """From :func:`raw_kept_from`."""
 
     def is_due(self, one: date, day: date, *, force: bool = False) -> bool:
-        """Whether the run of a day has to build a date.
-
-        Raises:
-            NeedsDecision: the run's own day is to be built by force, and its raw records are gone.
-        """
+        """Whether the run of a day has to build a date, or has to fail because it cannot (:func:`why_refused`)."""
         page = self.pages.get(one)
         if page is None:
             return one == day and (one in self.raw or self.began() < day_bounds(one)[1])
-        if page["landed"] > self.raw.get(one, 0):
-            if one == day and force:
-                raise NeedsDecision(raw_is_gone(page, self.raw.get(one, 0)))
-            return False
+        if self.lacks(one):
+            return one == day and (force or not self.is_past_retention(one))
+        has_more = page["landed"] < self.raw.get(one, 0)
         if one in self.near:
-            return one == day and force  # to be told why it cannot be
-        if page["landed"] < self.raw.get(one, 0):
+            is_wanted = has_more or self._is_stale(page)
+            return one == day and (force or (is_wanted and not self.is_past_retention(self.near[one])))
+        if has_more:
             # older days are listed by `daybook status` and restated on request
             return one >= day - timedelta(days=self.lateness_days)
         # a change of the map or of the answers restates other days by `daybook rebuild`, not by the next day's run
-        return one == day and (force or (page["provider_map_version"], page["answers_version"]) != self.versions)
+        return one == day and (force or self._is_stale(page))
+
+    def lacks(self, day: date) -> bool:
+        """Whether raw records that a day's page counts are missing, other than those that were erased since."""
+        page = self.pages.get(day)
+        return page is not None and _lacks(page, self.raw.get(day, 0), self.erased)
+
+    def is_past_retention(self, day: date) -> bool:
+        """Whether retention may have removed the raw records of a day."""
+        return self.kept_from is not None and day < self.kept_from
+
+    def _is_stale(self, page: Mapping[str, Any]) -> bool:
+        """Whether a page was built by another map, other answers or other rules; older pages do not name the rules."""
+        rules = page.get("rules_version")
+        is_of_other_rules = isinstance(rules, str) and rules != self.rules
+        return is_of_other_rules or (page["provider_map_version"], page["answers_version"]) != self.versions
 
     def with_landed(self, counts: Mapping[date | None, int], first_taken_at: datetime) -> LakeDays:
         """What the lake will know once these records have been landed.
@@ -117,7 +132,27 @@ def lake_days(settings: Settings, raw_table: Table | None) -> LakeDays:
         began=cache(partial(record_began, raw_table)),
         lateness_days=settings.lateness_days,
         versions=(map_version(), answers_version()),
+        rules=rules_version(settings),
+        kept_from=raw_kept_from(settings, datetime.now(UTC).date()),
     )
+
+
+def rules_version(settings: Settings) -> str:
+    """Names the settings that decide which records are events of a day.
+
+    >>> rules_version(Settings(lateness_days=30, future_tolerance_minutes=60))
+    'lateness 30 days, future 60 minutes'
+    """
+    return f"lateness {settings.lateness_days} days, future {settings.future_tolerance_minutes} minutes"
+
+
+def raw_kept_from(settings: Settings, today: date) -> date | None:
+    """The first day whose raw records retention leaves alone; none if raw records are kept for ever.
+
+    >>> str(raw_kept_from(Settings(raw_retention_days=90), date(2026, 5, 3)))
+    '2026-02-02'
+    """
+    return today - timedelta(days=settings.raw_retention_days) if settings.raw_retention_days else None
 
 
 def dates_due(settings: Settings, day: date, *, force: bool) -> list[date | None]:
@@ -139,17 +174,33 @@ def nothing_due(settings: Settings, day: date) -> str:
     page, left = known.pages.get(day), known.raw.get(day, 0)
     if page is None:
         return f"nothing is known of {day}: no event of it was received, and none at all before its end; not published"
-    if page["landed"] > left:
-        return raw_is_gone(page, left)
+    if known.lacks(day):
+        return raw_is_gone(known, day, left)
+    if day in known.near and left > page["landed"]:
+        return neighbour_is_gone(known, day)
     return f"{day} stands as revision {page['revision']}: no new record of it has come, nothing to publish"
 
 
-def raw_is_gone(page: Mapping[str, Any], left: int) -> str:
-    """Why a day cannot be built again, for the reader."""
+def raw_is_gone(known: LakeDays, day: date, left: int) -> str:
+    """Why a day whose raw records are missing cannot be built again, for the reader; ``left``: those that are there."""
+    page = known.pages[day]
+    counted = f"{left} of its {page['landed']} raw records are left"
+    if known.is_past_retention(day):
+        return (
+            f"{day} stands as revision {page['revision']} and cannot be built again: {counted}, "
+            "DAYBOOK_RAW_RETENTION_DAYS removed the others. Nothing was changed"
+        )
     return (
-        f"{page['event_date']} stands as revision {page['revision']} and cannot be built again: {left} of its "
-        f"{page['landed']} raw records are left, DAYBOOK_RAW_RETENTION_DAYS removed the others. Nothing was changed"
+        f"{day} cannot be built again: {counted}, and DAYBOOK_RAW_RETENTION_DAYS {_retention_text(known)}. Nothing was "
+        f"changed, revision {page['revision']} stays published. `daybook verify --day {day}` says which are missing; "
+        "`daybook restore` brings a backup back"
     )
+
+
+def _retention_text(known: LakeDays) -> str:
+    if known.kept_from is None:
+        return "is 0, so nothing may have removed the others"
+    return f"keeps those of {known.kept_from} and later, so it has not removed the others"
 
 
 def _near_removed(
@@ -164,21 +215,28 @@ def _near_removed(
 
 
 def _lacks(page: Mapping[str, Any], left: int, erased: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether retention has taken of a page's raw records: more are gone than players' erasures since have removed."""
+    """Whether raw records of a page are missing: more than players' erasures since have removed."""
     gone = page["landed"] - left
     return bool(gone > 0 and gone > erased_since(erased, page["event_date"], page["published_at"]))
 
 
-def neighbour_is_gone(day: date, removed: date) -> str:
-    """Why a day near one whose raw records are gone cannot be built, for the reader."""
+def neighbour_is_gone(known: LakeDays, day: date) -> str:
+    """Why a day near one whose raw records are missing cannot be built, for the reader."""
+    removed = known.near[day]
+    if known.is_past_retention(removed):
+        return (
+            f"{day} cannot be built: DAYBOOK_RAW_RETENTION_DAYS removed the raw records of {removed}, without which an "
+            f"event of {day} could be counted on both days. Nothing was changed"
+        )
     return (
-        f"{day} cannot be built: DAYBOOK_RAW_RETENTION_DAYS removed the raw records of {removed}, without which an "
-        f"event of {day} could be counted on both days. Nothing was changed"
+        f"{day} cannot be built: raw records of {removed} are missing, without which an event of {day} could be "
+        f"counted on both days. DAYBOOK_RAW_RETENTION_DAYS {_retention_text(known)}. Nothing was changed. "
+        f"`daybook verify --day {removed}` says which are missing; `daybook restore` brings a backup back"
     )
 
 
 def why_refused(known: LakeDays, left: Mapping[date, int], dates: Iterable[date | None]) -> str | None:
-    """Why dates cannot be built, for the reader: what their pages, or ids, rest on was removed by retention.
+    """Why dates cannot be built, for the reader: what their pages, or ids, rest on is missing.
 
     Args:
         known: the lake's days.
@@ -190,9 +248,9 @@ def why_refused(known: LakeDays, left: Mapping[date, int], dates: Iterable[date 
         if day is None:
             continue
         if (page := known.pages.get(day)) and _lacks(page, left.get(day, 0), known.erased):
-            return raw_is_gone(page, left.get(day, 0))
+            return raw_is_gone(known, day, left.get(day, 0))
         if known.raw.get(day) and known.near.get(day, day) != day:
-            return neighbour_is_gone(day, known.near[day])
+            return neighbour_is_gone(known, day)
     return None
 
 

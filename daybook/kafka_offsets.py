@@ -218,6 +218,23 @@ def record_time(settings: Settings, partition: int, offset: int) -> datetime | N
     return datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
 
 
+def first_since(settings: Settings, partition: int, moment: datetime) -> int | None:
+    """The offset of the first record of a partition whose time is not before a moment; none if there is none.
+
+    Raises:
+        DaybookError: the broker stopped answering.
+    """
+    from confluent_kafka import KafkaException, TopicPartition
+
+    wanted = TopicPartition(settings.kafka_topic, partition, int(moment.timestamp() * 1000))
+    try:
+        with _reader(settings, partition, 0) as consumer:
+            [found] = consumer.offsets_for_times([wanted], timeout=REQUEST_TIMEOUT_SECONDS)
+    except KafkaException as error:
+        raise DaybookError(f"Kafka, partition {partition}: {error.args[0].str()}; nothing was changed") from None
+    return found.offset if found.offset >= 0 else None
+
+
 def is_of_no_group(error: KafkaError | None) -> bool:
     """Whether a consumer's error is only that it may not join a group, which no reader here does.
 

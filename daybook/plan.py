@@ -282,7 +282,7 @@ class Outlook:
         return self.after.raw.get(day, 0) - int(self.after.pages[day]["landed"])
 
     def _refused(self, day: date) -> str | None:
-        """Why the run of a day would fail: retention has removed what it would have to build from."""
+        """Why the run of a day would fail: what it would have to build from is missing."""
         from daybook.due import why_refused
 
         if not self.known.near:
@@ -309,7 +309,7 @@ class Outlook:
             by = "its run" if day == self.runs[0] else f"the first run, of {self.runs[0]},"
             return f"{by} restates it: {self._new(day)} records more"
         if state == RESTATED:
-            return "builds it again: its page is of another provider map or other answers"
+            return "builds it again: its page is of another provider map, other answers or other settings"
         if state in (ONLY_RAW, ONLY_KAFKA):
             told = f"; {played} were acknowledged to the generator" if played is not None else ""
             return f"publishes its first page, of {count} records{told}"

@@ -7,20 +7,26 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from daybook.answers import Answer, answers, answers_version
+from daybook.days import day_bounds
+from daybook.due import raw_kept_from
+from daybook.kafka_offsets import Offsets, first_since, parse_offsets
 from daybook.lake_names import EVENTS, RAW_EVENTS, REJECTED_EVENTS
+from daybook.position import END, LANDING, START
 from daybook.settings import Settings, settings
+from daybook.snapshots import property_of, published
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow.dataset as pads
     from duckdb import DuckDBPyConnection
+    from pyiceberg.table import Table
 
 EQUAL, DIFFERENT, NOT_COMPARED = "equal", "DIFFERENT", "not compared"
 CLOSE = 1e-12
@@ -96,9 +102,19 @@ class _Verifying:
         return self.count(f"SELECT COUNT(*) FROM {_RAW_OF_PAGE}", self.page_values)
 
     @property
-    def raw_is_gone(self) -> bool:
-        """Whether retention has removed them."""
-        return self.raw_records == 0 and self.page["landed"] > 0
+    def raw_was_removed(self) -> bool:
+        """Whether retention has removed them: it is on, and the day is old enough."""
+        kept_from = raw_kept_from(self.settings, datetime.now(UTC).date())
+        is_old = kept_from is not None and self.day < kept_from
+        return is_old and self.raw_records == 0 and self.page["landed"] > 0
+
+    @cached_property
+    def ledger_rows(self) -> int:
+        """Rows of the ledger that say they are the page's revision; runs of older versions could write two."""
+        from daybook.lake import ledger
+
+        rows = ledger(self.settings)
+        return int(((rows["event_date"] == self.day) & (rows["revision"] == self.page["revision"])).sum())
 
     def count(self, sql: str, values: dict[str, Any] | None = None) -> int:
         [[count]] = self.connection.execute(sql, values or {}).fetchall()
@@ -120,10 +136,16 @@ class _Verifying:
         events = self.count(f"SELECT COUNT(*) FROM {EVENTS}")
         ids = self.count(f"SELECT COUNT(DISTINCT event_id) FROM {EVENTS}")
         rejected = self.count(f"SELECT COUNT(*) FROM {REJECTED_EVENTS}")
+        if (rows := self.ledger_rows) != 1:
+            yield Verdict(
+                DIFFERENT,
+                f"the ledger has {rows} rows of revision {page['revision']}, from several runs; readers see the first. "
+                f"""`airflow dags trigger game_events_daily -c '{{"day": "{self.day}", "force": true}}'` replaces it""",
+            )
         yield _held("events in the ledger", page["events"], "rows of events", events)
         yield _held("rows of events", events, "distinct event ids", ids)
         yield _held("rejected in the ledger", page["rejected"], "rows of rejected_events", rejected)
-        if self.raw_is_gone:
+        if self.raw_was_removed:
             yield Verdict(NOT_COMPARED, "raw records of the day: removed by retention")
             return
         yield _held("landed in the ledger", page["landed"], "raw records of the day", self.raw_records)
@@ -187,13 +209,17 @@ class _Verifying:
                 yield self.compared(answer, rows, generated.expected[name], line)
 
     def kafka(self, raw: pads.Dataset) -> Iterator[Verdict]:
-        """The day's raw records against Kafka's, byte by byte, as far as Kafka has them."""
+        """The day's raw records against Kafka's, byte by byte, over the offsets that the landings say they took.
+
+        So a record that is in Kafka and in no landing's rows is found, wherever in a landing it was, and also if the
+        day has no raw record at all. What Kafka no longer has is not compared.
+        """
         from daybook.errors import DaybookError
         from daybook.kafka_offsets import topic_state
         from daybook.lake import load
         from daybook.position import accepted_losses, position
 
-        if self.raw_is_gone:
+        if self.raw_was_removed:
             yield Verdict(NOT_COMPARED, "Kafka: the day's raw records were removed by retention")
             return
         try:
@@ -201,21 +227,104 @@ class _Verifying:
         except DaybookError as error:
             yield Verdict(NOT_COMPARED, f"Kafka: {str(error).partition(';')[0].removeprefix('Kafka ')}")
             return
-        last_loss = max((row["landing"] for row in accepted_losses(self.settings)), default=0)
-        landed_topic = position(self.settings, load(self.settings, RAW_EVENTS)).topic_id
-        parts = self.connection.execute(
+        table = load(self.settings, RAW_EVENTS)
+        landed_topic = position(self.settings, table).topic_id
+        losses = sorted(accepted_losses(self.settings), key=lambda row: row["landing"])
+        last_loss = int(losses[-1]["landing"]) if losses else 0
+        if landed_topic not in (None, topic.topic_id):
+            last_loss = int(self.page["landing"])
+        found = self.connection.execute(
             f"SELECT landing, kafka_partition, MIN(kafka_offset), MAX(kafka_offset) FROM {_RAW_OF_PAGE} "
             "GROUP BY ALL ORDER BY ALL",
             self.page_values,
         ).fetchall()
-        for landing, partition, first, last in parts:
-            where = f"Kafka, landing {landing}, partition {partition}, offsets {first} to {last}"
-            if landed_topic not in (None, topic.topic_id) or landing <= last_loss:
+        for landing, partition, first, last in found:
+            if landing <= last_loss:
+                where = f"Kafka, landing {landing}, partition {partition}, offsets {first} to {last}"
                 yield Verdict(NOT_COMPARED, f"{where}: landed before the topic was made anew, or a loss was accepted")
-            elif topic.first.get(partition, first + 1) > first:
-                yield Verdict(NOT_COMPARED, f"{where}: Kafka no longer has all of them")
-            else:
-                yield as_in_kafka(self.settings, raw, self.day, (landing, partition, first, last), where)
+        resumed = parse_offsets(losses[-1]["resume_from"]) if losses else {}
+        claims = claimed(table, last_loss, resumed, int(self.page["landing"]), parse_offsets(self.page["built_to"]))
+        if not claims and not found:
+            yield Verdict(NOT_COMPARED, "Kafka: no landing of the day was of the topic that it has now")
+        # no record says that it happened later than its own time and the tolerance: those before are other days'
+        since = day_bounds(self.day)[0] - timedelta(minutes=self.settings.future_tolerance_minutes)
+        for partition in sorted({claim.partition for claim in claims}):
+            kept = topic.first.get(partition)
+            offsets = [first for landing, at, first, _ in found if at == partition and landing > last_loss]
+            if kept is not None and (begin := first_since(self.settings, partition, since)) is not None:
+                offsets.append(begin)
+            begin = min(offsets, default=max(claim.end for claim in claims))
+            for claim in claims:
+                if claim.partition == partition:
+                    yield from self._claim_in_kafka(raw, claim, kept, begin)
+
+    def _claim_in_kafka(self, raw: pads.Dataset, claim: Claim, kept: int | None, begin: int) -> Iterator[Verdict]:
+        """What a landing claims of a partition against Kafka, which has the offsets from ``kept`` on."""
+        first = max(claim.start, begin)
+        gone = claim.end if kept is None else min(claim.end, kept)
+        if claim.start < gone and (kept is None or begin <= kept):
+            yield Verdict(NOT_COMPARED, f"{claim.text(claim.start, gone)}: Kafka no longer has them")
+            first = max(first, gone)
+        if first < claim.end:
+            part = (claim.landings, claim.partition, first, claim.end - 1)
+            yield as_in_kafka(self.settings, raw, self.day, part, claim.text(first, claim.end))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Offsets of a partition that landings say they took."""
+
+    landings: tuple[int, int]
+    """Number of the first and the last landing: the same, but where the snapshots of several were expired."""
+    partition: int
+    start: int
+    end: int
+    """The offset after the last."""
+
+    def text(self, start: int, end: int) -> str:
+        """Part of it, for the reader."""
+        first, last = self.landings
+        of = f"landing {last}" if first == last else f"landings {first} to {last}"
+        return f"Kafka, {of}, partition {self.partition}, offsets {start} to {end - 1}"
+
+
+def claimed(raw: Table | None, after: int, start: Offsets, last: int, end: Offsets) -> list[Claim]:
+    """The offsets that the landings of a page took, landing by landing and partition by partition.
+
+    They are properties of the snapshots of ``raw_events``. Where those were expired, the offsets between two known
+    landings, or before the first, are one claim: landings follow each other without a gap.
+
+    Args:
+        raw: metadata of ``raw_events``.
+        after: only landings after this one.
+        start: the offsets that they began at; a partition that is not named, at 0.
+        last: number of the last landing that the page was built from.
+        end: the offsets that it ended at.
+    """
+    if after >= last:
+        return []
+    known = {
+        int(number): (parse_offsets(property_of(one, START) or "{}"), parse_offsets(property_of(one, END) or "{}"))
+        for one in published(raw)
+        if (number := property_of(one, LANDING)) and after < int(number) <= last
+    }
+    claims: list[Claim] = []
+    done, at = after, dict(start)
+
+    def claim(landings: tuple[int, int], starts: Offsets, ends: Offsets) -> None:
+        claims.extend(
+            Claim(landings, partition, starts.get(partition, 0), stop)
+            for partition, stop in sorted(ends.items())
+            if stop > starts.get(partition, 0)
+        )
+
+    for number in sorted(known):
+        starts, ends = known[number]
+        claim((done + 1, number - 1), at, starts)
+        claim((number, number), starts, ends)
+        done, at = number, {**at, **ends}
+    claim((min(done + 1, last), last), at, end)
+    return claims
 
 
 def _held(left: str, left_count: int, right: str, right_count: int) -> Verdict:
@@ -251,22 +360,22 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def as_in_kafka(
-    settings: Settings, raw: pads.Dataset, day: date, part: tuple[int, int, int, int], where: str
+    settings: Settings, raw: pads.Dataset, day: date, part: tuple[tuple[int, int], int, int, int], where: str
 ) -> Verdict:
-    """The day's raw records of one landing and partition against Kafka's, which still has all of them.
+    """The day's raw records of landings and a partition against Kafka's, which still has all of them.
 
     Args:
-        settings: where Kafka is.
+        settings: where the broker is.
         raw: ``raw_events``.
         day: the day.
-        part: landing, partition, first and last offset.
+        part: first and last landing, partition, first and last offset.
         where: the same in words.
     """
     from daybook.contract import event_date
     from daybook.kafka_offsets import committed
 
-    landing, partition, first, last = part
-    landed = _raw_records(raw, day, landing, partition)
+    landings, partition, first, last = part
+    landed = _raw_records(raw, day, landings, partition, first)
     awaited = next(landed, None)
     same = erased = 0
     for message in committed(settings, partition, first, last + 1):
@@ -280,7 +389,8 @@ def as_in_kafka(
         taken_at = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
         if event_date(value, taken_at, settings.future_tolerance_minutes) == day:
             if not _is_erased(settings, value):
-                return Verdict(DIFFERENT, f"{where}: offset {offset} is of the day and not in raw_events")
+                as_what = _raw_day(raw, landings, partition, offset or 0)
+                return Verdict(DIFFERENT, f"{where}: offset {offset} is of the day and {as_what}")
             erased += 1
     if awaited is not None:
         return Verdict(DIFFERENT, f"{where}: offset {awaited[0]} is in raw_events and not in Kafka")
@@ -289,16 +399,41 @@ def as_in_kafka(
     )
 
 
-def _raw_records(raw: pads.Dataset, day: date, landing: int, partition: int) -> Iterator[tuple[int, bytes | None]]:
-    """Offset and bytes of the day's raw records of one landing and partition, in their order."""
+def _raw_day(raw: pads.Dataset, landings: tuple[int, int], partition: int, offset: int) -> str:
+    """How ``raw_events`` has a record that it does not have of the day, for the reader."""
+    from daybook.duckdb_lake import connect
+
+    with connect() as connection:
+        connection.register(RAW_EVENTS, raw)
+        found = connection.execute(
+            f"SELECT event_date FROM {RAW_EVENTS} WHERE landing BETWEEN $first AND $last "
+            "AND kafka_partition = $partition AND kafka_offset = $offset",
+            {"first": landings[0], "last": landings[1], "partition": partition, "offset": offset},
+        ).fetchone()
+    if found is None:
+        return "not in raw_events"
+    return f"in raw_events {f'of {found[0]}' if found[0] else 'without a day'}"
+
+
+def _raw_records(
+    raw: pads.Dataset, day: date, landings: tuple[int, int], partition: int, first: int
+) -> Iterator[tuple[int, bytes | None]]:
+    """Offset and bytes of the day's raw records of landings and a partition from an offset on, in their order."""
     from daybook.duckdb_lake import connect
 
     with connect() as connection:  # of its own: one that gives rows bit by bit can do nothing else meanwhile
         connection.register(RAW_EVENTS, raw)
         found = connection.execute(
-            f"SELECT kafka_offset, value FROM {RAW_EVENTS} WHERE event_date = $day AND landing = $landing "
-            "AND kafka_partition = $partition ORDER BY kafka_offset",
-            {"day": day, "landing": landing, "partition": partition},
+            f"SELECT kafka_offset, value FROM {RAW_EVENTS} WHERE event_date = $day "
+            "AND landing BETWEEN $first_landing AND $last_landing AND kafka_partition = $partition "
+            "AND kafka_offset >= $first ORDER BY kafka_offset",
+            {
+                "day": day,
+                "first_landing": landings[0],
+                "last_landing": landings[1],
+                "partition": partition,
+                "first": first,
+            },
         )
         while rows := found.fetchmany(FETCHED_ROWS):
             yield from rows
@@ -317,7 +452,7 @@ def _is_erased(settings: Settings, value: bytes | None) -> bool:
 def verify(days: tuple[str, ...], as_json: bool) -> None:
     """Recount a day's page by DuckDB, and hold it against the generator's plays and Kafka where they have it.
 
-    Prints each line; stops at the first difference and exits with 1. Nothing is changed.
+    Prints each line; stops after the first day with a difference and exits with 1. Nothing is changed.
     """
     loaded = settings()
     told = []
@@ -328,8 +463,6 @@ def verify(days: tuple[str, ...], as_json: bool) -> None:
             told.append({"day": day, **asdict(found)})
             if not as_json:
                 click.echo(f"{day}  {found.verdict:<12}  {found.line}")
-            if found.verdict == DIFFERENT:
-                break
         if counts[DIFFERENT]:
             break
         if not as_json:
@@ -337,9 +470,15 @@ def verify(days: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(told, ensure_ascii=False, indent=2))
     if counts[DIFFERENT]:
+        lines = [one["line"] for one in told if one["verdict"] == DIFFERENT]
+        cure = (
+            "Raw records are missing or changed: `daybook restore` brings a backup back"
+            if any(line.startswith(("landed in the ledger", "Kafka")) for line in lines)
+            else f"`daybook rebuild --from {day} --to {day} --dry-run` says what building it anew would change"
+        )
         click.echo(
-            f"daybook: {day} does not come to what is published: {told[-1]['line']}. The page stands as it is; "
-            f"`daybook rebuild --from {day} --to {day} --dry-run` says what building it anew would change",
+            f"daybook: {day} differs from what is published: {lines[0]} ({len(lines)} lines differ). "
+            f"The published day was not changed. {cure}",
             err=True,
         )
         sys.exit(1)

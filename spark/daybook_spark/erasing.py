@@ -119,9 +119,15 @@ def _refuse_pages_that_stand(spark: SparkSession, settings: Settings, user_id: s
     for table in (RAW_EVENTS, REJECTED_EVENTS):
         rows = rows.union(_records(spark, table, user_id).select("event_date"))
     if bound := sorted({row["event_date"] for row in rows.distinct().collect()} & near.keys() & known.pages.keys()):
+        missing = near[bound[0]]
+        why = (
+            f"DAYBOOK_RAW_RETENTION_DAYS removed raw records of {missing}"
+            if known.is_past_retention(missing)
+            else f"raw records of {missing} are missing (`daybook verify --day {missing}` says which)"
+        )
         raise DaybookError(
             f"{', '.join(map(str, bound))}: these pages have rows of the player and cannot be derived without them, "
-            f"because DAYBOOK_RAW_RETENTION_DAYS removed raw records of {near[bound[0]]}. Nothing was removed"
+            f"because {why}. Nothing was removed"
         )
 
 

@@ -135,7 +135,7 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
 
 
 def _refuse_removed(known: LakeDays, raw: DataFrame, dates: list[date | None]) -> None:
-    """Refuse to build days whose pages, or ids, rest on raw records that retention has removed."""
+    """Refuse to build days whose pages, or ids, rest on raw records that are missing."""
     pages = {day: page for day, page in known.pages.items() if day in dates}
     # records that came since may be as many as those that were removed: their landing tells them apart
     landings = raw.where(on_dates(list(pages))).groupBy("event_date", "landing").count().collect() if pages else []
@@ -165,7 +165,7 @@ def stage_pages(
         landed: what the run landed, passed through to the ledger.
 
     Raises:
-        NeedsDecision: raw records that a day's page, or its ids, rest on were removed by retention.
+        NeedsDecision: raw records that a day's page, or its ids, rest on are missing.
     """
     wap_id = f"{run_id}:{uuid4().hex[:12]}"
     revisions = {row["event_date"]: int(row["revision"]) for row in latest_revisions(settings)}

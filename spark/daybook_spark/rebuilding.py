@@ -8,7 +8,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from daybook.due import lake_days, neighbour_is_gone, raw_is_gone
+from daybook.due import LakeDays, lake_days, neighbour_is_gone, raw_is_gone, why_refused
+from daybook.errors import NeedsDecision
 from daybook.lake import load
 from daybook.lake_names import AREAS, RAW_EVENTS
 from daybook.settings import Settings
@@ -41,19 +42,21 @@ def rebuild(
         is, the revision that stands.
 
     Raises:
+        NeedsDecision: raw records are missing that no retention has removed; nothing was published.
         DaybookError: a page does not balance, or a check stops it; pages of earlier months may have been published.
     """
     known = lake_days(settings, load(settings, RAW_EVENTS))
     pages = {day: page for day, page in known.pages.items() if first <= day <= last}
     raw, near = known.raw, known.near
-    whole = {day for day, page in pages.items() if page["landed"] <= raw.get(day, 0) and day not in near}
+    whole = {day for day in pages if not known.lacks(day) and day not in near}
+    left = {day: raw.get(day, 0) for day in pages}
+    if missing := why_refused(known, left, [day for day in pages if not _is_explained(known, day)]):
+        raise NeedsDecision(missing)
     told = [
         {
             "day": day.isoformat(),
             "revision": int(page["revision"]),
-            "receipt": raw_is_gone(page, raw.get(day, 0))
-            if page["landed"] > raw.get(day, 0)
-            else neighbour_is_gone(day, near[day]),
+            "receipt": raw_is_gone(known, day, left[day]) if known.lacks(day) else neighbour_is_gone(known, day),
             "changed": False,
         }
         for day, page in pages.items()
@@ -65,6 +68,12 @@ def rebuild(
         told += _rebuild_together(spark, settings, month, run_id, dry_run)
         days = days[len(month) :]
     return sorted(told, key=lambda one: one["day"])
+
+
+def _is_explained(known: LakeDays, day: date) -> bool:
+    """Whether raw records that a day's page, or its ids, rest on are there, or were removed by retention."""
+    missing = day if known.lacks(day) else known.near.get(day)
+    return missing is None or known.is_past_retention(missing)
 
 
 def _rebuild_together(

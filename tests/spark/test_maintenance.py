@@ -15,9 +15,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from daybook.answers import answers
-from daybook.due import dates_due
+from daybook.due import dates_due, nothing_due
 from daybook.erasure import erasures
-from daybook.errors import DaybookError
+from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import ledger, load
 from daybook.lake_names import CATALOG, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
@@ -304,17 +304,24 @@ def test_raw_records_go_after_their_retention_and_their_pages_stand(
     assert apply_raw_retention(spark, kept, now) == {}
     assert apply_raw_retention(spark, lake, now) == {}, "kept for ever unless told otherwise"
 
-    assert dates_due(lake, DAY, force=False) == []
+    assert dates_due(kept, DAY, force=False) == []
     with pytest.raises(DaybookError, match=r"2026-05-03 stands as revision 2 and cannot be built again: 0 of its 6"):
-        dates_due(lake, DAY, force=True)
-    told = rebuild(spark, lake, DAY, NEXT_DAY, "rebuild", dry_run=False)
+        Run(spark, kept, "again", DAY).build(force=True)
+    told = rebuild(spark, kept, DAY, NEXT_DAY, "rebuild", dry_run=False)
     assert [one["changed"] for one in told] == [False, False]
     assert "cannot be built again" in told[0]["receipt"]
+    # the same absence without a retention is an error
+    with pytest.raises(NeedsDecision, match=r"2026-05-03 cannot be built again: 0 of its 6 .* is 0, so nothing may"):
+        Run(spark, lake, "again", DAY).build()
+    with pytest.raises(NeedsDecision, match=r"2026-05-03 cannot be built again: .* `daybook verify --day 2026-05-03`"):
+        rebuild(spark, lake, DAY, NEXT_DAY, "rebuild", dry_run=True)
+    with pytest.raises(NeedsDecision, match="2026-05-04 cannot be built: raw records of 2026-05-03 are missing"):
+        rebuild(spark, lake, NEXT_DAY, NEXT_DAY, "rebuild", dry_run=True)
     assert readers_see(lake) == before
 
     # the record without a day goes by the time at which Kafka took it, in the night before the second day
     assert apply_raw_retention(spark, kept, now + timedelta(days=1)) == {RAW_EVENTS: 2, REJECTED_EVENTS: 1}
-    assert dates_due(lake, DAY, force=False) == []
+    assert dates_due(kept, DAY, force=False) == []
     assert readers_see(lake) == before
 
 
@@ -364,6 +371,7 @@ def test_a_day_whose_neighbour_is_removed_is_not_built_for_an_id_could_count_twi
     before = readers_see(lake)
 
     assert dates_due(narrow, NEXT_DAY, force=False) == []
+    assert "2026-05-04 cannot be built" in nothing_due(narrow, NEXT_DAY), "it has a new record, and says why it waits"
     with pytest.raises(DaybookError, match=r"2026-05-04 cannot be built: .* removed the raw records of 2026-05-03"):
         Run(spark, narrow, "forced", NEXT_DAY).build(force=True)
     told = rebuild(spark, narrow, DAY, NEXT_DAY, "rebuild", dry_run=False)

@@ -144,7 +144,7 @@ class Play:
                 names = [row[0] for row in lake.sql("DESCRIBE SELECT * FROM events").fetchall()]
                 level = "SUM(level)" if "level" in names else "SUM(NULL::INT)"
                 [[levels]] = lake.sql(f"SELECT {level} FROM events WHERE event_date = '{day}'").fetchall()
-            wrong = [one.line for one in verify_day(self.settings, str(day)) if one.verdict == "different"]
+            wrong = [one.line for one in verify_day(self.settings, str(day)) if one.verdict == "DIFFERENT"]
             types = {kind: int(sum(rows["events"])) for kind, rows in popular.groupby("event_type")}
         return {**counts, "types": types, "levels": None if levels is None else int(levels), "wrong": wrong}
 

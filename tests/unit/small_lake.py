@@ -48,6 +48,7 @@ LEDGER = pa.schema(
         ("raw_snapshot_id", pa.int64()),
         ("provider_map_version", pa.string()),
         ("answers_version", pa.string()),
+        ("rules_version", pa.string()),
         ("snapshots", pa.map_(pa.string(), pa.int64())),
     ]
 )

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from daybook.answers import answers_version
 from daybook.cli import cli
-from daybook.due import lake_days
+from daybook.due import lake_days, rules_version
 from daybook.errors import BadInput, DaybookError
 from daybook.kafka_offsets import TopicState
 from daybook.lake import load
@@ -112,7 +112,7 @@ def test_another_provider_map_or_other_answers_build_a_day_again_by_its_own_run_
     lake.land({DAY: 12, BEFORE: 12})
     told = outlook(DAY, DAY, {})
     assert states(told) == ["published, would be restated"]
-    assert "another provider map or other answers" in told.rows()[0].does
+    assert "another provider map, other answers or other settings" in told.rows()[0].does
     assert told.also_restated == []
     assert told.builds == 1
 
@@ -193,6 +193,7 @@ def test_a_day_that_has_just_ended_waits_until_it_closes(lake: SmallLake, outloo
 def test_a_day_whose_raw_records_are_gone_stays_and_its_neighbours_cannot_be_built(
     lake: SmallLake, outlook: MakeOutlook
 ) -> None:
+    lake.settings = lake.settings.model_copy(update={"raw_retention_days": 90})
     lake.publish(DAY, {}, **AS_NOW)
     lake.land({NEXT: 3})
     gone, neighbour = outlook(DAY, NEXT, {}).rows()
@@ -202,6 +203,42 @@ def test_a_day_whose_raw_records_are_gone_stays_and_its_neighbours_cannot_be_bui
     # as many new ones do not make up for those that are gone
     [again] = outlook(DAY, DAY, {DAY: 20}).rows()
     assert again.does.startswith("fails: 2026-05-03 stands as revision 1 and cannot be built again: 0 of its 12 raw")
+
+
+@pytest.mark.parametrize(
+    ("retention_days", "why"),
+    [(0, "is 0, so nothing may have removed the others"), (9999, "and later, so it has not removed the others")],
+)
+def test_raw_records_that_no_retention_removed_fail_the_runs_that_need_them(
+    lake: SmallLake, outlook: MakeOutlook, retention_days: int, why: str
+) -> None:
+    lake.settings = lake.settings.model_copy(update={"raw_retention_days": retention_days})
+    lake.publish(DAY, {}, **AS_NOW)
+    lake.land({NEXT: 3})
+    told = outlook(DAY, NEXT, {})
+    assert told.known.is_due(DAY, DAY), "so that its run fails, and is not skipped"
+    assert not told.known.is_due(DAY, NEXT), "a run of another day does not build it"
+    gone, neighbour = (row.does for row in told.rows())
+    assert gone.startswith("fails: 2026-05-03 cannot be built again: 0 of its 12 raw records are left")
+    assert why in gone
+    assert "`daybook verify --day 2026-05-03`" in gone
+    assert neighbour.startswith("fails: 2026-05-04 cannot be built: raw records of 2026-05-03 are missing")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"lateness_days": 20}, {"future_tolerance_minutes": 5}], ids=["lateness", "tolerance"]
+)
+def test_a_change_of_a_setting_that_decides_rows_makes_pages_stale(
+    lake: SmallLake, outlook: MakeOutlook, settings: dict[str, int]
+) -> None:
+    for day, rules in ((BEFORE, None), (DAY, rules_version(lake.settings))):
+        lake.publish(day, {}, **AS_NOW, rules_version=rules)
+    lake.land({BEFORE: 12, DAY: 12})
+    assert states(outlook(BEFORE, DAY, {})) == ["published", "published"]
+    lake.settings = lake.settings.model_copy(update=settings)
+    assert states(outlook(BEFORE, DAY, {})) == ["published", "published, would be restated"], (
+        "an older page does not name its rules"
+    )
 
 
 def test_a_day_that_airflow_has_run_is_run_again_only_if_it_has_to_be_built(

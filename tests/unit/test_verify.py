@@ -1,0 +1,121 @@
+"""What verify says of a page's counts and of a ledger that is not as it should be, without Spark and Kafka."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from daybook.duckdb_lake import connect
+from daybook.kafka_offsets import offsets_text
+from daybook.lake import page_of
+from daybook.lake_names import EVENTS, RAW_EVENTS, REJECTED_EVENTS
+from daybook.position import END, LANDING, START
+from daybook.settings import Settings
+from daybook.verify import DIFFERENT, EQUAL, NOT_COMPARED, Claim, Verdict, _Verifying, claimed, verify
+from tests.unit.small_lake import SmallLake
+
+DAY = date(2026, 5, 3)
+
+
+@pytest.fixture
+def lake(own_settings: Settings) -> SmallLake:
+    """A published day of twelve raw records: ten events, a duplicate, a rejected one."""
+    lake = SmallLake(own_settings)
+    lake.publish(DAY, {})
+    return lake
+
+
+def counts(lake: SmallLake, raw_records: int = 12) -> list[Verdict]:
+    """What verify says of the day's counts where raw_events has so many of its records."""
+    page = {**page_of(lake.settings, str(DAY)).to_dict(), "landing": 1}
+    records = pd.DataFrame(
+        {
+            "event_date": [DAY] * 12,
+            "landing": [1] * 12,
+            "kafka_partition": [0] * 12,
+            "kafka_offset": range(12),
+            "event_id": [str(offset) for offset in range(12)],
+        }
+    )
+    with connect() as connection:
+        connection.register(EVENTS, records[:10])
+        connection.register(REJECTED_EVENTS, records[10:11])
+        connection.register(RAW_EVENTS, records[:raw_records])
+        return list(_Verifying(lake.settings, page, pd.DataFrame([page]), connection).counts())
+
+
+def test_a_page_that_is_as_its_ledger_says_has_no_difference(lake: SmallLake) -> None:
+    assert {one.verdict for one in counts(lake)} == {EQUAL}
+
+
+def test_a_revision_that_the_ledger_has_twice_is_reported_until_another_replaces_it(lake: SmallLake) -> None:
+    lake.publish(DAY, {}, run_id="another", published_at=datetime(2026, 5, 4, 1, tzinfo=UTC))
+    first = counts(lake)[0]
+    assert first.verdict == DIFFERENT
+    assert first.line.startswith("the ledger has 2 rows of revision 1")
+    assert """airflow dags trigger game_events_daily -c '{"day": "2026-05-03", "force": true}'""" in first.line
+    lake.publish(DAY, {}, revision=2)
+    assert {one.verdict for one in counts(lake)} == {EQUAL}
+
+
+@pytest.mark.parametrize(
+    ("line", "cure"),
+    [
+        (
+            "Kafka, landing 1, partition 0, offsets 0 to 3: offset 2 is of the day and not in raw_events",
+            "daybook restore",
+        ),
+        ("events in the ledger 3, rows of events 2", "daybook rebuild --from 2026-05-03 --to 2026-05-03 --dry-run"),
+    ],
+)
+def test_every_line_of_a_day_is_printed_and_the_next_command_is_named(
+    monkeypatch: pytest.MonkeyPatch, line: str, cure: str
+) -> None:
+    told = [Verdict(EQUAL, "one"), Verdict(DIFFERENT, line), Verdict(EQUAL, "another")]
+    monkeypatch.setattr("daybook.verify.verify_day", lambda _settings, _day: iter(told))
+    done = CliRunner().invoke(verify, ["--day", "2026-05-03", "--day", "2026-05-04"])
+    assert done.exit_code == 1
+    assert [text.split("  ")[0] for text in done.stdout.splitlines()] == ["2026-05-03"] * 3, "and not the next day"
+    assert line in done.stderr
+    assert cure in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("days_kept", "verdict"),
+    [(0, DIFFERENT), ("longer than the day is old", DIFFERENT), (62, NOT_COMPARED)],
+)
+def test_raw_records_are_removed_by_retention_only_where_there_is_one(
+    lake: SmallLake, days_kept: int | str, verdict: str
+) -> None:
+    if not isinstance(days_kept, int):
+        days_kept = (datetime.now(UTC).date() - DAY) // timedelta(days=1)
+    lake.settings = lake.settings.model_copy(update={"raw_retention_days": days_kept})
+    told = [one for one in counts(lake, raw_records=0) if "raw records of the day" in one.line]
+    assert told[0].verdict == verdict
+    assert ("removed by retention" in told[0].line) == (verdict == NOT_COMPARED)
+
+
+def test_the_claims_of_a_page_follow_each_other_to_where_it_was_built_to(lake: SmallLake) -> None:
+    """Also where the snapshot of a landing was expired: nothing between the first offset and the last is left out."""
+    for day in (DAY, DAY + timedelta(days=1), DAY + timedelta(days=2)):
+        lake.land({day: 1})
+    table = lake.catalog.load_table(("game", RAW_EVENTS))
+    for landing, start, end in ((2, {0: 4}, {0: 6, 1: 3}), (4, {0: 9, 1: 3}, {0: 9, 1: 5})):
+        properties = {LANDING: str(landing), START: offsets_text(start), END: offsets_text(end)}
+        with table.transaction() as transaction, transaction.update_snapshot(properties).fast_append():
+            pass
+    assert claimed(table, 0, {}, 5, {0: 11, 1: 5}) == [
+        Claim((1, 1), 0, 0, 4),
+        Claim((2, 2), 0, 4, 6),
+        Claim((2, 2), 1, 0, 3),
+        Claim((3, 3), 0, 6, 9),
+        Claim((4, 4), 1, 3, 5),
+        Claim((5, 5), 0, 9, 11),
+    ]
+    assert claimed(table, 0, {}, 3, {0: 9, 1: 3})[-1] == Claim((3, 3), 0, 6, 9), "later landings are not the page's"
+    assert claimed(table, 2, {0: 6, 1: 3}, 4, {0: 9, 1: 5})[0] == Claim((3, 3), 0, 6, 9), "behind an accepted loss"
+    assert claimed(None, 0, {}, 7, {0: 2}) == [Claim((1, 7), 0, 0, 2)]
+    assert claimed(table, 5, {}, 5, {0: 11}) == []
