@@ -65,6 +65,7 @@ def _print_results(loaded: Settings, day: str, console: Console) -> None:
     Raises:
         DaybookError: the day is not published, or does not balance.
     """
+    from daybook.lake import page_of
     from daybook.reading import answer_rows, ledger_rows, print_table
 
     page = next((row for row in ledger_rows(loaded) if row["day"] == day), None)
@@ -77,7 +78,7 @@ def _print_results(loaded: Settings, day: str, console: Console) -> None:
         print_table(f"{name}, {day}{shown}", rows[:_FIRST_ROWS])
     popular = sum(row["events"] for row in answers["event_popularity"])
     lines = [
-        f"sent     {page['sent']:>9,} = accepted {page['accepted']:,} + refused {page['sent'] - page['accepted']:,}",
+        f"sent     {page['sent']:>9,} = accepted {page['accepted']:,} + refused {page_of(loaded, day)['refused']:,}",
         f"landed   {page['landed']:>9,} = events {page['events']:,} + duplicates {page['duplicates']:,}"
         f" + rejected {page['rejected']:,}",
         f"events   {page['events']:>9,} = sum of event_popularity {popular:,}",

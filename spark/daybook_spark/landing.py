@@ -191,7 +191,8 @@ def _count(spark: SparkSession, settings: Settings, staged: Snapshot, day: date)
         broker_has = size if have == size else count_committed(settings, at, start[at], stop)
         if broker_has != have:
             problems.append(f"partition {at} has {broker_has} records at offsets {start[at]}..{stop - 1}, {have} came")
-        ranges.append(LandedRange(at, start[at], stop, have, size - broker_has))
+        landing = int(property_of(staged, LANDING) or 0)
+        ranges.append(LandedRange(at, start[at], stop, have, size - broker_has, landing))
     if problems:
         raise DaybookError(
             f"{day}: what Kafka gave is not the frozen range: {'; '.join(problems)}. It is staged and not published; "

@@ -24,6 +24,7 @@ from pyspark.sql import functions as F
 
 from daybook.answers import answers, answers_version
 from daybook.checks import Finding, failed_text, findings_json
+from daybook.due import rules_version
 from daybook.erasure import erasures
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka_offsets import offsets_text
@@ -33,6 +34,7 @@ from daybook.ledger import (
     LEDGER_SCHEMA,
     AnswerChange,
     AnswerSum,
+    LandedRange,
     Line,
     PageCounts,
     Play,
@@ -150,6 +152,8 @@ class Proved:
     """Checks that do not hold and let the page pass."""
     previous: dict[str, Any] | None
     """The day's newest ledger row."""
+    rules: str
+    """From :func:`daybook.due.rules_version`."""
     other_rows: bool = False
     """Whether the rows of ``events`` are others than the page's, though nothing else has changed."""
 
@@ -173,6 +177,7 @@ class Proved:
             or self.other_rows
             or any(getattr(self.counts, name) != page[name] for name in ("landed", "events", "rejected", "late"))
             or (page["provider_map_version"], page["answers_version"]) != (map_version(), answers_version())
+            or page.get("rules_version") not in (None, self.rules)
         )
 
 
@@ -203,7 +208,8 @@ def prove(
         NeedsDecision: a page does not balance, or a check that stops it does not hold.
     """
     counts = {one.day: one for one in count_pages(spark, settings, stage, staged_answers, pages, day, manifest)}
-    lines = {one: balance(page, stage.landed) for one, page in counts.items()}
+    landed = _landed_again(settings, stage)
+    lines = {one: balance(page, landed) for one, page in counts.items()}
     kept = (
         "Nothing was published, readers see the revision before; what was staged is kept under the wap id "
         f"{stage.wap_id}"
@@ -224,6 +230,7 @@ def prove(
             changed.get(one, {}) if one else {},
             [finding for finding in findings if finding.day == one],
             newest.get(one) if one else None,
+            rules_version(settings),
         )
         for one in pages
     ]
@@ -376,6 +383,22 @@ def count_pages(
     ]
 
 
+def _landed_again(settings: Settings, stage: Stage) -> list[LandedRange]:
+    """What the run landed, its records counted again: those that the pages' snapshot of ``raw_events`` has."""
+    raw = load(settings, RAW_EVENTS)
+    landings = {part.landing for part in stage.landed if part.landing}
+    if raw is None or not landings:
+        return stage.landed
+    named = f"landing IN ({', '.join(map(str, sorted(landings)))})"
+    scan = raw.scan(named, ("landing", "kafka_partition"), snapshot_id=stage.raw_snapshot_id)
+    counted = scan.to_arrow().group_by(["landing", "kafka_partition"]).aggregate([([], "count_all")]).to_pylist()
+    records = {(row["landing"], row["kafka_partition"]): row["count_all"] for row in counted}
+    return [
+        replace(part, records=records.get((part.landing, part.partition), 0)) if part.landing else part
+        for part in stage.landed
+    ]
+
+
 def _play(settings: Settings, stage: Stage, day: date, manifest: Path) -> Play:
     """What the generator says of its day, its acknowledged ids looked up in the raw records of the days it named.
 
@@ -457,6 +480,7 @@ def _write_revision(
         "raw_snapshot_id": stage.raw_snapshot_id,
         "provider_map_version": map_version(),
         "answers_version": answers_version(),
+        "rules_version": page.rules,
         "snapshots": snapshots,
     }
     schema = struct(LEDGER_SCHEMA)

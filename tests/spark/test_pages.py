@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from daybook.answers import answers
-from daybook.due import nothing_due
+from daybook.due import dates_due, nothing_due, rules_version
 from daybook.erasure import user_digest
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import ledger, load
 from daybook.lake_names import CHECK_FAILURES, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
+from daybook.ledger import LandedRange
 from daybook.position import END, LANDING, START, position
 from daybook.providers import Provider, resolve
 from daybook.reading import answer_rows
@@ -298,6 +300,46 @@ def test_an_answer_that_lost_an_event_is_not_published(
         with pytest.raises(DaybookError, match=line):
             first.publish()
     assert rows(spark, EVENTS) == []
+
+
+def test_a_record_that_is_counted_nowhere_or_never_came_stops_the_day(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+) -> None:
+    """Each side of a line is counted where it is: to change one is enough."""
+    a_day_of_five(topic)
+    first = run("run1")
+    first.land(topic)
+    good = first.build().stage
+    landed = LandedRange(partition=0, start=0, end=6, records=6, landing=1)
+    for broken, line in (
+        ({"duplicates": {DAY: 2}}, r"events \+ duplicates \+ rejected: 6 against 7 \(-1\)"),
+        ({"rejected_snapshot_id": None}, r"events \+ duplicates \+ rejected: 6 against 5 \(\+1\)"),
+        (
+            {"landed": [replace(landed, end=7, records=7)]},
+            r"Kafka offsets 0 to 7 of partition 0 = raw records landed \+ gaps: 7 against 6 \(\+1\)",
+        ),
+        (
+            {"landed": [landed, replace(landed, partition=1)]},
+            r"Kafka offsets 0 to 6 of partition 1 = raw records landed \+ gaps: 6 against 0 \(\+6\)",
+        ),
+    ):
+        first.stage = replace(good, **broken)
+        with pytest.raises(DaybookError, match=line):
+            first.publish()
+    assert rows(spark, EVENTS) == []
+    first.stage = replace(good, landed=[landed])
+    assert [one["revision"] for one in first.publish().published] == [1]
+    assert page(lake)["rules_version"] == rules_version(lake)
+
+
+def test_a_change_of_the_lateness_makes_a_day_due(lake: Settings, topic: Topic, run: Any) -> None:
+    topic.event(event_id=an_id(1))
+    first = run("run1")
+    first.land(topic)
+    first.build().publish()
+    assert run("run2").build().stage.dates == []
+    other = lake.model_copy(update={"lateness_days": lake.lateness_days + 1})
+    assert dates_due(other, DAY, force=False) == [DAY]
 
 
 def test_of_two_runs_of_one_day_the_second_stands_back(
