@@ -34,6 +34,8 @@ LEDGER_COUNTS: tuple[str, ...] = (
 )
 """The counts of a day, in the order in which a record travels. They add up: sent - refused = accepted,
 accepted - other_days = landed, landed - duplicates - rejected = events; late is a part of the events."""
+_STATE_STYLES = {"healthy": "green", "starting": "yellow", "late": "red", "backoff": "red", "fatal": "red"}
+"""How a terminal shows the state of a part of the stack."""
 SHOWN_DAYS, SHOWN_NOTICES = 28, 10
 """How many days, and how many rows of each list below them, ``daybook status`` prints without ``--all``."""
 SPARE_COLUMNS = ("published_at", "late", "other_days", "refused", "sent", "accepted", "rejected", "duplicates")
@@ -378,7 +380,10 @@ def _table(names: Sequence[str], rows: Sequence[dict[str, Any]], numbers: Collec
             overflow="fold",
         )
     for row in rows:
-        table.add_row(*(Text(in_one_line(shown(row[name]))) for name in names))
+        cells = {name: in_one_line(shown(row[name])) for name in names}
+        table.add_row(
+            *(Text(cell, style=_STATE_STYLES.get(cell, "") if name == "state" else "") for name, cell in cells.items())
+        )
     return table
 
 
