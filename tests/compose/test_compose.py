@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import urllib.error
@@ -14,6 +15,8 @@ import pytest
 
 from daybook.answers import answers
 from daybook.reading import answer_rows, ledger_rows
+from daybook.secret_names import names_a_secret
+from daybook.settings import REPOSITORY
 from tests.compose.compose_stack import ComposeStack, engine
 from tests.figures import Figures
 from tests.integration.own_broker import until
@@ -123,6 +126,41 @@ def test_no_part_knows_more_secrets_than_it_needs(composed: ComposeStack) -> Non
         text = composed.inside("airflow-scheduler", "cat", f"/run/secrets/{secret}").stdout.split()[0].split(":")[-1]
         seen = composed.inside("airflow-scheduler", "sh", "-c", "cat /proc/[0-9]*/cmdline 2> /dev/null").stdout
         assert text not in seen.replace("\0", " ")
+
+
+def test_the_intake_knows_no_secret_of_another_part(composed: ComposeStack) -> None:
+    told = composed.inside("game_api", "env").stdout
+    names = {line.partition("=")[0] for line in told.splitlines()}
+    assert "DAYBOOK_KAFKA_BOOTSTRAP_SERVERS" in names
+    assert {name for name in names if name.startswith("AWS_") or names_a_secret(name)} == set()
+    assert names.isdisjoint({"DAYBOOK_NOTIFY_URLS", "DAYBOOK_LAKE_CATALOG_URI", "DAYBOOK_KAFKA_SASL_USERNAME"})
+
+
+def test_a_key_is_taken_and_revoked_by_an_editor_that_replaces_the_file(composed: ComposeStack) -> None:
+    file = REPOSITORY / "docker" / "secrets" / "intake" / "api_keys"
+    before = file.read_text(encoding="utf-8")
+
+    def replace(text: str) -> None:
+        beside = file.with_suffix(".new")
+        beside.write_text(text, encoding="utf-8")
+        beside.chmod(0o644)
+        beside.replace(file)
+
+    def status() -> int:
+        url = f"http://127.0.0.1:{composed.api_port}/metrics"
+        request = urllib.request.Request(url, headers={"Authorization": "Bearer leaked"})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    try:
+        replace(f"{before}chess {hashlib.sha256(b'leaked').hexdigest()}\n")
+        until(lambda: status() == 200, "the new key is taken", 20, 0.5)
+    finally:
+        replace(before)
+    until(lambda: status() == 401, "the key is revoked", 20, 0.5)
 
 
 def test_the_images_hold_what_their_role_needs(composed: ComposeStack) -> None:

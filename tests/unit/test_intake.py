@@ -36,9 +36,9 @@ from werkzeug.test import TestResponse
 from daybook.settings import REPOSITORY, Settings
 from daybook.settings import settings as settings_of_this_process
 from game_api import metrics, routes, validation
-from game_api.access import KeyRing, check_at_start, read_keys
+from game_api.access import LEGACY_ENDPOINTS, KeyRing, check_at_start, read_keys
 from game_api.app import create_app
-from game_api.browsers import is_foreign, is_loopback
+from game_api.browsers import WATCHING_ENDPOINTS, is_foreign, is_loopback
 from game_api.limits import EventLimit, TooManyEvents
 from game_api.producer import Receipt
 from game_api.shared_files import reserve
@@ -241,6 +241,10 @@ class TestPages:
     def test_what_takes_no_event_may_be_linked_to(self, client: FlaskClient, path: str) -> None:
         answer = client.get(path, headers={"Sec-Fetch-Site": "cross-site", "Referer": "https://grafana.example/"})
         assert answer.status_code in {200, 302, 404}
+
+    def test_every_route_that_may_take_an_event_is_guarded(self, own_settings: Settings) -> None:
+        endpoints = {rule.endpoint for rule in app_of(own_settings).url_map.iter_rules()}
+        assert endpoints - WATCHING_ENDPOINTS == {"events.post_events", *LEGACY_ENDPOINTS}
 
     def test_with_keys_a_page_may_send_that_has_one(
         self, own_settings: Settings, taken: list[dict[str, Any]], tmp_path: Path
