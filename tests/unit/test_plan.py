@@ -380,7 +380,8 @@ def test_the_command_says_what_did_not_answer_and_what_comes_next(lake: SmallLak
     lake.land({DAY: 12, NEXT: 2})
     lake.settings.manifests_dir.mkdir(parents=True)
     manifest = Path(lake.settings.manifests_dir / f"{NEXT}.json")
-    manifest.write_text(json.dumps({"accepted": 2}), encoding="utf-8")
+    whole = {"accepted": 2, "seed": 1, "injected": {}, "mischief": {}, "requested": {}}
+    manifest.write_text(json.dumps(whole), encoding="utf-8")
     arguments = ["plan", "--from", "2026-05-03", "--to", "2026-05-04"]
     told = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)
     assert [(row["state"], row["generated"]) for row in told["days"]] == [("published", None), ("only in raw", 2)]
