@@ -28,6 +28,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -63,6 +64,8 @@ LAKE_FILES = "lake/warehouse/"
 PARTS = ("backups", "content", "lake")
 """Folders of a backup folder."""
 
+_OURS = re.compile(r"[0-9a-f]{64}(\.\w+)?$|unfinished\.part$")
+"""Names of the files that a backup makes in its folders."""
 _SQLITE = "jdbc:sqlite:"
 _CHUNK_BYTES = 1 << 20
 
@@ -255,7 +258,8 @@ def take(loaded: Settings, folder: Path) -> tuple[Index, _Copier]:
     """Back up the state to a folder; a later call takes what is new.
 
     Raises:
-        BadInput: there is no state, the folder lies in it, or there is no file of API keys. Nothing was changed.
+        BadInput: there is no state, the folder lies in it or is in use, or there is no file of API keys. Nothing was
+            changed.
         NeedsDecision: the state folder was copied, moved or not restored to its end. Nothing was changed.
         DaybookError: a file went away or cannot be written. The backup is none; those before stand.
     """
@@ -263,6 +267,12 @@ def take(loaded: Settings, folder: Path) -> tuple[Index, _Copier]:
         raise BadInput(f"there is no state in {loaded.home}; DAYBOOK_HOME names the state folder")
     if folder == loaded.home or loaded.home in folder.parents:
         raise BadInput(f"{folder} lies in the state folder {loaded.home} and would be lost with it; name another")
+    others = [name for name in PARTS if (folder / name).is_dir() and any((folder / name).iterdir())]
+    is_ours = (folder / ".lock").exists() or any(folder.glob(f"backups/*/{INDEX}"))  # a copy can lack the first
+    if others and not is_ours:
+        raise BadInput(
+            f"{folder} has a folder {others[0]} with files that no backup wrote; nothing was changed. Name another one"
+        )
     state = check_state(loaded)
     keys = Path(loaded.api_keys_file)
     if loaded.api_keys_file and not keys.is_file():
@@ -477,8 +487,10 @@ def prune(folder: Path, keep: int, home: str) -> tuple[int, int, list[str]]:
             shutil.rmtree(folder / "backups" / name)
         stay = [index for name, index in whole if name not in gone]
         held = {folder / one.stored for index in stay for one in index.files}
-        files = [path for part in ("lake", "content") for path in (folder / part).rglob("*") if path.is_file()]
-        unused = [path for path in files if path not in held]
+        # what the removed ones name, and what stopped ones left; a file that no backup wrote is not touched
+        files = {folder / one.stored for name, index in whole if name in gone for one in index.files}
+        files |= {path for part in ("lake", "content") for path in (folder / part).iterdir() if _OURS.match(path.name)}
+        unused = [path for path in files - held if path.is_file()]
         for path in unused:
             path.unlink()
     return len(gone), len(unused), sorted({index.home for index in stay} - {home})

@@ -401,6 +401,24 @@ def test_only_backups_of_the_same_state_folder_are_counted(
         assert "is whole" in bring_back(folder, "--at", name, "--check").output
 
 
+def test_what_no_backup_wrote_is_not_removed(lake: SmallLake, folder: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    (disk / "lake").mkdir(parents=True)
+    (disk / "lake" / "photo.jpg").touch()
+    with pytest.raises(BadInput, match=f"{disk} has a folder lake with files that no backup wrote"):
+        back_up(disk)
+    assert [path.name for path in disk.iterdir()] == ["lake"]
+    back_up(folder)
+    for name in ("content/mine", "lake/mine.parquet", "lake/game/mine.parquet"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    (folder / "content" / ("0" * 64)).touch()  # as a stopped backup leaves one
+    (folder / ".lock").unlink()  # as in a copy
+    assert "1 older or stopped backups and 1 files" in back_up(folder, "--keep", "1")
+    assert {path.name for path in folder.rglob("*mine*")} == {"mine", "mine.parquet"}
+    assert len([*folder.rglob("*mine*")]) == 3
+
+
 def edited(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """The newest index, changed by hand."""
     file = max((folder / "backups").glob("*/index.json"))
