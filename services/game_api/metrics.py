@@ -58,8 +58,8 @@ def init_app(app: Flask, queue_depth: Callable[[], int]) -> None:
 
     @app.get("/metrics")
     def metrics() -> Response:
-        folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-        if not any(folder.glob("*.db")):
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if not folder or not any(Path(folder).glob("*.db")):
             return problem(503, "there are no metrics: the disk had no room for them when the intake started")
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus_client's

@@ -363,6 +363,10 @@ def _compressed(random: Random) -> Iterator[Case]:
     good = event(random)
     whole = gzip.compress(json.dumps(good).encode(), mtime=0)
     yield Case("good", packed(whole), Fate.TAKEN, (good["event_id"],))
+    parted = event(random)
+    text = json.dumps(parted).encode()
+    members = gzip.compress(text[:40], mtime=0) + gzip.compress(b"", mtime=0) + gzip.compress(text[40:], mtime=0)
+    yield Case("in members", packed(members), Fate.TAKEN, (parted["event_id"],))
     bad = gzip.compress(json.dumps(event(random)).encode(), mtime=0)
     for name, body in {
         "nothing": b"",
@@ -381,6 +385,7 @@ def _compressed(random: Random) -> Iterator[Case]:
         "10 MB of spaces": gzip.compress(b" " * 10_000_000, mtime=0),
         "100 MB of arrays": gzip.compress(b"[" * 100_000_000, mtime=0),
         "a bomb behind an event": gzip.compress(json.dumps(event(random)).encode() + b" " * 50_000_000, mtime=0),
+        "a thousand empty members and one": gzip.compress(b"", mtime=0) * 1001,
         "a bomb as a second member": bad + gzip.compress(b" " * 50_000_000, mtime=0),
         "one byte too many": gzip.compress(json.dumps(event(random)).encode().ljust(MAX_BODY_BYTES + 1), mtime=0),
     }.items():
@@ -527,6 +532,11 @@ HOSTS: tuple[str | bytes, ...] = (
     b"a\x01b",
     b"a\x00b",
     b"\xe2\x80\xae.com",
+    "\N{CJK UNIFIED IDEOGRAPH-4E00}" * 300,
+    "".join(chr(0x4E00 + number) for number in range(1000)),
+    "ü" * 60 + ".de",
+    ".ü.de",
+    "\N{SNOWMAN}.net",
 )
 
 
@@ -579,6 +589,16 @@ def _headers(random: Random) -> Iterator[Case]:
         "upgrade": ("Connection: Upgrade", "Upgrade: websocket"),
     }.items():
         yield Case(name, post(event(random), *lines))
+    for name, lines in {
+        "a page of another site": ("Sec-Fetch-Site: cross-site",),
+        "a page of another port": ("Sec-Fetch-Site: same-site", "Origin: http://localhost:3000"),
+        "a page of another origin": ("Origin: https://evil.example",),
+        "a page of no origin": ("Origin: null",),
+        "a page with a name that was rebound": ("Origin: http://game.example.com",),
+        "a page's image": ("Referer: https://evil.example/",),
+    }.items():
+        yield Case(name, post(event(random), *lines))
+        yield Case(f"{name} buys", get("/purchase/sword", "Host: game.example.com", *lines))
     for name, lines in {
         "path of a proxy": ("Script-Name: /x",),
         "scheme of a proxy": ("X-Forwarded-Proto: https", "X-Forwarded-Ssl: off"),
@@ -660,6 +680,11 @@ def _request_lines(random: Random) -> Iterator[Case]:
         "SIP/2.0",
     ):
         yield Case(f"version {version!r}", get("/join_a_guild", host, version=version))
+    event_id = new_id(random)
+    wire = get("http://user1.att.com/purchase/sword", "Host: user2.cox.com", f"Idempotency-Key: {event_id}")
+    yield Case("absolute", wire, Fate.TAKEN, (event_id,))
+    for target in ("http://a..b/join_a_guild", f"http://{MARKUP}/join_a_guild", "http://a b/join_a_guild"):
+        yield Case(f"absolute {target}", get(target, host))
     yield Case("two spaces", b"GET  /join_a_guild HTTP/1.1\r\nHost: a\r\n\r\n")
     yield Case("tabs", b"GET\t/join_a_guild\tHTTP/1.1\r\nHost: a\r\n\r\n")
     yield Case("four words", b"GET /join_a_guild x HTTP/1.1\r\nHost: a\r\n\r\n")

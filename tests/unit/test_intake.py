@@ -383,6 +383,8 @@ class TestKeys:
 def test_metrics_that_no_worker_could_keep_are_not_shown_as_none(
     client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    assert client.get("/metrics").status_code == 503
     for folder in (tmp_path / "gone", tmp_path):
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(folder))
         assert client.get("/metrics").status_code == 503
