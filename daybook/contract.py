@@ -49,8 +49,17 @@ MAX_USER_AGENT_CHARACTERS = 256
 FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 """Nothing happened in the game before this; it keeps calendars of other engines out of the lake's oldest partitions."""
 
-_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
+EMPTY_IDS = (str(UUID(int=0)), str(UUID(int=2**128 - 1)))
+"""The nil and the max UUID: the id of nothing, and so of no event."""
+
+_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_SECONDS = r":[0-5][0-9](?:\.[0-9]{1,9})?"
+_ZONE = "(?:Z|[+-](?:(?:0[0-9]|1[0-7]):[0-5][0-9]|18:00))"
 _DAY_FIRST = re.compile(r"\d{4}-\d\d-\d\d")
+_MOMENT = re.compile(f"{_DAY}[T ]{_TIME}{_SECONDS}{_ZONE}?")  # the type asks for the zone
+
+_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
 _IPV6 = re.compile(r"[0-9a-f:]*:[0-9a-f:.]*")
 
 
@@ -142,9 +151,16 @@ def _moment_text(value: Any) -> Any:
     """Times are RFC 3339 text; a bare number is refused rather than guessed to be seconds or milliseconds."""
     if isinstance(value, datetime):
         return value
-    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
+    if not isinstance(value, str) or not _MOMENT.fullmatch(value.upper()):
         raise ValueError(f"is not a time; {A_MOMENT}")
     return value
+
+
+def _no_empty_id(event_id: UUID) -> UUID:
+    """A library that leaves the id zero would send all its events under one id, of which one counts."""
+    if str(event_id) in EMPTY_IDS:
+        raise ValueError("is the nil or the max UUID, which stands for no event")
+    return event_id
 
 
 # the patterns are for the exported schema, as near as a pattern comes; the validators decide and name what is wrong
@@ -187,9 +203,10 @@ class _Event(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    event_id: UUID = Field(
+    event_id: Annotated[UUID, AfterValidator(_no_empty_id)] = Field(
         default_factory=uuid4,
         description="the key for de-duplication: a retry carries the same one. Made by the intake if absent",
+        json_schema_extra={"not": {"enum": list(EMPTY_IDS)}},
     )
     user_id: Name | None = Field(
         default=None, description="the player; if absent, the first label of the host", examples=["user53"]
@@ -306,10 +323,15 @@ def record_schema() -> dict[str, Any]:
         name: {**kinds[kind], "type": [kinds[kind]["type"], "null"]} if name in NULLABLE_FIELDS else kinds[kind]
         for name, kind in RECORD_FIELDS
     }
+    properties[FILLED] = {
+        "type": "array",
+        "items": {"enum": list(FILLED_IN)},
+        "description": "the fields that the intake took from the request; absent if the client sent them all",
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Record",
-        "description": "The value of a record in Kafka: every field is there, nulls written out.",
+        "description": "The value of a record in Kafka: every field of the event is there, nulls written out.",
         "type": "object",
         "properties": properties,
         "required": [name for name, _ in RECORD_FIELDS],
@@ -333,6 +355,15 @@ RECORD_FIELDS: tuple[tuple[str, str], ...] = (
 
 NULLABLE_FIELDS = frozenset({"item", "guild", "user_agent"})
 """Those of them that can be null."""
+
+FILLED = "filled"
+"""A record's list of the fields below that the client did not send; absent if it sent them all.
+
+It is no field of the event. A record without it, of an older intake or another producer, counts as sent in full."""
+FILLED_IN = ("user_id", "host", "occurred_at")
+"""What the intake takes from the request where the client does not say it."""
+NO_PART_OF_BODY = frozenset({"event_id", "occurred_at", "schema_version"})
+"""Of :data:`FIELDS`: in these a retry may differ. Its time is new with each try if the client sends none."""
 
 
 def moment_text(moment: datetime) -> str:
@@ -378,7 +409,7 @@ def _player_of(host: str) -> str:
 
 
 def complete(event: AnyEvent, *, received_at: datetime, request_host: str, user_agent: str | None) -> dict[str, Any]:
-    """The record of an accepted event: every field of :data:`RECORD_FIELDS`, defaults filled in.
+    """The record of an accepted event: every field of :data:`RECORD_FIELDS`, defaults filled in, :data:`FILLED`.
 
     Args:
         event: a validated client event.
@@ -387,7 +418,7 @@ def complete(event: AnyEvent, *, received_at: datetime, request_host: str, user_
         user_agent: the request's User-Agent as it came, or none; kept as :func:`clean_user_agent` leaves it.
 
     Returns:
-        A flat dictionary of JSON types. ``user_id`` falls back to the first label of the host (to the whole host if it
+        A dictionary of JSON types. ``user_id`` falls back to the first label of the host (to the whole host if it
         is an IP address, which has no labels), and to ``unknown`` when there is no host either.
     """
     host = event.host if event.host is not None else request_host
@@ -399,10 +430,12 @@ def complete(event: AnyEvent, *, received_at: datetime, request_host: str, user_
         "received_at": moment_text(received_at),
         "user_agent": clean_user_agent(user_agent),
     }
-    return {
+    record = {
         name: filled_in[name] if name in filled_in else getattr(event, name, None)  # null: not of this type
         for name, _ in RECORD_FIELDS
     }
+    not_sent = [name for name in FILLED_IN if getattr(event, name) is None]
+    return {**record, FILLED: not_sent} if not_sent else record
 
 
 def encode(record: dict[str, Any]) -> bytes:

@@ -5,18 +5,18 @@ Whatever is sent ends in one of the two errors below, never in another exception
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Collection
 from datetime import datetime
 from itertools import islice
-from typing import Any, NoReturn
+from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from daybook.contract import A_MOMENT, EVENT_TYPES, FIELDS, AnyEvent, clean_host, client_event, moment_text
+from daybook.documents import NotJson, decoded
 from game_api.answers import FieldError
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -160,30 +160,9 @@ def _check_number(events: int) -> None:
 
 def _decoded(raw: bytes) -> Any:
     try:
-        return json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_number)
-    except UnicodeDecodeError as error:
-        raise BadBody(f"is not UTF-8 at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise BadBody(f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    except RecursionError:
-        raise BadBody("is nested too deeply; an event is a flat object") from None
-    except ValueError:  # an integer of thousands of digits, refused by Python before it costs time
-        raise BadBody("holds a number that is too long") from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise BadBody("is there twice in one object", field=_shown(name))
-            seen.add(name)
-    return fields
-
-
-def _no_number(name: str) -> NoReturn:
-    raise BadBody(f"holds {name}, which is not JSON")
+        return decoded(raw)
+    except NotJson as error:
+        raise BadBody(error.detail, field="body" if error.field is None else _shown(error.field)) from None
 
 
 def check_host(raw: str) -> None:

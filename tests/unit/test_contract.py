@@ -279,7 +279,9 @@ def test_an_event_that_is_valid_becomes_a_record_whose_json_reads_back(
     event = client_event.validate_python(value)
     record = complete(event, received_at=NOW, request_host="user9.cox.com", user_agent=user_agent)
     assert json.loads(encode(record).decode("utf-8")) == record
-    assert [*record] == [name for name, _ in RECORD_FIELDS]
+    filled = [name for name in ("user_id", "host", "occurred_at") if value.get(name) is None]
+    assert [*record] == [*(name for name, _ in RECORD_FIELDS), *(["filled"] if filled else [])]
+    assert record.get("filled", []) == filled
     assert record["user_id"]
     assert datetime.fromisoformat(record["occurred_at"]) >= FIRST_MOMENT
     assert len(record["occurred_at"]) == len("2026-05-03T18:21:07.250000Z")
