@@ -184,8 +184,10 @@ def _produce(producer: EventProducer, events: list[AnyEvent]) -> list[Receipt | 
     request_host = clean_host(hosts.raw_host())
     user_agent = hosts.as_utf8(request.environ.get("HTTP_USER_AGENT"), errors="replace")
     records = []
-    for event in events:
-        record = complete(event, received_at=received_at, request_host=request_host, user_agent=user_agent)
+    for number, event in enumerate(events):
+        # a microsecond apart: events that say no time happened in the order in which they were sent
+        moment = received_at + timedelta(microseconds=number)
+        record = complete(event, received_at=moment, request_host=request_host, user_agent=user_agent)
         records.append((record["user_id"].encode(), encode(record)))
     return producer.send(records)
 
