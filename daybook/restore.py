@@ -138,11 +138,11 @@ def _places(loaded: Settings) -> list[Path]:
     return places
 
 
-def _files(place: Path) -> Iterator[Path]:
-    """The files below a folder, or the file itself; links are not followed."""
-    if place.is_dir() and not place.is_symlink():
+def _files(place: Path, *, is_link_followed: bool = True) -> Iterator[Path]:
+    """The files below a folder, or the file itself. The folder may be a link to another disk; links in it are files."""
+    if place.is_dir() and (is_link_followed or not place.is_symlink()):
         for path in place.iterdir():
-            yield from _files(path)
+            yield from _files(path, is_link_followed=False)
     elif os.path.lexists(place):
         yield place
 

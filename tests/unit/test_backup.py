@@ -289,6 +289,21 @@ def test_a_file_of_a_killed_restore_that_was_changed_since_is_not_removed(lake: 
     assert report.read_text(encoding="utf-8") == "b report"
 
 
+def test_the_lake_may_be_on_another_disk_by_a_link(lake: SmallLake, folder: Path, tmp_path: Path) -> None:
+    before = ledger(lake.settings)
+    back_up(folder)
+    shutil.rmtree(lake.settings.home)
+    (tmp_path / "disk").mkdir()
+    (lake.settings.home / "lake").mkdir(parents=True)
+    (lake.settings.home / "lake" / "warehouse").symlink_to(tmp_path / "disk")
+    killed_restore(folder, "_put", 8)
+    assert bring_back(folder).exit_code == 0
+    assert ledger(lake.settings).equals(before)
+    assert [*(tmp_path / "disk").iterdir()] != []
+    with pytest.raises(BadInput, match="there is a state"):
+        bring_back(folder)
+
+
 def test_a_lake_that_cannot_move_leaves_nothing_behind(
     lake: SmallLake, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
