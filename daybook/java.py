@@ -14,6 +14,20 @@ from pathlib import Path
 SUPPORTED = (17, 21)
 """Java versions that both Kafka 4.3 and Spark 4.1 are tested with."""
 
+FIXED_OPTIONS = (
+    "-Duser.language=en",
+    "-Duser.country=US",
+    "-Duser.region=US",  # instead of what a shell's says of country, script and variant
+    "-Duser.language.format=en",
+    "-Duser.country.format=US",
+    "-Duser.extensions=",
+    "-Duser.extensions.format=",
+    "-Dfile.encoding=UTF-8",
+)
+"""Every JVM of the stack gets these. Kafka names the files of its log by Java's locale: a broker that was started under
+ar-EG names them in Arabic digits, and does not find them when it is started under en-US. ``JAVA_TOOL_OPTIONS`` and
+``JDK_JAVA_OPTIONS`` of the shell lose to a command line; ``_JAVA_OPTIONS`` wins, so no part inherits it."""
+
 
 def version(java: Path) -> int | None:
     """Major version of a ``java`` program, or none if it does not run."""

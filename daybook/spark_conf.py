@@ -10,6 +10,7 @@ from pathlib import Path
 from daybook import class_archive
 from daybook.driver_files import driver_dir
 from daybook.errors import NeedsDecision
+from daybook.java import FIXED_OPTIONS
 from daybook.lake_conf import spark_properties
 from daybook.lake_names import CATALOG
 from daybook.settings import REPOSITORY, Settings
@@ -64,6 +65,7 @@ def submit_conf(settings: Settings, temporary_dir: Path | None = None, *, record
     """
     catalog = f"spark.sql.catalog.{CATALOG}"
     java_options = [
+        *FIXED_OPTIONS,
         # one Spark line per log line of the task: only warnings and our own words are worth it
         f"-Dlog4j2.configurationFile={LOG4J2_FILE.as_uri()}",
         f'"-Djava.io.tmpdir={temporary_dir or driver_dir(settings)}"',
@@ -78,6 +80,7 @@ def submit_conf(settings: Settings, temporary_dir: Path | None = None, *, record
         "spark.driver.extraJavaOptions": " ".join(
             [*java_options, settings.spark_driver_java_options or (MANY if records >= MANY_RECORDS else FEW)]
         ),
+        "spark.executor.defaultJavaOptions": " ".join(FIXED_OPTIONS),
         # no web server and no port for a job of seconds; two jobs side by side would fight for 4040
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",

@@ -19,8 +19,11 @@ from daybook.settings import Settings
 MARKER = "DAYBOOK_STACK_OF"
 """Carried by the processes of a stack and all they start, never by a user's shell: how ``down`` finds orphans."""
 
-_NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "SPARK_CONF_DIR", "SPARK_DIST_CLASSPATH", "__PYVENV_LAUNCHER__")
-"""What would give the parts other code or another Spark configuration than the checkout's."""
+_NOT_INHERITED = (
+    *("PYTHONPATH", "PYTHONHOME", "SPARK_CONF_DIR", "SPARK_DIST_CLASSPATH", "__PYVENV_LAUNCHER__"),
+    "_JAVA_OPTIONS",
+)
+"""What would give the parts other code, another Spark configuration or other Java options than the checkout's."""
 
 
 def venv_bin() -> Path:
@@ -115,6 +118,8 @@ def job_environment(settings: Settings) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if not _is_dropped(name)},
         **stack_environment(settings),
+        # whatever the shell has: file names, digits and a JVM's arguments are the same in every part at every start
+        "LC_ALL": "C.UTF-8",
         # logs are written as they happen
         "PYTHONUNBUFFERED": "1",
     }

