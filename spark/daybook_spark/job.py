@@ -109,4 +109,17 @@ def root_cause(error: BaseException) -> str:
         text = f"{type(error).__name__}: {error}" if cause is None else cause.toString()
     except (Py4JError, OSError):  # the JVM itself is gone
         text = f"{type(error).__name__}, and the JVM is gone"
+    if any(sign in str(error) or sign in str(text) for sign in _CLOCK_WENT_BACK):
+        return (
+            "this machine's clock is more than a minute behind the lake's newest commit: it was set back. Nothing was "
+            "committed. Set the clock right, or wait until it has caught up, then clear the task"
+        )
     return str(text).strip().splitlines()[0]
+
+
+_CLOCK_WENT_BACK = (
+    "Expected sorted snapshot log entries",
+    "Expected sorted previous metadata log entries",
+    "Invalid update timestamp",
+)
+"""How Iceberg refuses a commit that is older than the one before it."""

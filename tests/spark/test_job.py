@@ -23,3 +23,17 @@ def test_of_an_error_in_the_jvm_the_innermost_cause_is_told(spark: SparkSession)
 
 def test_of_an_error_in_python_its_first_line_is_told() -> None:
     assert root_cause(ValueError("not this\nand more")) == "ValueError: not this"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[BUG] Expected sorted snapshot log entries.",
+        "[BUG] Expected sorted previous metadata log entries.",
+        "Invalid update timestamp 5: before last snapshot log entry at 60006",
+    ],
+)
+def test_a_clock_that_was_set_back_is_told_as_such(said: str) -> None:
+    told = root_cause(ValueError(f"java.lang.IllegalArgumentException: {said}\nand more"))
+    assert told.startswith("this machine's clock is more than a minute behind the lake's newest commit")
+    assert "Nothing was committed. Set the clock right" in told
