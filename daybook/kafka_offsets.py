@@ -1,7 +1,8 @@
 """Kafka offsets as Daybook speaks of them: a mapping partition -> offset, JSON with text keys when written down.
 
-Everything is read as committed: the end of a partition is the end of its last finished transaction, and what a producer
-aborted is no record.
+Everything is read as committed: what a producer aborted is no record. A partition has two ends. The committed one is
+where the first open transaction begins; the log's end is behind it while a transaction is open, and what lies between
+them is in Kafka and cannot be read yet.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from daybook.errors import DaybookError
 from daybook.kafka_conf import librdkafka_conf, remedy
 from daybook.settings import Settings
+from daybook.topic_rules import doubts, unfit
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message
@@ -62,8 +65,16 @@ class BrokerRefuses(Exception):
     """
 
 
-def topic_offsets(client: KafkaAdmin, topic: str, *, earliest: bool = False) -> Offsets:
-    """The end offset of every partition of a topic, or the first offset that the broker still has. Blocks.
+class Which(StrEnum):
+    """Which of its offsets a partition is asked for."""
+
+    FIRST = "the first that the broker still has"
+    COMMITTED = "the end of what can be read: before the first open transaction"
+    LOG = "the end of the log"
+
+
+def topic_offsets(client: KafkaAdmin, topic: str, which: Which = Which.COMMITTED) -> Offsets:
+    """An offset of every partition of a topic, the committed end unless another is asked for. Blocks.
 
     Joins no consumer group and commits nothing.
 
@@ -75,14 +86,16 @@ def topic_offsets(client: KafkaAdmin, topic: str, *, earliest: bool = False) -> 
     from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
     from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # its documented home
 
-    spec = OffsetSpec.earliest() if earliest else OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent's
+    first = which is Which.FIRST
+    spec = OffsetSpec.earliest() if first else OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent's
+    level = IsolationLevel.READ_UNCOMMITTED if which is Which.LOG else IsolationLevel.READ_COMMITTED
     try:
         # describing, unlike asking for metadata, never creates the topic, whatever the broker's auto-creation says
         described = client.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_SECONDS)
         partitions = [partition.id for partition in client.answer(described[topic]).partitions]
         answers = client.list_offsets(
             dict.fromkeys((TopicPartition(topic, partition) for partition in partitions), spec),
-            isolation_level=IsolationLevel.READ_COMMITTED,
+            isolation_level=level,
             request_timeout=REQUEST_TIMEOUT_SECONDS,
         )
         return {at.partition: client.answer(answer).offset for at, answer in answers.items()}
@@ -104,8 +117,20 @@ class TopicState:
     first: Offsets
     """First offset that the broker still has, of every partition."""
     end: Offsets
+    """The committed end of every partition: what can be read ends here."""
     retention_ms: int
     """How long the broker keeps a record; -1 = for ever."""
+    hidden: Offsets = field(default_factory=dict)
+    """Partition -> how many offsets an open transaction hides behind its end; without those that have none."""
+    unfit: str | None = None
+    """Why nothing can be landed from it, with what cures it (:func:`daybook.topic_rules.unfit`)."""
+    doubts: tuple[str, ...] = ()
+    """What of its configuration is weaker than the settings say (:func:`daybook.topic_rules.doubts`)."""
+
+    @property
+    def log_end(self) -> Offsets:
+        """The end of every partition's log, which counts what open transactions hide."""
+        return {at: end + self.hidden.get(at, 0) for at, end in self.end.items()}
 
 
 def topic_state(settings: Settings) -> TopicState:
@@ -115,23 +140,26 @@ def topic_state(settings: Settings) -> TopicState:
         DaybookError: the broker does not answer, or the topic is missing.
     """
     from confluent_kafka import KafkaException, TopicCollection
-    from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]
 
     from daybook.kafka_admin import kafka_admin, said
 
     client = kafka_admin(settings)
     topic = settings.kafka_topic
     try:
-        first, end = topic_offsets(client, topic, earliest=True), topic_offsets(client, topic)
-        described = client.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_SECONDS)
-        resource = ConfigResource(ResourceType.TOPIC, topic)
-        asked = client.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_SECONDS)
-        config = client.answer(asked[resource])
+        # in this order: what is committed in between is hidden in neither
+        first, log_end = topic_offsets(client, topic, Which.FIRST), topic_offsets(client, topic, Which.LOG)
+        end = topic_offsets(client, topic)
+        asked = client.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_SECONDS)[topic]
+        config = config_of(client, topic)
+        described = client.answer(asked)
         return TopicState(
-            topic_id=str(client.answer(described[topic]).topic_id),
+            topic_id=str(described.topic_id),
             first=first,
             end=end,
-            retention_ms=int(config["retention.ms"].value),
+            retention_ms=int(config["retention.ms"]),
+            hidden=hidden(end, log_end),
+            unfit=unfit(topic, config, min(len(one.replicas) for one in described.partitions)),
+            doubts=tuple(doubts(settings, config)),
         )
     except TopicMissing:
         problem, cure = f"has no topic {topic!r}", "`daybook create-topic` makes it"
@@ -146,6 +174,28 @@ def topic_state(settings: Settings) -> TopicState:
     )
 
 
+def config_of(client: KafkaAdmin, topic: str, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> dict[str, str]:
+    """The configuration of a topic as its brokers tell it.
+
+    Raises:
+        KafkaException: they do not answer, or do not let this user look (DescribeConfigs).
+    """
+    from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]
+
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    answer = client.answer(client.describe_configs([resource], request_timeout=timeout_seconds)[resource])
+    return {name: entry.value for name, entry in answer.items() if entry.value is not None}
+
+
+def hidden(committed: Offsets, log: Offsets) -> Offsets:
+    """Partition -> offsets between its committed end and its log's; without those that have none.
+
+    >>> hidden({0: 3, 1: 7}, {0: 5, 1: 7})
+    {0: 2}
+    """
+    return {at: end - committed[at] for at, end in sorted(log.items()) if end > committed.get(at, end)}
+
+
 def count_committed(settings: Settings, partition: int, start: int, end: int) -> int:
     """How many records the broker has for the offsets ``[start, end)`` of a partition: a second reader beside Spark.
 
@@ -155,17 +205,19 @@ def count_committed(settings: Settings, partition: int, start: int, end: int) ->
     return sum(1 for _ in committed(settings, partition, start, end))
 
 
-def committed(settings: Settings, partition: int, start: int, end: int) -> Iterator[Message]:
+def committed(
+    settings: Settings, partition: int, start: int, end: int, *, aborted_too: bool = False
+) -> Iterator[Message]:
     """The records that the broker has for the offsets ``[start, end)`` of a partition, in their order; not empty.
 
-    Joins no consumer group and commits nothing.
+    Joins no consumer group and commits nothing. With ``aborted_too`` also what a producer aborted.
 
     Raises:
         DaybookError: the broker stopped answering for :data:`REQUEST_TIMEOUT_SECONDS`, or no longer has the range.
     """
     from confluent_kafka import KafkaError
 
-    with _reader(settings, partition, start) as consumer:
+    with _reader(settings, partition, start, "read_uncommitted" if aborted_too else "read_committed") as consumer:
         awaited = start
         while True:
             # never more than the range can hold: the client waits for as many as it was asked for, until its time is up
@@ -208,8 +260,11 @@ def digests(settings: Settings, offsets: Offsets) -> dict[int, str]:
 
 
 def record_time(settings: Settings, partition: int, offset: int) -> datetime | None:
-    """The time of the first record at or after an offset, UTC; none if there is none."""
-    with _reader(settings, partition, offset) as consumer:
+    """The time of the first record at or after an offset, UTC; none if there is none.
+
+    One of a transaction that is open or aborted counts too: it is in the log for as long as the others.
+    """
+    with _reader(settings, partition, offset, "read_uncommitted") as consumer:
         message = consumer.poll(REQUEST_TIMEOUT_SECONDS)
         while message is not None and is_of_no_group(message.error()):
             message = consumer.poll(REQUEST_TIMEOUT_SECONDS)
@@ -246,7 +301,9 @@ def is_of_no_group(error: KafkaError | None) -> bool:
 
 
 @contextmanager
-def _reader(settings: Settings, partition: int, start: int) -> Iterator[Consumer]:
+def _reader(
+    settings: Settings, partition: int, start: int, isolation_level: str = "read_committed"
+) -> Iterator[Consumer]:
     """A consumer of one partition that joins no group and commits nothing."""
     from confluent_kafka import Consumer, TopicPartition
 
@@ -256,7 +313,7 @@ def _reader(settings: Settings, partition: int, start: int) -> Iterator[Consumer
             "group.id": "daybook-reader",  # asked for by the client; nothing is ever committed under it
             "enable.auto.commit": False,
             "enable.partition.eof": True,
-            "isolation.level": "read_committed",
+            "isolation.level": isolation_level,
             "auto.offset.reset": "error",
             "log_level": 0,
         }

@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
-from daybook.errors import DaybookError
-from daybook.kafka_offsets import REQUEST_TIMEOUT_SECONDS, BrokerAway, BrokerRefuses, TopicMissing, topic_offsets
+from daybook.errors import DaybookError, NeedsDecision
+from daybook.kafka_offsets import (
+    REQUEST_TIMEOUT_SECONDS,
+    BrokerAway,
+    BrokerRefuses,
+    TopicMissing,
+    config_of,
+    topic_offsets,
+)
+from daybook.known_topics import note_topic, noted_topic
 from daybook.settings import Settings
 from daybook.settings import settings as settings_of_this_process
+from daybook.topic_rules import differences, topic_config, unfit
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import TopicDescription  # type: ignore[attr-defined]  # its documented home
 
     from daybook.kafka_admin import KafkaAdmin
 
-MIN_INSYNC_FROM_REPLICATION: Final = 3
-"""With so many replicas two must have an event before it counts as taken: one broker may be lost with all it has, and
-one may be away without the topic being closed to writers."""
 _PAUSE_SECONDS = 0.3
 
 
-def topic_config(settings: Settings) -> dict[str, str]:
-    """The topic's own configuration, as it is made with."""
-    return {
-        # compaction would take an event for the newest state of its player and remove the others
-        "cleanup.policy": "delete",
-        "retention.ms": str(settings.kafka_retention_days * 24 * 3_600_000),
-        "min.insync.replicas": "2" if settings.kafka_replication >= MIN_INSYNC_FROM_REPLICATION else "1",
-    }
-
-
-def ensure_topic(settings: Settings, timeout_seconds: float = 30.0) -> list[str]:
-    """Make the topic if it is missing, and add the partitions that it lacks; safe to repeat.
+def ensure_topic(
+    settings: Settings, timeout_seconds: float = 30.0, *, set_config: bool = False, anew: bool = False
+) -> list[str]:
+    """Make the topic if there never was one, and add the partitions that it lacks; safe to repeat.
 
     Args:
         settings: the brokers, and what the topic shall be.
         timeout_seconds: how long brokers are waited for that do not answer yet, or are fewer than the replicas.
+        set_config: where a topic that is there is weaker than the settings say, give it their configuration.
+        anew: make it also if there was one, which the brokers have lost.
 
     Returns:
         What was done, or why nothing was, in lines for the reader; the first begins with "made", "raised" or "kept".
 
     Raises:
-        DaybookError: brokers that do not answer, refuse, or are too few; or a topic that is compacted.
+        DaybookError: brokers that do not answer, refuse, or are too few; or a topic that is unfit.
+        NeedsDecision: the brokers have lost the topic.
     """
     from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
@@ -60,13 +62,14 @@ def ensure_topic(settings: Settings, timeout_seconds: float = 30.0) -> list[str]
     while True:
         try:
             described = admin.describe_topics(TopicCollection([name]), request_timeout=_left(deadline))[name]
-            lines = _enlarged(admin, settings, admin.answer(described), deadline)
+            lines = _enlarged(admin, settings, admin.answer(described), deadline, set_config)
             break
         except KafkaException as error:
             reason: KafkaError = error.args[0]
             missing = reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
         try:
             if missing:
+                _refuse_lost(settings, anew)
                 lines = _made(admin, settings, deadline)
                 break
         except KafkaException as error:
@@ -80,7 +83,31 @@ def ensure_topic(settings: Settings, timeout_seconds: float = 30.0) -> list[str]
             )
         time.sleep(_PAUSE_SECONDS)  # between two looks
     _wait_until_served(admin, settings, deadline)
-    return lines
+    return [*lines, *_noted(admin, settings, deadline)]
+
+
+def _refuse_lost(settings: Settings, anew: bool) -> None:
+    noted = noted_topic(settings)
+    if noted and not anew:
+        raise NeedsDecision(
+            f"Kafka at {settings.bootstrap_servers} has lost topic {settings.kafka_topic} ({noted}), and with it every "
+            "event that was accepted and is not landed. Nothing was made. If its log can be brought back (for the "
+            "embedded broker: the folder kafka in DAYBOOK_HOME), do that, then `daybook up`. If not, `daybook "
+            "create-topic --anew` makes an empty one, and `daybook accept-loss` lets the record go on"
+        )
+
+
+def _noted(admin: KafkaAdmin, settings: Settings, deadline: float) -> list[str]:
+    """Note which topic it is; a line if it is another one than before."""
+    from confluent_kafka import TopicCollection
+
+    name, before = settings.kafka_topic, noted_topic(settings)
+    described = admin.describe_topics(TopicCollection([name]), request_timeout=_left(deadline))[name]
+    topic_id = str(admin.answer(described).topic_id)
+    note_topic(settings, topic_id)
+    if before in {None, topic_id}:
+        return []
+    return [f"it is another topic than before ({topic_id}, not {before}): what that held and was not landed is gone"]
 
 
 def _trouble(settings: Settings, reason: object) -> str | None:
@@ -112,16 +139,18 @@ def _made(admin: KafkaAdmin, settings: Settings, deadline: float) -> list[str]:
     ]
 
 
-def _enlarged(admin: KafkaAdmin, settings: Settings, found: TopicDescription, deadline: float) -> list[str]:
-    """Add partitions if the setting is larger; say what else differs, and change none of it.
+def _enlarged(
+    admin: KafkaAdmin, settings: Settings, found: TopicDescription, deadline: float, set_config: bool
+) -> list[str]:
+    """Add partitions if the setting is larger; say what else differs, and change it only if asked to.
 
     Raises:
-        DaybookError: the topic is compacted.
+        DaybookError: the topic is unfit.
     """
     from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its documented home
 
     name, wanted, have = settings.kafka_topic, settings.kafka_partitions, len(found.partitions)
-    differs = _differences(admin, settings, found, deadline)
+    differs = _differences(admin, settings, found, deadline, set_config)
     if have < wanted:
         admin.answer(admin.create_partitions([NewPartitions(name, wanted)], request_timeout=_left(deadline))[name])
         return [
@@ -140,36 +169,49 @@ def _enlarged(admin: KafkaAdmin, settings: Settings, found: TopicDescription, de
     return [f"kept topic {name} as it is: {have} partitions, {len(found.partitions[0].replicas)} replicas", *differs]
 
 
-def _differences(admin: KafkaAdmin, settings: Settings, found: TopicDescription, deadline: float) -> list[str]:
+def _differences(
+    admin: KafkaAdmin, settings: Settings, found: TopicDescription, deadline: float, set_config: bool
+) -> list[str]:
     from confluent_kafka import KafkaException
-    from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]
 
-    name = settings.kafka_topic
-    resource = ConfigResource(ResourceType.TOPIC, name)
+    name, replicas = settings.kafka_topic, len(found.partitions[0].replicas)
     try:
-        config = admin.answer(admin.describe_configs([resource], request_timeout=_left(deadline))[resource])
+        config = config_of(admin, name, _left(deadline))
     except KafkaException as error:
         return [f"its configuration was not looked at: {error.args[0].str()}"]
-    if "compact" in config["cleanup.policy"].value:
-        raise DaybookError(
-            f"topic {name} has cleanup.policy={config['cleanup.policy'].value}: Kafka would remove all events of a "
-            "player but the newest. Nothing was changed. Set it to delete before an event is sent (`kafka-configs.sh "
-            f"--alter --entity-type topics --entity-name {name} --add-config cleanup.policy=delete`), or name another "
-            "topic: DAYBOOK_KAFKA_TOPIC"
-        )
-    wanted = topic_config(settings)
-    lines = [
-        f"its {key} is {config[key].value}, the settings say {wanted[key]}; left as it is, kafka-configs.sh changes it"
-        for key in ("retention.ms", "min.insync.replicas")
-        if config[key].value != wanted[key]
+    if problem := unfit(name, config, replicas):
+        raise DaybookError(f"{problem}. Nothing was changed")
+    lines, differs = [], differences(settings, config)
+    weak = [one for one in differs if one.weakness] if set_config else []
+    if weak:
+        _set(admin, name, {one.name: one.shall for one in weak}, deadline)
+        lines.append("set " + ", ".join(f"{one.name} to {one.shall} (it was {one.found})" for one in weak))
+    lines += [
+        f"its {one}; left as it is, "
+        f"{'`daybook create-topic --set` sets it' if one.weakness else 'kafka-configs.sh changes it'}"
+        for one in differs
+        if one not in weak
     ]
-    replicas = len(found.partitions[0].replicas)
     if replicas != settings.kafka_replication:
         lines.append(
             f"it has {replicas} replicas, the settings say {settings.kafka_replication}; left as it is, "
             "kafka-reassign-partitions.sh changes it"
         )
     return lines
+
+
+def _set(admin: KafkaAdmin, name: str, values: Mapping[str, str], deadline: float) -> None:
+    from confluent_kafka.admin import (  # type: ignore[attr-defined]  # their documented home
+        AlterConfigOpType,
+        ConfigEntry,
+        ConfigResource,
+        ResourceType,
+    )
+
+    entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in values.items()]
+    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+    [done] = admin.incremental_alter_configs([resource], request_timeout=_left(deadline)).values()
+    admin.answer(done)
 
 
 def _wait_until_served(admin: KafkaAdmin, settings: Settings, deadline: float) -> None:
@@ -201,10 +243,17 @@ def _left(deadline: float) -> float:
 @click.option(
     "--timeout", "timeout_seconds", default=30.0, show_default=True, help="Seconds to wait for brokers that start."
 )
-def create_topic(timeout_seconds: float) -> None:
+@click.option(
+    "--set",
+    "set_config",
+    is_flag=True,
+    help="Set what the settings say where a topic that is there is weaker.",
+)
+@click.option("--anew", is_flag=True, help="Make it, empty, in place of one that the brokers have lost.")
+def create_topic(timeout_seconds: float, set_config: bool, anew: bool) -> None:
     """Make the topic from the settings, or add partitions to it; repeat it as often as you like.
 
-    Nothing else of a topic that is there is changed, and no partition is ever removed.
+    Without --set nothing else of a topic that is there is changed, and no partition is ever removed.
     """
-    for line in ensure_topic(settings_of_this_process(), timeout_seconds):
+    for line in ensure_topic(settings_of_this_process(), timeout_seconds, set_config=set_config, anew=anew):
         click.echo(line)

@@ -342,8 +342,8 @@ def records_of(file: Path) -> Iterator[dict[str, Any]]:
 def send_again(loaded: Settings, file: Path) -> tuple[int, int]:
     """Send the records of a backup to Kafka, but for those that Kafka holds at their place.
 
-    Sent twice they do no harm: they land as duplicates of their event ids. Their time in Kafka is now, which decides
-    nothing but how long Kafka keeps them.
+    Sent twice they do no harm: they land as duplicates of their event ids. Their time in Kafka is that of the broker's
+    clock now. Kafka keeps them from then on, and an event may say that it happened at most the tolerance after it.
 
     Returns:
         Records that were sent, and those that Kafka still held.

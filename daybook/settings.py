@@ -118,6 +118,10 @@ class Settings(BaseSettings):
     kafka_retention_days: int = Field(
         default=30, ge=1, le=3650, description="days that the topic is created to keep records for"
     )
+    kafka_flush: bool | None = Field(
+        default=None,
+        description="let the topic write events to the disk before they are acknowledged; empty = only with 1 replica",
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT", description="how the brokers are spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
     )
@@ -315,6 +319,11 @@ class Settings(BaseSettings):
     def intake_url(self) -> str:
         """Root URL of the intake, without a trailing slash."""
         return (self.api_url or f"http://127.0.0.1:{self.api_port}").rstrip("/")
+
+    @property
+    def flushes_each_write(self) -> bool:
+        """Whether events are on the disk before they are acknowledged: of one replica nobody else has a copy."""
+        return self.kafka_replication == 1 if self.kafka_flush is None else self.kafka_flush
 
     @property
     def serves_legacy_routes(self) -> bool:

@@ -4,4 +4,4 @@ set -eu
 airflow db migrate
 # an operator's other number of slots is left alone
 airflow pools get spark > /dev/null 2>&1 || airflow pools set spark 1 'one Spark driver at a time'
-daybook create-topic
+daybook create-topic --set

@@ -146,13 +146,12 @@ def bring_up(loaded: Settings, console: Console) -> bool:
 
 
 def _enlarge_topic(loaded: Settings, console: Console) -> None:
-    """Give the embedded broker's topic the partitions of the setting; other brokers are left to their operators."""
+    """Bring the embedded broker's topic to what the settings say; other brokers are left to their operators."""
     if loaded.kafka_bootstrap_servers:
         return
-    did, *more = ensure_topic(loaded)
-    if not did.startswith("kept"):
-        for line in (did, *more):
-            console.print(line, highlight=False, markup=False)
+    did, *more = ensure_topic(loaded, set_config=True)
+    for line in more if did.startswith("kept") else (did, *more):
+        console.print(f"topic {loaded.kafka_topic}: {line}", highlight=False, markup=False)
 
 
 def _differing(noted: str, environment: str) -> list[str]:

@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from daybook.errors import DaybookError, network_reason
+from daybook.errors import DaybookError, NeedsDecision, network_reason
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack import airflow, kafka, postgres, spark_connect
 from daybook.stack.environment import venv_bin
@@ -21,7 +21,8 @@ class Part:
     name: str
     command: Callable[[Settings], list[str]]
     trouble: Callable[[Settings, float], str | None]
-    """Why it cannot be used yet, or none if it is healthy. The number is when its process started, in Unix seconds."""
+    """Why it cannot be used yet, or none if it is healthy. The number is when its process started, in Unix seconds.
+    Raises NeedsDecision where no waiting makes it healthy."""
     stop_signal: str = "TERM"
     is_base: bool = False
     """Whether other parts need it: started before them, stopped after them."""
@@ -136,10 +137,17 @@ def stack_lines(settings: Settings) -> list[tuple[str, str, str]]:
         state = states.get(part.name)
         if state is None or state.name != "running":
             lines.append((part.name, state.name if state else "unknown", f"log: {log_of(settings, part.name)}"))
-        elif reason := part.trouble(settings, state.started):
+        elif reason := _reason(part, settings, state.started):
             is_new = time.time() - state.started < settings.up_timeout_seconds
             state_name = "starting" if is_new else "late"
             lines.append((part.name, state_name, f"{reason}; log: {log_of(settings, part.name)}"))
         else:
             lines.append((part.name, "healthy", f"pid {state.pid}"))
     return lines
+
+
+def _reason(part: Part, settings: Settings, started: float) -> str | None:
+    try:
+        return part.trouble(settings, started)
+    except NeedsDecision as error:
+        return str(error)

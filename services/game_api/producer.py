@@ -18,10 +18,13 @@ from functools import partial
 from typing import Final
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicCollection
 
+from daybook.kafka_admin import KafkaAdmin, kafka_admin, said
 from daybook.kafka_conf import librdkafka_conf, remedy
+from daybook.kafka_offsets import config_of
 from daybook.settings import Settings
+from daybook.topic_rules import doubts, unfit
 from game_api import metrics
 
 LINGER_MS: Final = 1
@@ -48,6 +51,9 @@ NOT_READY_SECONDS: Final = 10.0
 
 Metadata alone would call it ready: of a cluster that has lost its quorum the brokers left tell what they knew before.
 """
+CONFIG_CACHE_SECONDS: Final = 10.0
+"""How long what the topic's configuration was is relied on. A topic that somebody makes a compacted one loses events at
+the next run of Kafka's cleaner, which looks every 15 seconds."""
 READY_CACHE_SECONDS: Final = 1.0
 """How long an answer of :meth:`EventProducer.is_ready` holds, so that health checks cost the broker nothing."""
 
@@ -71,6 +77,7 @@ class EventProducer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._topic = settings.kafka_topic
+        self._topic_watch = _TopicWatch(settings)
         self._lock = threading.Lock()
         self._probe_lock = threading.Lock()
         self._client: Producer | None = None
@@ -108,7 +115,8 @@ class EventProducer:
         try:
             for index, (key, value) in enumerate(records):
                 try:
-                    # no timestamp: the broker's clock says when; a backdated record could be deleted by retention
+                    # no timestamp: the topic takes the broker's (message.timestamp.type=LogAppendTime), by whose clock
+                    # its retention deletes
                     client.produce(self._topic, value, key, on_delivery=partial(self._on_delivery, batch, index))
                 except (BufferError, KafkaException) as error:  # queue full, or the client is beyond repair
                     self._delivery_failed(error.__class__.__name__)
@@ -132,9 +140,10 @@ class EventProducer:
         return 0 if client is None else len(client)
 
     def is_ready(self) -> bool:
-        """Whether events would be taken: broker and topic answered within the last second, and deliveries do not fail.
+        """Whether events would be taken and kept.
 
-        Asks them, for at most a second, if it is not known.
+        Broker and topic answered within the last second, deliveries do not fail, and the topic's configuration is none
+        that loses events. Asks them, for at most a second, if it is not known.
         """
         with self._lock:
             if self._away or self._stopping.is_set():
@@ -143,7 +152,7 @@ class EventProducer:
         ready = self._probe(client, max_age_seconds=READY_CACHE_SECONDS) and not self._takes_nothing()
         if not ready:
             self._doubt.set()
-        return ready
+        return ready and self._topic_watch.is_fit()
 
     def _takes_nothing(self) -> bool:
         """Whether deliveries failed of late, for longer than a broker's hiccup, and none came through in between."""
@@ -281,6 +290,56 @@ class EventProducer:
                 self._probe_answer = False
             self._probed_at = time.monotonic()
             return self._probe_answer
+
+
+class _TopicWatch:
+    """Looks at the topic's configuration, which whoever administers the brokers can change at any time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._admin: KafkaAdmin | None = None
+        self._looked_at = float("-inf")
+        self._unfit: str | None = None
+        self._said: set[str] = set()
+
+    def is_fit(self) -> bool:
+        """Whether events can be entrusted to the topic, as it was at most :data:`CONFIG_CACHE_SECONDS` ago.
+
+        Where the broker does not let this user look, or does not answer, it is as before; at first it is fit.
+        """
+        with self._lock:
+            if time.monotonic() - self._looked_at > CONFIG_CACHE_SECONDS:
+                self._looked_at = time.monotonic()
+                try:
+                    self._look()
+                except KafkaException as error:
+                    self._warn(
+                        f"the topic's configuration cannot be looked at: the broker {said(error)}. A topic that is "
+                        "compacted is noticed by landing alone"
+                    )
+            return self._unfit is None
+
+    def _look(self) -> None:
+        if self._admin is None:
+            self._admin = kafka_admin(self._settings)  # not before the first call: it would not survive a fork
+        topic = self._settings.kafka_topic
+        asked = self._admin.describe_topics(TopicCollection([topic]), request_timeout=PROBE_TIMEOUT_SECONDS)[topic]
+        config = config_of(self._admin, topic, PROBE_TIMEOUT_SECONDS)
+        found = unfit(topic, config, min(len(one.replicas) for one in self._admin.answer(asked).partitions))
+        if found and found != self._unfit:
+            _log.error(f"not ready: {found}")
+        elif self._unfit and not found:
+            _log.warning("the topic is fit again")
+        self._unfit = found
+        for doubt in doubts(self._settings, config):
+            self._warn(doubt)
+
+    def _warn(self, text: str) -> None:
+        """Once for each text."""
+        if text not in self._said:
+            self._said.add(text)
+            _log.warning(text)
 
 
 class _Batch:

@@ -96,7 +96,7 @@ class SparkCluster:
             )
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """End a worker, and the executors it has started, as a power cut would."""
+        """End a worker, and the executors it has started, at once, as a crash would."""
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(30)

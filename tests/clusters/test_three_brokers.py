@@ -86,6 +86,7 @@ def test_of_a_topic_that_others_made_it_is_said_what_differs(settings: Settings)
     assert [line.partition(",")[0] for line in differs] == [
         "it has more partitions than DAYBOOK_KAFKA_PARTITIONS=3: Kafka never removes one",
         "its retention.ms is 3600000",
+        "its message.timestamp.type is CreateTime",
         "its min.insync.replicas is 1",
         "it has 1 replicas",
     ]

@@ -290,7 +290,7 @@ def _read(summary: Path) -> dict[str, Any] | None:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a driver as a power cut would: the JVM and its Python."""
+    """End a driver at once, as the kernel does when memory is short: the JVM and its Python."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(30)
 

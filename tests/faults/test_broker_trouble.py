@@ -21,7 +21,7 @@ TIMES = 3
 
 
 def stopped(broker: OwnBroker, players: Players) -> None:
-    """Killed as by a power cut, found away by the clients, and started again on what its disk holds."""
+    """Killed as by a crash, which leaves the page cache, found away by the clients, and started again."""
     broker.kill()
     players.ledger.until(unavailable=players.ledger.answers[503] + 5)
     broker.start()

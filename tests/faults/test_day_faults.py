@@ -29,6 +29,7 @@ from confluent_kafka.admin import NewPartitions, NewTopic  # type: ignore[attr-d
 from daybook.answers import answers
 from daybook.lake_names import AREAS
 from daybook.settings import Settings
+from daybook.topic_rules import topic_config
 from tests.faults.airflow_lab import PARTS, TASK_RUNNER, AirflowLab
 from tests.faults.conftest import FaultTable
 from tests.faults.day_lab import (
@@ -242,7 +243,7 @@ def topic_made_anew(lab: DayLab) -> None:
     topic, partitions = lab.settings.kafka_topic, len(lab.offsets() or {})
     lab.admin.delete_topics([topic])[topic].result(20)
     until(lambda: lab.offsets() is None, "the topic is gone")
-    lab.admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(20)
+    lab.admin.create_topics([NewTopic(topic, partitions, 1, config=topic_config(lab.settings))])[topic].result(20)
     until(lambda: set((lab.offsets() or {1: 1}).values()) == {0}, "the new topic is served")
 
 

@@ -11,6 +11,7 @@ from daybook.kafka_admin import kafka_admin
 from daybook.kafka_conf import librdkafka_conf
 from daybook.kafka_offsets import BrokerAway, TopicMissing, topic_offsets
 from daybook.settings import Settings
+from daybook.topic_rules import topic_config
 from tests.integration.own_broker import until
 
 
@@ -21,7 +22,8 @@ class Topic:
         self.name = f"test-{uuid4().hex[:8]}"
         self.admin = kafka_admin(settings)
         self.producer = Producer({**librdkafka_conf(settings), "acks": "all"})
-        self.admin.create_topics([NewTopic(self.name, 2, 1)])[self.name].result(30)
+        topic = NewTopic(self.name, 2, 1, config=topic_config(settings))
+        self.admin.create_topics([topic])[self.name].result(30)
         # the controller has made it; the broker tells of it, and leads it, some moments later
         until(self._is_served, f"topic {self.name} served")
 

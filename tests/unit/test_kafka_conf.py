@@ -10,10 +10,10 @@ import pytest
 
 from daybook.errors import BadInput
 from daybook.kafka_conf import connection_extra, java_conf, librdkafka_conf, with_password
-from daybook.kafka_topic import topic_config
 from daybook.settings import REPOSITORY, Settings, settings
 from daybook.spark_job import submit_command
 from daybook.stack.environment import stack_environment
+from daybook.topic_rules import topic_config
 
 PASSWORD = 'hor"se\\battery'
 SECURED = {
@@ -178,5 +178,8 @@ def test_from_three_replicas_on_two_must_have_an_event(replication: int, insync:
     assert topic_config(chosen) == {
         "cleanup.policy": "delete",
         "retention.ms": str(7 * 24 * 3_600_000),
+        "retention.bytes": "-1",
+        "message.timestamp.type": "LogAppendTime",
         "min.insync.replicas": insync,
+        **({"flush.messages": "1"} if replication == 1 else {}),
     }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from daybook.kafka_topic import topic_config
 from daybook.settings import REPOSITORY, Settings
+from daybook.topic_rules import topic_config
 
 PAGE = (REPOSITORY / "docs" / "kafka.md").read_text(encoding="utf-8")
 
@@ -25,3 +25,7 @@ def test_the_topic_is_made_as_the_page_says() -> None:
     assert made["cleanup.policy"] == "delete"
     assert "| `retention.ms` | 30 days |" in PAGE
     assert made["retention.ms"] == str(30 * 24 * 3_600_000)
+    assert "| `retention.bytes` | -1 |" in PAGE
+    assert made["retention.bytes"] == "-1"
+    assert "| `message.timestamp.type` | `LogAppendTime` |" in PAGE
+    assert made["message.timestamp.type"] == "LogAppendTime"
