@@ -439,6 +439,11 @@ def _take_records(
                 for message in committed(loaded, at, first, end) if first < end else ():
                     writing.write(json.dumps(_record(message)) + "\n")
                     count += 1
+        if topic.hidden:
+            left_out.append(
+                f"up to {sum(topic.hidden.values())} records that are not landed yet: an open transaction hides them. "
+                "Back up again when it has ended"
+            )
     except DaybookError as error:
         left_out.append(
             f"records that are not landed yet: {str(error).partition(';')[0]}. Back up again when the broker is up"

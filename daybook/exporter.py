@@ -21,7 +21,8 @@ from prometheus_client.registry import Collector
 from daybook.kafka_offsets import Offsets, TopicState, record_time, topic_state
 from daybook.lake import latest_pages, load
 from daybook.lake_names import RAW_EVENTS
-from daybook.position import accepted_losses, position
+from daybook.losses import loss_since
+from daybook.position import Position, accepted_losses, position
 from daybook.settings import Settings, settings
 
 READ_EVERY_SECONDS = 15.0
@@ -47,8 +48,8 @@ class Page:
 class LakeReading:
     """What the lake says."""
 
-    landed: Offsets
-    """Partition -> the offset after the last one landed."""
+    position: Position
+    """Where the record stands, and in which topic."""
     days: int
     """Days that are published."""
     newest: tuple[Page, ...]
@@ -57,6 +58,8 @@ class LakeReading:
     """When the last page was published."""
     lost_records: int
     """Records that operators have accepted to be lost, where their number is known."""
+    losses: int
+    """Decisions that accepted a loss, of whatever number."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class KafkaReading:
     """What the broker says."""
 
     topic: TopicState
+    landed: Offsets
+    """Partition -> the offset up to which this topic is landed: 0 where Kafka has other records than those landed."""
     waiting_since: dict[int, datetime]
     """Partition -> time of its first record that is not landed; without those that have none."""
 
@@ -74,38 +79,42 @@ def read_lake(settings: Settings) -> LakeReading:
     Raises:
         DaybookError: it cannot be read.
     """
-    pages = latest_pages(settings)
+    pages, accepted = latest_pages(settings), accepted_losses(settings)
     rows = pages.tail(DAYS_SHOWN).to_dict("records")
     return LakeReading(
-        landed=position(settings, load(settings, RAW_EVENTS)).offsets,
+        position=position(settings, load(settings, RAW_EVENTS)),
         days=len(pages),
         newest=tuple(
             Page(row["event_date"], int(row["revision"]), int(row["landed"]), {kind: int(row[kind]) for kind in KINDS})
             for row in rows
         ),
         published_at=pages["published_at"].max().to_pydatetime() if len(pages) else None,
-        lost_records=sum(row["records"] or 0 for row in accepted_losses(settings)),
+        lost_records=sum(row["records"] or 0 for row in accepted),
+        losses=len(accepted),
     )
 
 
-def read_kafka(settings: Settings, landed: Offsets) -> KafkaReading:
+def read_kafka(settings: Settings, start: Position) -> KafkaReading:
     """Read the broker.
 
     Args:
         settings: where it is.
-        landed: partition -> the offset after the last one landed.
+        start: where the record stands.
 
     Raises:
         DaybookError: it does not answer.
     """
     topic = topic_state(settings)
+    # of another topic, or of a log that was truncated, the landed offsets say nothing
+    loss = loss_since(settings, start, topic)
+    landed = loss.resume_from if loss else start.offsets
     waiting: dict[int, datetime] = {}
-    for partition, end in topic.end.items():
+    for partition, end in topic.log_end.items():
         begin = max(landed.get(partition, 0), topic.first.get(partition, 0))
         taken_at = record_time(settings, partition, begin) if begin < end else None
         if taken_at is not None:
             waiting[partition] = taken_at
-    return KafkaReading(topic, waiting)
+    return KafkaReading(topic, landed, waiting)
 
 
 class LedgerCollector(Collector):
@@ -144,7 +153,7 @@ class LedgerCollector(Collector):
         else:
             self._succeeded("lake")
         try:
-            self._kafka = read_kafka(self._settings, self._lake.landed if self._lake else {})
+            self._kafka = read_kafka(self._settings, self._lake.position if self._lake else Position({}))
         except Exception as error:  # as above
             self._failed("kafka", error)
             self._kafka = None
@@ -181,14 +190,15 @@ class LedgerCollector(Collector):
         if kafka is not None:
             yield from _of_kafka(kafka)
         if lake is not None and kafka is not None:
-            yield from _of_both(lake, kafka)
+            yield from _of_both(kafka)
 
 
 def _of_lake(lake: LakeReading) -> Iterator[GaugeMetricFamily]:
     yield GaugeMetricFamily("daybook_days_published", "Days that have a page.", lake.days)
     yield GaugeMetricFamily("daybook_accepted_loss_records", "Records that were given up as lost.", lake.lost_records)
+    yield GaugeMetricFamily("daybook_accepted_losses", "Losses that were accepted, also of unknown size.", lake.losses)
     landed = GaugeMetricFamily("daybook_landed_offset", "Offset after the last one landed.", labels=["partition"])
-    for partition, offset in sorted(lake.landed.items()):
+    for partition, offset in sorted(lake.position.offsets.items()):
         landed.add_metric([str(partition)], offset)
     yield landed
     if lake.published_at is None:
@@ -212,18 +222,26 @@ def _of_lake(lake: LakeReading) -> Iterator[GaugeMetricFamily]:
 
 def _of_kafka(kafka: KafkaReading) -> Iterator[GaugeMetricFamily]:
     end = GaugeMetricFamily("daybook_kafka_end_offset", "End offset as the broker says.", labels=["partition"])
-    for partition, offset in sorted(kafka.topic.end.items()):
+    for partition, offset in sorted(kafka.topic.log_end.items()):
         end.add_metric([str(partition)], offset)
     yield end
+    hidden = GaugeMetricFamily(
+        "daybook_hidden_records", "Offsets that an open transaction keeps from being landed.", labels=["partition"]
+    )
+    for partition in sorted(kafka.topic.end):
+        hidden.add_metric([str(partition)], kafka.topic.hidden.get(partition, 0))
+    yield hidden
+    unfit = int(kafka.topic.unfit is not None)
+    yield GaugeMetricFamily("daybook_topic_unfit", "1 if no event can be entrusted to the topic.", unfit)
     if kafka.topic.retention_ms >= 0:
         name = "daybook_kafka_retention_seconds"
         yield GaugeMetricFamily(name, "How long the topic keeps a record.", kafka.topic.retention_ms / 1000)
 
 
-def _of_both(lake: LakeReading, kafka: KafkaReading) -> Iterator[GaugeMetricFamily]:
+def _of_both(kafka: KafkaReading) -> Iterator[GaugeMetricFamily]:
     lag = GaugeMetricFamily("daybook_lag_records", "Records of the topic that are not landed.", labels=["partition"])
-    for partition, end in sorted(kafka.topic.end.items()):
-        lag.add_metric([str(partition)], max(end - lake.landed.get(partition, 0), 0))
+    for partition, end in sorted(kafka.topic.log_end.items()):
+        lag.add_metric([str(partition)], max(end - kafka.landed.get(partition, 0), 0))
     yield lag
     now = datetime.now(UTC)
     waits = GaugeMetricFamily(

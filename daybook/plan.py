@@ -68,6 +68,10 @@ class NotLanded:
     """When Kafka took the first of them, UTC."""
     loss: Loss | None = None
     """What Kafka no longer has; without an operator's decision no run lands anything."""
+    hidden: int = 0
+    """Offsets behind the end of what can be read: an open transaction hides them, and a run waits for its end."""
+    unfit: str | None = None
+    """Why no run lands anything from a topic of this configuration, with what cures it."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ def read_not_landed(settings: Settings, start: Position, show: Show) -> NotLande
             per_day[event_date(message.value(), taken_at, settings.future_tolerance_minutes)] += 1
             if (done := per_day.total()) % 1_000 == 0:
                 show(done, offsets)
-    return NotLanded(per_day, first_taken_at, loss)
+    return NotLanded(per_day, first_taken_at, loss, sum(topic.hidden.values()), topic.unfit)
 
 
 def generated_days(settings: Settings, days: Sequence[date]) -> dict[date, int]:
@@ -450,7 +454,9 @@ def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show)
         "days": [asdict(row) for row in outlook.rows()],
         "also_restated": outlook.also_restated,
         "not_landed": sum(waiting.per_day.values()) if waiting else None,
+        "hidden": waiting.hidden if waiting else None,
         "lost": waiting.loss.text if waiting and waiting.loss else None,
+        "unfit": waiting.unfit if waiting else None,
         "kafka": no_kafka,
         "airflow": no_airflow,
         "paused": so_far.paused,
@@ -502,7 +508,8 @@ def _lines(told: Mapping[str, Any]) -> list[str]:
     seconds, runs, builds = told["estimate_seconds"], told["runs"], told["builds"]
     return [
         *([f"Lost: {told['lost']}. Runs are refused until `daybook accept-loss`."] if told["lost"] else []),
-        told["kafka"] or _waiting(told["not_landed"]),
+        *([f"Runs are refused: {told['unfit']}."] if told["unfit"] else []),
+        told["kafka"] or _waiting(told["not_landed"], told["hidden"]),
         f"{_runs(runs)}, {builds} of them with something to build.",
         f"About {timedelta(seconds=round(seconds))} ({told['basis']})." if seconds is not None else told["basis"],
         f"Next: {told['command']}" if told["command"] else "Nothing to do: no run would change a page.",
@@ -514,7 +521,12 @@ def _runs(count: int) -> str:
     return "1 run" if count == 1 else f"{count} runs"
 
 
-def _waiting(records: int) -> str:
+def _waiting(records: int, hidden: int) -> str:
+    if hidden:
+        return (
+            f"{records} records in Kafka are not landed yet, and an open transaction hides up to {hidden} more: runs "
+            "wait for its end."
+        )
     if not records:
         return "All that Kafka holds is landed."
     waits = "1 record in Kafka is" if records == 1 else f"{records} records in Kafka are"

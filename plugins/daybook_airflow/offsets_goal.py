@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from daybook.kafka_offsets import BrokerAway, BrokerRefuses, TopicMissing
+from daybook.kafka_offsets import BrokerAway, BrokerRefuses, TopicMissing, hidden
 from daybook_airflow.offsets_hook import KafkaOffsetsHook
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one look at the broker found: exactly one of the three is set."""
+    """What one look at the broker found: offsets, what it lacks, or a failure."""
 
     offsets: dict[str, int] | None = None
     """Reached: the end offset of every partition at this moment."""
     lacks: str | None = None
     """Not reached: what is still missing, for the log."""
+    log_ends: dict[str, int] | None = None
+    """With :attr:`lacks`, if nothing but open transactions is missing: the log's ends that must become readable."""
     failure: str | None = None
     """Never to be reached by waiting: a line for the reader."""
 
@@ -34,6 +36,9 @@ class OffsetsGoal:
     not_before: str | None
     """Moment before which the offsets are not frozen, ISO 8601 with a time zone; none = any time."""
     kafka_config_id: str
+    log_ends: dict[str, int] | None = None
+    """The log's ends when everything else was reached: what was in the log then must become readable. Later ones do not
+    count, or a producer that always has a transaction open would be waited for without end."""
 
     def as_kwargs(self) -> dict[str, Any]:
         """The fields as keyword arguments."""
@@ -50,7 +55,7 @@ class OffsetsGoal:
         """
         now = datetime.now(UTC)
         try:
-            ends = hook.end_offsets(self.topic)
+            ends, log = hook.end_offsets(self.topic)
         except TopicMissing:
             return Look(
                 failure=f"{self.day}: Kafka has no topic {self.topic!r}, so there is nothing to land; the lake is "
@@ -76,6 +81,13 @@ class OffsetsGoal:
         opens_at = self.opens_at()
         if opens_at is not None and now < opens_at:
             return Look(lacks=f"the day stays open until {opens_at:%Y-%m-%d %H:%M} UTC")
+        awaited = {int(at): end for at, end in self.log_ends.items()} if self.log_ends is not None else log
+        if still := hidden(ends, awaited):
+            told = ", ".join(f"{count} offsets from {ends[at]} of partition {at}" for at, count in still.items())
+            return Look(
+                lacks=f"a transaction that is open hides {told}",
+                log_ends={str(at): end for at, end in sorted(awaited.items())},
+            )
         return Look(offsets={str(partition): ends[partition] for partition in sorted(ends)})
 
     def timed_out(self, lacks: str) -> str:

@@ -8,7 +8,7 @@ from airflow.providers.apache.kafka.hooks.client import KafkaAdminClientHook
 
 from daybook.kafka_admin import KafkaAdmin
 from daybook.kafka_conf import with_password
-from daybook.kafka_offsets import Offsets, topic_offsets
+from daybook.kafka_offsets import Offsets, Which, topic_offsets
 from daybook.settings import settings
 
 
@@ -22,8 +22,10 @@ class KafkaOffsetsHook(KafkaAdminClientHook):
     def _get_client(self, config: dict[str, Any]) -> KafkaAdmin:
         return KafkaAdmin(with_password(config, settings()))
 
-    def end_offsets(self, topic: str) -> Offsets:
-        """Partition -> end offset (the one after the last record), of every partition of the topic. Blocks.
+    def end_offsets(self, topic: str) -> tuple[Offsets, Offsets]:
+        """The committed end and the log's end of every partition of the topic. Blocks.
+
+        The log's is read first: where it is the larger one, a transaction was open in between.
 
         Raises:
             TopicMissing: there is no such topic.
@@ -31,4 +33,5 @@ class KafkaOffsetsHook(KafkaAdminClientHook):
             BrokerRefuses: the broker lets this client in nowhere, or not at the topic.
         """
         client: KafkaAdmin = self.get_conn
-        return topic_offsets(client, topic)
+        log = topic_offsets(client, topic, Which.LOG)
+        return topic_offsets(client, topic), log

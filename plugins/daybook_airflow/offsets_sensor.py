@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -70,7 +71,9 @@ class KafkaOffsetsSensor(BaseSensorOperator):
         deadline = max(now, goal.opens_at() or now) + timedelta(seconds=self.timeout)
         self.defer(
             trigger=KafkaOffsetsTrigger(
-                **goal.as_kwargs(), deadline=deadline.isoformat(), poll_seconds=self.poke_interval
+                **replace(goal, log_ends=look.log_ends).as_kwargs(),
+                deadline=deadline.isoformat(),
+                poll_seconds=self.poke_interval,
             ),
             method_name="resume",
             # the trigger keeps the deadline itself and says what was missing; this is for a triggerer that is gone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +26,7 @@ class KafkaOffsetsTrigger(BaseTrigger):
     :param targets: partition -> highest acknowledged offset, or None
     :param not_before: moment before which nothing is frozen, ISO 8601, or None
     :param kafka_config_id: the Airflow connection
+    :param log_ends: partition -> the log's end that must become readable, or None
     :param deadline: moment of giving up, ISO 8601; a moment, not a duration, so that a restart of the triggerer
         does not begin the wait anew
     :param poll_seconds: time from one look to the next
@@ -40,10 +42,16 @@ class KafkaOffsetsTrigger(BaseTrigger):
         kafka_config_id: str,
         deadline: str,
         poll_seconds: float,
+        log_ends: dict[str, int] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's
         self.goal = OffsetsGoal(
-            topic=topic, day=day, targets=targets, not_before=not_before, kafka_config_id=kafka_config_id
+            topic=topic,
+            day=day,
+            targets=targets,
+            not_before=not_before,
+            kafka_config_id=kafka_config_id,
+            log_ends=log_ends,
         )
         self.deadline = deadline
         self.poll_seconds = poll_seconds
@@ -62,19 +70,20 @@ class KafkaOffsetsTrigger(BaseTrigger):
     async def _wait(self) -> dict[str, Any]:
         bind_contextvars(day=self.goal.day)  # this trigger's lines alone: each runs as a task with a context of its own
         loop = asyncio.get_running_loop()
-        hook = KafkaOffsetsHook(self.goal.kafka_config_id)
+        hook, goal = KafkaOffsetsHook(self.goal.kafka_config_id), self.goal
         deadline = datetime.fromisoformat(self.deadline)
         next_look_at = loop.time()
         said = None
         while True:
             # the connection look-up and the client's calls block: a thread keeps the triggerer's other waits running
-            look = await asyncio.to_thread(self.goal.look, hook)
+            look = await asyncio.to_thread(goal.look, hook)
             if look.offsets is not None:
                 return {"offsets": look.offsets}
             if look.lacks is None:
                 return {"error": look.failure}
             if datetime.now(UTC) >= deadline:
-                return {"timeout": self.goal.timed_out(look.lacks)}
+                return {"timeout": goal.timed_out(look.lacks)}
+            goal = replace(goal, log_ends=look.log_ends)
             if look.lacks != said:  # once for each change, not once for each look
                 self.log.info("waiting: %s", look.lacks)
                 said = look.lacks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 from airflow.triggers.base import TriggerEvent
 
 from daybook import kafka_offsets
+from daybook_airflow.offsets_goal import OffsetsGoal
 from daybook_airflow.offsets_sensor import KafkaOffsetsSensor
 from daybook_airflow.offsets_trigger import KafkaOffsetsTrigger
 
@@ -24,10 +26,11 @@ KWARGS: dict[str, Any] = {
     "kafka_config_id": "kafka_default",
     "deadline": "2026-05-04T02:15:00+00:00",
     "poll_seconds": 5,
+    "log_ends": {"0": 20, "2": 1},
 }
 
 
-@pytest.mark.parametrize("changes", [{}, {"targets": None, "not_before": None}])
+@pytest.mark.parametrize("changes", [{}, {"targets": None, "not_before": None, "log_ends": None}])
 def test_a_trigger_survives_the_way_to_the_triggerer(changes: dict[str, Any]) -> None:
     path, kwargs = KafkaOffsetsTrigger(**(KWARGS | changes)).serialize()
     module, _, name = path.rpartition(".")
@@ -86,3 +89,36 @@ async def _first_event(trigger: KafkaOffsetsTrigger) -> TriggerEvent:
 
 def _connection(bootstrap_servers: str) -> str:
     return json.dumps({"conn_type": "kafka", "extra": {"bootstrap.servers": bootstrap_servers}})
+
+
+class Told:
+    """A hook in the broker's place: says what it was told to, look by look."""
+
+    def __init__(self, *ends: tuple[dict[int, int], dict[int, int]]) -> None:
+        self._ends = iter(ends)
+
+    def end_offsets(self, _topic: str) -> tuple[dict[int, int], dict[int, int]]:
+        return next(self._ends)
+
+
+GOAL = OffsetsGoal(topic="events", day="2026-05-03", targets=None, not_before=None, kafka_config_id="kafka_default")
+
+
+def test_what_an_open_transaction_hides_is_waited_for() -> None:
+    hook = Told(({0: 3, 1: 7}, {0: 33, 1: 7}), ({0: 3, 1: 9}, {0: 40, 1: 9}), ({0: 34, 1: 9}, {0: 41, 1: 9}))
+    first = GOAL.look(hook)  # type: ignore[arg-type]  # a hook's one method
+    assert first.lacks == "a transaction that is open hides 30 offsets from 3 of partition 0"
+    goal = replace(GOAL, log_ends=first.log_ends)
+    assert goal.look(hook).lacks == first.lacks  # type: ignore[arg-type]  # as above
+    # what came since need not be readable: a producer that always has a transaction open would be waited for for ever
+    assert goal.look(hook).offsets == {"0": 34, "1": 9}  # type: ignore[arg-type]  # as above
+    assert "hides 30 offsets" in GOAL.timed_out(first.lacks or "")
+
+
+def test_two_equal_ends_are_frozen_at_once() -> None:
+    assert GOAL.look(Told(({0: 3}, {0: 3}))).offsets == {"0": 3}  # type: ignore[arg-type]  # as above
+
+
+def test_an_end_that_grew_between_the_two_questions_is_no_transaction() -> None:
+    """The log's end is asked for first."""
+    assert GOAL.look(Told(({0: 5}, {0: 3}))).offsets == {"0": 5}  # type: ignore[arg-type]  # as above
