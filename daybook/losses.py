@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -11,10 +11,14 @@ import click
 from daybook.errors import BadInput
 from daybook.kafka_offsets import Offsets, TopicState, digests, offsets_text, record_time, topic_state
 from daybook.lake_names import ACCEPTED_LOSSES, RAW_EVENTS
-from daybook.position import Position, position
+from daybook.position import Position, accepted_losses, position
 from daybook.settings import Settings
 from daybook.settings import settings as settings_of_this_process
 from daybook.state import who
+
+_BETWEEN = "; "
+SHOWN = 5
+"""How many gaps are named to the reader; the record of the decision names all."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,49 @@ def what_is_lost(start: Position, topic: TopicState, overwritten: Collection[int
             problems.append(f"{lost} records lost, offsets {begin}..{begin + lost - 1} of partition {partition}")
             resume[partition] = topic.first[partition]
             records += lost
-    return Loss("; ".join(problems), None if unknown else records, resume) if problems else None
+    return Loss(_BETWEEN.join(problems), None if unknown else records, resume) if problems else None
+
+
+def gaps_of(settings: Settings, ranges: Mapping[int, tuple[int, int]]) -> list[str]:
+    """What is missing inside the log, a line for each gap: offsets without a record that are no transaction's marker.
+
+    Args:
+        settings: where the broker is.
+        ranges: partition -> first offset that is looked at, and the one behind the last.
+
+    Raises:
+        DaybookError: the broker stopped answering.
+    """
+    from daybook.log_gaps import unexplained
+
+    return [
+        f"{last - first + 1} records lost inside the log, offsets {first}..{last} of partition {partition}"
+        for partition, (start, end) in sorted(ranges.items())
+        if start < end
+        for first, last in unexplained(settings, partition, start, end)
+    ]
+
+
+def accepted_gaps(settings: Settings, landing: int) -> set[str]:
+    """What operators have accepted to be missing inside the log since a landing, as :func:`gaps_of` says it."""
+    return {
+        line for row in accepted_losses(settings) if row["landing"] == landing for line in row["lost"].split(_BETWEEN)
+    }
+
+
+def shown(lines: Sequence[str]) -> str:
+    """Some of the lines, for a reader."""
+    rest = len(lines) - SHOWN
+    return _BETWEEN.join(lines[:SHOWN]) + (f"{_BETWEEN}and {rest} more such gaps" if rest > 0 else "")
+
+
+def _inside(settings: Settings, start: Position, topic: TopicState) -> Loss | None:
+    """What is missing inside the log, of what comes next and nobody has accepted yet."""
+    ranges = {at: (start.offsets.get(at, 0), end) for at, end in topic.end.items()}
+    accepted = accepted_gaps(settings, start.landing)
+    lines = [line for line in gaps_of(settings, ranges) if line not in accepted]
+    records = sum(int(line.partition(" ")[0]) for line in lines)
+    return Loss(_BETWEEN.join(lines), records, dict(start.offsets)) if lines else None
 
 
 def retention_warning(settings: Settings, start: Position, topic: TopicState, now: datetime) -> str | None:
@@ -134,14 +180,16 @@ def accept_loss(note: str | None) -> None:
     raw = load(settings, RAW_EVENTS)
     start = position(settings, raw)
     topic = topic_state(settings)
-    loss = loss_since(settings, start, topic)
+    # what is missing inside the log shows in the reading of it alone, which takes its time: not before it has to be
+    loss = loss_since(settings, start, topic) or _inside(settings, start, topic)
     if loss is None:
         raise BadInput("nothing is lost: Kafka has every record that was not landed yet; nothing was changed")
+    told = shown(loss.text.split(_BETWEEN))
     if note is None:
-        click.echo(f'Lost: {loss.text}.\nNothing was changed. To go on: daybook accept-loss --note "why"')
+        click.echo(f'Lost: {told}.\nNothing was changed. To go on: daybook accept-loss --note "why"')
         return
     _record(settings, start, topic, loss, note)
-    click.echo(f"Accepted: {loss.text}. The next run goes on from {offsets_text(loss.resume_from)}.")
+    click.echo(f"Accepted: {told}. The next run goes on from {offsets_text(loss.resume_from)}.")
 
 
 def _record(settings: Settings, start: Position, topic: TopicState, loss: Loss, note: str) -> None:
@@ -152,8 +200,10 @@ def _record(settings: Settings, start: Position, topic: TopicState, loss: Loss, 
     table = load(settings, ACCEPTED_LOSSES)
     if table is None:
         raise BadInput("nothing was landed yet, so nothing can be lost; run a day first")
+    before = accepted_losses(settings)
     row = {
-        "accepted_at": datetime.now(UTC),
+        # the newest decision counts: it is newer than the others also where the clock was set back
+        "accepted_at": max([datetime.now(UTC), *(one["accepted_at"] + timedelta(microseconds=1) for one in before)]),
         "accepted_by": who(),
         "note": note,
         "landing": start.landing,

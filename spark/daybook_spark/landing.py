@@ -26,7 +26,7 @@ from daybook.kafka_offsets import TopicState, count_committed, digests, offsets_
 from daybook.lake import load
 from daybook.lake_names import RAW_EVENTS
 from daybook.ledger import LandedRange
-from daybook.losses import loss_since, retention_warning
+from daybook.losses import accepted_gaps, gaps_of, loss_since, retention_warning, shown
 from daybook.position import END, LANDING, LAST, START, TOPIC_ID, Position, position
 from daybook.settings import Settings
 from daybook.snapshots import property_of, published
@@ -52,8 +52,9 @@ def land(spark: SparkSession, settings: Settings, until: dict[int, int], day: da
         What this run landed of each partition; empty if another run had landed all of it.
 
     Raises:
-        DaybookError: Kafka no longer has records that were never landed, its topic is another one, or it gave fewer
-            records than it holds. Nothing was published.
+        NeedsDecision: Kafka no longer has records that were never landed, its topic is another one, or its
+            configuration is one that loses events. Nothing was published.
+        DaybookError: Kafka gave fewer records than it holds. Nothing was published.
     """
     done: list[LandedRange] = []
     while True:
@@ -64,12 +65,15 @@ def land(spark: SparkSession, settings: Settings, until: dict[int, int], day: da
         waiting = left_staged(raw, start)
         if waiting is None:
             topic = topic_state(settings)
+            _refuse_unfit(topic, day)
             _refuse_lost(settings, start, topic, until, day)
             if warning := retention_warning(settings, start, topic, datetime.now(UTC)):
                 click.echo(f"WARNING {day}: {warning}")
             ahead = {at: end for at, end in until.items() if end > start.offsets.get(at, 0)}
             if not ahead:
                 return done
+            for doubt in topic.doubts:
+                click.echo(f"WARNING {day}: {doubt}")
             waiting = _stage(spark, settings, start, ahead, topic, run_id)
         try:
             ranges = _count(spark, settings, waiting, day)
@@ -77,6 +81,7 @@ def land(spark: SparkSession, settings: Settings, until: dict[int, int], day: da
             if position(settings, load(settings, RAW_EVENTS)) != start:
                 continue  # another run published this landing before ours was staged, which then holds its records too
             raise
+        _refuse_gaps(settings, start, ranges, day)
         try:
             publish(spark, settings, RAW_EVENTS, waiting.snapshot_id)
         except PublishRefused as refusal:
@@ -199,6 +204,25 @@ def _count(spark: SparkSession, settings: Settings, staged: Snapshot, day: date)
             "what readers see is unchanged"
         )
     return ranges
+
+
+def _refuse_unfit(topic: TopicState, day: date) -> None:
+    if topic.unfit:
+        raise NeedsDecision(f"{day}: {topic.unfit}. Nothing was moved or published")
+
+
+def _refuse_gaps(settings: Settings, start: Position, ranges: list[LandedRange], day: date) -> None:
+    """Refuse offsets without a record that no transaction's marker explains, but for those that were accepted."""
+    with_gaps = {part.partition: (part.start, part.end) for part in ranges if part.gaps}
+    if not with_gaps:
+        return
+    accepted = accepted_gaps(settings, start.landing)
+    if lost := [line for line in gaps_of(settings, with_gaps) if line not in accepted]:
+        raise NeedsDecision(
+            f"{day}: Kafka no longer has what was to be landed: {shown(lost)}. No transaction's marker is there, so "
+            "compaction or a broker at fault has taken them. Nothing was moved or published. If the records cannot be "
+            'brought back, `daybook accept-loss --note "why"` records that and the next run goes on'
+        )
 
 
 def _refuse_lost(settings: Settings, start: Position, topic: TopicState, until: dict[int, int], day: date) -> None:

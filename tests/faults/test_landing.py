@@ -25,16 +25,24 @@ from pyspark.sql import SparkSession
 
 from daybook import losses
 from daybook.contract import EXAMPLES, client_event, complete, encode
-from daybook.errors import BadInput, DaybookError
+from daybook.errors import BadInput, DaybookError, NeedsDecision
 from daybook.kafka_admin import kafka_admin
 from daybook.kafka_conf import librdkafka_conf
-from daybook.kafka_offsets import BrokerAway, TopicMissing, topic_offsets, topic_state
+from daybook.kafka_offsets import (
+    BrokerAway,
+    TopicMissing,
+    config_of,
+    count_committed,
+    topic_offsets,
+    topic_state,
+)
 from daybook.lake import load
 from daybook.lake_names import RAW_EVENTS, spark_name
 from daybook.ledger import LandedRange
 from daybook.losses import retention_warning
 from daybook.position import accepted_losses, position
 from daybook.settings import Settings
+from daybook.topic_rules import topic_config
 from daybook_spark import landing
 from daybook_spark.landing import land
 from tests.integration.own_broker import OwnBroker, own_settings, until
@@ -52,9 +60,22 @@ class Log:
         self.create(partitions=2)
 
     def create(self, partitions: int) -> None:
-        [made] = self.admin.create_topics([NewTopic(self.settings.kafka_topic, partitions, 1)]).values()
+        topic = NewTopic(self.settings.kafka_topic, partitions, 1, config=topic_config(self.settings))
+        [made] = self.admin.create_topics([topic]).values()
         made.result(20)
         until(lambda: self.partitions() == partitions, "the topic is there")
+
+    def alter(self, **values: str) -> None:
+        """Change the topic's configuration; ``cleanup_policy`` is ``cleanup.policy``."""
+        entries = [
+            ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in values.items()
+        ]
+        topic = ConfigResource(ResourceType.TOPIC, self.settings.kafka_topic, incremental_configs=entries)
+        [changed] = self.admin.incremental_alter_configs([topic]).values()
+        changed.result(20)
+        told = {one.name: one.value for one in entries}
+        until(lambda: config_of(self.admin, self.settings.kafka_topic).items() >= told.items(), "it is changed")
 
     def delete(self) -> None:
         [gone] = self.admin.delete_topics([self.settings.kafka_topic]).values()
@@ -370,12 +391,8 @@ def test_a_range_that_another_run_lands_before_ours_is_staged_is_landed_once(
 def test_it_warns_when_the_oldest_record_has_used_half_of_the_retention(
     log: Log, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    four_days = ConfigEntry("retention.ms", str(4 * 24 * 3_600_000), incremental_operation=AlterConfigOpType.SET)
-    topic = ConfigResource(ResourceType.TOPIC, log.settings.kafka_topic, incremental_configs=[four_days])
-    [changed] = log.admin.incremental_alter_configs([topic]).values()
-    changed.result(20)
+    log.alter(retention_ms=str(4 * 24 * 3_600_000))
     log.send(1, partition=1)
-    until(lambda: topic_state(log.settings).retention_ms == 4 * 24 * 3_600_000, "the retention is four days")
 
     def warning(after: timedelta) -> str | None:
         now = datetime.now(UTC) + after
@@ -387,7 +404,51 @@ def test_it_warns_when_the_oldest_record_has_used_half_of_the_retention(
     assert "offset 0 of partition 1 has waited 2.1 days of the 4.0 days" in (warning(timedelta(days=2.1)) or "")
     log.land()
     assert warning(timedelta(days=2.1)) is None
-    assert "WARNING" not in capsys.readouterr().out
+    warned = capsys.readouterr().out.splitlines()
+    assert [line for line in warned if "WARNING" in line] == [
+        f"WARNING {DAY}: topic {log.settings.kafka_topic}: retention.ms is 345600000, the settings say 2592000000: "
+        "Kafka deletes records sooner, landed or not. `daybook create-topic --set` sets it"
+    ]
+    log.alter(message_timestamp_type="CreateTime")  # with the broker's own time a record cannot be two days old yet
     log.send(1, taken_at=datetime.now(UTC) - timedelta(days=2.2))
     log.land()
-    assert f"WARNING {DAY}: offset 0 of partition 0 has waited 2.2 days of the 4.0 days" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"WARNING {DAY}: offset 0 of partition 0 has waited 2.2 days of the 4.0 days" in told
+    assert "message.timestamp.type is CreateTime, the settings say LogAppendTime" in told
+
+
+def test_a_sender_does_not_say_when_a_record_was_taken(log: Log) -> None:
+    log.send(1, taken_at=datetime.now(UTC) - timedelta(days=20))
+    log.land()
+    [row] = log.spark.table(spark_name(RAW_EVENTS)).collect()
+    assert abs(datetime.now(UTC) - row.kafka_timestamp.astimezone(UTC)) < timedelta(minutes=5)
+
+
+def test_what_compaction_took_stops_the_day_until_the_loss_is_accepted(
+    log: Log, accept_loss: Callable[..., str]
+) -> None:
+    """All records have one key: of those that Kafka's cleaner may touch it leaves the newest."""
+    log.send(30)
+    fast = {"segment_ms": "1000", "min_cleanable_dirty_ratio": "0.01", "max_compaction_lag_ms": "1000"}
+    log.alter(cleanup_policy="compact", **fast)
+    with pytest.raises(NeedsDecision, match=r"has cleanup\.policy=compact: .*Nothing was moved or published"):
+        log.land()
+    assert log.landed() == []
+
+    def is_cleaned() -> bool:
+        log.send(1)  # rolls the segment, which the cleaner spares while it is written to
+        return count_committed(log.settings, 0, 0, 30) < 30
+
+    until(is_cleaned, "the cleaner has run", 90, 1.1)
+    log.alter(cleanup_policy="delete")
+    with pytest.raises(NeedsDecision, match=r"records lost inside the log, offsets 0\.\.\d+ of partition 0") as refused:
+        log.land()
+    assert "No transaction's marker is there" in str(refused.value)
+    assert log.landed() == []
+    assert "records lost inside the log, offsets 0.." in accept_loss()
+    accept_loss("--note", "somebody compacted the topic")
+    [landed] = log.land()
+    assert landed.gaps > 0
+    assert len(log.landed()) == landed.records
+    with pytest.raises(BadInput, match="nothing is lost"):
+        accept_loss()

@@ -75,6 +75,6 @@ def test_the_wheels_java_starts_with_the_options_that_spark_gives() -> None:
 )
 def test_the_fixed_options_win_over_a_shells_locale(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", said)
-    line = [java.java(), *java.FIXED_OPTIONS, "-XshowSettings:locale", "-version"]
+    line = [str(java.java()), *java.FIXED_OPTIONS, "-XshowSettings:locale", "-version"]
     told = subprocess.run(line, capture_output=True, text=True, check=True).stderr
     assert told.count("locale = English (United States)\n") == 3, told  # default, display and format
