@@ -208,6 +208,19 @@ def test_each_image_takes_its_packages_from_the_lock_and_no_more_than_its_extras
     assert re.findall(r"--extra (\w+)", api[1]) == ["api"]
 
 
+def test_what_is_taken_by_its_tag_is_said_to_be() -> None:
+    """Hashes are claimed of jars and of Python's packages; an image that is pinned leaves the page's list."""
+    dockerfile = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
+    images = {one["image"] for one in SERVICES.values() if not one["image"].startswith("daybook-")}
+    images |= {name for name in re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE) if ":" in name}
+    by_tag = {image.partition(":")[0].rpartition("/")[2] for image in images if "@sha256:" not in image}
+    page = (REPOSITORY / "docs" / "compose.md").read_text(encoding="utf-8")
+    [said] = re.findall(r"Images of others \(([^)]+)\) are taken by their tag", page)
+    assert {name.strip().lower().replace("postgresql", "postgres") for name in said.split(",")} == by_tag
+    assert ("openjdk" in dockerfile) == ("Debian's Java by its name" in page)
+    assert "everything fetched, by hash" not in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_intake_reaches_kafka_and_no_other_part_that_stays_up() -> None:
     beside = {
         name
