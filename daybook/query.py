@@ -130,4 +130,4 @@ def query(sql: str, as_json: bool, as_csv: bool) -> None:
         shown = [{name: json_value(cell) for name, cell in row.items()} for row in rows]
         click.echo(json.dumps(shown, ensure_ascii=False, indent=2, default=str))
     else:
-        print_table(f"{len(rows):,} row{'' if len(rows) == 1 else 's'}", rows)
+        print_table(f"{len(rows):,} row{'' if len(rows) == 1 else 's'}", rows, exact=True)

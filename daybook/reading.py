@@ -325,7 +325,12 @@ def _notices(settings: Settings) -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 def print_table(
-    title: str, rows: Sequence[dict[str, Any]], numbers: Collection[str] = (), spare: Sequence[str] = ()
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    numbers: Collection[str] = (),
+    spare: Sequence[str] = (),
+    *,
+    exact: bool = False,
 ) -> None:
     """Print rows as a table: on a terminal at most as wide as it is, elsewhere at its own width.
 
@@ -338,18 +343,21 @@ def print_table(
         rows: all with the same names.
         numbers: columns of text that stand to the right, as numbers do.
         spare: columns to leave out on a narrow terminal, the first one first.
+        exact: numbers have no separators, for rows with years, ids or offsets among them.
     """
     from rich.text import Text
 
     console = rich_console()
     names = list(rows[0]) if rows else ["no rows"]
-    table = _table(names, rows, numbers, wrap=False)
+    to_right = {name for name in names if name in numbers or _is_number(row[name] for row in rows)}
+    cells = [{name: in_one_line(shown(row[name], exact=exact)) for name in names} for row in rows]
+    table = _table(names, cells, to_right, wrap=False)
     left_out: list[str] = []
     if console.is_terminal:
         while _width(console, table) > console.width and (spare := [name for name in spare if name in names]):
             left_out.append(spare[0])
             names.remove(spare[0])
-            table = _table(names, rows, numbers, wrap=False)
+            table = _table(names, cells, to_right, wrap=False)
     missing = f" (for a wider terminal: {', '.join(left_out)})" if left_out else ""
     # a table's own title would be broken at the table's width
     console.print(Text(in_one_line(title + missing), style="italic"), soft_wrap=True)
@@ -357,33 +365,31 @@ def print_table(
     if not console.is_terminal:
         console.width = max(console.width, wide)
     elif wide > console.width and rows:
-        if _least_width(names, rows) > console.width:
-            _print_blocks(console, names, rows)
+        if _least_width(names, cells) > console.width:
+            _print_blocks(console, names, cells)
             return
-        table = _table(names, rows, numbers, wrap=True)
+        table = _table(names, cells, to_right, wrap=True)
     console.print(table)
 
 
-def _table(names: Sequence[str], rows: Sequence[dict[str, Any]], numbers: Collection[str], *, wrap: bool) -> Table:
+def _table(names: Sequence[str], rows: Sequence[Mapping[str, str]], to_right: Collection[str], *, wrap: bool) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE, pad_edge=False)
     for name in names:
-        to_right = name in numbers or _is_number(row[name] for row in rows)
+        is_right = name in to_right
         # Text, not str: a player's "[red]" is no markup, nor as a column of a pivot
         table.add_column(
             Text(in_one_line(name)),
-            justify="right" if to_right else "left",
-            no_wrap=not wrap or to_right,
+            justify="right" if is_right else "left",
+            no_wrap=not wrap or is_right,
             overflow="fold",
         )
     for row in rows:
-        cells = {name: in_one_line(shown(row[name])) for name in names}
-        table.add_row(
-            *(Text(cell, style=_STATE_STYLES.get(cell, "") if name == "state" else "") for name, cell in cells.items())
-        )
+        styles = {"state": _STATE_STYLES.get(row.get("state", ""), "")}
+        table.add_row(*(Text(row[name], style=styles.get(name, "")) for name in names))
     return table
 
 
@@ -391,24 +397,24 @@ def _width(console: Console, table: Table) -> int:
     return console.measure(table, options=console.options.update(max_width=10_000)).maximum
 
 
-def _least_width(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> int:
+def _least_width(names: Sequence[str], rows: Sequence[Mapping[str, str]]) -> int:
     """How wide a table has to be for its words to stay whole; words of more than 20 letters may be broken."""
 
     def longest(name: str) -> int:
-        words = [word for text in (name, *(shown(row[name]) for row in rows)) for word in text.split()]
+        words = [word for text in (name, *(row[name] for row in rows)) for word in text.split()]
         return max((min(20, len(word)) for word in words), default=0)
 
     return sum(2 + longest(name) for name in names)
 
 
-def _print_blocks(console: Console, names: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+def _print_blocks(console: Console, names: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
     from rich.text import Text
 
     width = max(len(in_one_line(name)) for name in names)
     for row in rows:
         console.print()
         for name in names:
-            console.print(Text(f"{in_one_line(name):<{width}}  {in_one_line(shown(row[name]))}"))
+            console.print(Text(f"{in_one_line(name):<{width}}  {row[name]}"))
     console.print()
 
 
@@ -417,20 +423,22 @@ def _is_number(cells: Iterable[Any]) -> bool:
     return bool(present) and all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in present)
 
 
-def shown(cell: Any) -> str:
+def shown(cell: Any, *, exact: bool = False) -> str:
     """A cell for people: thousands apart, no decimals that say nothing, a dash for nothing.
 
     >>> shown(20000), shown(900.0), shown(0.23456), shown(1234.56), shown(4.125)
     ('20,000', '900', '0.2346', '1,235', '4.125')
+    >>> shown(2026, exact=True), shown(1234.5, exact=True)
+    ('2026', '1234.5')
     """
     if cell is None:
         return "-"
     if isinstance(cell, bool):
         return "yes" if cell else "no"
-    if isinstance(cell, int):
-        return f"{cell:,}"
-    if not isinstance(cell, float):
+    if not isinstance(cell, int | float):
         return str(cell)
+    if isinstance(cell, int):
+        return str(cell) if exact else f"{cell:,}"
     # of thousands nobody reads the fractions, of a share of 0.5 not the noughts
-    text = f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.4f}"
+    text = f"{cell:,.0f}" if abs(cell) >= 1000 and not exact else f"{cell:.4f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

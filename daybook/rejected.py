@@ -178,4 +178,5 @@ def rejected(day: str | None, no_day: bool, reason: str | None, as_json: bool) -
             }
             for one in found[:SHOWN_ROWS]
         ],
+        exact=True,
     )

@@ -134,6 +134,7 @@ def trace(name: str, day: str, where: str | None, as_json: bool) -> None:
         print_table(
             f"{count:,} events behind {'it' if len(found.rows) == 1 else 'them'}{rest}",
             [{key: json_value(cell) for key, cell in row.items()} for row in found.events[:SHOWN_ROWS]],
+            exact=True,
         )
         if found.counted is not None:
             click.echo(

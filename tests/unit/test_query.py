@@ -149,6 +149,12 @@ def test_rows_come_as_a_table_as_json_and_as_csv(lake: SmallLake) -> None:
     )
 
 
+def test_numbers_of_a_query_have_no_separators(lake: SmallLake) -> None:
+    """A column of somebody's own may be a year, an id or an offset."""
+    shown = CliRunner().invoke(cli, ["query", "SELECT 2026 AS year, 1234567 AS id, 0.5 AS half"]).output
+    assert ["2026", "1234567", "0.5"] in [line.split() for line in shown.splitlines()]
+
+
 def test_the_lakes_own_tables_are_listed(lake: SmallLake) -> None:
     assert [row["name"] for row in query_rows(lake.settings, "SHOW TABLES")] == ["day_ledger", "event_popularity"]
 
