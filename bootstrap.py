@@ -83,17 +83,15 @@ def fetch_step(name: str, command: list[str]) -> None:
         step(name, command)
     except UntrustedError as error:
         certificates = system_certificates()
+        advice = "name a PEM file that has it, SSL_CERT_FILE=FILE make setup"
         if certificates is None:
-            raise
+            raise SetupError(f"{error}; its issuer is unknown, and the system has none: {advice}") from None
         say(f"{name}: it does not know who signed the server's certificate; trying {certificates}")
         try:
             # what pip reads, and uv
             step(name, command, PIP_CERT=str(certificates), SSL_CERT_FILE=str(certificates))
         except UntrustedError:
-            raise SetupError(
-                f"{error}; the certificate's issuer is not in {certificates} either: name a PEM file that has it, "
-                "SSL_CERT_FILE=FILE make setup"
-            ) from None
+            raise SetupError(f"{error}; the certificate's issuer is not in {certificates} either: {advice}") from None
 
 
 def step(name: str, command: list[str], **variables: str) -> None:

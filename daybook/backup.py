@@ -382,7 +382,8 @@ def _take_lake(loaded: Settings, copier: _Copier, temporary: Path, left_out: lis
         except FileNotFoundError as error:
             raise DaybookError(
                 f"{error.filename or error} went away while it was to be copied: lake_maintenance or `daybook "
-                "forget-user` is deleting files. This backup is none, those before stand; repeat it when that is done"
+                "forget-user` is deleting files. This backup is none, those before stand; repeat it when that is done. "
+                "If neither runs, the file is lost: restore an earlier backup into an empty folder (`daybook restore`)"
             ) from None
     copier.take(copy, CATALOG)
     return then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -432,6 +433,21 @@ def test_what_no_backup_wrote_is_not_removed(lake: SmallLake, folder: Path, tmp_
     assert "1 older or stopped backups and 1 files" in back_up(folder, "--keep", "1")
     assert {path.name for path in folder.rglob("*mine*")} == {"mine", "mine.parquet"}
     assert len([*folder.rglob("*mine*")]) == 3
+
+
+def test_a_copy_that_cannot_be_written_is_checked_and_restored(
+    lake: SmallLake, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a snapshot of another machine, mounted for reading."""
+    back_up(folder)
+    shutil.rmtree(lake.settings.home)
+
+    def read_only(path: str, flags: int) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    monkeypatch.setattr("daybook.backup.private_opener", read_only)
+    assert "is whole" in bring_back(folder, "--check").output
+    assert bring_back(folder).exit_code == 0
 
 
 def edited(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:

@@ -158,8 +158,12 @@ def test_an_unknown_issuer_is_looked_for_among_the_systems(
     authority = Authority(tmp_path / "company")
     with TlsServer(index, *authority.issue("index")) as server:
         command = installers(server.url, tmp_path / "site")[installer]
-        monkeypatch.setattr(network, "_BUNDLES", (str(authority.file),))
+        monkeypatch.setattr(network, "_BUNDLES", ())
         monkeypatch.setattr(network, "_default_bundle", lambda: None)
+        with pytest.raises(bootstrap.SetupError, match=r"the system has none: .*SSL_CERT_FILE=FILE make setup$"):
+            bootstrap.fetch_step("packages", command)
+        monkeypatch.setattr(network, "_BUNDLES", (str(authority.file),))
+        capsys.readouterr()
         bootstrap.fetch_step("packages", command)
         assert (tmp_path / "site" / "tiny.py").exists()
         said = [line for line in capsys.readouterr().out.splitlines() if "..." not in line]
