@@ -39,8 +39,19 @@ def password_file(settings: Settings) -> Path:
 
 
 def password(settings: Settings) -> str:
-    """The password of the UI's user."""
-    return str(json.loads(password_file(settings).read_text(encoding="utf-8"))[USER])
+    """The password of the UI's user.
+
+    Raises:
+        DaybookError: its file cannot be read.
+    """
+    file = password_file(settings)
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))[USER])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DaybookError(
+            f"{file}, which holds the password of Airflow's user, cannot be read ({type(error).__name__}). Remove it: "
+            "`daybook down`, then `daybook up` makes another password"
+        ) from None
 
 
 def api(settings: Settings, timeout_seconds: float = 20) -> AirflowApi:

@@ -59,7 +59,7 @@ def read_ids(settings: Settings, day: date) -> list[str]:
         raise unreadable(day, path, error) from None
 
 
-_NEEDED = {"requested", "seed", "mischief", "injected"}
+_NEEDED = {"requested", "seed", "mischief"}
 
 
 def unreadable(day: date, path: Path, error: Exception) -> DaybookError:

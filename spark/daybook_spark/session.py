@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 
 from daybook.settings import Settings
 from daybook.spark_conf import jars, submit_conf
+from daybook.state import check_state
 
 
 def server() -> str | None:
@@ -25,7 +26,11 @@ def spark_session(name: str, settings: Settings) -> SparkSession:
     Args:
         name: the application's name, which is job and day.
         settings: where lake and brokers are.
+
+    Raises:
+        NeedsDecision: the state folder is not this one's own; see :func:`daybook.state.check_state`.
     """
+    check_state(settings)
     if server():
         return SparkSession.builder.getOrCreate()
     builder = SparkSession.builder.appName(name).master(settings.spark_master).config("spark.jars", jars(settings))

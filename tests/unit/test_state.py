@@ -19,7 +19,7 @@ from rich.console import Console
 
 from daybook import state as state_module
 from daybook.cli import cli
-from daybook.errors import BadInput, NeedsDecision
+from daybook.errors import BadInput, DaybookError, NeedsDecision
 from daybook.java import java
 from daybook.lake import latest_pages, load, page_of
 from daybook.lake_conf import sqlalchemy_uri
@@ -190,6 +190,16 @@ def test_no_step_on_spark_gets_as_far_as_spark(
         with pytest.raises(NeedsDecision):
             step()
     assert files_of(original) == before
+
+
+def test_a_prompt_gets_no_session_of_a_copy(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    from daybook_spark import session
+
+    open_state(lake.settings)
+    loaded = _copied(lake, monkeypatch)
+    monkeypatch.setattr(session, "submit_conf", lambda _settings: pytest.fail("Spark was asked for"))
+    with pytest.raises(NeedsDecision, match="is a copy of the state"):
+        session.spark_session("look", loaded)
 
 
 def test_a_copy_without_a_marker_is_known_by_its_tables(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -470,6 +480,18 @@ def test_a_log_that_an_earlier_version_wrote_elsewhere_is_found(tmp_path: Path) 
     with pytest.raises(NeedsDecision, match=f"Move that folder to {loaded.home}/kafka"):
         kafka.prepare(loaded)
     assert not (loaded.home / "kafka").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_a_broken_password_file_is_one_line(own_settings: Settings, text: str) -> None:
+    from daybook.stack import airflow
+
+    airflow.write_config(own_settings)
+    assert airflow.password(own_settings)
+    airflow.password_file(own_settings).write_text(text, encoding="utf-8")
+    with pytest.raises(DaybookError, match=f"{airflow.password_file(own_settings)}, .*Remove it") as raised:
+        airflow.password(own_settings)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_database_that_is_gone_was_one(own_settings: Settings) -> None:
