@@ -11,7 +11,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from daybook.errors import BadInput, NeedsDecision
+from daybook.errors import NeedsDecision, NotNow
 from daybook.lake_conf import SQLITE, pyiceberg_properties
 from daybook.lake_files import is_local, metadata_files, path_of
 from daybook.lake_names import NAMESPACE, OWN_TABLES
@@ -54,7 +54,7 @@ def refuse_forgotten(settings: Settings, table: str) -> None:
 
     Raises:
         NeedsDecision: it does.
-        BadInput: the warehouse cannot be listed.
+        NotNow: the warehouse cannot be listed.
     """
     if table not in OWN_TABLES or settings.has_rest_catalog:
         return
@@ -139,7 +139,7 @@ def _names(settings: Settings, folder: str) -> list[str]:
     try:
         found = io.fs_by_scheme(scheme, netloc).get_file_info(pafs.FileSelector(path, allow_not_found=True))
     except OSError as error:
-        raise BadInput(
+        raise NotNow(
             f"the warehouse {settings.warehouse} cannot be listed ({str(error).splitlines()[0]}); nothing was changed. "
             "See that DAYBOOK_LAKE_WAREHOUSE, its endpoint and its keys are right, then repeat"
         ) from None
