@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from daybook.errors import BadInput, DaybookError
+from daybook.errors import BadInput, NeedsDecision
 from daybook.files import state_dir, write_private
 from daybook.settings import Settings
 from event_generator.mischief import Mischief
@@ -50,7 +50,7 @@ def read_ids(settings: Settings, day: date) -> list[str]:
     """The accepted event ids of a generated day.
 
     Raises:
-        DaybookError: the file is missing or cannot be read.
+        NeedsDecision: the file is missing or cannot be read.
     """
     path = ids_path(settings, day)
     try:
@@ -62,9 +62,9 @@ def read_ids(settings: Settings, day: date) -> list[str]:
 _NEEDED = {"requested", "seed", "mischief"}
 
 
-def unreadable(day: date, path: Path, error: Exception) -> DaybookError:
+def unreadable(day: date, path: Path, error: Exception) -> NeedsDecision:
     """One line on a file of a generated day that cannot be read."""
-    return DaybookError(
+    return NeedsDecision(
         f"{day}: the manifest {path} cannot be read ({error}); remove it and generate the day again with its seed: "
         "the same ids are sent, which is harmless"
     )
@@ -85,9 +85,9 @@ class Request:
         return {**asked, "mischief": asdict(self.mischief)}
 
     @classmethod
-    def from_json(cls, kept: dict[str, Any]) -> Request:
-        """What :meth:`as_json` kept; other names are left out."""
-        return cls(date.fromisoformat(kept["day"]), kept["requested"], kept["seed"], Mischief(**kept["mischief"]))
+    def from_json(cls, day: date, kept: dict[str, Any]) -> Request:
+        """What :meth:`as_json` kept of a day; other names are left out."""
+        return cls(day, kept["requested"], kept["seed"], Mischief(**kept["mischief"]))
 
     def refuse_other(self, played: dict[str, Any], was: str) -> None:
         """See that a day was played, or begun, with just this request.

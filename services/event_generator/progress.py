@@ -40,7 +40,7 @@ def begun_before(settings: Settings, day: date) -> Request | None:
         with progress_path(settings, day).open("rb") as file:
             asked, settled = file.readline(), file.readline()
         # a file that is not the generator's is reported by the play
-        return Request.from_json(json.loads(asked)) if settled.endswith(b"\n") else None
+        return Request.from_json(day, json.loads(asked)) if settled.endswith(b"\n") else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 

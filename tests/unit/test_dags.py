@@ -325,7 +325,7 @@ def test_a_day_that_was_generated_or_begun_goes_on_with_the_same_events(
     progress.close()
     Run(dag, {}, **conf).generate()
     progress.remove()
-    write_manifest(own_settings, DAY, first.as_json(), [])
+    write_manifest(own_settings, DAY, {**first.as_json(), "injected": {"late": {}}}, [])
     Run(dag, {}, **conf).generate()
     assert played == [first, first]
 

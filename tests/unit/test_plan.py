@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from daybook.position import Position
 from daybook.providers import map_version
 from daybook.settings import Settings
 from daybook.stack import airflow
+from event_generator.manifest import Request
 from tests.unit.small_lake import TAKEN_AT, SmallLake
 
 DAY = date(2026, 5, 3)
@@ -379,9 +379,8 @@ def test_the_command_says_what_did_not_answer_and_what_comes_next(lake: SmallLak
     lake.publish(DAY, {}, **AS_NOW)
     lake.land({DAY: 12, NEXT: 2})
     lake.settings.manifests_dir.mkdir(parents=True)
-    manifest = Path(lake.settings.manifests_dir / f"{NEXT}.json")
-    whole = {"accepted": 2, "seed": 1, "injected": {}, "mischief": {}, "requested": {}}
-    manifest.write_text(json.dumps(whole), encoding="utf-8")
+    manifest = {**Request(NEXT, 2, 1).as_json(), "accepted": 2, "injected": {"late": {}}}
+    (lake.settings.manifests_dir / f"{NEXT}.json").write_text(json.dumps(manifest), encoding="utf-8")
     arguments = ["plan", "--from", "2026-05-03", "--to", "2026-05-04"]
     told = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)
     assert [(row["state"], row["generated"]) for row in told["days"]] == [("published", None), ("only in raw", 2)]
