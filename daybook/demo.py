@@ -133,7 +133,7 @@ def demo(day: str | None, events: int, seed: int) -> None:
         console.print(f"Airflow's login: {login}", highlight=False, markup=False)
         return
     for line in (
-        f"report   {loaded.reports_dir / f'{asked}.html'}",
+        f"report   {(loaded.reports_dir / f'{asked}.html').resolve().as_uri()}",
         f"Airflow  {loaded.airflow_url}  {login}",
         f"intake   {loaded.intake_url}",
         "`make down` stops the stack; `make demo` again uses it as it is. What to try next: docs/README.md",

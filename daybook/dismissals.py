@@ -2,7 +2,7 @@
 
 A client whose clock is wrong sends events of days on which nobody played. Their records are kept and counted; nothing
 but the list in ``status`` changes. The decision holds for the records that the day had: when more arrive, the day is
-listed again. The decisions are a file of the state folder, ``dismissed_days.json``.
+listed again. The decisions are a file beside the reports: backups have it, and on a cluster the folder is shared.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from daybook.state import who
 
 def dismissals_file(settings: Settings) -> Path:
     """Where the decisions are."""
-    return settings.home / "dismissed_days.json"
+    return settings.reports_dir / "dismissed_days.json"
 
 
 def dismissals(settings: Settings) -> dict[str, dict[str, Any]]:

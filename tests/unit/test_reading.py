@@ -382,6 +382,7 @@ def test_what_cannot_be_dismissed_is_refused(lake: SmallLake, arguments: tuple[s
 @pytest.mark.parametrize("text", ["{", "[]", '{"x": 1}', '{"2014-01-01": {"records": "many"}}'])
 def test_a_damaged_file_of_dismissals_is_one_line(lake: SmallLake, text: str) -> None:
     lake.land({DAY: 1})
+    dismissals_file(lake.settings).parent.mkdir()
     dismissals_file(lake.settings).write_text(text, encoding="utf-8")
     refused = _daybook("status").exception
     assert isinstance(refused, DaybookError)
