@@ -19,7 +19,7 @@ from rich.console import Console
 
 from daybook import state as state_module
 from daybook.cli import cli
-from daybook.errors import BadInput, DaybookError, NeedsDecision
+from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
 from daybook.java import java
 from daybook.lake import latest_pages, load, page_of
 from daybook.lake_conf import sqlalchemy_uri
@@ -354,6 +354,30 @@ def test_one_place_has_several_names(tmp_path: Path, warehouse: str, location: s
     else:
         with pytest.raises(NeedsDecision, match="outside the warehouse"):
             refuse_elsewhere(loaded, "events", location)
+
+
+def test_a_bucket_is_looked_into_as_a_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+    from pyiceberg.io.pyarrow import PyArrowFileIO
+
+    store = SubTreeFileSystem(str(tmp_path), LocalFileSystem())
+    monkeypatch.setattr(PyArrowFileIO, "_initialize_fs", lambda *_: store)
+    loaded = Settings(home=tmp_path / "home", lake_warehouse="s3://bucket/lake")
+    assert load(loaded, RAW_EVENTS) is None, "the bucket is empty"
+    metadata = tmp_path / "bucket" / "lake" / NAMESPACE / RAW_EVENTS / "metadata"
+    metadata.mkdir(parents=True)
+    (metadata / "00000-a.metadata.json").touch()
+    assert load(loaded, RAW_EVENTS) is None
+    (metadata / "00001-b.metadata.json").touch()
+    with pytest.raises(NeedsDecision, match=r"is missing, but the warehouse s3://bucket/lake holds its files"):
+        load(loaded, RAW_EVENTS)
+
+    def away(*_: object) -> None:
+        raise OSError("AWS Error NETWORK_CONNECTION")
+
+    monkeypatch.setattr(PyArrowFileIO, "_initialize_fs", away)
+    with pytest.raises(NotNow, match=r"s3://bucket/lake cannot be listed .AWS Error NETWORK_CONNECTION"):
+        load(loaded, RAW_EVENTS)
 
 
 def test_a_rest_catalog_chooses_places_itself(tmp_path: Path) -> None:
