@@ -43,8 +43,8 @@ def unfit(topic: str, config: Mapping[str, str], replicas: int) -> str | None:
     policy = config.get("cleanup.policy", "delete")
     if "compact" in policy:
         return (
-            f"topic {topic} has cleanup.policy={policy}: Kafka removes all events of a player but the newest. Set it "
-            f"to delete (`{_alter(topic, 'cleanup.policy', 'delete')}`), or name another topic: DAYBOOK_KAFKA_TOPIC"
+            f"topic {topic} has cleanup.policy={policy}: Kafka would remove all events of a player but the newest. Set "
+            f"it to delete (`{_alter(topic, 'cleanup.policy', 'delete')}`), or name another topic: DAYBOOK_KAFKA_TOPIC"
         )
     insync = int(config.get("min.insync.replicas", "1"))
     if insync > replicas:

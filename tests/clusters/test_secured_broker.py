@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shlex
 import subprocess
@@ -21,6 +22,7 @@ from pydantic import SecretStr
 
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import count_committed, topic_state
+from daybook.log_gaps import _without_markers
 from daybook.settings import REPOSITORY, Settings
 from daybook.settings import settings as settings_of_this_process
 from daybook.spark_conf import FEW
@@ -122,6 +124,15 @@ def test_the_sensor_sees_the_offsets(settings: Settings, intake: OwnIntake, monk
     seen = sensor_of(landing, monkeypatch).execute({})
     assert {int(at): end for at, end in seen.items()} == topic_state(landing).end
     assert sum(count_committed(landing, int(at), 0, end) for at, end in seen.items() if end) == sum(seen.values())
+
+
+def test_a_gap_is_looked_at_as_the_landing_user(settings: Settings, intake: OwnIntake) -> None:
+    """The batch behind an offset is asked for by a client of its own: over TLS, with the same login."""
+    landing = by(settings, "daybook-landing")
+    with Players(settings, seed=8) as players:
+        players.ledger.until(accepted=1)
+    partition = next(at for at, end in topic_state(landing).end.items() if end)
+    assert asyncio.run(_without_markers(landing, partition, [(0, 0)])) == [(0, 0)], "a record is no marker"
 
 
 def sensor_of(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> KafkaOffsetsSensor:
