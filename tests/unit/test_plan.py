@@ -395,3 +395,19 @@ def test_the_command_says_what_did_not_answer_and_what_comes_next(lake: SmallLak
     printed = shown.stdout
     assert f"Next: {command}" in printed.splitlines()
     assert told["kafka"] in printed
+
+
+def test_what_an_open_transaction_hides_is_not_said_to_be_landed(
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.land({DAY: 3}, end={0: 3})
+    topic = TopicState("topic", first={0: 0}, end={0: 3}, retention_ms=-1, hidden={0: 30}, unfit="topic t is compacted")
+    monkeypatch.setattr("daybook.kafka_offsets.topic_state", lambda _: topic)
+    monkeypatch.setattr("daybook.losses.overwritten", lambda *_: set())
+    arguments = ["plan", "--from", str(DAY), "--to", str(DAY)]
+    printed = CliRunner().invoke(cli, arguments).stdout
+    assert "0 records in Kafka are not landed yet, and an open transaction hides up to 30 more" in printed
+    assert "All that Kafka holds is landed" not in printed
+    assert "Runs are refused: topic t is compacted." in printed
+    told = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)
+    assert (told["hidden"], told["not_landed"]) == (30, 0)
