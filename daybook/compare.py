@@ -197,4 +197,7 @@ def _beside(before: float | None, change: float | None) -> str | None:
     """A figure of before, and how far the day is from it."""
     if before is None:
         return None
-    return f"{before:,.0f}" if change is None else f"{before:,.0f} ({100 * change:+,.1f} %)"
+    if change is None:
+        return f"{before:,.0f}"
+    # of a change of several times nobody reads the tenths
+    return f"{before:,.0f} ({100 * change:+,.{0 if abs(change) >= 1 else 1}f} %)"

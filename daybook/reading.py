@@ -365,7 +365,7 @@ def print_table(
     if not console.is_terminal:
         console.width = max(console.width, wide)
     elif wide > console.width and rows:
-        if _least_width(names, cells) > console.width:
+        if _least_width(names, cells, to_right) > console.width:
             _print_blocks(console, names, cells)
             return
         table = _table(names, cells, to_right, wrap=True)
@@ -386,6 +386,8 @@ def _table(names: Sequence[str], rows: Sequence[Mapping[str, str]], to_right: Co
             justify="right" if is_right else "left",
             no_wrap=not wrap or is_right,
             overflow="fold",
+            # a short name is not broken to make room for a long text beside it
+            min_width=max((min(20, len(word)) for row in rows for word in row[name].split()), default=1),
         )
     for row in rows:
         styles = {"state": _STATE_STYLES.get(row.get("state", ""), "")}
@@ -397,14 +399,15 @@ def _width(console: Console, table: Table) -> int:
     return console.measure(table, options=console.options.update(max_width=10_000)).maximum
 
 
-def _least_width(names: Sequence[str], rows: Sequence[Mapping[str, str]]) -> int:
-    """How wide a table has to be for its words to stay whole; words of more than 20 letters may be broken."""
+def _least_width(names: Sequence[str], rows: Sequence[Mapping[str, str]], to_right: Collection[str]) -> int:
+    """How wide a table has to be for its words and numbers to stay whole; a word of more than 20 letters may break."""
 
     def longest(name: str) -> int:
-        words = [word for text in (name, *(row[name] for row in rows)) for word in text.split()]
-        return max((min(20, len(word)) for word in words), default=0)
+        texts = [name, *(row[name] for row in rows)]
+        words = [min(20, len(word)) for text in texts for word in text.split()]
+        return max((len(text) for text in texts) if name in to_right else words, default=0)
 
-    return sum(2 + longest(name) for name in names)
+    return sum(3 + longest(name) for name in names)
 
 
 def _print_blocks(console: Console, names: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:

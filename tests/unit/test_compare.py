@@ -152,7 +152,7 @@ def test_a_rise_is_the_first_thing_that_is_said(lake: SmallLake) -> None:
     publish(lake, date(2026, 5, 10), a_day(22))
     shown = CliRunner().invoke(cli, ["compare", "--day", "2026-05-10"]).output
     assert shown.startswith("Events: 22 times the usual 1,800 (39,600), more than chance explains.\n")
-    assert "1,800 (+2,100.0 %)" in shown
+    assert "1,800 (+2,100 %)" in shown
     told = json.loads(CliRunner().invoke(cli, ["compare", "--day", "2026-05-10", "--json"]).output)
     assert told["drops"]["total"]["verdict"] == "rose"
 

@@ -439,6 +439,9 @@ def test_long_cells_are_wrapped_and_too_many_columns_become_blocks(monkeypatch: 
     assert all(len(line) <= 60 for line in lines)
     assert " ".join(" ".join(lines).split()).count("terminal") == 1
     out = on_a_terminal_of(60, monkeypatch)
+    print_table("t", [{"measure": "guild_joins", "before": "1,800 (+2,100 %)", "note": note}], numbers=("before",))
+    assert "guild_joins" in out.getvalue(), "no short name is broken for a long text"
+    out = on_a_terminal_of(60, monkeypatch)
     print_table("t", [{f"column_{at}": f"value_{at}" for at in range(12)}])
     assert [line.split() for line in plain_lines(out) if "value" in line] == [
         [f"column_{at}", f"value_{at}"] for at in range(12)
