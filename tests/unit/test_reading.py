@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import re
+import sqlite3
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,8 @@ from rich.console import Console
 
 from daybook.cli import cli
 from daybook.dismissals import dismissals_file
-from daybook.errors import BadInput, DaybookError
-from daybook.lake import latest_pages, latest_revisions, ledger, page_of, read_answer
+from daybook.errors import BadInput, DaybookError, NotNow
+from daybook.lake import latest_pages, latest_revisions, ledger, load, page_of, read_answer
 from daybook.lake_conf import sqlalchemy_uri
 from daybook.reading import answer_rows, ledger_rows, print_table
 from daybook.settings import Settings, settings
@@ -271,6 +274,21 @@ def test_of_two_rows_of_one_revision_the_first_that_was_written_counts(lake: Sma
             moment = written + timedelta(minutes=delay)
             lake.publish(day, {}, revision=1, events=delay, published_at=moment, run_id=f"run{delay}")
     assert [row["run_id"] for row in latest_revisions(lake.settings)[-2:]] == ["run0", "run0"]
+
+
+def test_a_catalog_that_does_not_answer_now_may_do_so_at_the_next_try(
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.publish(DAY, {})
+    file = lake.settings.catalog_uri.removeprefix("jdbc:sqlite:")
+    monkeypatch.setattr("sqlite3.dbapi2.connect", partial(sqlite3.connect, timeout=0.05))
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(NotNow, match="database is locked"):
+            load(lake.settings, "day_ledger")
+    away = lake.settings.model_copy(update={"lake_catalog_uri": "jdbc:postgresql://127.0.0.1:1/lake?user=lake"})
+    with pytest.raises(NotNow, match="does not answer"):
+        load(away, "day_ledger")
 
 
 def test_status_says_what_is_not_there_and_how_to_get_it(own_settings: Settings) -> None:
