@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from daybook.errors import BadInput
 from daybook.lake_names import ERASURES
 from daybook.settings import Settings, settings
 
@@ -62,14 +63,19 @@ def forget_user(user_id: str, note: str, yes: bool) -> None:
     from daybook.report import write_report
     from daybook.spark_job import run_job
 
+    try:
+        user_digest(user_id)
+    except UnicodeEncodeError:
+        raise BadInput("USER_ID is not text in UTF-8; nothing was removed") from None
     loaded = settings()
     if not yes:
         click.confirm(f"Remove every row of {user_id!r}, for good?", abort=True)
     run_id = f"forget__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
-    told = run_job(loaded, "forget_user", ["--run-id", run_id, "--user-id", user_id, "--note", note])
+    player = {"user_id": user_id, "note": note}
+    told = run_job(loaded, "forget_user", ["--run-id", run_id], {"--player": player})
     if told["days"]:
         write_report(loaded, told["days"][0], told["days"])
     click.echo(
         f"{told['records']} records removed; {len(told['days'])} days built anew: {', '.join(told['days']) or 'none'}. "
-        f"Recorded in erasures as {user_digest(user_id)[:12]}..."
+        f"Recorded in erasures as {told['user_digest'][:12]}..."
     )

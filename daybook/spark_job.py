@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,17 @@ from daybook.spark_conf import JOBS_DIR, jars, submit_conf
 from daybook.state import open_state
 
 
-def run_job(settings: Settings, job: str, arguments: list[str]) -> dict[str, Any]:
+def run_job(
+    settings: Settings, job: str, arguments: list[str], files: Mapping[str, Mapping[str, str]] | None = None
+) -> dict[str, Any]:
     """Submit a job, pass on its log to standard error, and return the summary it leaves.
 
     Args:
         settings: where master, lake and brokers are.
         job: file name in ``spark/jobs``, without ``.py``.
         arguments: the job's arguments without ``--summary``.
+        files: further arguments, by name, whose values are text that may stand on no command line, such as a player's
+            name: each is handed on as a private JSON file, which is removed when the job has ended.
 
     Raises:
         DaybookError: the job failed, its text is the job's own if it left one; or :func:`open_state` refuses.
@@ -33,7 +38,12 @@ def run_job(settings: Settings, job: str, arguments: list[str]) -> dict[str, Any
         click.echo(line, err=True)
     with tempfile.TemporaryDirectory(prefix="daybook-") as folder:
         summary_file = Path(folder) / "summary.json"
-        command = submit_command(settings, job, [*arguments, "--summary", str(summary_file)])
+        given = [*arguments, "--summary", str(summary_file)]
+        for name, content in (files or {}).items():
+            file = Path(folder) / f"{name.removeprefix('--')}.json"  # the folder is its owner's alone
+            file.write_text(json.dumps(content), encoding="utf-8")
+            given += [name, str(file)]
+        command = submit_command(settings, job, given)
         with subprocess.Popen(
             command,
             env=job_environment(settings),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
 
+from daybook.erasure import user_digest
 from daybook.settings import Settings
 from daybook_spark.erasing import forget
 from daybook_spark.job import arguments, run
@@ -14,13 +17,15 @@ from daybook_spark.pages import create_tables
 
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
-    """Forget; the summary is what was removed and which days were built anew."""
+    """Forget; the summary is what was removed, which days were built anew, and as whom it is recorded."""
     create_tables(spark, settings)
-    return forget(spark, settings, args.user_id, args.run_id, args.note)
+    player: dict[str, str] = json.loads(args.player.read_text(encoding="utf-8"))
+    done = forget(spark, settings, player["user_id"], args.run_id, player["note"])
+    return {**done, "user_digest": user_digest(player["user_id"])}
 
 
 if __name__ == "__main__":
     parser = arguments("Remove one player's rows for good.", of_a_day=False)
-    parser.add_argument("--user-id", required=True, help="the player")
-    parser.add_argument("--note", default="", help="kept with the record of it")
+    # a command line is seen by every user of the machine, and Java reads it by the locale
+    parser.add_argument("--player", required=True, type=Path, help="JSON file: user_id, and note, kept with the record")
     run("forget_user", parser, work)

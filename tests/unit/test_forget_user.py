@@ -1,0 +1,64 @@
+"""How ``daybook forget-user`` hands a player on, and what it says; the Spark driver is played by a program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from daybook.erasure import forget_user, user_digest
+from daybook.settings import Settings
+
+DRIVER = """
+import json, os, stat, sys
+from daybook.erasure import user_digest
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+file = given["--player"]
+player = json.load(open(file, encoding="utf-8"))
+seen = {"command": sys.argv, "file": file, "mode": stat.S_IMODE(os.stat(os.path.dirname(file)).st_mode), **player}
+json.dump(seen, open(os.environ["SEEN"], "w"))
+summary = {"records": 0, "days": [], "user_digest": user_digest(player["user_id"])}
+json.dump(summary, open(given["--summary"], "w"))
+"""
+
+Forget = Callable[..., tuple[Result, dict[str, Any]]]
+
+
+@pytest.fixture
+def forget(own_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Forget:
+    def command(_settings: Settings, job: str, arguments: list[str]) -> list[str]:
+        assert job == "forget_user"
+        return [sys.executable, "-c", DRIVER, *arguments]
+
+    monkeypatch.setattr("daybook.spark_job.submit_command", command)
+    # as under cron: a JVM reads its command line by this
+    environment = {"LC_ALL": "POSIX", "PYTHONPATH": ":".join(sys.path), "SEEN": str(tmp_path / "seen.json")}
+    monkeypatch.setattr("daybook.stack.environment.job_environment", lambda _settings: environment)
+
+    def forgets(*arguments: str) -> tuple[Result, dict[str, Any]]:
+        done = CliRunner().invoke(forget_user, ["--yes", *arguments])
+        seen = tmp_path / "seen.json"
+        return done, json.loads(seen.read_text(encoding="utf-8")) if seen.exists() else {}
+
+    return forgets
+
+
+@pytest.mark.parametrize("player", ["leaver", "Jürgen Größe", "\U0001f5e1", "-x", '"quoted" \\ $HOME'])
+def test_a_player_and_the_note_are_on_no_command_line(forget: Forget, player: str) -> None:
+    done, seen = forget("--note", "asked by Jürgen", "--", player)
+    assert done.exit_code == 0, done.output
+    assert (seen["user_id"], seen["note"], seen["mode"]) == (player, "asked by Jürgen", 0o700)
+    words = [word for word in seen["command"] if player in word or "asked by" in word]
+    assert words == []
+    assert f"Recorded in erasures as {user_digest(player)[:12]}" in done.output
+    assert not Path(seen["file"]).exists()
+
+
+def test_a_name_that_is_no_text_is_refused(forget: Forget) -> None:
+    done, seen = forget("J\udcfcrgen")
+    assert (type(done.exception).__name__, seen) == ("BadInput", {})
