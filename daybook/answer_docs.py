@@ -25,6 +25,9 @@ of a day is a table of the lake, `game.<answer>`, partitioned by `event_date` (U
 day's page, when that balances. Those across days have no table: they are worked out from the published days when they
 are asked for, so a restated day, or a backfill in any order, leaves none of them behind the times.
 
+Events that name no player, and came with a request that names no host, are counted as one player, `unknown`: all of
+them together are one more in each column `users`.
+
 A new question is a new file: header, one statement, a column `event_date`. Its table, its rows in the report, its
 entry here and, if it counts events, its line in the ledger follow from it.
 """
