@@ -440,9 +440,10 @@ def _raw_records(
 
 
 def _is_erased(settings: Settings, value: bytes | None) -> bool:
+    from daybook.documents import document
     from daybook.erasure import erasures
 
-    said = json.loads(value or b"{}").get("event_id")
+    said = str((document(value) or {}).get("event_id")).strip(" ").lower()  # as raw_events has it
     return any(said in row["event_ids"] for row in erasures(settings))
 
 
