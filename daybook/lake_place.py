@@ -14,7 +14,7 @@ from pathlib import Path
 from daybook.errors import NeedsDecision, NotNow
 from daybook.lake_conf import SQLITE, pyiceberg_properties
 from daybook.lake_files import is_local, metadata_files, path_of
-from daybook.lake_names import NAMESPACE, OWN_TABLES
+from daybook.lake_names import NAMESPACE, OWN_TABLES, RAW_EVENTS
 from daybook.settings import Settings
 
 _FIRST_METADATA = "00000-"
@@ -76,23 +76,27 @@ def refuse_forgotten(settings: Settings, table: str) -> None:
     )
 
 
-def refuse_older_catalog(settings: Settings) -> None:
-    """Refuse a SQLite catalog that was put back alone, over tables that have gone on since.
+def refuse_other_catalog(settings: Settings) -> None:
+    """Refuse a SQLite catalog that has lost its tables, or that was put back alone over tables that went on since.
 
-    A commit writes the table's next metadata file, then the catalog names it. So a commit that was stopped leaves a
-    file that is one ahead of the catalog, never more. Elsewhere catalog and files are put back by tools of their own,
-    at different moments and on purpose.
+    Looks without PyIceberg, so that ``up`` does not wait for it. A commit writes the table's next metadata file, then
+    the catalog names it: a commit that was stopped leaves a file that is one ahead of the catalog, never more. Where
+    catalog or files are elsewhere, they are put back by tools of their own, at different moments and on purpose.
 
     Raises:
         NeedsDecision: it is; working on would land again what these files hold, and remove them as orphans.
     """
     file = Path(settings.catalog_uri.removeprefix(SQLITE))
-    if not (settings.catalog_uri.startswith(SQLITE) and is_local(settings.warehouse) and file.exists()):
+    if not (settings.catalog_uri.startswith(SQLITE) and is_local(settings.warehouse)):
         return
     try:
-        known = metadata_files(file)
-    except sqlite3.Error:  # readers say what is wrong with it
-        return
+        known = metadata_files(file) if file.exists() else {}
+    except sqlite3.Error as error:
+        if "locked" in str(error):  # a job is at work on it
+            return
+        known = {}
+    if RAW_EVENTS not in known:
+        refuse_forgotten(settings, RAW_EVENTS)
     for table in OWN_TABLES & known.keys():
         metadata = path_of(known[table])
         newest = max((_version(name) for name in _names(settings, str(metadata.parent))), default=0)

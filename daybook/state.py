@@ -194,15 +194,15 @@ def open_state(settings: Settings) -> list[str]:
     Raises:
         BadInput: the folder's path has a character that some part cannot work with.
         NeedsDecision: as :func:`check_state`; or the folder has no marker and its tables lie elsewhere; or its catalog
-            was put back alone.
+            has lost them, or was put back alone.
     """
     from daybook.lake import load
     from daybook.lake_names import RAW_EVENTS
-    from daybook.lake_place import refuse_older_catalog
+    from daybook.lake_place import refuse_other_catalog
 
     refuse_path(settings)
     state = check_state(settings)
-    refuse_older_catalog(settings)
+    refuse_other_catalog(settings)
     if state is None:
         was_used = any((settings.home / name).exists() for name in _STATE_FOLDERS)
         load(settings, RAW_EVENTS)  # raises if the tables lie elsewhere, or if the catalog has lost them
