@@ -16,6 +16,7 @@ from pyiceberg.table.inspect import InspectTable
 from pyiceberg.typedef import EMPTY_DICT, Properties
 
 from daybook.errors import DaybookError, NeedsDecision
+from daybook.lake_files import is_local, path_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -117,7 +118,7 @@ def unreadable(table: str, kind: str, uri: str, error: BaseException) -> Daybook
         uri: the file.
         error: what came of reading it.
     """
-    file = f"{uri.removeprefix('file://')}, a {kind} of the lake's table {table},"
+    file = f"{path_of(uri) if is_local(uri) else uri}, a {kind} of the lake's table {table},"
     said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if isinstance(error, FileNotFoundError):
         return DaybookError(

@@ -195,3 +195,11 @@ def test_a_catalog_that_another_program_holds_is_said_to_be(lake: SmallLake) -> 
             latest_pages(lake.settings)
         other.execute("ROLLBACK")
     assert "server" not in str(raised.value)
+
+
+@pytest.mark.parametrize("uri", ["file:///data/x.parquet", "file:/data/x.parquet", "/data/x.parquet"])
+def test_a_file_is_named_by_its_path_however_its_writer_spelled_it(uri: str) -> None:
+    from daybook.lake_table import unreadable
+
+    assert str(unreadable(EVENTS, "data file", uri, FileNotFoundError())).startswith("/data/x.parquet, a data file")
+    assert str(unreadable(EVENTS, "data file", "s3://bucket/x.parquet", OSError("no"))).startswith("s3://bucket/")
