@@ -72,6 +72,11 @@ class State:
                 raise ValueError(f"format is {state.format!r}")
         except FileNotFoundError:
             return None
+        except PermissionError:
+            raise NeedsDecision(
+                f"{file} cannot be read: the state folder belongs to another user. Nothing was changed. Work as that "
+                "user, or name another folder: DAYBOOK_HOME"
+            ) from None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise NeedsDecision(
                 f"{file} cannot be read ({type(error).__name__}: {error}). Nothing was changed. Restore a backup "
@@ -138,7 +143,7 @@ def check_state(settings: Settings) -> State | None:
     """
     home = settings.home.resolve()
     unfinished = unfinished_file(home)
-    if unfinished.exists():
+    if os.path.exists(unfinished):  # False also where this user may not look
         raise NeedsDecision(
             f"a restore into {home} was stopped before its end, so the state in it is incomplete. Nothing was changed. "
             f"Repeat the restore: daybook restore --from {_text(unfinished)}"

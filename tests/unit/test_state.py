@@ -231,6 +231,16 @@ def test_a_broken_marker_is_one_line(lake: SmallLake, monkeypatch: pytest.Monkey
     assert said.startswith(f"{marker_file(lake.settings.home)} cannot be read")
 
 
+def test_a_folder_of_another_user_is_said_to_be(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refused)  # tests run as root, who may read everything
+    monkeypatch.setattr(Path, "exists", refused)
+    with pytest.raises(NeedsDecision, match="belongs to another user"):
+        check_state(own_settings)
+
+
 def test_an_older_format_is_brought_forward_once(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     open_state(lake.settings)
     before = check_state(lake.settings)
