@@ -25,6 +25,7 @@ from daybook.answers import answers
 from daybook.comparisons import Comparison
 from daybook.drops import Drop, Total
 from daybook.errors import BadInput
+from daybook.files import write_private
 from daybook.lake_names import ACROSS_DAYS
 from daybook.ledger import AnswerChange, RowChange, changes_json
 from daybook.premise import Driver, Premise
@@ -451,7 +452,7 @@ def test_files_of_answers_that_are_gone_go(whole: SmallLake) -> None:
 
 def test_a_page_is_written_after_what_it_links_to(whole: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    as_it_is = report.write_private
+    as_it_is = write_private
 
     def replace(file: Path, text: str) -> Path:
         order.append(file.name)
