@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from airflow.api_fastapi.core_api.datamodels.dag_run import TriggerDAGRunPostBody
+from airflow.dag_processing.dagbag import DagBag
+from airflow.models.dag import DagModel
+from airflow.models.dagrun import DagRun
+from airflow.serialization.serialized_objects import DagSerialization
 
 from daybook.demo import _trigger
+from daybook.settings import REPOSITORY, Settings
 from daybook.stack.airflow_api import AirflowApi
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
@@ -39,6 +46,22 @@ def test_the_first_demo_stands_for_yesterdays_run_and_names_its_interval() -> No
     assert (asked["logical_date"], asked["data_interval_start"], asked["data_interval_end"]) == (start, start, end)
     assert asked["conf"] == {"day": str(YESTERDAY), "events": 20, "seed": 1}
     assert switched_on
+
+
+def test_after_the_first_demo_the_schedule_goes_on_with_the_day_after(own_settings: Settings) -> None:
+    """By Airflow's own code: what its API makes of the request, and its scheduler of the run."""
+    dags = REPOSITORY / "dags"
+    dag = DagSerialization.deserialize_dag(
+        DagSerialization.serialize_dag(DagBag(dags, bundle_path=dags).dags["game_events_daily"])
+    )
+    asked, _ = trigger(is_paused=True, day=YESTERDAY)
+    made = TriggerDAGRunPostBody(**asked).validate_context(dag)
+    interval = made["data_interval"]
+    run = SimpleNamespace(**made, run_type="manual", data_interval_start=interval.start, data_interval_end=interval.end)
+    model = DagModel(dag_id="game_events_daily")
+    model.calculate_dagrun_date_fields(dag, reference_run=cast(DagRun, run))
+    assert model.next_dagrun is not None
+    assert model.next_dagrun.date() == YESTERDAY + timedelta(days=1)
 
 
 @pytest.mark.parametrize(("is_paused", "day"), [(False, YESTERDAY), (True, date(2026, 5, 3))])
