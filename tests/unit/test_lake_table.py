@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
@@ -18,6 +20,7 @@ from daybook.lake import broken_file, latest_pages, load, read_answer
 from daybook.lake_names import DAY_LEDGER, EVENTS, NAMESPACE, RAW_EVENTS
 from daybook.report import write_report
 from daybook.settings import Settings
+from daybook.state import State
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)
@@ -203,3 +206,27 @@ def test_a_file_is_named_by_its_path_however_its_writer_spelled_it(uri: str) -> 
 
     assert str(unreadable(EVENTS, "data file", uri, FileNotFoundError())).startswith("/data/x.parquet, a data file")
     assert str(unreadable(EVENTS, "data file", "s3://bucket/x.parquet", OSError("no"))).startswith("s3://bucket/")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_job_that_spark_fails_in_names_the_file(
+    lake: SmallLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    from daybook_spark import job
+
+    broken(lake, RAW_EVENTS, kind, cut)
+    monkeypatch.setattr(job, "spark_session", lambda *_: Mock())
+    monkeypatch.setattr(job, "_seconds_since_launch", lambda _: 1.0)
+    summary = tmp_path / "summary.json"
+    monkeypatch.setattr("sys.argv", ["job", "--run-id", "r", "--summary", str(summary)])
+
+    def work(*_: object) -> dict[str, object]:
+        raise RuntimeError("An error occurred while calling o91.collectToPython: Job aborted")
+
+    # a new marker makes `up` and the first job look at the tables, which would find it before Spark
+    State.create(lake.settings)
+    with pytest.raises(SystemExit):
+        job.run("land_events", job.arguments("x", of_a_day=False), work)
+    told = json.loads(summary.read_text(encoding="utf-8"))
+    assert f", a {kind} of the lake's table {RAW_EVENTS}, is damaged" in told["error"]
+    assert not told["try_again"]
