@@ -115,13 +115,12 @@ def reached_files(catalog: Path, located: Callable[[str], Path] = path_of) -> It
         FileNotFoundError: a file is gone: upkeep or an erasure has deleted it since the catalog was copied.
         DaybookError: a file is damaged.
     """
-    from pyiceberg.io import InputFile
-    from pyiceberg.io.pyarrow import PyArrowFileIO
+    from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
     from pyiceberg.manifest import read_manifest_list
     from pyiceberg.serializers import Compressor, FromByteStream
 
     class Located(PyArrowFileIO):
-        def new_input(self, location: str) -> InputFile:
+        def new_input(self, location: str) -> PyArrowFile:
             return super().new_input(str(located(location)))
 
     io = Located()
@@ -134,7 +133,7 @@ def reached_files(catalog: Path, located: Callable[[str], Path] = path_of) -> It
 
     for table, location in metadata_files(catalog).items():
         yield Reached(location, "metadata")
-        with _reading(table, "metadata file", location), located(location).open("rb") as stream:
+        with _reading(table, "metadata file", location), io.new_input(location).open() as stream:
             metadata = FromByteStream.table_metadata(stream, compression=Compressor.get_compressor(location))
         for statistics in (*metadata.statistics, *metadata.partition_statistics):
             if first_time(statistics.statistics_path):

@@ -105,7 +105,8 @@ def _unreached(folder: Path, index: Index) -> list[str]:
     if catalog is None or not is_local(index.warehouse):
         return []
     held = {one.path: one for one in index.files}
-    root, wrong = path_of(index.warehouse), []
+    root = path_of(index.warehouse)
+    wrong: list[str] = []
 
     def of(uri: str) -> Held | None:
         path = path_of(uri)
@@ -191,7 +192,8 @@ def _refuse_state(loaded: Settings, mark: Path) -> None:
     database = postgres.data_dir(loaded)
     control = database / "global" / "pg_control"  # changes with every start of the database
     is_database_ours = control.is_file() and control in written
-    others, ours = [], []
+    others: list[Path] = []
+    ours: list[Path] = []
     for place in _places(loaded):
         if place == database and is_database_ours:
             continue
