@@ -304,9 +304,9 @@ def claimed(raw: Table | None, after: int, start: Offsets, last: int, end: Offse
     if after >= last:
         return []
     known = {
-        int(number): (parse_offsets(property_of(one, START) or "{}"), parse_offsets(property_of(one, END) or "{}"))
+        int(landed_as): (parse_offsets(property_of(one, START) or "{}"), parse_offsets(property_of(one, END) or "{}"))
         for one in published(raw)
-        if (number := property_of(one, LANDING)) and after < int(number) <= last
+        if (landed_as := property_of(one, LANDING)) and after < int(landed_as) <= last
     }
     claims: list[Claim] = []
     done, at = after, dict(start)

@@ -57,7 +57,7 @@ def failure_text(context: Mapping[str, Any], safe: str, *, tries_again: bool) ->
     if tries_again:
         return f"{text} It is tried again by itself."
     error = context.get("exception")
-    if isinstance(error, RefusedRun) or not (may_pass(error) or isinstance(error, NeedsDecision)):
+    if isinstance(error, RefusedRun) or not (error is None or may_pass(error) or isinstance(error, NeedsDecision)):
         return text  # the reason says what to do instead; the same again would fail
     return f"{text} When the cause is mended: {_again(dag_run, day)}, or clear the task."
 

@@ -63,6 +63,6 @@ def _trouble(session: Session, task: TaskInstance) -> Trouble | None:
 def _last_line(task: TaskInstance | TaskInstanceHistory, try_number: int, is_it: Any) -> str | None:
     """The last line of a try's log that is of a kind; none if there is none, or no log."""
     lines: Iterable[Any]
-    lines, _ = TaskLogReader().read_log_chunks(task, try_number, {})
+    lines, _ = TaskLogReader().read_log_chunks(task, try_number, {"end_of_log": False})
     texts = [line.event for line in lines if is_it(str(line.event))]
     return str(texts[-1]) if texts else None

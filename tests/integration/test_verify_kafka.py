@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -124,7 +125,7 @@ class Landed:
         self.table = catalog.create_table((NAMESPACE, RAW_EVENTS), schema=RAW)
         with self.table.update_spec() as spec:
             spec.add_identity("event_date")
-        self.rows = [
+        self.rows: list[dict[str, Any]] = [
             {
                 "event_date": DAY,
                 "landing": 1 if offset < 6 else 2,

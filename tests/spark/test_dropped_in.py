@@ -48,8 +48,8 @@ def test_a_file_that_is_dropped_in_is_a_table_a_line_of_the_ledger_a_part_of_the
     html = page.read_text(encoding="utf-8")
     assert f'<h3 id="{NAME}">Which minutes are busy?' in html
     assert json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))["answers"][NAME]["rows"] == rows
-    lines = (page.parent / DAY / f"{NAME}.csv").read_text(encoding="utf-8-sig").split()
-    assert lines == ["day,minute,events", f"{DAY},7,2", f"{DAY},30,1"]
+    csv_lines = (page.parent / DAY / f"{NAME}.csv").read_text(encoding="utf-8-sig").split()
+    assert csv_lines == ["day,minute,events", f"{DAY},7,2", f"{DAY},30,1"]
     assert f"### {NAME}" in answers_page()
 
     assert query_rows(lake, f"SELECT SUM(events) AS events FROM {NAME}") == [{"events": 3}]

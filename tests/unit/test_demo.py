@@ -58,7 +58,7 @@ def test_after_the_first_demo_the_schedule_goes_on_with_the_day_after(own_settin
     made = TriggerDAGRunPostBody(**asked).validate_context(dag)
     interval = made["data_interval"]
     run = SimpleNamespace(**made, run_type="manual", data_interval_start=interval.start, data_interval_end=interval.end)
-    model = DagModel(dag_id="game_events_daily")
+    model = DagModel(dag_id="game_events_daily")  # type: ignore[no-untyped-call]  # Airflow's
     model.calculate_dagrun_date_fields(dag, reference_run=cast(DagRun, run))
     assert model.next_dagrun is not None
     assert model.next_dagrun.date() == YESTERDAY + timedelta(days=1)

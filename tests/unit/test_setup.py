@@ -17,6 +17,7 @@ import pytest
 
 import bootstrap
 from daybook import jars, network
+from daybook.errors import DaybookError
 from daybook.settings import REPOSITORY
 from tests.integration.secured_broker import Authority
 from tests.tls_server import InspectingProxy, TlsServer
@@ -227,7 +228,7 @@ def test_ivy_takes_the_proxy_and_the_certificates_that_pip_takes(
         assert options.stat().st_mode & 0o077 == 0
 
         monkeypatch.setenv("SSL_CERT_FILE", str(Authority(tmp_path / "other").file))
-        with pytest.raises(jars.DaybookError, match=r"issuer is not in .*other/ca.pem.*SSL_CERT_FILE=FILE make setup"):
+        with pytest.raises(DaybookError, match=r"issuer is not in .*other/ca.pem.*SSL_CERT_FILE=FILE make setup"):
             jars.fetch(tmp_path / "again", jar_set)
 
 
