@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.sdk import BaseNotifier, Context
 
-from daybook.errors import NeedsDecision, may_pass
+from daybook.errors import BadInput, NotNow
 from daybook.runs import DAG
 from daybook_airflow.macros import daybook_day
 from daybook_airflow.messages import send
@@ -57,7 +57,7 @@ def failure_text(context: Mapping[str, Any], safe: str, *, tries_again: bool) ->
     if tries_again:
         return f"{text} It is tried again by itself."
     error = context.get("exception")
-    if isinstance(error, RefusedRun) or not (error is None or may_pass(error) or isinstance(error, NeedsDecision)):
+    if isinstance(error, RefusedRun | BadInput) and not isinstance(error, NotNow):
         return text  # the reason says what to do instead; the same again would fail
     return f"{text} When the cause is mended: {_again(dag_run, day)}, or clear the task."
 
