@@ -33,6 +33,7 @@ from pydantic import (
 )
 
 from daybook import idn
+from daybook.documents import document
 
 SCHEMA_VERSION: Literal[1] = 1
 """Written into every event; raised when a reader of before would misread a record.
@@ -56,7 +57,10 @@ _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _SECONDS = r":[0-5][0-9](?:\.[0-9]{1,9})?"
 _ZONE = "(?:Z|[+-](?:(?:0[0-9]|1[0-7]):[0-5][0-9]|18:00))"
-_DAY_FIRST = re.compile(r"\d{4}-\d\d-\d\d")
+LANDED_MOMENT = f"{_DAY}(?:[T ]{_TIME}{_SECONDS}{_ZONE}?)?"
+"""A time as a landing takes it, a pattern for Python and Java: RFC 3339, also without its zone (then it is UTC) or its
+time of day. An offset is at most 18 hours, which is all that Java knows."""
+_LANDED_MOMENT = re.compile(LANDED_MOMENT)
 _MOMENT = re.compile(f"{_DAY}[T ]{_TIME}{_SECONDS}{_ZONE}?")  # the type asks for the zone
 
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
@@ -380,8 +384,7 @@ def event_date(value: bytes | None, taken_at: datetime, future_tolerance_minutes
     """The UTC day that a record says it happened on; none if it does not say, or names a time that cannot be.
 
     The twin of ``daybook_spark.events.raw_records``, which names the day when the record is landed, for readers without
-    Spark. The two agree on every time in RFC 3339, also without its zone (then it is UTC) or without its time of day.
-    Spark reads some forms besides (``2026-5-3``): of such a record this one knows no day.
+    Spark: a time of the form :data:`LANDED_MOMENT` in a record that is one JSON document.
 
     Args:
         value: the record's value.
@@ -391,14 +394,13 @@ def event_date(value: bytes | None, taken_at: datetime, future_tolerance_minutes
     >>> event_date(b'{"occurred_at": "2026-05-03T23:30:00-01:00"}', datetime(2026, 5, 4, 1, tzinfo=UTC), 60)
     datetime.date(2026, 5, 4)
     """
+    occurred_at = (document(value) or {}).get("occurred_at")
+    if not isinstance(occurred_at, str) or not _LANDED_MOMENT.fullmatch(occurred_at):
+        return None
     try:
-        told = json.loads(value or b"")
-        occurred_at = told.get("occurred_at") if isinstance(told, dict) else None
-        if not isinstance(occurred_at, str) or not _DAY_FIRST.match(occurred_at):
-            return None
         moment = datetime.fromisoformat(occurred_at)
         moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError, RecursionError):  # not JSON, not UTF-8, not a time, out of range, too deep
+    except (ValueError, OverflowError):  # 30 February, out of range
         return None
     latest = taken_at + timedelta(minutes=future_tolerance_minutes)
     return moment.date() if FIRST_MOMENT <= moment <= latest else None

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import date, datetime
+from random import Random
+from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from daybook.contract import event_date
+from daybook.contract import EXAMPLES, event_date
+from daybook.documents import document
 from daybook_spark import events
-from daybook_spark.events import events_of, first_pages, judged, provider_map, rejected_of, same_ids_elsewhere
+from daybook_spark.events import events_of, first_pages, judged, provider_map, read, rejected_of, same_ids_elsewhere
+from tests.odd_documents import GOOD, ODD_DOCUMENTS, TAKEN_AT, TOLERANCE_MINUTES, plainly
 from tests.spark.lake_run import an_id
-from tests.spark.topic_records import FUTURE_TOLERANCE_MINUTES, RECEIVED_AT, Topic
+from tests.spark.topic_records import Topic
 
 A = str(uuid.UUID(int=1, version=4))
 B = str(uuid.UUID(int=2, version=4))
@@ -94,6 +98,46 @@ def test_the_same_id_with_another_body_is_a_conflict(topic: Topic) -> None:
     assert verdicts(topic) == [("event", None), ("rejected", "conflict")]
 
 
+ON_THE_WAY = {"event_type": "purchase_item", "item": "sword", "event_id": A}
+"""What a client sends that names neither its host nor its player."""
+
+
+@pytest.mark.parametrize("named", [{}, {"user_id": "mover"}, {"host": "user53.att.com"}], ids=str)
+def test_a_retry_from_another_network_is_a_duplicate(topic: Topic, named: dict[str, str]) -> None:
+    topic.client_event({**ON_THE_WAY, **named}, request_host="mover.att.com")
+    topic.client_event({**ON_THE_WAY, **named}, request_host="other.t-mobile.com")
+    assert verdicts(topic) == [("event", None), ("duplicate", None)]
+
+
+def test_what_one_of_two_clients_did_not_say_is_not_compared(topic: Topic) -> None:
+    """As a retry of a record that was landed before the intake wrote down what it filled in."""
+    topic.client_event({**ON_THE_WAY, "user_id": "user53", "host": "user53.att.com"})
+    topic.client_event(ON_THE_WAY, request_host="mover.t-mobile.com")
+    assert verdicts(topic) == [("event", None), ("duplicate", None)]
+
+
+@pytest.mark.parametrize("other", [{"user_id": "user54"}, {"host": "user53.cox.com"}, {"item": "knife"}], ids=str)
+def test_what_both_clients_said_is_compared(topic: Topic, other: dict[str, str]) -> None:
+    said = {**ON_THE_WAY, "user_id": "user53", "host": "user53.att.com"}
+    topic.client_event(said)
+    topic.client_event({**said, **other})
+    assert verdicts(topic) == [("event", None), ("rejected", "conflict")]
+
+
+def test_an_event_of_another_type_is_a_conflict_though_the_intake_filled_in_the_rest(topic: Topic) -> None:
+    topic.client_event(ON_THE_WAY, request_host="mover.att.com")
+    topic.client_event({"event_type": "join_guild", "event_id": A}, request_host="mover.att.com")
+    assert verdicts(topic) == [("event", None), ("rejected", "conflict")]
+
+
+@pytest.mark.parametrize("filled", [None, "", [], ["guild"], "host", 5, {"host": 1}], ids=str)
+def test_a_record_that_does_not_say_what_was_filled_in_counts_as_sent_in_full(topic: Topic, filled: Any) -> None:
+    told = {**EXAMPLES["purchase_item"], "event_id": A, **({} if filled is None else {"filled": filled})}
+    topic.send(json.dumps({**told, "host": "user53.att.com"}).encode())
+    topic.send(json.dumps({**told, "host": "user53.cox.com"}).encode())
+    assert verdicts(topic) == [("event", None), ("rejected", "conflict")]
+
+
 def test_a_retry_at_another_time_of_the_day_is_a_duplicate(topic: Topic) -> None:
     topic.event(event_id=A, occurred_at="2026-05-03T01:00:00Z")
     topic.event(event_id=A, occurred_at="2026-05-03T01:00:05Z")
@@ -119,22 +163,36 @@ def test_the_day_is_the_utc_day_of_what_happened(topic: Topic) -> None:
     assert verdicts(topic) == [("event", None)] * 4
 
 
-def test_readers_without_spark_name_the_same_day(topic: Topic) -> None:
-    times = (
-        *("2026-05-03T23:59:59.999999Z", "2026-05-04T01:30:00+02:00", "2026-05-03T23:30:00-01:00"),
-        *("2026-05-03T12:00:00", "2026-05-03 12:00:00Z", "2026-05-03", "1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z"),
-        *("2026-05-06T00:00:01Z", "2026-05-06T00:00:02Z", "9999-12-31T23:59:59Z", "2026-02-30T00:00:00Z"),
-        *("", "soon", "20260503", "0001-01-01T00:00:00+09:00"),
-    )
-    values = [json.dumps({"occurred_at": moment}).encode() for moment in times]
-    values += [b'{"occurred_at": null}', b'{"occurred_at": 12345678}', b"{}", b"[]", b"\xff", b"hello"]
-    values.append(b"[" * 100_000)
-    for value in [*values, None]:
-        topic.send(value)
-    landed = topic.raw().orderBy("kafka_offset").collect()
-    told = [event_date(value, RECEIVED_AT, FUTURE_TOLERANCE_MINUTES) for value in [*values, None]]
-    assert told == [row.event_date for row in landed]
-    assert {date(2026, 5, 3), date(2026, 5, 4), date(1970, 1, 1), date(2026, 5, 6), None} == set(told)
+def test_odd_documents_get_the_verdict_and_the_day_that_all_readers_give(topic: Topic) -> None:
+    for odd in ODD_DOCUMENTS:
+        topic.send(odd.value, taken_at=TAKEN_AT)
+    raw = topic.raw(future_tolerance_minutes=TOLERANCE_MINUTES)
+    found = read(raw).select("broken", "event_date").orderBy("kafka_offset").collect()
+    told = {odd.name: (row.broken, row.event_date) for odd, row in zip(ODD_DOCUMENTS, found, strict=True)}
+    assert told == {odd.name: (odd.reason, odd.day) for odd in ODD_DOCUMENTS}
+
+
+def changed(random: Random, value: bytes) -> bytes:
+    """A value with up to three of its bytes changed, doubled or left out."""
+    odd = [b"", *(bytes([one]) for one in b"{}[]\"',:\\\t\n \x00\xff09-eZ"), b"\\ud83d", b"\\u0022", b"null", b"NaN"]
+    odd += [b"1.0", b"\xc3\xa9", b"\xef\xbb\xbf", b'"user_id":"x",', b"{}"]
+    for _ in range(random.randint(1, 3)):
+        at = random.randrange(len(value) + 1)
+        value = value[:at] + random.choice(odd) + value[at + random.randrange(2) :]
+    return value
+
+
+def test_values_changed_at_random_are_read_as_by_python(topic: Topic) -> None:
+    random = Random(11)
+    values = [changed(random, random.choice([GOOD, plainly()]).encode()) for _ in range(3000)]
+    for value in values:
+        topic.send(value, taken_at=TAKEN_AT)
+    raw = topic.raw(future_tolerance_minutes=TOLERANCE_MINUTES)
+    found = read(raw).select("broken", "event_date").orderBy("kafka_offset").collect()
+    told = [(row.broken not in ("not_json", "not_utf8"), row.event_date) for row in found]
+    expected = [(document(one) is not None, event_date(one, TAKEN_AT, TOLERANCE_MINUTES)) for one in values]
+    assert {False, True} == {is_one for is_one, _ in expected}
+    assert [one for one in zip(values, told, expected, strict=True) if one[1] != one[2]] == []
 
 
 def test_an_event_row_has_every_field_and_its_provider(spark: SparkSession, topic: Topic) -> None:
@@ -210,6 +268,68 @@ def test_a_days_rows_do_not_depend_on_the_days_it_is_built_with(topic: Topic) ->
     topic.event(event_id=B, occurred_at="2026-04-01T12:00:00Z")  # 31 days later
     together = judged(topic.raw(), WINDOW).orderBy("kafka_offset").collect()
     assert [row.verdict for row in together] == ["event", "duplicate", "event", "event"]
+
+
+def of_day(raw: DataFrame, day: date, window_days: int) -> dict[int, tuple[str, str | None]]:
+    """The verdicts over a day's records, when it is built alone."""
+    elsewhere = elsewhere_of(raw, [day], window_days)
+    rows = judged(raw.where(F.col("event_date") == day), window_days, elsewhere).collect()
+    return {row.kafka_offset: (row.verdict, row.reason) for row in rows}
+
+
+def test_a_duplicate_is_of_an_event(topic: Topic) -> None:
+    """Each of these days is within the window of the one before; the third is within it of no event."""
+    for day in ("2026-01-01", "2026-01-25", "2026-02-20", "2026-03-18"):
+        topic.event(event_id=A, occurred_at=f"{day}T12:00:00Z")
+    for day, item in (("2026-01-01", "sword"), ("2026-01-26", "knife"), ("2026-02-20", "knife")):
+        topic.event(event_id=B, occurred_at=f"{day}T12:00:00Z", item=item)
+    chain = [("event", None), ("duplicate", None), ("event", None), ("duplicate", None)]
+    swords_and_knives = [("event", None), ("rejected", "conflict"), ("event", None)]
+    assert verdicts(topic) == chain + swords_and_knives
+    assert of_day(topic.raw(), date(2026, 2, 20), WINDOW) == {2: ("event", None), 6: ("event", None)}
+    assert of_day(topic.raw(), date(2026, 3, 18), WINDOW) == {3: ("duplicate", None)}
+
+
+def walked(records: list[tuple[str, date, str]], window_days: int) -> list[tuple[str, str | None]]:
+    """The rule in a few lines of Python: of each record, in order of landing, its id, day and item."""
+    found: list[tuple[str, date, str]] = []
+    told: list[tuple[str, str | None]] = []
+    for one in records:
+        near = [event for event in found if event[0] == one[0] and abs((event[1] - one[1]).days) <= window_days]
+        if not near:
+            found.append(one)
+            told.append(("event", None))
+        else:
+            is_same = any(event[2] == one[2] for event in near)
+            told.append(("duplicate", None) if is_same else ("rejected", "conflict"))
+    return told
+
+
+@pytest.mark.parametrize("most_on_driver", [200_000, 3])
+def test_verdicts_are_those_of_the_rule_in_python_whatever_is_built_together(
+    topic: Topic, monkeypatch: pytest.MonkeyPatch, most_on_driver: int
+) -> None:
+    monkeypatch.setattr(events, "MOST_IDS_ON_DRIVER", most_on_driver)
+    random, window, items = Random(7), 3, ("sword", "sword", "knife")
+    records = [
+        (
+            an_id(random.randrange(40)),
+            date(2026, 4, random.randrange(1, 25)),
+            random.choice(items),
+        )
+        for _ in range(240)
+    ]
+    for event_id, day, item in records:
+        topic.event(event_id=event_id, occurred_at=f"{day}T12:00:00Z", item=item)
+    raw = topic.raw().localCheckpoint()
+    told = dict(enumerate(walked(records, window)))
+    assert {kind for kind, _ in told.values()} == {"event", "duplicate", "rejected"}
+    together = judged(raw, window).collect()
+    assert {row.kafka_offset: (row.verdict, row.reason) for row in together} == told
+    for day in (date(2026, 4, 3), date(2026, 4, 12), date(2026, 4, 24)):
+        expected = {at: told[at] for at, record in enumerate(records) if record[1] == day}
+        assert expected
+        assert of_day(raw, day, window) == expected
 
 
 def test_an_id_is_looked_for_within_the_window_and_nowhere_else(topic: Topic) -> None:

@@ -35,16 +35,25 @@ class Topic:
         kind = fields.get("event_type", "purchase_item")
         return self.client_event({**EXAMPLES[kind], **fields}, partition=partition)
 
-    def client_event(self, event: dict[str, Any], *, partition: int = 0, received_at: datetime = RECEIVED_AT) -> int:
-        """Append what a client sent to a request without a host, completed as the intake does; returns its offset."""
+    def client_event(
+        self,
+        event: dict[str, Any],
+        *,
+        partition: int = 0,
+        received_at: datetime = RECEIVED_AT,
+        request_host: str = "",
+    ) -> int:
+        """Append what a client sent, completed as the intake does; returns its offset."""
         told = client_event.validate_python(event)
-        record = complete(told, received_at=received_at, request_host="", user_agent="test")
+        record = complete(told, received_at=received_at, request_host=request_host, user_agent="test")
         return self.send(encode(record), partition=partition, taken_at=received_at)
 
-    def raw(self, start: int = 0, landing: int = 1) -> DataFrame:
+    def raw(
+        self, start: int = 0, landing: int = 1, future_tolerance_minutes: int = FUTURE_TOLERANCE_MINUTES
+    ) -> DataFrame:
         """The records from the n-th sent on, as rows of ``raw_events``, landed at once."""
         schema = "key BINARY, value BINARY, partition INT, offset BIGINT, timestamp TIMESTAMP"
-        return raw_records(self.spark.createDataFrame(self.rows[start:], schema), landing, FUTURE_TOLERANCE_MINUTES)
+        return raw_records(self.spark.createDataFrame(self.rows[start:], schema), landing, future_tolerance_minutes)
 
 
 def manifest(folder: Path, ids: list[str], **changes: int) -> Path:
