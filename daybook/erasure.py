@@ -57,8 +57,9 @@ def erased_since(done: Sequence[Mapping[str, Any]], day: date, moment: datetime)
 def forget_user(user_id: str, note: str, yes: bool) -> None:
     """Remove every row of player USER_ID from every table, build the days anew, and expire all older snapshots.
 
-    It cannot be undone. Records that Kafka still holds and that were not landed yet land with the next run, and leave
-    Kafka with its retention: repeat it then. Steps that were staged meanwhile are staged again.
+    It cannot be undone, and ends with an error if a row of the player is left. Records that Kafka still holds and that
+    were not landed yet land with the next run, and leave Kafka with its retention: repeat it then. Steps that were
+    staged meanwhile are staged again.
     """
     from daybook.report import write_report
     from daybook.spark_job import run_job
@@ -73,6 +74,9 @@ def forget_user(user_id: str, note: str, yes: bool) -> None:
     run_id = f"forget__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
     player = {"user_id": user_id, "note": note}
     told = run_job(loaded, "forget_user", ["--run-id", run_id], {"--player": player})
+    if told["user_digest"] is None:
+        click.echo("No table has a row of this player. Nothing was changed, and nothing is recorded in erasures.")
+        return
     if told["days"]:
         write_report(loaded, told["days"][0], told["days"])
     click.echo(

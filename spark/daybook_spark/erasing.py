@@ -31,16 +31,58 @@ from daybook_spark.landing import keep_position
 from daybook_spark.publishing import publish_pages
 from daybook_spark.rebuilding import build
 
-OF_USER = "(get_json_object(CAST(value AS STRING), '$.user_id') <=> :user_id OR CAST(key AS STRING) <=> :user_id)"
-"""Whether a raw or rejected record is the player's ``:user_id``: it says so, or its key does."""
+_TEXT = "CAST(value AS STRING)"
+OF_USER = f"""(
+    get_json_object({_TEXT}, '$.user_id') <=> :user_id
+    OR CAST(key AS STRING) <=> :user_id
+    OR (
+        get_json_object({_TEXT}, '$.user_id') IS NULL
+        AND :user_id IN (
+            get_json_object({_TEXT}, '$.host'), substring_index(get_json_object({_TEXT}, '$.host'), '.', 1)
+        )
+    )
+    OR (
+        {_TEXT} RLIKE :named
+        AND NOT (
+            try_parse_json(concat('[', {_TEXT}, ']')) IS NOT NULL
+            AND try_parse_json(concat('{{"":', {_TEXT}, '}}')) IS NOT NULL
+        )
+    )
+)"""
+"""Whether a raw or rejected record is the player's ``:user_id``: it says so, its key does, or it names no player and
+its host does. What is not one JSON document may name several players, each of whom ``:named`` finds in it."""
+
+
+def _values(user_id: str) -> dict[str, Any]:
+    """The values of :data:`OF_USER`."""
+    name, player = _spelled("user_id"), _spelled(user_id)
+    end = r"(?=[\s,}\]]|\z)"
+    return {
+        "user_id": user_id,
+        "named": rf"""(?<![A-Za-z0-9_])["']?{name}["']?\s*:\s*(?:"{player}"|'{player}'|{player}{end})""",
+    }
+
+
+def _spelled(text: str) -> str:
+    """A pattern of Java's for all ways in which JSON can spell a text."""
+    return "".join(_ways(character) for character in text)
+
+
+def _ways(character: str) -> str:
+    units = character.encode("utf-16-be").hex()
+    escaped = "".join(rf"\\u(?i:{units[at : at + 4]})" for at in range(0, len(units), 4))
+    itself = character if character.isalnum() or not character.isascii() else rf"\x{ord(character):02x}"
+    behind_backslash = [rf"\\{itself}"] if character in '"\\/' else []
+    return f"(?:{'|'.join([*behind_backslash, itself, escaped])})"
 
 
 def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, note: str) -> dict[str, Any]:
     """Remove a player's rows.
 
-    In this order: the record of it, the raw records, the days derived anew from what is left, all older snapshots with
-    their files. A run that was killed is finished by repeating it; what it wrote down is not written down again. What
-    is landed meanwhile stays, for the next time.
+    If no table has a row of the player, and none was ever removed, nothing is done and nothing is written down.
+    Otherwise in this order: the record of it, the raw records, the days derived anew from what is left, all older
+    snapshots with their files. A run that was killed is finished by repeating it; what it wrote down is not written
+    down again. What is landed meanwhile stays, for the next time.
 
     Args:
         spark: the session.
@@ -53,22 +95,31 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
         ``records`` removed, ``days`` built anew.
 
     Raises:
-        DaybookError: the player has rows in a page whose raw records retention has removed. Nothing was removed.
+        DaybookError: the player has rows in a page whose raw records retention has removed, and nothing was removed; or
+            rows of the player are left at the end.
     """
     _refuse_pages_that_stand(spark, settings, user_id)
     upto = position(settings, load(settings, RAW_EVENTS)).landing
     digest = user_digest(user_id)
     # raw records go in one commit: if some are left of a landing that was written down, that run had removed none
-    written_upto = max((row["landing"] for row in erasures(settings) if row["user_digest"] == digest), default=0)
-    landed = _records(spark, RAW_EVENTS, user_id).where(F.col("landing") <= upto)
-    removed = landed.count()
-    counted = (
-        landed.where(F.col("landing") > written_upto)
+    before = [row["landing"] for row in erasures(settings) if row["user_digest"] == digest]
+    is_new = F.col("landing") > max(before, default=0)
+    landed = (
+        _records(spark, RAW_EVENTS, user_id)
+        .where(F.col("landing") <= upto)
         .groupBy("event_date")
-        .agg(F.count(F.lit(1)).alias("records"), F.collect_set("event_id").alias("event_ids"))
+        .agg(
+            F.count(F.lit(1)).alias("removed"),
+            F.count_if(is_new).alias("records"),
+            F.collect_set(F.when(is_new, F.col("event_id"))).alias("event_ids"),
+        )
         .orderBy("event_date")
         .collect()
     )
+    removed = sum(row["removed"] for row in landed)
+    if not landed and not before and not any(_derived(spark, user_id, upto).values()):
+        return {"records": 0, "days": []}
+    counted = [row for row in landed if row["records"]]
     days = [
         {"day": row["event_date"].isoformat() if row["event_date"] else None, "records": row["records"]}
         for row in counted
@@ -80,14 +131,11 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
 
     _remove_raw(spark, user_id, upto)
     keep_position(settings)
-    spark.sql(
-        f"DELETE FROM {spark_name(CHECK_FAILURES)} WHERE get_json_object(failing_row, '$.user_id') = :user_id",
-        args={"user_id": user_id},
-    )
+    spark.sql(f"DELETE FROM {spark_name(CHECK_FAILURES)} WHERE {_FAILURE_OF_USER}", args={"user_id": user_id})
     # looked for in what is derived, so that a run that was killed after the first deletion is finished by the next
     left = spark.table(spark_name(EVENTS)).where(F.col("user_id") == user_id).select("event_date")
     left = left.union(_records(spark, REJECTED_EVENTS, user_id).select("event_date"))
-    touched = {row["event_date"] for row in [*left.distinct().collect(), *counted]}
+    touched = {row["event_date"] for row in [*left.distinct().collect(), *landed]}
     pages = {row["event_date"] for row in latest_revisions(settings)}
     dates = [*sorted(day for day in touched if day in pages), *([None] if None in touched else [])]
     if dates:
@@ -95,18 +143,46 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
         own = next((day for day in dates if day is not None), datetime.now(UTC).date())
         publish_pages(spark, settings, stage, staged_answers, own, None)
     _expire_all_but_current(spark, settings)
+    not_removed = _records(spark, RAW_EVENTS, user_id).where(F.col("landing") <= upto).count()
+    of_tables = {RAW_EVENTS: not_removed, **_derived(spark, user_id, upto)}
+    if left_over := {table: count for table, count in of_tables.items() if count}:
+        raise DaybookError(
+            f"rows of the player are left: {', '.join(f'{count} of {table}' for table, count in left_over.items())}. "
+            f"{removed} raw records were removed and the erasure is recorded. Look at these rows, then repeat it"
+        )
     return {"records": removed, "days": [day.isoformat() for day in dates if day is not None]}
+
+
+_FAILURE_OF_USER = "get_json_object(failing_row, '$.user_id') = :user_id"
 
 
 def _remove_raw(spark: SparkSession, user_id: str, upto: int) -> None:
     spark.sql(
         f"DELETE FROM {spark_name(RAW_EVENTS)} WHERE {OF_USER} AND landing <= :upto",
-        args={"user_id": user_id, "upto": upto},
+        args={**_values(user_id), "upto": upto},
     )
 
 
 def _records(spark: SparkSession, table: str, user_id: str) -> DataFrame:
-    return spark.sql(f"SELECT * FROM {spark_name(table)} WHERE {OF_USER}", args={"user_id": user_id})
+    return spark.sql(f"SELECT * FROM {spark_name(table)} WHERE {OF_USER}", args=_values(user_id))
+
+
+def _derived(spark: SparkSession, user_id: str, upto: int) -> dict[str, int]:
+    """How many rows of each derived table are the player's, of landings so far; an answer's rows name no landing."""
+    events = spark.table(spark_name(EVENTS)).where(F.col("user_id") == user_id)
+    landed_so_far = F.col("landing") <= upto
+    counts = {
+        REJECTED_EVENTS: _records(spark, REJECTED_EVENTS, user_id).where(landed_so_far).count(),
+        EVENTS: events.where(landed_so_far).count(),
+    }
+    if not events.where(~landed_so_far).isEmpty():
+        return counts  # the player plays on, and may stand in answers
+    failures = spark.sql(f"SELECT * FROM {spark_name(CHECK_FAILURES)} WHERE {_FAILURE_OF_USER}", {"user_id": user_id})
+    counts[CHECK_FAILURES] = failures.count()
+    for name, answer in answers().items():
+        if answer.names_players and spark.catalog.tableExists(spark_name(name)):
+            counts[name] = spark.table(spark_name(name)).where(F.col("user_id") == user_id).count()
+    return counts
 
 
 def _refuse_pages_that_stand(spark: SparkSession, settings: Settings, user_id: str) -> None:

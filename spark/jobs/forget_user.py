@@ -9,7 +9,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from daybook.erasure import user_digest
+from daybook.erasure import erasures, user_digest
 from daybook.settings import Settings
 from daybook_spark.erasing import forget
 from daybook_spark.job import arguments, run
@@ -17,11 +17,13 @@ from daybook_spark.pages import create_tables
 
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
-    """Forget; the summary is what was removed, which days were built anew, and as whom it is recorded."""
+    """Forget; the summary is what was removed, which days were built anew, and as whom it is recorded, if it is."""
     create_tables(spark, settings)
     player: dict[str, str] = json.loads(args.player.read_text(encoding="utf-8"))
+    digest = user_digest(player["user_id"])
     done = forget(spark, settings, player["user_id"], args.run_id, player["note"])
-    return {**done, "user_digest": user_digest(player["user_id"])}
+    is_recorded = any(row["user_digest"] == digest for row in erasures(settings))
+    return {**done, "user_digest": digest if is_recorded else None}
 
 
 if __name__ == "__main__":

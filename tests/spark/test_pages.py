@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from daybook.answers import answers
+from daybook.contract import EXAMPLES
 from daybook.due import dates_due, nothing_due, rules_version
 from daybook.erasure import user_digest
 from daybook.errors import DaybookError
@@ -27,8 +28,8 @@ from daybook.reading import answer_rows
 from daybook.report import day_content
 from daybook.settings import Settings
 from daybook.verify import DIFFERENT, verify_day
-from daybook_spark.erasing import forget
-from daybook_spark.pages import Stage
+from daybook_spark.erasing import _records, forget
+from daybook_spark.pages import TABLES, Stage
 from daybook_spark.rebuilding import rebuild
 from daybook_spark.staging import PublishRefused, at_snapshot, on_dates, publish, stage_append, stage_dates
 from tests.spark.lake_run import DAY, NEXT_DAY, Run, an_id
@@ -666,6 +667,97 @@ def test_a_forgotten_player_is_in_no_table_and_in_no_file_and_the_days_balance(
     more.land(topic)
     assert [one["day"] for one in more.build().publish().published] == ["2026-05-03"]
     assert forget(spark, lake, "leaver", "forget2", "") == {"records": 0, "days": []}
+
+
+ODD_NAMES = ("leaver", "J\u00fcrgen \U0001f5e1", 'a"b\\c/d', ".*+?[x](y)|$^{2}\\E", "no label")
+KEEPER = json.dumps({**EXAMPLES["purchase_item"], "event_id": an_id(1), "user_id": "keeper", "host": "k.att.com"})
+
+
+def _naming(player: str) -> list[str]:
+    """Values that go with a player, nearly all of them no document."""
+    named, plainly = json.dumps(player), json.dumps(player, ensure_ascii=False)
+    escaped = '"' + "".join(f"\\u{unit:04X}" for unit in _units(player)) + '"'
+    unquoted = ["{'user_id': 'leaver'}", "{user_id: leaver}", '{"host": "leaver.att.com"}', '{"host": "leaver"}']
+    return [
+        KEEPER[:-1] + f', "user_id": {named}}}',
+        f'{{"user_id": {plainly}, "user_id": "keeper"}}',
+        f'{KEEPER}{{"user_id":{named}}}',
+        f'{KEEPER}\n{{ "user_id" : {plainly} }}',
+        f'{KEEPER}{{"user\\u005fid": {escaped}}}',
+        f'{{"user_id": {escaped}}} x',
+        f'{{"user_id": {named}',
+        f'{{"event_type": "dance", "user_id": {escaped}}}',
+        *(unquoted if player == "leaver" else []),
+    ]
+
+
+def _not_naming(player: str) -> list[str]:
+    """Values that stay when a player goes."""
+    named = json.dumps(player)
+    return [
+        KEEPER,
+        KEEPER[:-1] + f', "friend": {{"user_id": {named}}}}}',  # the keeper's own, and one document
+        f'{{"user_id": "keeper", "item": {named}',
+        f'{{"user_id": {json.dumps(player + "2")}',
+        f'{{"user_id": {json.dumps("2" + player)}',
+        f'{{"other_user_id": {named}',
+        f'{{"user_id": "keeper", "host": {json.dumps(player + ".att.com")}}}',
+        '{"user_id": "keeper"}{"user_id": null}',
+    ]
+
+
+def test_who_is_forgotten_goes_from_what_is_no_document_too_and_nobody_else_does(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+) -> None:
+    for player in ODD_NAMES:
+        for value in (*_naming(player), *_not_naming(player)):
+            topic.send(value.encode())
+    first = run("first")
+    first.land(topic)
+    first.build(dates=[DAY, None]).publish()
+    for player in ODD_NAMES:
+        found = sorted(bytes(row.value).decode() for row in _records(spark, RAW_EVENTS, player).collect())
+        assert found == sorted(_naming(player))
+
+    player = ODD_NAMES[1]
+    assert forget(spark, lake, player, "forget", "")["records"] == len(_naming(player))
+    left = [bytes(row["value"]).decode() for row in rows(spark, RAW_EVENTS)]
+    assert sorted(left) == sorted(row[1].decode() for row in topic.rows if row[1].decode() not in _naming(player))
+
+
+def _units(text: str) -> list[int]:
+    coded = text.encode("utf-16-be")
+    return [int.from_bytes(coded[at : at + 2]) for at in range(0, len(coded), 2)]
+
+
+def test_who_has_no_row_is_not_looked_for_twice_and_nothing_is_written(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+) -> None:
+    topic.event(event_id=an_id(1), user_id="keeper")
+    first = run("first")
+    first.land(topic)
+    first.build().publish()
+    before = {table: snapshots(lake, table) for table in (*TABLES, *answers())}
+    assert forget(spark, lake, "nobody", "forget", "") == {"records": 0, "days": []}
+    assert {table: snapshots(lake, table) for table in (*TABLES, *answers())} == before
+
+
+def snapshots(settings: Settings, table: str) -> list[int]:
+    found = load(settings, table)
+    return [one.snapshot_id for one in found.metadata.snapshots] if found else []
+
+
+def test_an_erasure_that_leaves_rows_ends_with_an_error(
+    spark: SparkSession, lake: Settings, topic: Topic, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, user in enumerate(("keeper", "leaver")):
+        topic.event(event_id=an_id(number + 1), user_id=user)
+    first = run("first")
+    first.land(topic)
+    first.build().publish()
+    monkeypatch.setattr("daybook_spark.erasing._remove_raw", lambda *_: None)
+    with pytest.raises(DaybookError, match="rows of the player are left: 1 of raw_events, 1 of events, 1 of"):
+        forget(spark, lake, "leaver", "forget", "")
 
 
 @pytest.mark.parametrize("step", ["_remove_raw", "keep_position", "publish_pages", "_expire_all_but_current"])

@@ -22,8 +22,8 @@ file = given["--player"]
 player = json.load(open(file, encoding="utf-8"))
 seen = {"command": sys.argv, "file": file, "mode": stat.S_IMODE(os.stat(os.path.dirname(file)).st_mode), **player}
 json.dump(seen, open(os.environ["SEEN"], "w"))
-summary = {"records": 0, "days": [], "user_digest": user_digest(player["user_id"])}
-json.dump(summary, open(given["--summary"], "w"))
+digest = user_digest(player["user_id"]) if player["user_id"] != "nobody" else None
+json.dump({"records": 0, "days": [], "user_digest": digest}, open(given["--summary"], "w"))
 """
 
 Forget = Callable[..., tuple[Result, dict[str, Any]]]
@@ -57,6 +57,12 @@ def test_a_player_and_the_note_are_on_no_command_line(forget: Forget, player: st
     assert words == []
     assert f"Recorded in erasures as {user_digest(player)[:12]}" in done.output
     assert not Path(seen["file"]).exists()
+
+
+def test_a_player_who_is_not_there_is_said_to_be_none(forget: Forget) -> None:
+    done, _ = forget("nobody")
+    assert done.exit_code == 0
+    assert "No table has a row of this player. Nothing was changed" in done.output
 
 
 def test_a_name_that_is_no_text_is_refused(forget: Forget) -> None:
