@@ -83,16 +83,6 @@ class AirflowPage:
         dialog.get_by_role("button", name="Trigger", exact=True).click()
         expect(dialog).to_be_hidden()
 
-    def refused_number(self, label: str, value: int) -> Locator:
-        """Ask for a number that cannot be; the dialog stays open, with what the form shows of the refusal."""
-        self.go(f"/dags/{DAG_ID}")
-        self.page.get_by_role("button", name="Trigger Dag").click()
-        dialog = self.page.get_by_role("dialog")
-        self._number(dialog, label, value)
-        expect(dialog.get_by_role("spinbutton", name=label)).to_have_value(str(value))
-        dialog.get_by_role("button", name="Trigger", exact=True).click()
-        return dialog
-
     def watch(self, run_id: str) -> None:
         """Look at a run until its badge says that it has succeeded."""
         self.go(f"/dags/{DAG_ID}/runs/{run_id}")

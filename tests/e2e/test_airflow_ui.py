@@ -43,14 +43,6 @@ def test_a_past_day_is_asked_for_by_the_form_watched_and_read_in_its_tab(stack: 
     assert ui.outside == [], "the UI and the report ask no other server"
 
 
-def test_a_number_that_cannot_be_is_refused_by_the_form_and_not_changed(stack: Stack, ui: AirflowPage) -> None:
-    before = stack.api().call("GET", f"/dags/{DAG_ID}/dagRuns?limit=1")["total_entries"]
-    dialog = ui.refused_number("Generated events", -1)
-    expect(dialog.get_by_text("-1 is less than the minimum of 0")).to_be_visible()
-    assert stack.api().call("GET", f"/dags/{DAG_ID}/dagRuns?limit=1")["total_entries"] == before
-    ui.errors.clear()  # the refusal, which the browser logs
-
-
 def test_the_report_is_read_on_a_phone_and_in_the_dark(stack: Stack, ui: AirflowPage) -> None:
     assert ui.page.context.browser is not None
     phone = ui.page.context.browser.new_context(

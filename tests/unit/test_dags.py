@@ -239,6 +239,13 @@ def test_every_parameter_of_the_trigger_form_explains_itself(bag: DagBag) -> Non
         assert param.description, f"{name}: say what it does"
 
 
+def test_the_form_has_no_bound_to_change_a_number_to(bag: DagBag) -> None:
+    """Airflow's form changes -1 to a field's minimum without a word, which would be another run than was asked for."""
+    params = bag.dags["game_events_daily"].params
+    for name in params:
+        assert not {"minimum", "maximum"} & params.get_param(name).schema.keys(), f"{name}: put the bound into allOf"
+
+
 def test_what_is_published_are_assets_with_days_revisions_and_rows(
     dag: DAG, submitted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
