@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from confluent_kafka import Producer
 
+from daybook.kafka_conf import librdkafka_conf
 from daybook_airflow.offsets_sensor import KafkaOffsetsSensor
 from daybook_airflow.offsets_trigger import KafkaOffsetsTrigger
 from tests.integration.own_topic import Topic
@@ -97,6 +99,29 @@ def test_a_wait_that_takes_too_long_says_what_is_missing(topic: Topic) -> None:
         "timeout": f"{DAY}: waited too long for topic '{topic.name}': partition 1 ends at 0, offset 7 was acknowledged"
         "; nothing was frozen and the lake is unchanged. See `daybook status`, then clear wait_for_offsets"
     }
+
+
+def test_an_open_transaction_is_waited_for_and_named(topic: Topic, stack: Any) -> None:
+    holder = Producer({**librdkafka_conf(stack.settings), "transactional.id": topic.name})
+    holder.init_transactions(20)
+    holder.begin_transaction()
+    for _ in range(2):
+        holder.produce(topic.name, b"held open", partition=0)
+    assert holder.flush(20) == 0
+    topic.produce(0, 30)  # acknowledged, and hidden behind the two
+    late = asyncio.run(payload(deferred(wait_on(topic, timeout=0.5))))
+    assert "a transaction that is open hides 32 offsets from 0 of partition 0; nothing was frozen" in late["timeout"]
+    trigger = deferred(wait_on(topic))
+
+    async def end_while_waiting() -> tuple[bool, dict[str, Any]]:
+        waiting = asyncio.create_task(payload(trigger))
+        done, _ = await asyncio.wait([waiting], timeout=1)
+        await asyncio.to_thread(holder.abort_transaction, 20)
+        return bool(done), await asyncio.wait_for(waiting, 30)
+
+    too_early, event = asyncio.run(end_while_waiting())
+    assert not too_early, "it froze an end before what was acknowledged"
+    assert event == {"offsets": {"0": 33, "1": 0}}
 
 
 def test_a_missing_topic_fails_at_once_and_is_not_made_by_looking(topic: Topic) -> None:
