@@ -31,7 +31,7 @@ _PAUSE_SECONDS = 0.3
 
 
 def ensure_topic(
-    settings: Settings, timeout_seconds: float = 30.0, *, set_config: bool = False, anew: bool = False
+    settings: Settings, timeout_seconds: float = 30.0, *, set_config: bool = False, recreate: bool = False
 ) -> list[str]:
     """Make the topic if there never was one, and add the partitions that it lacks; safe to repeat.
 
@@ -39,7 +39,7 @@ def ensure_topic(
         settings: the brokers, and what the topic shall be.
         timeout_seconds: how long brokers are waited for that do not answer yet, or are fewer than the replicas.
         set_config: where a topic that is there is weaker than the settings say, give it their configuration.
-        anew: make it also if there was one, which the brokers have lost.
+        recreate: make it also if there was one, which the brokers have lost.
 
     Returns:
         What was done, or why nothing was, in lines for the reader; the first begins with "made", "raised" or "kept".
@@ -69,7 +69,7 @@ def ensure_topic(
             missing = reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
         try:
             if missing:
-                _refuse_lost(settings, anew)
+                _refuse_lost(settings, recreate)
                 lines = _made(admin, settings, deadline)
                 break
         except KafkaException as error:
@@ -86,14 +86,14 @@ def ensure_topic(
     return [*lines, *_noted(admin, settings, deadline)]
 
 
-def _refuse_lost(settings: Settings, anew: bool) -> None:
+def _refuse_lost(settings: Settings, recreate: bool) -> None:
     noted = noted_topic(settings)
-    if noted and not anew:
+    if noted and not recreate:
         raise NeedsDecision(
             f"Kafka at {settings.bootstrap_servers} has lost topic {settings.kafka_topic} ({noted}), and with it every "
             "event that was accepted and is not landed. Nothing was made. If its log can be brought back (for the "
             "embedded broker: the folder kafka in DAYBOOK_HOME), do that, then `daybook up`. If not, `daybook "
-            "create-topic --anew` makes an empty one, and `daybook accept-loss` lets the record go on"
+            "create-topic --recreate` makes an empty one, and `daybook accept-loss` lets the record go on"
         )
 
 
@@ -249,11 +249,11 @@ def _left(deadline: float) -> float:
     is_flag=True,
     help="Set what the settings say where a topic that is there is weaker.",
 )
-@click.option("--anew", is_flag=True, help="Make it, empty, in place of one that the brokers have lost.")
-def create_topic(timeout_seconds: float, set_config: bool, anew: bool) -> None:
+@click.option("--recreate", is_flag=True, help="Make it, empty, in place of one that the brokers have lost.")
+def create_topic(timeout_seconds: float, set_config: bool, recreate: bool) -> None:
     """Make the topic from the settings, or add partitions to it; repeat it as often as you like.
 
     Without --set nothing else of a topic that is there is changed, and no partition is ever removed.
     """
-    for line in ensure_topic(settings_of_this_process(), timeout_seconds, set_config=set_config, anew=anew):
+    for line in ensure_topic(settings_of_this_process(), timeout_seconds, set_config=set_config, recreate=recreate):
         click.echo(line)

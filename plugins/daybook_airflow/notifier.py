@@ -55,11 +55,11 @@ def failure_text(context: Mapping[str, Any], safe: str, *, tries_again: bool) ->
     reason = reason.removeprefix(f"{day}: ")
     text = f"{day}: {ti.task_id} failed at try {ti.try_number}: {reason}. {safe}"
     if tries_again:
-        return f"{text} It is tried again by itself."
+        return f"{text} Airflow will retry it."
     error = context.get("exception")
     if isinstance(error, RefusedRun | BadInput) and not isinstance(error, NotNow):
         return text  # the reason says what to do instead; the same again would fail
-    return f"{text} When the cause is mended: {_again(dag_run, day)}, or clear the task."
+    return f"{text} After fixing the cause: {_again(dag_run, day)}, or clear the task."
 
 
 def _again(dag_run: Any, day: str) -> str:

@@ -95,9 +95,9 @@ def test_a_topic_that_the_broker_has_lost_is_not_made_again(tmp_path: Path) -> N
         pass
     with running(settings):
         assert settings.kafka_topic not in kafka_admin(settings).list_topics(timeout=10).topics
-        with pytest.raises(NeedsDecision, match="`daybook create-topic --anew` makes an empty one"):
+        with pytest.raises(NeedsDecision, match="`daybook create-topic --recreate` makes an empty one"):
             ensure_topic(settings)
-        made, told = ensure_topic(settings, anew=True)
+        made, told = ensure_topic(settings, recreate=True)
         assert made.startswith("made topic events: 3 partitions")
         assert f"not {known}" in told
         assert kafka.trouble(settings) is None

@@ -52,8 +52,8 @@ def a_failure(exception: BaseException | str | None, **run: Any) -> dict[str, An
 def test_a_failure_says_what_happened_what_is_safe_and_the_next_command() -> None:
     text = failure_text(a_failure(ValueError("2026-05-03: Kafka is\naway")), SAFE, tries_again=False)
     assert text == (
-        "2026-05-03: land_events failed at try 2: Kafka is away. Readers see what they saw before. When the cause is "
-        """mended: `airflow dags trigger game_events_daily -c '{"day": "2026-05-03"}'`, or clear the task."""
+        "2026-05-03: land_events failed at try 2: Kafka is away. Readers see what they saw before. After fixing "
+        """the cause: `airflow dags trigger game_events_daily -c '{"day": "2026-05-03"}'`, or clear the task."""
     )
 
 
@@ -73,7 +73,7 @@ def test_the_next_command_asks_for_what_the_failed_run_was_asked_for() -> None:
 
 def test_a_try_that_is_repeated_asks_nothing_of_anybody() -> None:
     text = failure_text(a_failure(None), SAFE, tries_again=True)
-    assert text.endswith("its process ended. Readers see what they saw before. It is tried again by itself.")
+    assert text.endswith("its process ended. Readers see what they saw before. Airflow will retry it.")
     assert "airflow dags trigger" not in text
 
 
