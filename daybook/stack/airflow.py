@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from daybook.errors import DaybookError, NeedsDecision
-from daybook.files import write_private
+from daybook.files import state_dir, write_private
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack import postgres, spark_connect
 from daybook.stack.airflow_api import USER, AirflowApi, AirflowRefused
@@ -89,6 +89,7 @@ def write_config(settings: Settings) -> None:
 
     Where other means start Airflow, the environment says what differs: its database and the address it listens on.
     """
+    state_dir(settings)  # private also where it was there before, and the sockets lie elsewhere
     # written here, since Airflow itself would make a file that everybody can read and print the password to a log
     if not password_file(settings).exists():
         write_private(password_file(settings), json.dumps({USER: secrets.token_urlsafe(12)}))

@@ -184,7 +184,7 @@ def _provider_usage(events: _Events) -> list[Row]:
         }
         for (code,), count, users in _counted(events.user, events.label)
     ]
-    return sorted(rows, key=lambda row: (-row["events"], row["provider"]))
+    return sorted(rows, key=lambda row: (-row["events"], *_provider_order(row)))
 
 
 def _provider_event_popularity(day: Day, events: _Events) -> list[Row]:
@@ -192,7 +192,9 @@ def _provider_event_popularity(day: Day, events: _Events) -> list[Row]:
         {"provider": LABELS[code], **_event(day, item), "events": count, "users": users}
         for (code, item), count, users in _counted(events.user, events.label, events.item)
     ]
-    return sorted(_ranked(rows, within="provider"), key=lambda row: (row["provider"], row["rank"], *_event_order(row)))
+    return sorted(
+        _ranked(rows, within="provider"), key=lambda row: (*_provider_order(row), row["rank"], *_event_order(row))
+    )
 
 
 def _provider_switchers(named: _Events) -> list[Row]:
@@ -243,6 +245,10 @@ def _event(day: Day, code: int) -> Row:
     if code == JOIN_GUILD:
         return {"event_type": "join_guild", "item": None}
     return {"event_type": "purchase_item", "item": day.items[code]}
+
+
+def _provider_order(row: Row) -> tuple[bool, str]:
+    return row["provider"].startswith("("), row["provider"]  # readers get the buckets behind the providers
 
 
 def _event_order(row: Row) -> tuple[str, bool, str]:

@@ -158,9 +158,9 @@ def accept_loss(log: Log, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]
 
 def test_every_landing_goes_on_where_the_last_one_ended(log: Log) -> None:
     first = log.send(3) + log.send(2, partition=1)
-    assert log.land() == [LandedRange(0, 0, 3, 3), LandedRange(1, 0, 2, 2)]
+    assert log.land() == [LandedRange(0, 0, 3, 3, landing=1), LandedRange(1, 0, 2, 2, landing=1)]
     second = log.send(4)
-    assert log.land() == [LandedRange(0, 3, 7, 4)]
+    assert log.land() == [LandedRange(0, 3, 7, 4, landing=2)]
     assert log.land() == []
     assert log.landed() == sorted(first + second)
 
@@ -172,7 +172,7 @@ def test_partitions_added_later_are_landed_from_their_start(log: Log) -> None:
     more.result(20)
     until(lambda: log.partitions() == 4, "four partitions")
     ids += log.send(3, partition=3)
-    assert log.land() == [LandedRange(3, 0, 3, 3)]
+    assert log.land() == [LandedRange(3, 0, 3, 3, landing=2)]
     assert log.landed() == sorted(ids)
 
 
@@ -187,7 +187,7 @@ def test_transaction_markers_and_aborted_records_are_gaps_that_are_counted(log: 
     producer.abort_transaction(20)
     kept += log.send(2)
     # 5 records and a marker, 4 aborted and a marker, 2 records
-    assert log.land() == [LandedRange(0, 0, 13, 7, gaps=6)]
+    assert log.land() == [LandedRange(0, 0, 13, 7, gaps=6, landing=1)]
     assert log.landed() == sorted(kept)
 
 
@@ -203,7 +203,7 @@ def test_a_large_range_is_read_by_several_tasks_some_of_which_find_nothing(
     producer.abort_transaction(20)
     kept += log.send(2)
     assert landing.kafka_range(log.spark, log.settings, {0: 0}, {0: 15}).rdd.getNumPartitions() == 8
-    assert log.land() == [LandedRange(0, 0, 15, 5, gaps=10)]
+    assert log.land() == [LandedRange(0, 0, 15, 5, gaps=10, landing=1)]
     assert log.landed() == sorted(kept)
 
 
@@ -225,7 +225,7 @@ def test_records_that_retention_took_are_refused_with_their_offsets_until_the_lo
 
     assert "Accepted" in accept_loss("--note", "the broker's disk was full")
 
-    assert log.land() == [LandedRange(0, 7, 9, 2)]
+    assert log.land() == [LandedRange(0, 7, 9, 2, landing=2)]
     assert log.landed() == sorted(ids + kept)
     [row] = accepted_losses(log.settings)
     assert (row["records"], row["note"], row["accepted_by"]) == (4, "the broker's disk was full", getpass.getuser())
@@ -253,7 +253,7 @@ def test_a_topic_made_anew_is_refused_though_its_offsets_look_right(log: Log, ac
     with pytest.raises(DaybookError, match="deleted and made anew"):
         log.land()
     accept_loss("--note", "moved to a new cluster")
-    assert log.land() == [LandedRange(0, 0, 5, 5)]
+    assert log.land() == [LandedRange(0, 0, 5, 5, landing=2)]
     assert log.landed() == sorted(before + after)
     assert log.land() == []
 
@@ -272,7 +272,7 @@ def test_a_truncated_log_is_refused(log: Log, broker: OwnBroker, accept_loss: Ca
         log.land()
     accept_loss("--note", "disk replaced")
     after = log.send(3)
-    assert log.land() == [LandedRange(0, 0, 3, 3)]
+    assert log.land() == [LandedRange(0, 0, 3, 3, landing=2)]
     assert log.landed() == sorted(before + after)
 
 
@@ -290,7 +290,7 @@ def test_a_log_that_went_back_and_grew_again_is_refused(
     with pytest.raises(DaybookError, match=r"offset 4 of partition 0, the last one landed, holds another record now"):
         log.land()
     accept_loss("--note", "disk restored")
-    assert log.land() == [LandedRange(0, 0, 7, 7)]
+    assert log.land() == [LandedRange(0, 0, 7, 7, landing=3)]
     assert set(log.landed()) == {*old, *lost, *after}
     assert log.landed().count(old[0]) == 2  # a duplicate by its id, and counted as one
     assert log.land() == []
@@ -365,7 +365,7 @@ def test_what_a_killed_run_staged_is_published_by_the_next_one_even_if_kafka_los
             log.land()
     assert log.landed() == []
     log.drop_before(4)
-    assert log.land() == [LandedRange(0, 0, 4, 4)]
+    assert log.land() == [LandedRange(0, 0, 4, 4, landing=1)]
     assert log.landed() == sorted(ids)
 
 
@@ -384,7 +384,7 @@ def test_a_range_that_another_run_lands_before_ours_is_staged_is_landed_once(
 
     monkeypatch.setattr(landing, "_stage", stage_late)
     assert log.land() == []
-    assert behind == [[LandedRange(0, 0, 4, 4)]]
+    assert behind == [[LandedRange(0, 0, 4, 4, landing=1)]]
     assert log.landed() == sorted(ids)
 
 

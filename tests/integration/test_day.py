@@ -111,6 +111,8 @@ def test_its_ledger_balances(stack: Stack, published: dict[str, str]) -> None:
         "revision": 1,
         "sent": EVENTS,
         "accepted": EVENTS,
+        "refused": 0,
+        "other_days": 0,
         "landed": EVENTS,
         "events": EVENTS,
         "duplicates": 0,

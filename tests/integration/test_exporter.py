@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
-from pyiceberg.table import Table
 
 from daybook import exporter
 from daybook.exporter import LedgerCollector
+from daybook.lake_table import LakeTable
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack.environment import job_environment, venv_bin
 from game_api import metrics as intake_metrics
@@ -136,14 +136,14 @@ def test_history_costs_a_reading_nothing(watched: Settings, monkeypatch: pytest.
     lake.publish(DAY, {})
     collector = LedgerCollector(watched)
     collector.read()
-    scans: list[Table] = []
-    scan = Table.scan
+    scans: list[LakeTable] = []
+    scan = LakeTable.scan
 
-    def counted(self: Table, *args: Any, **kwargs: Any) -> Any:
+    def counted(self: LakeTable, *args: Any, **kwargs: Any) -> Any:
         scans.append(self)
         return scan(self, *args, **kwargs)
 
-    monkeypatch.setattr(Table, "scan", counted)
+    monkeypatch.setattr(LakeTable, "scan", counted)
     collector.read()
     assert scans == [], "the ledger has not changed, so its rows are not read again"
     lake.publish(DAY + timedelta(days=1), {})

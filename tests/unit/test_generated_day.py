@@ -188,18 +188,18 @@ def test_the_answers_of_a_small_day_are_these() -> None:
             {"step": 3, "name": "bought after joining", "users": 1, "players_share": 1 / 3, "step_share": 0.5},
         ],
         "provider_usage": [
-            {"provider": "(bare name)", "events": 2, "users": 1, "share": 0.4, "coverage": 0.6},
             {"provider": "comcast", "events": 2, "users": 2, "share": 0.4, "coverage": 0.6},
+            {"provider": "(bare name)", "events": 2, "users": 1, "share": 0.4, "coverage": 0.6},
             {"provider": "att", "events": 1, "users": 1, "share": 0.2, "coverage": 0.6},
         ],
         "provider_event_popularity": [
             dict(zip(("provider", "event_type", "item", "events", "users", "rank"), row, strict=True))
             for row in (
-                ("(bare name)", "join_guild", None, 1, 1, 1),
-                ("(bare name)", "purchase_item", "gauntlets", 1, 1, 1),
                 ("att", "purchase_item", "sword", 1, 1, 1),
                 ("comcast", "join_guild", None, 1, 1, 1),
                 ("comcast", "purchase_item", "sword", 1, 1, 1),
+                ("(bare name)", "join_guild", None, 1, 1, 1),
+                ("(bare name)", "purchase_item", "gauntlets", 1, 1, 1),
             )
         ],
         "provider_switchers": [
@@ -217,7 +217,7 @@ def test_every_answer_that_names_no_player_is_expected_in_its_own_order_of_colum
         assert {tuple(row) for row in rows} == {tuple(known[name].columns)}, name
         in_order = rows
         for column, descending in reversed(known[name].order):
-            in_order = sorted(in_order, key=lambda row: _nulls_first(row[column]), reverse=descending)
+            in_order = sorted(in_order, key=lambda row: _as_readers_sort(column, row[column]), reverse=descending)
         assert rows == in_order, name
 
 
@@ -231,8 +231,11 @@ def test_an_event_is_ranked_among_those_of_its_provider() -> None:
     ]
 
 
-def _nulls_first(value: Any) -> tuple[Any, ...]:
-    return () if value is None else (value,)
+def _as_readers_sort(column: str, value: Any) -> tuple[Any, ...]:
+    """Nulls come first, and providers before the buckets in brackets."""
+    if value is None:
+        return ()
+    return (value.startswith("("), value) if column == "provider" else (value,)
 
 
 def test_guilds_are_ranked_by_their_joins_alone() -> None:
