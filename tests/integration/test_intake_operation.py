@@ -27,6 +27,7 @@ from tests.integration.own_broker import OwnBroker, OwnIntake, intake_command, o
 pytestmark = pytest.mark.integration
 
 SWORD: dict[str, Any] = {"event_type": "purchase_item", "item": "sword", "user_id": "user1", "host": "user1.att.com"}
+WORKERS = 2
 
 
 def beside(settings: Settings, name: str) -> Settings:
@@ -68,11 +69,16 @@ def workers(intake: OwnIntake) -> list[int]:
 
 
 def kill_workers(intake: OwnIntake) -> None:
-    """Kill every worker and wait until others serve in their place."""
-    before = set(workers(intake))
+    """Kill every worker and wait until all others are there and one of them serves."""
+    before = workers(intake)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    until(lambda: not before & set(workers(intake)) and intake.status("/health/ready") == 200, "new workers")
+
+    def replaced() -> bool:
+        # the master starts them one after the other
+        return len(set(workers(intake)) - set(before)) == WORKERS
+
+    until(lambda: replaced() and intake.status("/health/ready") == 200, "new workers")
 
 
 def new_key(game: str) -> tuple[str, str]:
@@ -92,7 +98,9 @@ def guarded(settings: Settings, broker: OwnBroker) -> Iterator[Guarded]:
     key, line = new_key("chess")
     file = own.home / "keys"
     file.write_text(f"# the games\n{line}  # since May\n")
-    with OwnIntake(own, DAYBOOK_API_KEYS_FILE=str(file), DAYBOOK_API_HOST="0.0.0.0", DAYBOOK_API_WORKERS="2") as intake:
+    with OwnIntake(
+        own, DAYBOOK_API_KEYS_FILE=str(file), DAYBOOK_API_HOST="0.0.0.0", DAYBOOK_API_WORKERS=str(WORKERS)
+    ) as intake:
         until(lambda: intake.status("/health/ready") == 200, "intake ready")
         yield own, intake, file, key
 
@@ -120,7 +128,6 @@ class TestKeys:
 
     def test_keys_are_rotated_without_a_restart(self, guarded: Guarded) -> None:
         own, intake, file, old = guarded
-        before = workers(intake)
         new, line = new_key("chess")
         first = file.read_text()
 
@@ -208,7 +215,7 @@ class TestLimit:
     def test_it_is_one_for_all_workers_and_outlives_a_killed_one(self, settings: Settings, broker: OwnBroker) -> None:
         own = beside(settings, "limited")
         # a burst of one full request, then one event in 100 seconds: whatever passes beyond is a leak
-        with OwnIntake(own, DAYBOOK_API_EVENTS_PER_SECOND="1", DAYBOOK_API_WORKERS="2") as intake:
+        with OwnIntake(own, DAYBOOK_API_EVENTS_PER_SECOND="1", DAYBOOK_API_WORKERS=str(WORKERS)) as intake:
             until(lambda: intake.status("/health/ready") == 200, "intake ready")
             assert ask(own, "/events", [SWORD] * 990).status == 201
             answers = [ask(own, "/events", [SWORD] * 5) for _ in range(12)]
@@ -225,7 +232,7 @@ class TestLimit:
 class TestMetrics:
     def test_they_add_up_over_workers_also_over_killed_ones(self, settings: Settings, broker: OwnBroker) -> None:
         own = beside(settings, "metered")
-        with OwnIntake(own, DAYBOOK_API_WORKERS="2") as intake:
+        with OwnIntake(own, DAYBOOK_API_WORKERS=str(WORKERS)) as intake:
             until(lambda: intake.status("/health/ready") == 200, "intake ready")
             accepted = 'daybook_events_total{event_type="purchase_item",verdict="accepted"}'
             sent = 0
@@ -259,7 +266,7 @@ class TestMetrics:
 class TestFullDisk:
     def test_events_are_taken_where_the_state_folder_has_no_room(self, settings: Settings, broker: OwnBroker) -> None:
         own = beside(settings, "full")
-        with IntakeOnAFullDisk(own, DAYBOOK_API_EVENTS_PER_SECOND="1000", DAYBOOK_API_WORKERS="2") as intake:
+        with IntakeOnAFullDisk(own, DAYBOOK_API_EVENTS_PER_SECOND="1000", DAYBOOK_API_WORKERS=str(WORKERS)) as intake:
             until(lambda: intake.status("/health/ready") == 200, "intake ready")
             for _ in range(10):
                 assert ask(own, "/events", [SWORD] * 3).status == 201
