@@ -7,8 +7,8 @@ A backup folder holds::
     backups/TIME/          one for each backup; index.json is written last and says what belongs to it
 
 No backup can change what an earlier one holds: a file of other bytes has another name. (Older folders have lake files
-below ``lake/`` under the lake's own names: they are read, and never written to.) A backup without its index was stopped
-and is none. What is state and what is not:
+below ``lake/`` under the lake's own names: they are read, and never written to.) A backup without its index is
+incomplete and is ignored. What is state and what is not:
 
 - The lake. The catalog is copied first, by SQLite's own means, at one moment; then every file that this copy reaches.
   Writers go on: they add files and change none.
@@ -261,7 +261,7 @@ def take(loaded: Settings, folder: Path) -> tuple[Index, _Copier]:
         BadInput: there is no state, the folder lies in it or is in use, or there is no file of API keys. Nothing was
             changed.
         NeedsDecision: the state folder was copied, moved or not restored to its end. Nothing was changed.
-        DaybookError: a file went away or cannot be written. The backup is none; those before stand.
+        DaybookError: a file went away or cannot be written. The backup is incomplete; earlier ones are unaffected.
     """
     if not loaded.home.is_dir() or not any(loaded.home.iterdir()):
         raise BadInput(f"there is no state in {loaded.home}; DAYBOOK_HOME names the state folder")
@@ -291,7 +291,9 @@ def take(loaded: Settings, folder: Path) -> tuple[Index, _Copier]:
                 sync_dir(folder / name)
             write_private(place / INDEX, json.dumps(asdict(index), indent=1))
     except (OSError, sqlite3.Error) as error:
-        raise DaybookError(f"the backup stopped: {error}. It is none, those before stand; repeat it") from None
+        raise DaybookError(
+            f"the backup stopped: {error}. It is incomplete, and earlier backups are unaffected; repeat it"
+        ) from None
     return index, copier
 
 
@@ -382,7 +384,8 @@ def _take_lake(loaded: Settings, copier: _Copier, temporary: Path, left_out: lis
         except FileNotFoundError as error:
             raise DaybookError(
                 f"{error.filename or error} went away while it was to be copied: lake_maintenance or `daybook "
-                "forget-user` is deleting files. This backup is none, those before stand; repeat it when that is done. "
+                "forget-user` is deleting files. This backup is incomplete, and earlier ones are unaffected; repeat it "
+                "when that is done. "
                 "If neither runs, the file is lost: restore an earlier backup into an empty folder (`daybook restore`)"
             ) from None
     copier.take(copy, CATALOG)
@@ -392,12 +395,13 @@ def _take_lake(loaded: Settings, copier: _Copier, temporary: Path, left_out: lis
 def _take_lake_file(file: Reached, root: Path, copier: _Copier) -> None:
     source = path_of(file.uri)
     if root not in source.parents:
-        raise DaybookError(f"{source} belongs to the lake and is not in {root}; the backup is none")
+        raise DaybookError(f"{source} belongs to the lake and is not in {root}; this backup is incomplete")
     found = source.stat().st_size
     if file.bytes not in (None, found):
         raise DaybookError(
-            f"{source} is damaged: it has {found:,} bytes, and was written with {file.bytes:,}. This backup is none, "
-            "those before stand: `daybook restore --from DIR` brings one into an empty state folder"
+            f"{source} is damaged: it has {found:,} bytes, and was written with {file.bytes:,}. This backup is "
+            "incomplete, and earlier ones are unaffected: `daybook restore --from DIR` brings one into an empty state "
+            "folder"
         )
     copier.take(source, f"{LAKE_FILES}{source.relative_to(root)}", file.kind)
 

@@ -178,7 +178,7 @@ def nothing_due(settings: Settings, day: date) -> str:
         return raw_is_gone(known, day, left)
     if day in known.near and left > page["landed"]:
         return neighbour_is_gone(known, day)
-    return f"{day} stands as revision {page['revision']}: no new record of it has come, nothing to publish"
+    return f"{day} is up to date at revision {page['revision']}: no new records, nothing to publish"
 
 
 def raw_is_gone(known: LakeDays, day: date, left: int) -> str:
@@ -187,7 +187,7 @@ def raw_is_gone(known: LakeDays, day: date, left: int) -> str:
     counted = f"{left} of its {page['landed']} raw records are left"
     if known.is_past_retention(day):
         return (
-            f"{day} stands as revision {page['revision']} and cannot be built again: {counted}, "
+            f"{day} is published as revision {page['revision']} and cannot be built again: {counted}, "
             "DAYBOOK_RAW_RETENTION_DAYS removed the others. Nothing was changed"
         )
     return (

@@ -180,7 +180,7 @@ def config_of(client: KafkaAdmin, topic: str, timeout_seconds: float = REQUEST_T
     Raises:
         KafkaException: they do not answer, or do not let this user look (DescribeConfigs).
     """
-    from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]
+    from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]  # its documented home
 
     resource = ConfigResource(ResourceType.TOPIC, topic)
     answer = client.answer(client.describe_configs([resource], request_timeout=timeout_seconds)[resource])
@@ -260,7 +260,7 @@ def digests(settings: Settings, offsets: Offsets) -> dict[int, str]:
 
 
 def record_time(settings: Settings, partition: int, offset: int) -> datetime | None:
-    """The time of the first record at or after an offset, UTC; none if there is none.
+    """The time of the first record at or after an offset, UTC; None if the log ends before.
 
     One of a transaction that is open or aborted counts too: it is in the log for as long as the others.
     """
@@ -274,7 +274,7 @@ def record_time(settings: Settings, partition: int, offset: int) -> datetime | N
 
 
 def first_since(settings: Settings, partition: int, moment: datetime) -> int | None:
-    """The offset of the first record of a partition whose time is not before a moment; none if there is none.
+    """The offset of the first record of a partition whose time is not before a moment; None if all are older.
 
     Raises:
         DaybookError: the broker stopped answering.

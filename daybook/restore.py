@@ -65,11 +65,17 @@ def chosen(folder: Path, name: str | None) -> tuple[Index, list[str]]:
     stopped = [one for one in names if not (folder / "backups" / one / INDEX).exists()]
     found = [one for one in names if one not in stopped]
     if name in stopped:
-        raise BadInput(f"the backup {name} in {folder} was stopped before its end and is none; nothing was changed")
+        raise BadInput(
+            f"the backup {name} in {folder} was stopped before its end and is incomplete; nothing was changed"
+        )
     if name is not None and name not in found:
         raise BadInput(f"there is no backup {name} in {folder}; there are: {', '.join(found) or 'none'}")
     if not found:
-        what = f"the backup {stopped[-1]} was stopped before its end and is none" if stopped else "there is no backup"
+        what = (
+            f"the backup {stopped[-1]} was stopped before its end and is incomplete"
+            if stopped
+            else "there is no backup"
+        )
         raise BadInput(f"{what} in {folder}; nothing was changed")
     newest = name or found[-1]
     return read_index(folder / "backups" / newest), [one for one in stopped if one > newest]

@@ -158,7 +158,7 @@ def test_a_second_trigger_of_the_day_changes_nothing(stack: Stack, published: di
     before, page = stack.answers(DAY), stack.page(DAY)
     states = stack.trigger("second", day=DAY.isoformat(), events=EVENTS, seed=7)
     assert states["land_events"] == "skipped"
-    assert "stands as revision 1" in stack.task_log("second", "land_events")
+    assert "is up to date at revision 1" in stack.task_log("second", "land_events")
     assert stack.answers(DAY) == before
     assert stack.page(DAY) == page
 

@@ -305,7 +305,9 @@ def test_raw_records_go_after_their_retention_and_their_pages_stand(
     assert apply_raw_retention(spark, lake, now) == {}, "kept for ever unless told otherwise"
 
     assert dates_due(kept, DAY, force=False) == []
-    with pytest.raises(DaybookError, match=r"2026-05-03 stands as revision 2 and cannot be built again: 0 of its 6"):
+    with pytest.raises(
+        DaybookError, match=r"2026-05-03 is published as revision 2 and cannot be built again: 0 of its 6"
+    ):
         Run(spark, kept, "again", DAY).build(force=True)
     told = rebuild(spark, kept, DAY, NEXT_DAY, "rebuild", dry_run=False)
     assert [one["changed"] for one in told] == [False, False]
@@ -348,7 +350,7 @@ def test_records_that_no_page_has_counted_stay_and_never_make_a_page_of_their_ow
     assert sorted(row.event_id for row in spark.table(spark_name(RAW_EVENTS)).collect()) == [an_id(2), an_id(3)]
     for force in (False, True):
         with pytest.raises(
-            DaybookError, match=r"2026-05-03 stands as revision 1 and cannot be built again: 0 of its 1"
+            DaybookError, match=r"2026-05-03 is published as revision 1 and cannot be built again: 0 of its 1"
         ):
             Run(spark, narrow, "again", DAY).build(force=force)
     assert readers_see(lake) == before

@@ -192,9 +192,9 @@ def test_a_backup_that_was_killed_is_none(lake: SmallLake, folder: Path) -> None
         return max(path.name for path in (folder / "backups").iterdir())
 
     first = killed()
-    with pytest.raises(BadInput, match="was stopped before its end and is none"):
+    with pytest.raises(BadInput, match="was stopped before its end and is incomplete"):
         bring_back(folder)
-    with pytest.raises(BadInput, match="was stopped before its end and is none"):
+    with pytest.raises(BadInput, match="was stopped before its end and is incomplete"):
         bring_back(folder, "--at", first)
     back_up(folder)
     publish(lake, NEXT)
@@ -675,7 +675,7 @@ def test_a_file_that_is_deleted_meanwhile_is_told(
         next(path_of(lake.settings.warehouse).rglob("*.parquet")).unlink()
 
     monkeypatch.setattr("daybook.backup.copy_catalog", then_delete)
-    with pytest.raises(DaybookError, match=r"\.parquet went away .* lake_maintenance or .*This backup is none"):
+    with pytest.raises(DaybookError, match=r"\.parquet went away .* lake_maintenance or .*This backup is incomplete"):
         back_up(folder)
     assert indexes(folder)[0] == []
 

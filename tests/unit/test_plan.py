@@ -202,7 +202,9 @@ def test_a_day_whose_raw_records_are_gone_stays_and_its_neighbours_cannot_be_bui
     assert neighbour.does.startswith("fails: 2026-05-04 cannot be built: DAYBOOK_RAW_RETENTION_DAYS removed")
     # as many new ones do not make up for those that are gone
     [again] = outlook(DAY, DAY, {DAY: 20}).rows()
-    assert again.does.startswith("fails: 2026-05-03 stands as revision 1 and cannot be built again: 0 of its 12 raw")
+    assert again.does.startswith(
+        "fails: 2026-05-03 is published as revision 1 and cannot be built again: 0 of its 12 raw"
+    )
 
 
 @pytest.mark.parametrize(
