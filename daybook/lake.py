@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def catalog(settings: Settings) -> Catalog:
     """The lake's catalog. Making it writes nothing: Spark makes the catalog's own tables with the first landing."""
-    properties = pyiceberg_properties(settings)
+    properties = pyiceberg_properties(settings) | {"py-io-impl": "daybook.lake_io.LakeFileIO"}
     if settings.has_rest_catalog:
         from pyiceberg.catalog.rest import RestCatalog
 

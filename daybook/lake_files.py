@@ -115,11 +115,13 @@ def reached_files(catalog: Path, located: Callable[[str], Path] = path_of) -> It
         FileNotFoundError: a file is gone: upkeep or an erasure has deleted it since the catalog was copied.
         DaybookError: a file is damaged.
     """
-    from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
+    from pyiceberg.io.pyarrow import PyArrowFile
     from pyiceberg.manifest import read_manifest_list
     from pyiceberg.serializers import Compressor, FromByteStream
 
-    class Located(PyArrowFileIO):
+    from daybook.lake_io import LakeFileIO
+
+    class Located(LakeFileIO):
         def new_input(self, location: str) -> PyArrowFile:
             return super().new_input(str(located(location)))
 
@@ -172,9 +174,9 @@ def move(catalog: Path, root: Path, kinds: dict[Path, str], old: str, new: str) 
     Raises:
         DaybookError: a table has files of deleted positions, which hold paths as data.
     """
-    from pyiceberg.io.pyarrow import PyArrowFileIO
+    from daybook.lake_io import LakeFileIO
 
-    io = PyArrowFileIO()
+    io = LakeFileIO()
     moved = _Moved(str(path_of(old)), new.rstrip("/"))
     # from the inside out: a manifest list names the lengths of its manifests
     for kind in ("manifest", "manifest_list"):

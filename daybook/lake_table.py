@@ -183,6 +183,8 @@ def _as_damage(io: FileIO, uri: str, error: Exception) -> Exception:
             file.read()
     except OSError as of_bytes:
         return of_bytes
+    except ValueError:  # it was read, and is refused
+        pass
     return Damaged(f"{type(error).__name__}: {error}")
 
 
