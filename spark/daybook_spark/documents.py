@@ -2,7 +2,10 @@
 
 Spark's own reader is more lenient than that: it stops behind the first object, takes single quotes, and of a name that
 is there twice ``from_json`` takes the last and ``get_json_object`` the first. A value just as an intake writes it shows
-by its form alone that it is one document; any other is parsed as a VARIANT, which is exact, and costs a second parse.
+by its form alone that it is one document; any other is parsed as a VARIANT, which is exact, and costs more.
+
+Processor time per million values of 280 bytes, with and without the check, on one machine in turns: values as an intake
+writes them 7.5 and 4.9 s to land, 8.7 and 7.2 s to read; any others 16 and 4.6 s to land, 30 and 7.4 s to read.
 """
 
 from __future__ import annotations
@@ -55,12 +58,11 @@ def document(value: Column) -> Column:
     is_one = (
         F.is_valid_utf8(text)
         & text.rlike(r"\A[ \t\n\r]*+\{")
-        & in_array.isNotNull()
         & in_object.isNotNull()
         & ~_is_deep(text)
         & ~_has_half_a_pair(text)
     )
-    return F.when(is_one, F.try_variant_get(in_array, "$[0]", "variant"))
+    return F.when(is_one, F.try_variant_get(in_array, "$[0]", "variant"))  # null too where there is no such array
 
 
 def kind_of(document: Column, name: str) -> Column:
@@ -79,14 +81,15 @@ def moment_of(text: Column) -> Column:
 
 
 def _is_deep(text: Column) -> Column:
-    opening = F.length(text) - F.length(F.translate(text, "[{", ""))
     more = _JAVA_MAX_DEPTH - MAX_DEPTH
     wrapped = F.concat(F.lit("[" * more), text, F.lit("]" * more))
-    # brackets in texts count too, so that only few are parsed again
-    return F.when(opening > MAX_DEPTH, F.try_parse_json(wrapped).isNull()).otherwise(F.lit(False))
+    # brackets in texts count too; few values have so many and are parsed again
+    many_brackets = text.rlike(rf"\A(?:[^\[{{]*+[\[{{]){{{MAX_DEPTH + 1}}}")
+    return F.when(many_brackets, F.try_parse_json(wrapped).isNull()).otherwise(F.lit(False))
 
 
 def _has_half_a_pair(text: Column) -> Column:
     """Whether a text of the document holds one half of a surrogate pair, by an escape, without the other."""
     escapes = F.regexp_replace(text, r"\\\\", "")
-    return F.regexp_replace(escapes, r"(?i)\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}", "").rlike(r"(?i)\\ud[89a-f]")
+    halves = F.regexp_replace(escapes, r"(?i)\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}", "").rlike(r"(?i)\\ud[89a-f]")
+    return F.when(F.contains(text, F.lit(r"\u")), halves).otherwise(F.lit(False))
