@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -51,6 +52,10 @@ def _airflow(*arguments: str) -> Callable[[Settings], list[str]]:
     return lambda _settings: [str(venv_bin() / "airflow"), *arguments]
 
 
+def _scheduler(_settings: Settings) -> list[str]:
+    return [sys.executable, "-m", "daybook.stack.scheduler"]
+
+
 def _component(name: str) -> Callable[[Settings, float], str | None]:
     return lambda settings, since: airflow.component_trouble(settings, name, since)
 
@@ -75,7 +80,7 @@ _ALWAYS = (
     Part("postgres", postgres.command, lambda settings, _since: postgres.trouble(settings), "INT", is_base=True),
     Part("api", _gunicorn, _api_trouble),
     Part("airflow-api-server", _airflow("api-server"), lambda settings, _since: airflow.api_trouble(settings)),
-    Part("airflow-scheduler", _airflow("scheduler", "--skip-serve-logs"), _component("scheduler")),
+    Part("airflow-scheduler", _scheduler, _component("scheduler")),
     Part("airflow-dag-processor", _airflow("dag-processor"), _dag_processor_trouble),
     Part("airflow-triggerer", _airflow("triggerer", "--skip-serve-logs"), _component("triggerer")),
 )

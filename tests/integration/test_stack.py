@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from daybook.settings import Settings
-from daybook.stack import airflow, commands, parts, postgres, supervisor
+from daybook.stack import airflow, commands, parts, postgres, scheduler, supervisor
 from daybook.stack.environment import MARKER, process_environment
 from daybook.stack.folders import short_dir
 from tests.integration.own_broker import free_ports
@@ -92,6 +92,18 @@ def test_a_killed_part_comes_back(stack: Stack) -> None:
         process.kill()
     until(lambda: {name: state for name, state, _ in parts.stack_lines(stack.settings)}["api"] == "healthy")
     assert pids(stack.settings)["api"] != before
+
+
+def test_a_killed_scheduler_leaves_no_workers_with_its_connections(stack: Stack) -> None:
+    """A transaction that such a worker keeps open can hold the lock without which no task is started."""
+    until(lambda: bool(scheduler.workers(stack.settings)))
+    left = scheduler.workers(stack.settings)
+    psutil.Process(pids(stack.settings)["airflow-scheduler"]).kill()
+    until(lambda: not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in left))
+    until(
+        lambda: {name: state for name, state, _ in parts.stack_lines(stack.settings)}["airflow-scheduler"] == "healthy"
+    )
+    until(lambda: bool(scheduler.workers(stack.settings)))
 
 
 def test_only_this_machine_is_listened_to(stack: Stack) -> None:
