@@ -77,6 +77,8 @@ class DayLab:
     """Acknowledged id -> the day it happened."""
     injected: int = 0
     """Faults that hit."""
+    killed_before: Counter[str] = field(default_factory=Counter)
+    """Table -> how often a driver was killed before a commit of it."""
     given_up: int = 0
     """Acknowledged events that the broker lost before they were landed, and an operator decided to go on without."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -92,10 +94,10 @@ class DayLab:
         """The lake's files."""
         return Path(self.settings.warehouse.removeprefix("file://"))
 
-    def commits(self) -> int:
-        """How many commits the lake has seen, up to a hundred of each table: so many does Iceberg remember."""
+    def commits(self) -> Counter[str]:
+        """Table -> how many commits it has seen, up to a hundred: so many does Iceberg remember."""
         tables = (load(self.settings, name) for _, name in catalog(self.settings).list_tables(NAMESPACE))
-        return sum(len(table.metadata.metadata_log) for table in tables if table)
+        return Counter({table.name()[-1]: len(table.metadata.metadata_log) for table in tables if table})
 
     def send(self, *moments: str) -> None:
         """Send an event for each moment, as a game does, until every one is acknowledged."""
@@ -362,17 +364,21 @@ class Commits:
             at_once.close()
         return True
 
-    def before_the_next(self, process: subprocess.Popen[bytes], do: Callable[[], object]) -> bool:
-        """Let the driver write its next commit's files, then do something before the commit; whether there was one."""
+    def before_the_next(self, process: subprocess.Popen[bytes], do: Callable[[], object]) -> str | None:
+        """Let the driver write its next commit's files, then do something before the commit.
+
+        Returns:
+            The commit's table; None if the driver ended without one.
+        """
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             known = set(self.lab.warehouse.rglob("*.metadata.json"))
             while process.poll() is None:
-                if set(self.lab.warehouse.rglob("*.metadata.json")) - known:
+                if written := set(self.lab.warehouse.rglob("*.metadata.json")) - known:
                     do()
-                    return True
+                    return written.pop().parent.parent.name
                 time.sleep(0.02)  # between two looks at the condition above
-            return False
+            return None
         finally:
             self.connection.execute("ROLLBACK")
 
@@ -383,7 +389,10 @@ def kill_before_commit(lab: DayLab, number: int) -> Fault:
     def fault(process: subprocess.Popen[bytes]) -> None:
         commits = Commits(lab)
         commits.pass_by(process, number - 1)
-        lab.injected += commits.before_the_next(process, partial(kill, process))
+        table = commits.before_the_next(process, partial(kill, process))
+        if table:
+            lab.injected += 1
+            lab.killed_before[table] += 1
 
     return fault
 

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -97,11 +98,12 @@ def killed_before_every_commit(lab: DayLab, times: int) -> None:
         before = lab.commits()
         lab.run_day(DAY)
         made = lab.commits() - before
-    injected = lab.injected
+    killed_before = Counter(lab.killed_before)
     play(lab, DAY)
     lab.run_day(DAY, {step: (kill_before_commit(lab, one) for one in islice(commits[step], times)) for step in steps})
     if IS_FULL:
-        assert lab.injected - injected == made, "a commit was passed over"
+        # a try on a busy machine may be killed before it has gone further than the last one
+        assert made - (lab.killed_before - killed_before) == {}, "commits that were passed over"
 
 
 def killed_at_random(lab: DayLab, times: int) -> None:
