@@ -117,7 +117,7 @@ def test_a_driver_killed_before_its_commit_and_the_upkeep_that_clears_up(lab: Bu
 
     def kill_before_the_commit(driver: subprocess.Popen[bytes]) -> None:
         known = objects(lab)
-        lab.injected += Commits(lab).before_the_next(driver, partial(kill, driver))
+        lab.injected += bool(Commits(lab).before_the_next(driver, partial(kill, driver)))
         left_behind.update(objects(lab) - known)
 
     lab.run_day(DAY, {"land_events": [kill_before_the_commit]})
