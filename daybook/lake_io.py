@@ -1,7 +1,7 @@
 """The lake's files as PyIceberg opens them: an Avro file that is not whole is refused before it is decoded.
 
 PyIceberg's compiled Avro decoder trusts the lengths that it reads. Damaged bytes can make it end the process with a
-segmentation fault (8 of 100 manifest lists whose bytes were reversed; PyIceberg 0.12.0), and no message names the
+segmentation fault (31 of 400 garbled variants of one manifest list; PyIceberg 0.12.0), and no message names the
 damaged file. PyIceberg's decoder in Python stops at the end of the bytes; it reads the header first.
 """
 
