@@ -138,12 +138,14 @@ def lake_days(settings: Settings, raw_table: Table | None) -> LakeDays:
 
 
 def rules_version(settings: Settings) -> str:
-    """Names the settings that decide which records are events of a day.
+    """Names the setting that decides which records of a day are its events.
 
-    >>> rules_version(Settings(lateness_days=30, future_tolerance_minutes=60))
-    'lateness 30 days, future 60 minutes'
+    ``DAYBOOK_FUTURE_TOLERANCE_MINUTES`` is not part of it: a record gets its day when it is landed, and keeps it.
+
+    >>> rules_version(Settings(lateness_days=30))
+    'lateness 30 days'
     """
-    return f"lateness {settings.lateness_days} days, future {settings.future_tolerance_minutes} minutes"
+    return f"lateness {settings.lateness_days} days"
 
 
 def raw_kept_from(settings: Settings, today: date) -> date | None:

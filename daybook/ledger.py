@@ -37,7 +37,7 @@ LEDGER_SCHEMA = """
     raw_snapshot_id BIGINT COMMENT 'snapshot of raw_events that the page was built from',
     provider_map_version STRING COMMENT 'the rule that named the providers',
     answers_version STRING COMMENT 'digest of the answers'' SQL',
-    rules_version STRING COMMENT 'the settings of lateness and tolerance; null on older rows',
+    rules_version STRING COMMENT 'the setting of lateness; null on older rows',
     snapshots MAP<STRING, BIGINT> COMMENT 'table -> snapshot that holds this page; null if the table never had a row'
 """
 """Columns of the table ``day_ledger``: one row for each published revision of a day."""

@@ -32,6 +32,7 @@ EQUAL, DIFFERENT, NOT_COMPARED = "equal", "DIFFERENT", "not compared"
 CLOSE = 1e-12
 """Relative difference of two shares that are the same: two engines need not round the last digit alike."""
 FETCHED_ROWS = 10_000
+_WITHOUT_A_DAY = "in raw_events without a day"
 
 
 @dataclass(frozen=True)
@@ -388,10 +389,13 @@ def as_in_kafka(
             continue
         taken_at = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
         if event_date(value, taken_at, settings.future_tolerance_minutes) == day:
-            if not _is_erased(settings, value):
-                as_what = _raw_day(raw, landings, partition, offset or 0)
+            if _is_erased(settings, value):
+                erased += 1
+                continue
+            as_what = _raw_day(raw, landings, partition, offset or 0)
+            # a smaller tolerance when it was landed leaves a record without a day, if its time is after its receipt
+            if as_what != _WITHOUT_A_DAY or event_date(value, taken_at, 0):
                 return Verdict(DIFFERENT, f"{where}: offset {offset} is of the day and {as_what}")
-            erased += 1
     if awaited is not None:
         return Verdict(DIFFERENT, f"{where}: offset {awaited[0]} is in raw_events and not in Kafka")
     return Verdict(
@@ -412,7 +416,7 @@ def _raw_day(raw: pads.Dataset, landings: tuple[int, int], partition: int, offse
         ).fetchone()
     if found is None:
         return "not in raw_events"
-    return f"in raw_events {f'of {found[0]}' if found[0] else 'without a day'}"
+    return f"in raw_events of {found[0]}" if found[0] else _WITHOUT_A_DAY
 
 
 def _raw_records(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,24 @@ def test_a_record_that_was_landed_as_another_days_is_found(settings: Settings) -
     raw = pads.dataset(pa.Table.from_pylist(rows, schema=RAW))
     found = as_in_kafka(settings, raw, DAY, ((1, 1), 0, FIRST, LAST), "Kafka")
     assert found == Verdict(DIFFERENT, "Kafka: offset 0 is of the day and in raw_events without a day")
+
+
+@pytest.mark.parametrize(("ahead_minutes", "verdict"), [(59, EQUAL), (-1, DIFFERENT)])
+def test_a_record_that_a_smaller_tolerance_left_without_a_day_is_no_difference(
+    broker: Settings, ahead_minutes: int, verdict: str
+) -> None:
+    """It has no day because its time was after its receipt; a record of the past has one with every tolerance."""
+    said = datetime.now(UTC) + timedelta(minutes=ahead_minutes)
+    topic = Topic(broker)
+    try:
+        value = json.dumps({"event_id": "1", "occurred_at": f"{said:%Y-%m-%dT%H:%M:%SZ}"}).encode()
+        topic.send(0, value)
+        rows = [{"event_date": None, "landing": 1, "kafka_partition": 0, "kafka_offset": 0, "value": value}]
+        raw = pads.dataset(pa.Table.from_pylist(rows, schema=RAW))
+        settings = broker.model_copy(update={"kafka_topic": topic.name, "future_tolerance_minutes": 60})
+        assert as_in_kafka(settings, raw, said.date(), ((1, 1), 0, 0, 0), "Kafka").verdict == verdict
+    finally:
+        topic.delete()
 
 
 class Landed:
