@@ -15,7 +15,7 @@ import click
 
 from daybook.answers import Answer, answers, answers_version
 from daybook.days import day_bounds
-from daybook.due import raw_kept_from
+from daybook.due import raw_kept_from, rules_version
 from daybook.kafka_offsets import Offsets, first_since, parse_offsets
 from daybook.lake_names import EVENTS, RAW_EVENTS, REJECTED_EVENTS
 from daybook.position import END, LANDING, START
@@ -67,6 +67,7 @@ def verify_day(settings: Settings, day: str) -> Iterator[Verdict]:
         raw = table_rows(settings, RAW_EVENTS)
         connection.register(RAW_EVENTS, raw)
         yield from verifying.counts()
+        yield from verifying.duplicates(pages)
         for answer in answers().values():
             yield verifying.recounted(answer)
         yield from verifying.generated()
@@ -158,6 +159,49 @@ class _Verifying:
             self.page_values,
         )
         yield _held("rows of events", events, "of them found in raw_events by coordinates and id", found)
+
+    def duplicates(self, pages: pd.DataFrame) -> Iterator[Verdict]:
+        """The raw records that are neither events nor rejected: each has to repeat an event.
+
+        The event may be on another day within ``DAYBOOK_LATENESS_DAYS``, and also in raw records there that no page
+        was built from yet.
+
+        Args:
+            pages: the newest ledger row of each published day.
+        """
+        from daybook.duckdb_lake import published_rows
+
+        if self.raw_was_removed:
+            return
+        coordinates = "USING (landing, kafka_partition, kafka_offset)"
+        self.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE duplicates AS SELECT event_id FROM (SELECT * FROM {_RAW_OF_PAGE}) AS raw "
+            f"ANTI JOIN {EVENTS} {coordinates} ANTI JOIN {REJECTED_EVENTS} {coordinates}",
+            self.page_values,
+        )
+        count = self.count("SELECT COUNT(*) FROM duplicates")
+        line = "duplicates in the ledger"
+        yield _held(line, self.page["duplicates"], "raw records that are neither events nor rejected", count)
+        if self.page.get("rules_version") not in (None, rules_version(self.settings)):
+            yield Verdict(NOT_COMPARED, "duplicates by id: the page was built with another DAYBOOK_LATENESS_DAYS")
+            return
+        alone = f"duplicates ANTI JOIN {EVENTS} USING (event_id)"
+        lost = self.count(f"SELECT COUNT(*) FROM {alone}")
+        if lost:  # most repeat an event of their own day: only then the other days are read
+            window = timedelta(days=self.settings.lateness_days)
+            first, last = self.day - window, self.day + window
+            near = pages[pages["event_date"].between(first, last)]
+            self.connection.register("near", near[["event_date", "landing"]].rename(columns={"landing": "built_to"}))
+            self.connection.register("near_events", published_rows(self.settings, EVENTS, near))
+            lost = self.count(
+                f"SELECT COUNT(*) FROM {alone} ANTI JOIN near_events USING (event_id) ANTI JOIN "
+                f"(SELECT event_id FROM {RAW_EVENTS} LEFT JOIN near USING (event_date) WHERE event_date <> $day "
+                "AND event_date BETWEEN $first AND $last AND landing > COALESCE(built_to, 0)) AS later "
+                "USING (event_id)",
+                {"day": self.day, "first": first, "last": last},
+            )
+        found = f"of them with the id of an event within {self.settings.lateness_days} days"
+        yield _held("duplicates", count, found, count - lost)
 
     def recounted(self, answer: Answer) -> Verdict:
         """An answer computed anew from the day's events, against its rows as published."""

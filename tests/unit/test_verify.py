@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
 from daybook.duckdb_lake import connect
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import page_of
-from daybook.lake_names import EVENTS, RAW_EVENTS, REJECTED_EVENTS
+from daybook.lake_names import EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
 from daybook.position import END, LANDING, START
 from daybook.settings import Settings
 from daybook.verify import DIFFERENT, EQUAL, NOT_COMPARED, Claim, Verdict, _Verifying, claimed, verify
@@ -45,6 +47,96 @@ def counts(lake: SmallLake, raw_records: int = 12) -> list[Verdict]:
         connection.register(REJECTED_EVENTS, records[10:11])
         connection.register(RAW_EVENTS, records[:raw_records])
         return list(_Verifying(lake.settings, page, pd.DataFrame([page]), connection).counts())
+
+
+def duplicates(
+    lake: SmallLake, ids: str, *, other_day: date, others: dict[str, str], rules: str | None = None
+) -> list[Verdict]:
+    """What verify says of the duplicates of a day of three raw records.
+
+    Args:
+        lake: the lake; what its ledger has is not looked at.
+        ids: the ids of the three: of an event, of a rejected record, and of one that is neither.
+        other_day: another day.
+        others: the ids of its published ``event``, of a ``raw`` record that its page counts, and of a ``later`` one.
+        rules: the ``rules_version`` of the page.
+    """
+    page = {"event_date": DAY, "landing": 1, "landed": 3, "duplicates": 1, "rules_version": rules, "snapshots": {}}
+    raw = [
+        {"event_date": DAY, "landing": 1, "kafka_partition": 0, "kafka_offset": offset, "event_id": one}
+        for offset, one in enumerate(ids)
+    ]
+    there = [
+        {"event_date": other_day, "landing": landing, "kafka_partition": 1, "kafka_offset": landing, "event_id": one}
+        for kind, landing in (("event", 1), ("raw", 1), ("later", 2))
+        if (one := others.get(kind))
+    ]
+    schema = pa.schema([("event_date", pa.date32()), ("event_id", pa.string())])
+    table = lake.catalog.create_table((NAMESPACE, EVENTS), schema=schema)
+    with table.update_spec() as spec:
+        spec.add_identity("event_date")
+    table.append(pa.table({"event_date": [other_day], "event_id": [others.get("event")]}, schema=schema))
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    pages: list[dict[str, Any]] = [page]
+    if "event" in others:
+        pages.append({"event_date": other_day, "landing": 1, "snapshots": {EVENTS: snapshot.snapshot_id}})
+    with connect() as connection:
+        connection.register(EVENTS, pd.DataFrame(raw[:1]))
+        connection.register(REJECTED_EVENTS, pd.DataFrame(raw[1:2]))
+        connection.register(RAW_EVENTS, pd.DataFrame(raw + there))
+        of_day = _Verifying(lake.settings, page, pd.DataFrame([page]), connection)
+        return list(of_day.duplicates(pd.DataFrame(pages)))
+
+
+LATENESS = 30
+NEAR, FAR = DAY + timedelta(days=LATENESS), DAY - timedelta(days=LATENESS + 1)
+
+
+@pytest.mark.parametrize(
+    ("ids", "other_day", "others", "verdict"),
+    [
+        ("xyx", NEAR, {}, EQUAL),
+        ("xyz", NEAR, {"event": "z"}, EQUAL),
+        ("xyz", NEAR, {"later": "z"}, EQUAL),
+        ("xyz", NEAR, {}, DIFFERENT),
+        ("xyy", NEAR, {}, DIFFERENT),
+        ("xyz", FAR, {"event": "z"}, DIFFERENT),
+        ("xyz", FAR, {"later": "z"}, DIFFERENT),
+        ("xyz", NEAR, {"event": "x", "raw": "z"}, DIFFERENT),
+        ("xyz", NEAR, {"event": "x", "later": "z"}, EQUAL),
+    ],
+    ids=[
+        "of an event of the day",
+        "of an event of a near day",
+        "of a record of a near day that is not published",
+        "of nothing",
+        "of a rejected record",
+        "of an event of a day too far",
+        "of a record of a day too far",
+        "of a record that a near day's page counts and that is no event",
+        "of a record that came after a near day's page",
+    ],
+)
+def test_each_duplicate_is_of_an_event(
+    lake: SmallLake, ids: str, other_day: date, others: dict[str, str], verdict: str
+) -> None:
+    lake.settings = lake.settings.model_copy(update={"lateness_days": LATENESS})
+    counted, by_id = duplicates(lake, ids, other_day=other_day, others=others)
+    assert counted.verdict == EQUAL
+    assert by_id.verdict == verdict
+    found = 1 if verdict == EQUAL else 0
+    assert by_id.line == f"duplicates 1, of them with the id of an event within 30 days {found}"
+
+
+def test_duplicates_of_another_lateness_are_not_compared_by_id(lake: SmallLake) -> None:
+    _, by_id = duplicates(lake, "xyz", other_day=NEAR, others={}, rules="lateness 7 days")
+    assert by_id.verdict == NOT_COMPARED
+
+
+def test_duplicates_that_the_ledger_does_not_count_are_found(lake: SmallLake) -> None:
+    counted, _ = duplicates(lake, "xyxx", other_day=NEAR, others={})
+    assert counted.verdict == DIFFERENT
 
 
 def test_a_page_that_is_as_its_ledger_says_has_no_difference(lake: SmallLake) -> None:
