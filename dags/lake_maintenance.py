@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.sdk import CronDataIntervalTimetable, chain, dag
+from airflow.sdk import Context, CronDataIntervalTimetable, chain, dag
 
+from daybook_airflow.run_conf import refuse_unknown_names
 from daybook_airflow.spark_operator import DaybookSparkOperator
 from daybook_airflow.task_defaults import TASK_DEFAULTS, told
 
@@ -29,6 +30,11 @@ STEPS = {
     "apply_raw_retention": "Removes raw records that a page has counted and that are older than the retention.",
     "remove_orphan_files": "Deletes files that no snapshot names, three days after they were written.",
 }
+
+
+def takes_no_configuration(context: Context) -> None:
+    """Fail a run that was asked for something: its settings are the stack's."""
+    refuse_unknown_names(context["dag_run"].conf, {}, "Nothing was changed")
 
 
 @dag(
@@ -50,6 +56,7 @@ def lake_maintenance() -> None:
                 day=DAY,
                 application_args=["--day", DAY, "--run-id", "{{ run_id }}", "--step", step],
                 pool="spark",
+                pre_execute=takes_no_configuration,
                 execution_timeout=timedelta(hours=2),
                 doc_md=does,
             )

@@ -36,20 +36,38 @@ def checked_day(dag_run: Any, params: Mapping[str, Any], known: Mapping[str, Par
     Raises:
         RefusedRun: the configuration has a name that is no parameter, or the day has not begun.
     """
-    unknown = sorted(set(dag_run.conf or {}) - set(known))
-    if unknown:
-        near = [(name, _nearest(name, dag_run.conf[name], known)) for name in unknown]
-        said = ", ".join(f"{name!r} (did you mean {found!r}?)" if found else f"{name!r}" for name, found in near)
-        raise RefusedRun(
-            f"the run's configuration names {said}, which is no parameter of it; there are: {', '.join(known)}. "
-            "Nothing was generated or landed; trigger a run with the right names"
-        )
+    refuse_unknown_names(dag_run.conf, known, "Nothing was generated or landed")
     day = date.fromisoformat(daybook_day(dag_run, params))
     if day > dag_run.run_after.astimezone(UTC).date():
         raise RefusedRun(
             f"{day} has not begun (UTC); nothing was generated or landed. Trigger a run for a day that is over, or wait"
         )
     return day
+
+
+def refuse_unknown_names(conf: Mapping[str, Any] | None, known: Mapping[str, Param], unchanged: str) -> None:
+    """Refuse a run whose configuration has a name that is no parameter of its DAG.
+
+    Args:
+        conf: the run's configuration.
+        known: the DAG's parameters.
+        unchanged: what was not done, for the reader.
+
+    Raises:
+        RefusedRun: it has such a name.
+    """
+    asked = conf or {}
+    unknown = sorted(set(asked) - set(known))
+    if not unknown:
+        return
+    near = [(name, _nearest(name, asked[name], known)) for name in unknown]
+    said = ", ".join(f"{name!r} (did you mean {found!r}?)" if found else f"{name!r}" for name, found in near)
+    there = f"there are: {', '.join(known)}" if known else "it has none"
+    next_run = "with the right names" if known else "without a configuration"
+    raise RefusedRun(
+        f"the run's configuration names {said}, which is no parameter of it; {there}. "
+        f"{unchanged}; trigger a run {next_run}"
+    )
 
 
 def _nearest(name: str, value: Any, known: Mapping[str, Param]) -> str | None:

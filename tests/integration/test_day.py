@@ -23,6 +23,8 @@ DAY = datetime.now(UTC).date() - timedelta(days=20)
 """A day of its own for this module, far enough from the days of other tests and of the schedule."""
 EVENTS = 3_000
 
+MAINTENANCE = "/dags/lake_maintenance/dagRuns"
+
 STEPS = (
     "generate_events",
     "wait_for_offsets",
@@ -243,6 +245,17 @@ def test_the_lakes_upkeep_runs_and_what_readers_see_stays(stack: Stack, publishe
     before = stack.answers(DAY)
     assert set(stack.trigger("upkeep", dag_id="lake_maintenance").values()) == {"success"}
     assert stack.answers(DAY) == before
+
+
+def test_maintenance_that_is_asked_for_something_fails_before_it_changes_anything(
+    stack: Stack, published: dict[str, str]
+) -> None:
+    states = stack.trigger("upkeep-asked", dag_id="lake_maintenance", retention=3)
+    assert states == dict.fromkeys(states, "upstream_failed") | {"expire_snapshots": "failed"}
+    [failed] = stack.api().call("GET", f"{MAINTENANCE}/upkeep-asked/taskInstances?state=failed")["task_instances"]
+    assert failed["try_number"] == 1
+    log = stack.api().call("GET", f"{MAINTENANCE}/upkeep-asked/taskInstances/expire_snapshots/logs/1")["content"]
+    assert "names 'retention', which is no parameter of it; it has none. Nothing was changed" in json.dumps(log)
 
 
 def test_a_day_of_badly_behaved_clients_balances_and_answers_as_it_should(stack: Stack) -> None:

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable
+from airflow.sdk import DAG, BaseOperator, Context, CronDataIntervalTimetable
 from airflow.sdk.definitions.retry_policy import RetryAction
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, ParamValidationError
 from airflow.sdk.execution_time.context import OutletEventAccessors
@@ -276,6 +276,16 @@ def test_a_name_that_is_no_parameter_fails_the_run_before_anything_is_sent(
     assert says in str(refused.value)
     assert "there are: day, events, seed, force, duplicates, late, invalid." in str(refused.value)
     assert played == []
+
+
+def test_maintenance_takes_no_configuration(bag: DagBag) -> None:
+    for task in bag.dags["lake_maintenance"].tasks:
+        assert isinstance(task, DaybookSparkOperator)
+        check = task._pre_execute_hook
+        assert check is not None
+        check(cast(Context, {"dag_run": SimpleNamespace(conf=None)}))
+        with pytest.raises(RefusedRun, match=r"names 'retention', .*; it has none\. Nothing was changed; trigger"):
+            check(cast(Context, {"dag_run": SimpleNamespace(conf={"retention": 3})}))
 
 
 def test_a_day_that_has_not_begun_is_refused_before_anything_is_done(dag: DAG) -> None:
