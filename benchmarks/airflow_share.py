@@ -19,8 +19,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from benchmarks.day import DAY, PEERS_DIR, SEED
 from benchmarks.measure import Contestant, Goal, at_most, conclude, parser, take_turns
 from daybook.lake import latest_revisions
@@ -166,7 +164,7 @@ def own_stack() -> Iterator[OwnStack]:
             shutil.copy(file, dags / file.name)
         airflow.DAGS_DIR = dags  # no setting names it: nobody but this benchmark has a DAG to put beside the product's
         try:
-            bring_up(settings, Console())
+            bring_up(settings, print)
             stack = OwnStack(settings, airflow.api(settings))
             stack.unpause()
             yield stack

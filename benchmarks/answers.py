@@ -27,10 +27,9 @@ from benchmarks.whole_day import Row, Rows
 from daybook import lake
 from daybook.answers import Answer, answers
 from daybook.duckdb_lake import fetch, in_duckdb
-from daybook.lake import load, page_of
+from daybook.lake import answer_rows, load, page_of
 from daybook.lake_names import ACROSS_DAYS, EVENTS
 from daybook.query import query_rows
-from daybook.reading import answer_rows
 from daybook.settings import Settings
 from daybook.stack import spark_connect
 from tests.integration.own_spark import OwnSpark

@@ -13,13 +13,11 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
-import click
-
 from daybook.errors import BadInput
 from daybook.files import private_dir
 from daybook.lake_conf import SQLITE
 from daybook.lake_files import copy_catalog, is_local, metadata_files, move, path_of
-from daybook.settings import Settings, settings
+from daybook.settings import Settings
 from daybook.state import FORMAT, State, marker_file, refuse_path, unfinished_file
 
 
@@ -116,14 +114,3 @@ def _kind(path: Path) -> str | None:
     if path.suffix == ".avro":
         return "manifest_list" if path.name.startswith("snap-") else "manifest"
     return None
-
-
-@click.command(short_help="Make a copied or moved state folder a state of its own.")
-def adopt() -> None:
-    """Make the folder of DAYBOOK_HOME, which was copied or moved, a state of its own where it lies now.
-
-    The lake's metadata names files by their full paths, which are rewritten; data files are not touched. The original,
-    if there is one, is neither read nor changed. Copy a state while its stack is down.
-    """
-    for line in adopt_state(settings()):
-        click.echo(line)

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
-import click
-
 from daybook.answers import Answer, all_answers
 from daybook.lake_names import ACROSS_DAYS
-from daybook.reading import print_table
 from daybook.settings import REPOSITORY
 
 ANSWERS_PAGE = REPOSITORY / "docs" / "answers.md"
@@ -62,22 +57,3 @@ def _entry(answer: Answer) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-@click.command(short_help="List the questions that are answered.")
-@click.option("--write", is_flag=True, help="Write docs/answers.md anew.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list of objects, with grain and columns.")
-def list_answers(write: bool, as_json: bool) -> None:
-    """List every answer with its question; `daybook answer NAME --day D` prints its rows."""
-    if write:
-        ANSWERS_PAGE.write_text(answers_page(), encoding="utf-8")
-        click.echo(ANSWERS_PAGE.relative_to(REPOSITORY))
-        return
-    if as_json:
-        told = [
-            {"answer": one.name, "area": one.area, "question": one.question, "grain": one.grain, "columns": one.columns}
-            for one in all_answers().values()
-        ]
-        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
-        return
-    print_table("Answers", [{"answer": one.name, "question": one.question} for one in all_answers().values()])

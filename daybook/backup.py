@@ -40,14 +40,13 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import click
 from pydantic import TypeAdapter
 
 from daybook.errors import BadInput, DaybookError
 from daybook.files import digest_of, private_dir, private_opener, sync_dir, write_private
 from daybook.lake_files import KINDS, Reached, copy_catalog, is_local, path_of, reached_files
 from daybook.position import Position
-from daybook.settings import Settings, settings
+from daybook.settings import Settings
 from daybook.state import State, check_state
 
 FORMAT = 1
@@ -504,30 +503,3 @@ def prune(folder: Path, keep: int, home: str) -> tuple[int, int, list[str]]:
         for path in unused:
             path.unlink()
     return len(gone), len(unused), sorted({index.home for index in stay} - {home})
-
-
-@click.command(short_help="Copy lake, manifests, reports and run history to another folder.")
-@click.option("--to", "folder", required=True, type=click.Path(path_type=Path), help="Folder, best on another disk.")
-@click.option(
-    "--keep", type=click.IntRange(min=1), help="Keep so many backups of this state folder; remove what only older had."
-)
-def backup(folder: Path, keep: int | None) -> None:
-    """Back up the state, also while the stack runs and days are being built; a second backup takes only what is new.
-
-    It holds the secrets of Airflow and what players did: keep it as safe as the state itself.
-    """
-    index, copier = take(settings(), folder.expanduser().resolve())
-    total = sum(one.bytes for one in index.files)
-    click.echo(
-        f"Backed up {len(index.files):,} files, {total / 1e6:,.1f} MB, as of {index.taken_at[:19]} UTC; "
-        f"{copier.new_files:,} files, {copier.new_bytes / 1e6:,.1f} MB, were new. Each was read back."
-    )
-    if index.not_landed is not None:
-        click.echo(f"{index.not_landed:,} records that are not landed yet are in it")
-    for one in index.left_out:
-        click.echo(f"Not in it: {one}")
-    if keep is not None:
-        gone, files, others = prune(folder.expanduser().resolve(), keep, index.home)
-        click.echo(f"{gone} older or stopped backups and {files:,} files that only they had were removed")
-        for one in others:
-            click.echo(f"Backups of {one} are in this folder too, and stay: --keep counts those of {index.home}")

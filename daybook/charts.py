@@ -22,6 +22,8 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 from xml.etree import ElementTree
 
+from daybook.formatting import printable
+
 if TYPE_CHECKING:
     from markupsafe import Markup
 
@@ -566,11 +568,6 @@ def _short(text: str, width: int) -> str:
     else:
         return seen
     return seen[: cut - 1] + "…"
-
-
-def printable(text: str) -> str:
-    """The text with a dot for each sign that cannot be seen: controls, changes of direction, halves of a pair."""
-    return "".join(letter if letter.isprintable() else "·" for letter in text)
 
 
 def _nothing() -> Markup:

@@ -6,17 +6,14 @@ know no lake.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from daybook.formatting import json_tree
 from daybook.lake_names import EVENTS
-from daybook.reading import json_tree, print_table
-from daybook.settings import Settings, settings
+from daybook.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,41 +160,3 @@ def _no_rows(name: str) -> Any:
         *((one, pa.int64()) for one in counts),
     ]
     return pa.schema(columns).empty_table()
-
-
-@click.command("compare", short_help="Hold a day against the days before it.")
-@click.option("--day", required=True, help="The day, YYYY-MM-DD, UTC.")
-@click.option("--json", "as_json", is_flag=True, help="All of it as one JSON object.")
-def compare_command(day: str, as_json: bool) -> None:
-    """Say whether a day deviates from the days before it: its events, its mixes, and what has dropped."""
-    found = compare(settings(), day)
-    if as_json:
-        click.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=2))
-        return
-    for sentence in found.sentences:
-        click.echo(sentence)
-    click.echo()
-    print_table(
-        f"{day} beside the days before",
-        [
-            {
-                "measure": one.measure,
-                "value": one.value,
-                "day before": _beside(one.day_before, one.since_day_before),
-                "week's mean": _beside(one.week_mean, one.since_week),
-                "same weekday": _beside(one.same_weekday, one.since_same_weekday),
-            }
-            for one in found.measures
-        ],
-        numbers=("day before", "week's mean", "same weekday"),
-    )
-
-
-def _beside(before: float | None, change: float | None) -> str | None:
-    """A figure of before, and how far the day is from it."""
-    if before is None:
-        return None
-    if change is None:
-        return f"{before:,.0f}"
-    # of a change of several times nobody reads the tenths
-    return f"{before:,.0f} ({100 * change:+,.{0 if abs(change) >= 1 else 1}f} %)"

@@ -268,3 +268,46 @@ def record_began(raw: Table | None) -> datetime:
     kind = TimestamptzType()
     moments: list[int] = [from_bytes(kind, one) for one in lowest if one]  # type: ignore[misc]  # its hint says text
     return FIRST_MOMENT + timedelta(microseconds=min(moments)) if moments else datetime.max.replace(tzinfo=UTC)
+
+
+def waiting_text(waiting: Sequence[Mapping[str, Any]]) -> str:
+    """Waiting days in a few words: how many, from when to when, with how many records that no page shows.
+
+    >>> day = {"records": 3, "on_page": 1}
+    >>> waiting_text([{"day": "2014-01-01", **day}, {"day": "2014-01-05", **day}])
+    '2 days from 2014-01-01 to 2014-01-05 with 4 records'
+    """
+    records = sum(row["records"] - row["on_page"] for row in waiting)
+    days = waiting[0]["day"] if len(waiting) == 1 else f"from {waiting[0]['day']} to {waiting[-1]['day']}"
+    return (
+        f"{len(waiting):,} day{'' if len(waiting) == 1 else 's'} {days} "
+        f"with {records:,} record{'' if records == 1 else 's'}"
+    )
+
+
+def waiting_days(settings: Settings) -> list[dict[str, Any]]:
+    """Days with landed records that their page does not show: ``day``, ``records``, ``on_page``, ``why``.
+
+    A run takes up the first two kinds by itself; a day behind the lateness window is built when it is asked for.
+    """
+    from daybook.lake import latest_pages, load
+    from daybook.lake_names import RAW_EVENTS
+    from daybook.runs import TRIGGER
+    from daybook.snapshots import partition_counts
+
+    pages = {row["event_date"]: row["landed"] for row in latest_pages(settings).to_dict("records")}
+    oldest = datetime.now(UTC).date() - timedelta(days=settings.lateness_days + 1)
+
+    def why(day: date) -> str:
+        if day not in pages:
+            if day >= datetime.now(UTC).date():
+                return "has no page; it is not over"
+            return f"""has no page; if no run of it is under way, build it: {TRIGGER} -c '{{"day": "{day}"}}'"""
+        return "the next run restates it" if day >= oldest else "behind the lateness window; trigger the day"
+
+    landed = {day: count for day, count in partition_counts(load(settings, RAW_EVENTS)).items() if day}
+    return [
+        {"day": day.isoformat(), "records": count, "on_page": pages.get(day, 0), "why": why(day)}
+        for day, count in sorted(landed.items())
+        if count > pages.get(day, 0)
+    ]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from daybook.files import private_dir, whole_file
 from daybook.lake_names import EVENTS
-from daybook.settings import Settings, settings
+from daybook.settings import Settings
 
 
 def export_day(settings: Settings, day: str, folder: Path) -> list[tuple[Path, int]]:
@@ -53,20 +51,3 @@ def export_day(settings: Settings, day: str, folder: Path) -> list[tuple[Path, i
                 count += batch.num_rows
         written.append((file, count))
     return written
-
-
-@click.command(short_help="Write a day's events and answers as plain Parquet files.")
-@click.option("--day", "days", required=True, multiple=True, help="The day, YYYY-MM-DD, UTC; may be given again.")
-@click.option(
-    "--to", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write into."
-)
-def export(days: tuple[str, ...], folder: Path) -> None:
-    """Write published days as date-partitioned Parquet that any reader takes, without a catalog.
-
-    Each table gets a folder: TABLE/event_date=YYYY-MM-DD/part.parquet. Written again, a file is replaced. Only you may
-    read the files, whatever the umask: they name players. To share them: chmod -R a+rX FOLDER.
-    """
-    loaded: Settings = settings()
-    for day in days:
-        for file, count in export_day(loaded, day, folder):
-            click.echo(f"{file}  {count:,} rows")

@@ -7,14 +7,13 @@ source whose last reading failed nothing is shown but that it failed: an old lag
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-import click
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -23,7 +22,7 @@ from daybook.lake import latest_pages, load
 from daybook.lake_names import RAW_EVENTS
 from daybook.losses import loss_since
 from daybook.position import Position, accepted_losses, position
-from daybook.settings import Settings, settings
+from daybook.settings import Settings
 
 READ_EVERY_SECONDS = 15.0
 """As often as Prometheus asks by default. A reading of an unchanged lake loads two tables' metadata; of Kafka it is
@@ -166,7 +165,7 @@ class LedgerCollector(Collector):
 
     def _failed(self, source: str, error: Exception) -> None:
         if self._up[source] or source not in self._read_at:  # once, not every time
-            click.echo(f"{source} cannot be read: {error}", err=True)
+            sys.stderr.write(f"{source} cannot be read: {error}\n")
             self._read_at.setdefault(source, time.monotonic())
         self._up[source] = False
 
@@ -257,20 +256,3 @@ def _of_both(kafka: KafkaReading) -> Iterator[GaugeMetricFamily]:
             left.add_metric([str(partition)], kafka.topic.retention_ms / 1000 - waited)
     yield waits
     yield left
-
-
-@click.command(short_help="Tell Prometheus of the days, and of Kafka beside what has landed.")
-def exporter() -> None:
-    """Serve /metrics for Prometheus until it is stopped; reads the lake and the broker, and changes nothing."""
-    loaded = settings()
-    collector = LedgerCollector(loaded)
-    registry = CollectorRegistry()
-    registry.register(collector)
-    server, _ = start_http_server(loaded.exporter_port, loaded.exporter_host, registry)
-    collector.start()
-    click.echo(f"metrics at http://{loaded.exporter_host}:{server.server_port}/metrics")
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        collector.stop()
-        server.shutdown()

@@ -6,8 +6,6 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import click
-
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka_offsets import (
     REQUEST_TIMEOUT_SECONDS,
@@ -19,7 +17,6 @@ from daybook.kafka_offsets import (
 )
 from daybook.known_topics import note_topic, noted_topic
 from daybook.settings import Settings
-from daybook.settings import settings as settings_of_this_process
 from daybook.topic_rules import differences, topic_config, unfit
 
 if TYPE_CHECKING:
@@ -237,23 +234,3 @@ def _wait_until_served(admin: KafkaAdmin, settings: Settings, deadline: float) -
 def _left(deadline: float) -> float:
     """Seconds for a request: no more than are left, and enough for an answer."""
     return max(1.0, min(REQUEST_TIMEOUT_SECONDS, deadline - time.monotonic()))
-
-
-@click.command("create-topic")
-@click.option(
-    "--timeout", "timeout_seconds", default=30.0, show_default=True, help="Seconds to wait for brokers that start."
-)
-@click.option(
-    "--set",
-    "set_config",
-    is_flag=True,
-    help="Set what the settings say where a topic that is there is weaker.",
-)
-@click.option("--recreate", is_flag=True, help="Make it, empty, in place of one that the brokers have lost.")
-def create_topic(timeout_seconds: float, set_config: bool, recreate: bool) -> None:
-    """Make the topic from the settings, or add partitions to it; repeat it as often as you like.
-
-    Without --set nothing else of a topic that is there is changed, and no partition is ever removed.
-    """
-    for line in ensure_topic(settings_of_this_process(), timeout_seconds, set_config=set_config, recreate=recreate):
-        click.echo(line)

@@ -6,17 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import click
-
 from daybook.errors import BadInput
-from daybook.kafka_offsets import Offsets, TopicState, digests, offsets_text, record_time, topic_state
-from daybook.lake_names import ACCEPTED_LOSSES, RAW_EVENTS
-from daybook.position import Position, accepted_losses, position
+from daybook.kafka_offsets import Offsets, TopicState, digests, offsets_text, record_time
+from daybook.lake_names import ACCEPTED_LOSSES
+from daybook.position import Position, accepted_losses
 from daybook.settings import Settings
-from daybook.settings import settings as settings_of_this_process
 from daybook.state import who
 
 _BETWEEN = "; "
+"""What is between the gaps in the text of a loss."""
 SHOWN = 5
 """How many gaps are named to the reader; the record of the decision names all."""
 
@@ -29,6 +27,11 @@ class Loss:
     records: int | None
     """How many; none where nobody can know."""
     resume_from: Offsets
+
+    @property
+    def short_text(self) -> str:
+        """The text with the first gaps alone, for a reader."""
+        return shown(self.text.split(_BETWEEN))
 
 
 def loss_since(settings: Settings, start: Position, topic: TopicState) -> Loss | None:
@@ -137,7 +140,7 @@ def shown(lines: Sequence[str]) -> str:
     return _BETWEEN.join(lines[:SHOWN]) + (f"{_BETWEEN}and {rest} more such gaps" if rest > 0 else "")
 
 
-def _inside(settings: Settings, start: Position, topic: TopicState) -> Loss | None:
+def gaps_inside(settings: Settings, start: Position, topic: TopicState) -> Loss | None:
     """What is missing inside the log, of what comes next and nobody has accepted yet."""
     ranges = {at: (start.offsets.get(at, 0), end) for at, end in topic.end.items()}
     accepted = accepted_gaps(settings, start.landing)
@@ -166,33 +169,12 @@ def _days(span: timedelta) -> str:
     return f"{span / timedelta(days=1):.1f} days"
 
 
-@click.command("accept-loss", short_help="Go on behind records that Kafka has lost.")
-@click.option("--note", help="Why the records cannot be brought back; without it the loss is only shown.")
-def accept_loss(note: str | None) -> None:
-    """Show what Kafka has lost of the records that were never landed; with --note, accept it.
+def record_acceptance(settings: Settings, start: Position, topic: TopicState, loss: Loss, note: str) -> None:
+    """Write the decision to go on without what is lost into the lake.
 
-    The decision is recorded in the lake with your name and is shown by `daybook status` from then on; the next run goes
-    on behind the loss.
+    Raises:
+        BadInput: nothing was landed yet.
     """
-    from daybook.lake import load
-
-    settings = settings_of_this_process()
-    raw = load(settings, RAW_EVENTS)
-    start = position(settings, raw)
-    topic = topic_state(settings)
-    # what is missing inside the log shows in the reading of it alone, which takes its time: not before it has to be
-    loss = loss_since(settings, start, topic) or _inside(settings, start, topic)
-    if loss is None:
-        raise BadInput("nothing is lost: Kafka has every record that was not landed yet; nothing was changed")
-    told = shown(loss.text.split(_BETWEEN))
-    if note is None:
-        click.echo(f'Lost: {told}.\nNothing was changed. To go on: daybook accept-loss --note "why"')
-        return
-    _record(settings, start, topic, loss, note)
-    click.echo(f"Accepted: {told}. The next run goes on from {offsets_text(loss.resume_from)}.")
-
-
-def _record(settings: Settings, start: Position, topic: TopicState, loss: Loss, note: str) -> None:
     import pyarrow as pa
 
     from daybook.lake import load

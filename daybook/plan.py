@@ -6,8 +6,6 @@ lake has and what Kafka has beyond it: the first run of a backfill lands all of 
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,15 +14,10 @@ from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from daybook.days import day_bounds, parse_day
 from daybook.errors import BadInput, DaybookError
-from daybook.reading import print_table
 from daybook.runs import DAG
 from daybook.settings import Settings
-from daybook.settings import settings as settings_of_this_process
-from daybook.terminal import rich_console
 
 if TYPE_CHECKING:
     from daybook.due import LakeDays
@@ -347,7 +340,7 @@ def estimate(runs: int, builds: int, pace: Pace) -> tuple[float | None, str]:
         if count:
             seconds += count * median(took)
             basis.append(
-                f"{_runs(count)} {what[count > 1]} at {median(took):.0f} s, the median of the last {len(took)}"
+                f"{runs_text(count)} {what[count > 1]} at {median(took):.0f} s, the median of the last {len(took)}"
             )
     caveat = "without waiting or generating. Runs that overlap take less, days of another size more or less"
     return seconds, f"{'; '.join(basis)}; {caveat}"
@@ -468,70 +461,6 @@ def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show)
     }
 
 
-@click.command(short_help="Say what a backfill of some days would do.")
-@click.option("--from", "first", required=True, help="First day, YYYY-MM-DD, UTC.")
-@click.option("--to", "last", required=True, help="Last day, included.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def plan(first: str, last: str, as_json: bool) -> None:
-    """Say, day by day, what `airflow backfill create --from-date A --to-date B` would do. Changes nothing.
-
-    Reads the lake, and in Kafka every record that was not landed yet. If Kafka or Airflow does not answer, the plan
-    says so, is made without, and the exit status is 1.
-    """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    days = days_between(first, last)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # on standard error, and nothing at all in a pipe: standard output is the plan's
-    with Progress(*columns, console=rich_console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("reading what is not landed", total=None)
-        told = plan_of(
-            settings_of_this_process(),
-            days,
-            datetime.now(UTC),
-            lambda done, of: bar.update(task, completed=done, total=of),
-        )
-    if as_json:
-        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
-    else:
-        print_table(f"Backfill of {first} to {last}", told["days"])
-        if told["also_restated"]:
-            print_table("The first run also restates", told["also_restated"])
-        for line in _lines(told):
-            click.echo(line)
-    if told["kafka"] or told["airflow"]:
-        raise SystemExit(1)
-
-
-def _lines(told: Mapping[str, Any]) -> list[str]:
-    """What is said under the tables."""
-    seconds, runs, builds = told["estimate_seconds"], told["runs"], told["builds"]
-    return [
-        *([f"Lost: {told['lost']}. Runs are refused until `daybook accept-loss`."] if told["lost"] else []),
-        *([f"Runs are refused: {told['unfit']}."] if told["unfit"] else []),
-        told["kafka"] or _waiting(told["not_landed"], told["hidden"]),
-        f"{_runs(runs)}, {builds} of them with something to build.",
-        f"About {timedelta(seconds=round(seconds))} ({told['basis']})." if seconds is not None else told["basis"],
-        f"Next: {told['command']}" if told["command"] else "Nothing to do: no run would change a page.",
-        *([f"The DAG is paused, and its backfill waits until `airflow dags unpause {DAG}`."] if _waits(told) else []),
-    ]
-
-
-def _runs(count: int) -> str:
+def runs_text(count: int) -> str:
+    """A number of runs, in words."""
     return "1 run" if count == 1 else f"{count} runs"
-
-
-def _waiting(records: int, hidden: int) -> str:
-    if hidden:
-        return (
-            f"{records} records in Kafka are not landed yet, and an open transaction hides up to {hidden} more: runs "
-            "wait for its end."
-        )
-    if not records:
-        return "All that Kafka holds is landed."
-    waits = "1 record in Kafka is" if records == 1 else f"{records} records in Kafka are"
-    return f"{waits} not landed yet; the first run lands {'it' if records == 1 else 'them all'}."
-
-
-def _waits(told: Mapping[str, Any]) -> bool:
-    return bool(told["paused"] and told["command"])

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
-
-import click
 
 from daybook.contract import clean_host
 from daybook.errors import BadInput
-from daybook.providers import ALIASES_FILE, BARE_NAME, IP_ADDRESS, MISSING, UNMAPPED, map_version, resolve
-from daybook.reading import print_table
+from daybook.providers import ALIASES_FILE, BARE_NAME, IP_ADDRESS, MISSING, UNMAPPED, resolve
 
 REASONS = {
     MISSING: "there is no host",
@@ -38,15 +34,3 @@ def explain(host: str) -> dict[str, Any]:
         "provider": provider,
         "why": REASONS.get(provider, f"{ALIASES_FILE.name} says so of {domain}"),
     }
-
-
-@click.command(short_help="Say which provider a host belongs to, and why.")
-@click.argument("hosts", nargs=-1, required=True, metavar="HOST...")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list of objects.")
-def provider(hosts: tuple[str, ...], as_json: bool) -> None:
-    """Say of each HOST how the intake keeps it, its registrable domain (Public Suffix List), its provider and why."""
-    rows = [explain(host) for host in hosts]
-    if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
-    else:
-        print_table(f"Providers by {map_version()}", rows)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from daybook.errors import BadInput
-from daybook.reading import csv_text, json_value, print_table
-from daybook.settings import Settings, settings
-from daybook.terminal import for_programs
+from daybook.settings import Settings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -105,29 +100,3 @@ def _named_tables(sql: str) -> set[str] | None:
         return None
     names = {table.name.lower() for tree in trees if tree is not None for table in tree.find_all(exp.Table)}
     return names or None
-
-
-@click.command(short_help="Run SQL of your own over the published days.")
-@click.argument("sql")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list of row objects.")
-@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values, a header first, for programs.")
-def query(sql: str, as_json: bool, as_csv: bool) -> None:
-    """Run one statement in DuckDB's SQL and print its rows. Nothing can be written.
-
-    The tables are `events`, `rejected_events` and every answer, with the published days; and `raw_events`, `day_ledger`
-    and the lake's other tables. `SHOW TABLES` lists them. Columns of the same name are numbered: `item`, `item_1`.
-
-    CSV has every text as it is. A spreadsheet would run a player's "=..." as a formula: the report's files are for it.
-    """
-    if as_json and as_csv:
-        raise BadInput("--json and --csv are two forms; choose one")
-    columns, rows = query_table(settings(), sql)
-    if as_csv:
-        shown = [{name: json_value(cell) for name, cell in row.items()} for row in rows]
-        # not by click, which leaves out what looks like a colour
-        for_programs().write(csv_text(columns, shown))
-    elif as_json:
-        shown = [{name: json_value(cell) for name, cell in row.items()} for row in rows]
-        click.echo(json.dumps(shown, ensure_ascii=False, indent=2, default=str))
-    else:
-        print_table(f"{len(rows):,} row{'' if len(rows) == 1 else 's'}", rows, exact=True)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-from collections import Counter
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID, uuid5
-
-import click
 
 from daybook.contract import FIELDS, moment_text
 from daybook.days import parse_day
 from daybook.documents import document
 from daybook.errors import BadInput
 from daybook.lake_names import REJECTED_EVENTS
-from daybook.reading import print_table
-from daybook.settings import Settings, settings
+from daybook.settings import Settings
 from daybook.snapshots import page_state
 
 _NAMESPACE = UUID("5f8f2c1e-7d0b-5c3a-9a57-0d4b2c9e6a10")
@@ -143,40 +139,3 @@ def chosen_day(day: str | None, no_day: bool) -> date | None:
     if (day is None) == (not no_day):
         raise BadInput("give --day D, or --no-day for the records that name no day")
     return parse_day(day) if day else None
-
-
-@click.command(short_help="The records of a day that are no event.")
-@click.option("--day", help="The day, YYYY-MM-DD, UTC.")
-@click.option("--no-day", is_flag=True, help="The records that name no day.")
-@click.option("--reason", help="Only those with this reason code.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list with bytes and the event each can be made into.")
-def rejected(day: str | None, no_day: bool, reason: str | None, as_json: bool) -> None:
-    """List the records that were rejected, by reason. `daybook replay` sends those that can be repaired again."""
-    found = rejected_records(settings(), chosen_day(day, no_day), reason)
-    if as_json:
-        click.echo(json.dumps([one.as_json() for one in found], ensure_ascii=False, indent=2))
-        return
-    if not found:
-        click.echo("No record was rejected.")
-        return
-    meaning = {one.reason: one.detail for one in found}
-    counts = Counter(one.reason for one in found)
-    print_table(
-        f"Rejected, {day or 'records that name no day'}",
-        [{"reason": name, "records": count, "meaning": meaning[name]} for name, count in counts.most_common()],
-    )
-    print_table(
-        "Records" if len(found) <= SHOWN_ROWS else f"The first {SHOWN_ROWS} of {len(found)}; all with --json",
-        [
-            {
-                "landing": one.landing,
-                "partition": one.kafka_partition,
-                "offset": one.kafka_offset,
-                "reason": one.reason,
-                "bytes": len(one.value or b""),
-                "starts with": ascii((one.value or b"")[:40])[2:-1],
-            }
-            for one in found[:SHOWN_ROWS]
-        ],
-        exact=True,
-    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from http import HTTPStatus
@@ -12,14 +11,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from daybook.errors import BadInput, DaybookError
 from daybook.lake_names import REPLAYED_RECORDS
-from daybook.rejected import CONFLICT, Rejected, chosen_day, id_made_of, rejected_records
-from daybook.settings import Settings, settings
+from daybook.rejected import Rejected, id_made_of
+from daybook.settings import Settings
 from daybook.state import who
-from daybook.terminal import rich_console
 
 if TYPE_CHECKING:
     import urllib3
@@ -227,76 +223,3 @@ def _write_down(settings: Settings, accepted: list[tuple[Coordinates, str]]) -> 
         for (landing, partition, offset), event_id in accepted
     ]
     table.append(pa.Table.from_pylist(rows, schema=table.schema().as_arrow()))
-
-
-@click.command(short_help="Send rejected records that can be repaired again.")
-@click.option("--day", help="The day, YYYY-MM-DD, UTC.")
-@click.option("--no-day", is_flag=True, help="The records that name no day.")
-@click.option("--reason", help="Only those with this reason code.")
-@click.option(
-    "--repaired",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Events repaired by hand: the output of `daybook rejected --json` with its `event` fields changed.",
-)
-@click.option("--no-run", is_flag=True, help="Only send; the next run restates the day.")
-def replay(day: str | None, no_day: bool, reason: str | None, repaired: Path | None, no_run: bool) -> None:
-    """Send rejected records through the intake again, each once, and restate the days they happened on.
-
-    A record without an id gets one of its own; one without a possible time gets the time at which Kafka took it. A
-    record with another event's id is sent with `--reason conflict` alone, and under a new id: see first that it is an
-    event by itself. The record itself stays in rejected_events. Safe to repeat: nothing accepted is sent again.
-    """
-    loaded = settings()
-    found = rejected_records(loaded, chosen_day(day, no_day), reason)
-    waiting = open_records(loaded, found)
-    if repaired is not None:
-        by_hand = repaired_by_hand(repaired, found)
-        events = {one.coordinates: by_hand[one.coordinates] for one in waiting if one.coordinates in by_hand}
-    else:
-        events = {one.coordinates: event for one in waiting if (event := one.repaired()) is not None}
-    if reason != CONFLICT:
-        conflicts = {one.coordinates for one in waiting if one.reason == CONFLICT}
-        events = {at: event for at, event in events.items() if at not in conflicts}
-    days, refused = send_again(loaded, events) if events else (set(), [])
-    left = Counter(one.reason for one in waiting if one.coordinates not in events)
-    click.echo(
-        f"{len(found)} rejected, {len(found) - len(waiting)} replayed before, "
-        f"{len(events) - len(refused)} accepted now, "
-        f"{len(refused) + sum(left.values())} need a repair by hand"
-    )
-    for one in refused:
-        said = "; ".join(f"{error['field']} {error['message']}" for error in one["errors"])
-        landing, partition, offset = one["coordinates"]
-        click.echo(f"  landing {landing}, partition {partition}, offset {offset}: {said}")
-    for name, count in left.most_common():
-        if name == CONFLICT and reason != CONFLICT:
-            click.echo(f"  {name}: {count} left alone; `--reason {CONFLICT}` sends them as further events")
-        else:
-            click.echo(f"  {name}: {count} cannot be read as an event")
-    if days and not no_run:
-        _restate(loaded, days)
-
-
-def _restate(loaded: Settings, days: set[date]) -> None:
-    from daybook.runs import DAG, follow
-    from daybook.stack import airflow
-
-    first = min(days).isoformat()
-    # a run restates its own day and every later one that has a page and new records
-    conf = {"day": first, "events": 0}
-    run_id = f"replay__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
-    client = airflow.api(loaded)
-    try:
-        client.call("POST", f"/dags/{DAG}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": conf})
-        client.call("PATCH", f"/dags/{DAG}?update_mask=is_paused", {"is_paused": False})
-    except DaybookError as error:
-        raise DaybookError(
-            f"accepted, and not restated yet: {error}. The next run restates the day, or now: "
-            f"airflow dags trigger {DAG} -c '{json.dumps(conf)}'"
-        ) from None
-    steps = follow(client, run_id, rich_console(soft_wrap=True))
-    if any(step["state"] not in {"success", "skipped"} for step in steps):
-        raise DaybookError(
-            f"accepted, and not restated: run {run_id} failed; readers see what they saw. "
-            f"{loaded.airflow_url}/dags/{DAG}/runs/{run_id} shows the run"
-        )

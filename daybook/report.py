@@ -21,26 +21,24 @@ from daybook.answers import Answer, answers
 from daybook.checks import checks
 from daybook.compare import TRAILING_DAYS, compare
 from daybook.dismissals import dismissals, split_dismissed
+from daybook.due import waiting_days, waiting_text
 from daybook.errors import BadInput
 from daybook.files import write_private
-from daybook.lake import ledger_state, load, page_of
-from daybook.lake_names import ACROSS_DAYS, REJECTED_EVENTS
-from daybook.reading import (
+from daybook.formatting import csv_text, escaped, json_tree, json_value
+from daybook.lake import (
     LEDGER_COUNTS,
     answer_rows,
     coverage_of_days,
-    csv_text,
-    json_tree,
-    json_value,
     ledger_rows,
+    ledger_state,
+    load,
     other_days,
-    waiting_days,
-    waiting_text,
+    page_of,
 )
+from daybook.lake_names import ACROSS_DAYS, REJECTED_EVENTS
 from daybook.receipts import receipts_of, row_text
 from daybook.settings import Settings
 from daybook.snapshots import page_state
-from daybook.terminal import escaped
 
 if TYPE_CHECKING:
     from jinja2 import Environment

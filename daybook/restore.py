@@ -22,8 +22,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import click
-
 from daybook.backup import (
     AIRFLOW_DUMP,
     API_KEYS,
@@ -31,18 +29,16 @@ from daybook.backup import (
     FOLDERS,
     INDEX,
     LAKE_FILES,
-    RECORDS,
     SINGLE_FILES,
     Held,
     Index,
-    alone,
     read_index,
 )
 from daybook.errors import BadInput, DaybookError
 from daybook.files import digest_of, private_dir, private_opener, state_dir, whole_file, write_private
 from daybook.kafka_conf import librdkafka_conf
 from daybook.lake_files import is_local, move, path_of, reached_files
-from daybook.settings import Settings, settings
+from daybook.settings import Settings
 from daybook.stack import postgres, supervisor
 from daybook.state import FORMAT, State, refuse_path, unfinished_file, who
 
@@ -409,57 +405,6 @@ def send_again(loaded: Settings, file: Path) -> tuple[int, int]:
             f"{': ' + failed[0] if failed else ''}. Repeat it: what was sent twice lands as a duplicate"
         )
     return sent, len(still)
-
-
-@click.command(short_help="Bring a backup back into an empty state folder.")
-@click.option(
-    "--from",
-    "folder",
-    required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Backup folder.",
-)
-@click.option("--at", "name", help="Name of a backup in its folder backups/; the newest whole one unless named.")
-@click.option(
-    "--check", "only_check", is_flag=True, help="Read the backup whole and hold it against its index; write nothing."
-)
-@click.option(
-    "--send-records", is_flag=True, help="After `daybook up`: send the records that were not landed to Kafka."
-)
-def restore(folder: Path, name: str | None, only_check: bool, send_records: bool) -> None:
-    """Write a backup into DAYBOOK_HOME, which must hold no state, and say what comes next.
-
-    Another DAYBOOK_HOME than the backup's is told to the lake: its metadata names files by their full paths.
-    """
-    loaded = settings()
-    folder = folder.expanduser().resolve()
-    index, stopped = chosen(folder, name)
-    for one in stopped:
-        click.echo(f"The later backup {one} was stopped before its end: it is passed over")
-    with alone(folder):
-        if send_records:
-            _send(loaded, folder, index)
-            return
-        check(folder, index)
-        total = sum(one.bytes for one in index.files) / 1e6
-        what = f"{len(index.files):,} files, {total:,.1f} MB, of {index.home}"
-        click.echo(f"The backup of {index.taken_at[:19]} UTC is whole: {what}")
-        if only_check:
-            return
-        put_back(loaded, folder, index)
-    click.echo(f"Restored to {loaded.home}")
-    for line in what_comes_next(loaded, folder, index):
-        click.echo(line)
-
-
-def _send(loaded: Settings, folder: Path, index: Index) -> None:
-    held = index.named(RECORDS)
-    if held is None:
-        raise BadInput("the backup holds no records of Kafka; nothing was sent")
-    if digest_of(folder / held.stored) != held.sha256:
-        raise DaybookError(f"{folder / held.stored} holds other bytes than were written to it; nothing was sent")
-    sent, still = send_again(loaded, folder / held.stored)
-    click.echo(f"{sent:,} records sent to Kafka, {still:,} were there still")
 
 
 def what_comes_next(loaded: Settings, folder: Path, index: Index) -> list[str]:

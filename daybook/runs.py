@@ -1,23 +1,16 @@
-"""A run of the daily DAG, watched from the command line."""
+"""Runs of the daily DAG, by their names and times."""
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from daybook.errors import DaybookError
-
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from daybook.stack.airflow_api import AirflowApi
+    pass
 
 DAG = "game_events_daily"
 TRIGGER = f"airflow dags trigger {DAG}"
 """The command that starts a run of yesterday; ``-c`` and a JSON object ask for more."""
-_LONGEST_RUN_MINUTES = 30
-_LOOK_EVERY_SECONDS = 0.5
 
 
 def seconds_of(step: dict[str, Any]) -> float:
@@ -26,38 +19,3 @@ def seconds_of(step: dict[str, Any]) -> float:
         return 0.0
     end = datetime.fromisoformat(step["end_date"]) if step["end_date"] else datetime.now(UTC)
     return (end - datetime.fromisoformat(step["start_date"])).total_seconds()
-
-
-def follow(client: AirflowApi, run_id: str, console: Console) -> list[dict[str, Any]]:
-    """Show the run's steps until it ends; returns the steps as Airflow tells them, in the order they started.
-
-    Raises:
-        DaybookError: it takes longer than half an hour.
-    """
-    shown: dict[str, str] = {}
-    deadline = time.monotonic() + _LONGEST_RUN_MINUTES * 60
-    with console.status("") as spinner:
-        while True:
-            # asked first: a run that has ended has no step that could still change
-            state = client.call("GET", f"/dags/{DAG}/dagRuns/{run_id}")["state"]
-            told = client.call("GET", f"/dags/{DAG}/dagRuns/{run_id}/taskInstances")["task_instances"]
-            # in the order they started; what has not started comes last
-            steps = sorted(told, key=lambda step: step["start_date"] or "9")
-            for step in steps:
-                name, now = step["task_id"], str(step["state"])
-                if shown.get(name) == now:
-                    continue
-                shown[name] = now
-                if now in {"success", "failed", "upstream_failed", "skipped", "up_for_retry"}:
-                    console.print(f"{name:<18} {now:<15} {seconds_of(step):5.1f} s", highlight=False)
-                elif now == "running" and not console.is_terminal:
-                    console.print(f"{name:<18} ...", highlight=False)
-            under_way = [step for step in steps if step["state"] in {"running", "deferred"}]
-            spinner.update(
-                ", ".join(f"{step['task_id']} {seconds_of(step):.0f} s" for step in under_way) or "waiting for Airflow"
-            )
-            if state in {"success", "failed"}:
-                return steps
-            if time.monotonic() > deadline:
-                raise DaybookError(f"run {run_id} still goes on after {_LONGEST_RUN_MINUTES} minutes; look at it")
-            time.sleep(_LOOK_EVERY_SECONDS)  # between two looks at the run

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import click
 
 from daybook.errors import DaybookError
 from daybook.settings import Settings
@@ -35,7 +34,7 @@ def run_job(
     from daybook.stack.environment import job_environment
 
     for line in open_state(settings):  # here too: a refusal need not wait for Spark
-        click.echo(line, err=True)
+        sys.stderr.write(f"{line}\n")
     with tempfile.TemporaryDirectory(prefix="daybook-") as folder:
         summary_file = Path(folder) / "summary.json"
         given = [*arguments, "--summary", str(summary_file)]
@@ -54,7 +53,7 @@ def run_job(
         ) as process:
             assert process.stdout is not None  # it is a pipe
             for line in process.stdout:
-                click.echo(line.rstrip(), err=True)
+                sys.stderr.write(f"{line.rstrip()}\n")
         summary: dict[str, Any] = json.loads(summary_file.read_text("utf-8")) if summary_file.exists() else {}
     if process.returncode != 0 or not summary:
         raise DaybookError(summary.get("error") or f"{job} ended with status {process.returncode}; its log is above")

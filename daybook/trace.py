@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import dataclass
 from typing import Any
-
-import click
 
 from daybook.answers import Answer, answers
 from daybook.errors import BadInput, DaybookError
 from daybook.lake_names import EVENTS
-from daybook.reading import json_value, print_table
-from daybook.settings import Settings, settings
+from daybook.settings import Settings
 
 COORDINATES = ("landing", "kafka_partition", "kafka_offset")
 SHOWN_COLUMNS = (*COORDINATES, "event_id", "event_type", "item", "guild", "user_id", "host", "provider", "occurred_at")
@@ -105,46 +100,3 @@ def _behind(answer: Answer) -> str:
 
     said = answer.events or " AND ".join(f"events.{name} <=> answer.{name}" for name in answer.key) or "TRUE"
     return str(parsed(f"SELECT 1 FROM events, answer WHERE {said}").args["where"].this.sql(dialect="duckdb"))
-
-
-@click.command(short_help="The events behind a number, and where Kafka has them.")
-@click.argument("name", metavar="ANSWER")
-@click.option("--day", required=True, help="The day, YYYY-MM-DD, UTC.")
-@click.option("--where", help="""Which rows, as a condition: 'provider = "cox" and item = "knife"'.""")
-@click.option("--json", "as_json", is_flag=True, help="All of it as one JSON object.")
-def trace(name: str, day: str, where: str | None, as_json: bool) -> None:
-    """List the events behind rows of an answer: Kafka partition and offset, event id, and what happened.
-
-    Exits with 1 if the rows count something else than what was found.
-    """
-    found = trace_rows(settings(), name, day, where)
-    same = found.counted is None or found.counted == found.found
-    if as_json:
-        shown = {
-            "answer": name,
-            "day": day,
-            "rows": [{key: json_value(cell) for key, cell in row.items()} for row in found.rows],
-            "events": [{key: json_value(cell) for key, cell in row.items()} for row in found.events],
-        }
-        click.echo(json.dumps(shown, ensure_ascii=False, indent=2))
-    else:
-        print_table(f"{name}, {day}", found.rows[:SHOWN_ROWS])
-        count = len(found.events)
-        rest = "" if count <= SHOWN_ROWS else f", the first {SHOWN_ROWS}; all with --json"
-        print_table(
-            f"{count:,} events behind {'it' if len(found.rows) == 1 else 'them'}{rest}",
-            [{key: json_value(cell) for key, cell in row.items()} for row in found.events[:SHOWN_ROWS]],
-            exact=True,
-        )
-        if found.counted is not None:
-            click.echo(
-                f"{found.found:,} {found.of} found, {name} counts {found.counted:,}: "
-                f"{'the same' if same else 'NOT the same'}"
-            )
-    if not same:
-        click.echo(
-            f"daybook: {day}: {name} counts {found.counted:,} {found.of} where the lake has {found.found:,}; "
-            f"`daybook verify --day {day}` looks at the whole page",
-            err=True,
-        )
-        sys.exit(1)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from daybook.answers import Answer, answers, answers_version
 from daybook.days import day_bounds
@@ -19,7 +15,7 @@ from daybook.due import raw_kept_from, rules_version
 from daybook.kafka_offsets import Offsets, first_since, parse_offsets
 from daybook.lake_names import EVENTS, RAW_EVENTS, REJECTED_EVENTS
 from daybook.position import END, LANDING, START
-from daybook.settings import Settings, settings
+from daybook.settings import Settings
 from daybook.snapshots import property_of, published
 
 if TYPE_CHECKING:
@@ -493,41 +489,3 @@ def _is_erased(settings: Settings, value: bytes | None) -> bool:
 
     said = str((document(value) or {}).get("event_id")).strip(" ").lower()  # as raw_events has it
     return any(said in row["event_ids"] for row in erasures(settings))
-
-
-@click.command(short_help="Recount a published day by a second engine.")
-@click.option("--day", "days", required=True, multiple=True, help="The day, YYYY-MM-DD, UTC; may be given again.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list, one object for each line.")
-def verify(days: tuple[str, ...], as_json: bool) -> None:
-    """Recount a day's page by DuckDB, and hold it against the generator's plays and Kafka where they have it.
-
-    Prints each line; stops after the first day with a difference and exits with 1. Nothing is changed.
-    """
-    loaded = settings()
-    told = []
-    for day in days:
-        counts = {EQUAL: 0, DIFFERENT: 0, NOT_COMPARED: 0}
-        for found in verify_day(loaded, day):
-            counts[found.verdict] += 1
-            told.append({"day": day, **asdict(found)})
-            if not as_json:
-                click.echo(f"{day}  {found.verdict:<12}  {found.line}")
-        if counts[DIFFERENT]:
-            break
-        if not as_json:
-            click.echo(f"{day}  {counts[EQUAL]} lines equal, {counts[NOT_COMPARED]} not compared")
-    if as_json:
-        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
-    if counts[DIFFERENT]:
-        lines = [one["line"] for one in told if one["verdict"] == DIFFERENT]
-        cure = (
-            "Raw records are missing or changed: `daybook restore` brings a backup back"
-            if any(line.startswith(("landed in the ledger", "Kafka")) for line in lines)
-            else f"`daybook rebuild --from {day} --to {day} --dry-run` says what building it anew would change"
-        )
-        click.echo(
-            f"daybook: {day} differs from what is published: {lines[0]} ({len(lines)} lines differ). "
-            f"The published day was not changed. {cure}",
-            err=True,
-        )
-        sys.exit(1)

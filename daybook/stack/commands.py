@@ -1,29 +1,27 @@
-"""``daybook up``, ``daybook down`` and ``daybook env``."""
+"""The embedded stack is started and stopped."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import json
-import shlex
+import sys
 import time
-from collections.abc import Iterator
-
-import click
-from rich.console import Console
+from collections.abc import Callable, Iterator
 
 from daybook.errors import BadInput, DaybookError
 from daybook.files import private_opener, state_dir, write_private
 from daybook.kafka_topic import ensure_topic
-from daybook.settings import Settings, settings
+from daybook.settings import Settings
 from daybook.stack import airflow, kafka, postgres, spark_connect, supervisor
 from daybook.stack.airflow_api import USER
-from daybook.stack.environment import dropped_variables, stack_environment
+from daybook.stack.environment import stack_environment
 from daybook.stack.folders import last_lines, run_dir
 from daybook.stack.parts import Part, log_of, parts, ports
-from daybook.state import check_state, open_state
-from daybook.terminal import for_programs, rich_console
+from daybook.state import open_state
 
+Say = Callable[[str], None]
+"""Prints a line for the reader."""
 _LOOK_EVERY_SECONDS = 0.4
 
 
@@ -48,7 +46,7 @@ def _refuse_taken_ports(loaded: Settings) -> None:
         raise BadInput(f"{'; '.join(problems)}. Nothing was started")
 
 
-def _wait(loaded: Settings, waiting: list[Part], console: Console, deadline: float) -> None:
+def _wait(loaded: Settings, waiting: list[Part], say: Say, show_waiting: Say, deadline: float) -> None:
     """Wait until these parts are healthy; says of each when it is.
 
     Raises:
@@ -56,36 +54,39 @@ def _wait(loaded: Settings, waiting: list[Part], console: Console, deadline: flo
     """
     began = time.monotonic()
     reasons: dict[str, str] = {part.name: "not started yet" for part in waiting}
-    with console.status("") if console.is_terminal else contextlib.nullcontext() as spinner:
-        while waiting:
-            states = supervisor.states(loaded)
-            if states is None:
-                raise DaybookError(f"supervisord went away; log: {log_of(loaded, 'supervisord')}")
-            for part in list(waiting):
-                state = states[part.name]
-                reason = part.trouble(loaded, state.started) if state.name == "running" else f"it is {state.name}"
-                if reason is None:
-                    waiting.remove(part)
-                    console.print(f"{part.name:<22} healthy after {time.monotonic() - began:3.0f} s", highlight=False)
-                    continue
-                reasons[part.name] = reason
-                if state.name == "fatal" or time.monotonic() > deadline:
-                    log = log_of(loaded, part.name)
-                    for line in last_lines(loaded.logs_dir / f"{part.name}.log"):
-                        click.echo(f"  | {line}", err=True)
-                    late = "does not start" if state.name == "fatal" else f"is late ({reason})"
-                    raise DaybookError(
-                        f"{part.name} {late}; its log: {log}. The others are left as they are; `daybook down` stops all"
-                    )
-            if spinner is not None:
-                names = ", ".join(part.name for part in waiting)
-                spinner.update(f"waiting for {names}  {time.monotonic() - began:.0f} s")
-            if waiting:
-                time.sleep(_LOOK_EVERY_SECONDS)
+    while waiting:
+        states = supervisor.states(loaded)
+        if states is None:
+            raise DaybookError(f"supervisord went away; log: {log_of(loaded, 'supervisord')}")
+        for part in list(waiting):
+            state = states[part.name]
+            reason = part.trouble(loaded, state.started) if state.name == "running" else f"it is {state.name}"
+            if reason is None:
+                waiting.remove(part)
+                say(f"{part.name:<22} healthy after {time.monotonic() - began:3.0f} s")
+                continue
+            reasons[part.name] = reason
+            if state.name == "fatal" or time.monotonic() > deadline:
+                log = log_of(loaded, part.name)
+                for line in last_lines(loaded.logs_dir / f"{part.name}.log"):
+                    sys.stderr.write(f"  | {line}\n")
+                late = "does not start" if state.name == "fatal" else f"is late ({reason})"
+                raise DaybookError(
+                    f"{part.name} {late}; its log: {log}. The others are left as they are; `daybook down` stops all"
+                )
+        if waiting:
+            names = ", ".join(part.name for part in waiting)
+            show_waiting(f"waiting for {names}  {time.monotonic() - began:.0f} s")
+            time.sleep(_LOOK_EVERY_SECONDS)
 
 
-def bring_up(loaded: Settings, console: Console) -> bool:
+def bring_up(loaded: Settings, say: Say, show_waiting: Say = lambda _text: None) -> bool:
     """Start what does not run, and wait until all is healthy; returns whether anything had to be started.
+
+    Args:
+        loaded: what is to be started, and where.
+        say: prints a line: what was done, and each part when it is healthy.
+        show_waiting: shows what is waited for, in place of what it showed before.
 
     Raises:
         BadInput: a port is taken, the stack runs with other settings, or other means start it. Nothing was changed.
@@ -99,7 +100,7 @@ def bring_up(loaded: Settings, console: Console) -> bool:
             "this stack (make compose-up, make compose-down). Nothing was started"
         )
     for line in open_state(loaded):  # before anything else is written, the lock included
-        console.print(line, highlight=False, markup=False)
+        say(line)
     with _alone(loaded):
         environment = json.dumps(stack_environment(loaded), indent=1, sort_keys=True)
         noted = run_dir(loaded) / "environment.json"
@@ -107,7 +108,7 @@ def bring_up(loaded: Settings, console: Console) -> bool:
         table = parts(loaded)
         if states is None:
             if ended := supervisor.end_processes(loaded):
-                console.print(f"ended {ended} processes that an earlier stack had left behind", highlight=False)
+                say(f"ended {ended} processes that an earlier stack had left behind")
             _refuse_taken_ports(loaded)
             state_dir(loaded, "logs")
             if not loaded.kafka_bootstrap_servers:
@@ -132,26 +133,26 @@ def bring_up(loaded: Settings, console: Console) -> bool:
         for part in [*base, *(part for part in table if part.is_early)]:
             supervisor.start(loaded, part)
         # the migration takes some seconds, in which the broker comes up
-        _wait(loaded, [part for part in base if part.name == "postgres"], console, deadline)
+        _wait(loaded, [part for part in base if part.name == "postgres"], say, show_waiting, deadline)
         airflow.migrate(loaded, deadline - time.monotonic())
-        _wait(loaded, [part for part in base if part.name != "postgres"], console, deadline)
-        _enlarge_topic(loaded, console)
+        _wait(loaded, [part for part in base if part.name != "postgres"], say, show_waiting, deadline)
+        _enlarge_topic(loaded, say)
         others = [part for part in table if not part.is_base]
         for part in others:
             if not part.is_early:
                 supervisor.start(loaded, part)
-        _wait(loaded, others, console, deadline)
+        _wait(loaded, others, say, show_waiting, deadline)
         airflow.ensure_pools(loaded)
         return True
 
 
-def _enlarge_topic(loaded: Settings, console: Console) -> None:
+def _enlarge_topic(loaded: Settings, say: Say) -> None:
     """Bring the embedded broker's topic to what the settings say; other brokers are left to their operators."""
     if loaded.kafka_bootstrap_servers:
         return
     did, *more = ensure_topic(loaded, set_config=True)
     for line in more if did.startswith("kept") else (did, *more):
-        console.print(f"topic {loaded.kafka_topic}: {line}", highlight=False, markup=False)
+        say(f"topic {loaded.kafka_topic}: {line}")
 
 
 def _differing(noted: str, environment: str) -> list[str]:
@@ -195,40 +196,3 @@ def where(loaded: Settings) -> list[str]:
         f"Airflow     {loaded.airflow_url}  user {USER}, password in {airflow.password_file(loaded)}",
         f"logs        {loaded.logs_dir}",
     ]
-
-
-@click.command()
-def up() -> None:
-    """Start the embedded stack; returns when every part is healthy."""
-    loaded = settings()
-    console = rich_console(soft_wrap=True)
-    began = time.monotonic()
-    if bring_up(loaded, console):
-        console.print(f"up in {time.monotonic() - began:.0f} s", highlight=False)
-    else:
-        console.print("already up", highlight=False)
-    for line in where(loaded):
-        console.print(line, highlight=False, markup=False)
-
-
-@click.command()
-def down() -> None:
-    """Stop the embedded stack; no process of it is left."""
-    began = time.monotonic()
-    count = take_down(settings())
-    click.echo(f"stopped {count} processes in {time.monotonic() - began:.0f} s" if count else "nothing was up")
-
-
-@click.command()
-def env() -> None:
-    """Print what a shell needs for Airflow and for readers of the lake: eval "$(daybook env)"."""
-    loaded = settings()
-    check_state(loaded)
-    # without its configuration Airflow would make itself another, with SQLite
-    airflow.write_config(loaded)
-    exported = stack_environment(loaded)
-    for name in dropped_variables(loaded):
-        if name not in exported:
-            click.echo(f"unset {name}", file=for_programs())
-    for name, value in sorted(exported.items()):
-        click.echo(f"export {name}={shlex.quote(value)}", file=for_programs())

@@ -9,8 +9,8 @@ all processes of a part together; supervisor starts the next one beside them.
 from __future__ import annotations
 
 import os
+import sys
 
-import click
 import psutil
 
 from daybook.settings import Settings, settings
@@ -61,7 +61,7 @@ def main() -> None:
     """End what is left, and become the scheduler."""
     ended = end_workers_of_a_killed_scheduler(settings())
     if ended:
-        click.echo(f"ended {ended} workers that a killed scheduler left; their tasks are tried again", err=True)
+        sys.stderr.write(f"ended {ended} workers that a killed scheduler left; their tasks are tried again\n")
     program = str(venv_bin() / "airflow")
     os.execv(program, [program, "scheduler", "--skip-serve-logs"])
 

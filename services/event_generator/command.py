@@ -11,10 +11,10 @@ from typing import Any
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
 from daybook.errors import BadInput
 from daybook.settings import settings as settings_of_this_process
-from daybook.terminal import rich_console
 from event_generator.manifest import Request, manifest_path
 from event_generator.mischief import Mischief
 from event_generator.play import PATIENCE_SECONDS, Load, Pace, play_day

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from daybook.answers import answers
-from daybook.reading import answer_rows, ledger_rows
+from daybook.lake import answer_rows, ledger_rows
 from daybook.settings import Settings
 
 _COUNTS = ("landed", "events", "duplicates", "rejected", "late", "balanced")

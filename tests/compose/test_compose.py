@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from daybook.answers import answers
-from daybook.reading import answer_rows, ledger_rows
+from daybook.lake import answer_rows, ledger_rows
 from daybook.secret_names import names_a_secret
 from daybook.settings import REPOSITORY
 from tests.compose.compose_stack import ComposeStack, engine

@@ -25,12 +25,12 @@ from uuid import uuid4
 
 import urllib3
 
+from daybook.due import waiting_days
 from daybook.kafka_admin import KafkaAdmin, kafka_admin
 from daybook.kafka_offsets import BrokerAway, TopicMissing, offsets_text, topic_offsets
 from daybook.lake import catalog, latest_pages, load
 from daybook.lake_names import AREAS, EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
 from daybook.position import position
-from daybook.reading import waiting_days
 from daybook.settings import Settings
 from daybook.snapshots import page_state
 from daybook.spark_job import submit_command

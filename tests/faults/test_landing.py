@@ -23,7 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # their docum
 )
 from pyspark.sql import SparkSession
 
-from daybook import losses
+from daybook.cli import corrections
 from daybook.contract import EXAMPLES, client_event, complete, encode
 from daybook.errors import BadInput, DaybookError, NeedsDecision
 from daybook.kafka_admin import kafka_admin
@@ -148,10 +148,10 @@ def log(spark: SparkSession, lake: Settings, broker: OwnBroker) -> Log:
 @pytest.fixture
 def accept_loss(log: Log, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """``daybook accept-loss``, in this process."""
-    monkeypatch.setattr(losses, "settings_of_this_process", lambda: log.settings)
+    monkeypatch.setattr(corrections, "settings_of_this_process", lambda: log.settings)
 
     def run(*arguments: str) -> str:
-        return CliRunner().invoke(losses.accept_loss, arguments, catch_exceptions=False).output
+        return CliRunner().invoke(corrections.accept_loss, arguments, catch_exceptions=False).output
 
     return run
 

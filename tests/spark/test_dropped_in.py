@@ -9,10 +9,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from daybook.answer_docs import answers_page
-from daybook.lake import page_of
+from daybook.lake import answer_rows, page_of
 from daybook.lake_names import spark_name
 from daybook.query import query_rows
-from daybook.reading import answer_rows
 from daybook.report import write_report
 from daybook.settings import Settings
 from daybook.trace import trace_rows

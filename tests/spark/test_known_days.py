@@ -9,8 +9,8 @@ from pyspark.sql import SparkSession
 
 from daybook.answers import answers
 from daybook.due import dates_due
-from daybook.lake import page_of
-from daybook.reading import answer_rows, json_value
+from daybook.formatting import json_value
+from daybook.lake import answer_rows, page_of
 from daybook.settings import Settings
 from tests.known_days import RECEIVED_AT, KnownDay, known_days, sent
 from tests.spark.lake_run import Run

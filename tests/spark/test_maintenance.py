@@ -19,10 +19,9 @@ from daybook.due import dates_due, nothing_due
 from daybook.erasure import erasures
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka_offsets import offsets_text
-from daybook.lake import ledger, load
+from daybook.lake import answer_rows, ledger, load
 from daybook.lake_names import CATALOG, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.position import END, LANDING, START, position
-from daybook.reading import answer_rows
 from daybook.settings import Settings
 from daybook_spark.erasing import forget
 from daybook_spark.landing import keep_position, left_staged

@@ -19,12 +19,11 @@ from daybook.due import dates_due, nothing_due, rules_version
 from daybook.erasure import user_digest
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import offsets_text
-from daybook.lake import ledger, load
+from daybook.lake import answer_rows, ledger, load
 from daybook.lake_names import AREAS, CHECK_FAILURES, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.ledger import LandedRange
 from daybook.position import END, LANDING, START, position
 from daybook.providers import Provider, resolve
-from daybook.reading import answer_rows
 from daybook.report import day_content
 from daybook.settings import Settings
 from daybook.verify import DIFFERENT, verify_day

@@ -13,9 +13,8 @@ from pyspark.sql import SparkSession
 from daybook.answers import answers
 from daybook.errors import BadInput
 from daybook.export import export_day
-from daybook.lake import load
+from daybook.lake import answer_rows, load
 from daybook.lake_names import EVENTS, RAW_EVENTS, spark_name
-from daybook.reading import answer_rows
 from daybook.settings import Settings
 from daybook.trace import trace_rows
 from daybook.verify import DIFFERENT, EQUAL, NOT_COMPARED, Verdict, verify_day

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from daybook.cli import cli
+from daybook.cli.main import cli
 from daybook.errors import BadInput, NeedsDecision
 from daybook.lake import broken_file, latest_pages, load, read_answer
 from daybook.lake_names import EVENTS, OWN_TABLES

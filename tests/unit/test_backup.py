@@ -20,17 +20,17 @@ import pytest
 from click.testing import CliRunner, Result
 from pyiceberg.catalog.sql import SqlCatalog
 
-from daybook.backup import backup, indexes
+from daybook.backup import indexes
+from daybook.cli.operations import backup, restore
+from daybook.cli.stack import up
 from daybook.errors import BadInput, DaybookError, NeedsDecision
 from daybook.files import digest_of, state_dir
 from daybook.lake import ledger, load, read_answer
 from daybook.lake_conf import sqlalchemy_uri
 from daybook.lake_files import copy_catalog, path_of
 from daybook.lake_names import CATALOG
-from daybook.restore import restore
 from daybook.settings import Settings, settings
 from daybook.stack import postgres, supervisor
-from daybook.stack.commands import up
 from daybook.stack.parts import parts
 from daybook.state import State, check_state
 from tests.integration.own_broker import free_ports

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from daybook.answers import all_answers
-from daybook.cli import COMMANDS, GROUPS, cli
+from daybook.cli.main import COMMANDS, GROUPS, cli
 from daybook.errors import BadInput
 from daybook.settings import Settings
 

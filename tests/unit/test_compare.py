@@ -13,11 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 from daybook import report
-from daybook.cli import cli
+from daybook.cli.main import cli
 from daybook.compare import compare
 from daybook.errors import BadInput
+from daybook.lake import ledger_rows
 from daybook.lake_names import EVENTS
-from daybook.reading import ledger_rows
 from daybook.report import write_report
 from daybook.settings import Settings
 from tests.unit.small_lake import SmallLake

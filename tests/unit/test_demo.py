@@ -13,7 +13,7 @@ from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.serialization.serialized_objects import DagSerialization
 
-from daybook.demo import _trigger
+from daybook.cli.demo import _trigger
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack.airflow_api import AirflowApi
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from daybook.cli import cli
+from daybook.cli.main import cli
 from daybook.settings import REPOSITORY, Settings
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]

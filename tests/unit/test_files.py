@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from daybook.cli import cli
+from daybook.cli.main import cli
 from daybook.driver_files import remove_leftovers
 from daybook.files import private_dir, state_dir, whole_file, write_private
 from daybook.report import write_report
@@ -61,7 +61,7 @@ def test_the_command_and_what_it_starts_write_for_the_user_alone(own_settings: S
     subprocess.run(daybook, check=True, umask=0o022, capture_output=True)
     assert (own_settings.home / "airflow" / "passwords.json").exists()
     assert open_to_others(own_settings.home) == []
-    code = "import os, daybook.cli as c; c.cli.main = lambda **_: print(oct(os.umask(0))); c.main()"
+    code = "import os, daybook.cli.main as c; c.cli.main = lambda **_: print(oct(os.umask(0))); c.main()"
     shown = subprocess.run([sys.executable, "-c", code], check=True, umask=0o022, capture_output=True, text=True)
     assert shown.stdout == "0o77\n"
 

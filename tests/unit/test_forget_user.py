@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from daybook.erasure import forget_user, user_digest
+from daybook.cli.corrections import forget_user
+from daybook.erasure import user_digest
 from daybook.settings import Settings
 
 DRIVER = """

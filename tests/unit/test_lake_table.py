@@ -13,7 +13,7 @@ from unittest.mock import Mock
 import pytest
 from click.testing import CliRunner
 
-from daybook.cli import COMMANDS, cli
+from daybook.cli.main import COMMANDS, cli
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.exporter import read_lake
 from daybook.lake import broken_file, latest_pages, load, read_answer

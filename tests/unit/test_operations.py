@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.sizing import FIGURES, PAGE, page_with
 from daybook import contract
-from daybook.cli import cli
+from daybook.cli.main import cli
 from daybook.settings import REPOSITORY, Settings
 
 OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from daybook.answers import answers_version
-from daybook.cli import cli
+from daybook.cli.main import cli
 from daybook.due import lake_days, rules_version
 from daybook.errors import BadInput, DaybookError
 from daybook.kafka_offsets import TopicState

@@ -10,10 +10,10 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 
-from daybook.cli import cli
+from daybook.cli.main import cli
 from daybook.errors import BadInput
+from daybook.lake import answer_rows
 from daybook.query import query_rows
-from daybook.reading import answer_rows
 from daybook.settings import Settings
 from tests.unit.small_lake import SmallLake
 

@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from daybook.cli import cli
+from daybook.cli.main import cli
+from daybook.cli.output import print_table
 from daybook.dismissals import dismissals_file
 from daybook.errors import BadInput, DaybookError, NotNow
-from daybook.lake import latest_pages, latest_revisions, ledger, load, page_of, read_answer
+from daybook.lake import answer_rows, latest_pages, latest_revisions, ledger, ledger_rows, load, page_of, read_answer
 from daybook.lake_conf import sqlalchemy_uri
-from daybook.reading import answer_rows, ledger_rows, print_table
 from daybook.settings import Settings, settings
 from tests.unit.small_lake import SmallLake
 
@@ -425,7 +425,7 @@ def on_a_terminal_of(width: int, monkeypatch: pytest.MonkeyPatch) -> io.StringIO
     """Let tables be printed as on a terminal of some width."""
     out = io.StringIO()
     monkeypatch.setattr(
-        "daybook.reading.rich_console", lambda: Console(file=out, force_terminal=True, no_color=True, width=width)
+        "daybook.cli.output.rich_console", lambda: Console(file=out, force_terminal=True, no_color=True, width=width)
     )
     return out
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from daybook import replay
+from daybook.cli import corrections
 from daybook.errors import DaybookError
 from daybook.lake_names import REPLAYED_RECORDS
 from daybook.replay import Coordinates, send_again
@@ -133,7 +133,7 @@ def test_a_replay_waits_as_long_as_it_is_asked_to(own_settings: Settings, intake
 def test_a_replay_does_not_wait_for_ever(
     own_settings: Settings, intake: Intake, slept: list[float], monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:
-    monkeypatch.setattr(replay, "LONGEST_WAIT_SECONDS", 9)
+    monkeypatch.setattr("daybook.replay.LONGEST_WAIT_SECONDS", 9)
     intake.told = lambda sent: (429, {"Retry-After": asked}, {})
     with pytest.raises(DaybookError, match="asks for longer waits than 9 s in all; what it accepted before is"):
         send_again(own_settings, events_of(3))
@@ -163,14 +163,14 @@ def test_a_conflict_is_replayed_only_if_it_is_asked_for(
     """Both of a conflict's records may be one event; under an id of its own the second would count again."""
     found = [a_record(json.dumps(EVENT).encode(), reason, at) for at, reason in enumerate(("conflict", "no_event_id"))]
     monkeypatch.setattr(
-        replay,
+        corrections,
         "rejected_records",
         lambda _settings, _day, reason: [one for one in found if reason in (None, one.reason)],
     )
     file = tmp_path / "repaired.json"
     file.write_text(json.dumps([one.as_json() for one in found if not asked or one.reason == "conflict"]))
     by_hand = ["--repaired", str(file)] if is_by_hand else []
-    done = CliRunner().invoke(replay.replay, ["--day", "2026-05-03", "--no-run", *asked, *by_hand])
+    done = CliRunner().invoke(corrections.replay, ["--day", "2026-05-03", "--no-run", *asked, *by_hand])
     assert done.exit_code == 0, done.output
     assert written(own_settings) == [at for at, one in enumerate(found) if one.reason in sent]
     assert ("left alone; `--reason conflict` sends them" in done.output) == (not asked)

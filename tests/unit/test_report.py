@@ -26,10 +26,10 @@ from daybook.comparisons import Comparison
 from daybook.drops import Drop, Total
 from daybook.errors import BadInput
 from daybook.files import write_private
+from daybook.formatting import csv_text
 from daybook.lake_names import ACROSS_DAYS
 from daybook.ledger import AnswerChange, RowChange, changes_json
 from daybook.premise import Driver, Premise
-from daybook.reading import csv_text
 from daybook.report import (
     SHOWN_ROWS,
     day_content,

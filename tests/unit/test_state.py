@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from rich.console import Console
 
 from daybook import state as state_module
-from daybook.cli import cli
+from daybook.cli.main import cli
 from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
 from daybook.java import java
 from daybook.lake import latest_pages, load, page_of
@@ -67,7 +66,7 @@ def refusals(loaded: Settings, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     for ask in (
         lambda: latest_pages(loaded),
         lambda: open_state(loaded),
-        lambda: bring_up(loaded, Console(quiet=True)),
+        lambda: bring_up(loaded, lambda _line: None),
     ):
         with pytest.raises(NeedsDecision) as refused:
             ask()
@@ -282,7 +281,7 @@ def test_an_empty_catalog_over_tables_is_no_new_lake(
         with pytest.raises(NeedsDecision, match="restore a backup") as refused:
             ask()
         assert f"the catalog {file} {said}" in str(refused.value)
-    for start in (lambda: open_state(lake.settings), lambda: bring_up(lake.settings, Console(quiet=True))):
+    for start in (lambda: open_state(lake.settings), lambda: bring_up(lake.settings, lambda _line: None)):
         with pytest.raises(NeedsDecision, match="restore a backup"):
             start()
     assert files_of(lake.settings.home) == before
@@ -448,7 +447,7 @@ def test_a_path_that_some_part_cannot_take_is_refused_by_name(
     tmp_path: Path, own_settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str, said: str
 ) -> None:
     loaded = at(tmp_path / name, monkeypatch)
-    for start in (lambda: open_state(loaded), lambda: bring_up(loaded, Console(quiet=True))):
+    for start in (lambda: open_state(loaded), lambda: bring_up(loaded, lambda _line: None)):
         with pytest.raises(BadInput) as refused:
             start()
         assert f"the path of DAYBOOK_HOME contains {said}: {str(loaded.home)!r}" in str(refused.value)

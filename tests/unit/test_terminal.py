@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from daybook.reading import csv_text, print_table
+from daybook.cli.output import print_table
+from daybook.formatting import csv_text
 from daybook.settings import REPOSITORY, Settings
 from tests.hostile_text import HOSTILE_NAMES, commands_a_terminal
 from tests.unit.small_lake import SmallLake
@@ -130,4 +131,4 @@ def test_every_console_goes_through_the_one_place() -> None:
         for file in (REPOSITORY / folder).rglob("*.py"):
             if file.name != "terminal.py":
                 found = re.findall(r"\bConsole\(", file.read_text(encoding="utf-8"))
-                assert found == [], f"{file}: daybook.terminal.rich_console makes them"
+                assert found == [], f"{file}: daybook.cli.terminal.rich_console makes them"

@@ -10,13 +10,14 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
+from daybook.cli.days import verify
 from daybook.duckdb_lake import connect
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import page_of
 from daybook.lake_names import EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
 from daybook.position import END, LANDING, START
 from daybook.settings import Settings
-from daybook.verify import DIFFERENT, EQUAL, NOT_COMPARED, Claim, Verdict, _Verifying, claimed, verify
+from daybook.verify import DIFFERENT, EQUAL, NOT_COMPARED, Claim, Verdict, _Verifying, claimed
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)
@@ -167,7 +168,7 @@ def test_every_line_of_a_day_is_printed_and_the_next_command_is_named(
     monkeypatch: pytest.MonkeyPatch, line: str, cure: str
 ) -> None:
     told = [Verdict(EQUAL, "one"), Verdict(DIFFERENT, line), Verdict(EQUAL, "another")]
-    monkeypatch.setattr("daybook.verify.verify_day", lambda _settings, _day: iter(told))
+    monkeypatch.setattr("daybook.cli.days.verify_day", lambda _settings, _day: iter(told))
     done = CliRunner().invoke(verify, ["--day", "2026-05-03", "--day", "2026-05-04"])
     assert done.exit_code == 1
     assert [text.split("  ")[0] for text in done.stdout.splitlines()] == ["2026-05-03"] * 3, "and not the next day"

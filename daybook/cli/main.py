@@ -1,8 +1,4 @@
-"""The ``daybook`` command: a table of verbs; each verb lives beside the part that does its work.
-
-Verbs are imported when they are called, so that ``daybook answer`` loads no process manager and ``daybook up`` no
-pandas.
-"""
+"""The ``daybook`` command: the table of its verbs. A verb's module is imported when the verb is called."""
 
 from __future__ import annotations
 
@@ -12,47 +8,47 @@ import sys
 
 import click
 
+from daybook.cli.terminal import escape_streams
 from daybook.errors import DaybookError, did_you_mean
-from daybook.terminal import escape_streams
 
 GROUPS: dict[str, dict[str, str]] = {
     "Start and stop": {
-        "up": "daybook.stack.commands:up",
-        "down": "daybook.stack.commands:down",
-        "status": "daybook.reading:status",
-        "env": "daybook.stack.commands:env",
-        "demo": "daybook.demo:demo",
+        "up": "daybook.cli.stack:up",
+        "down": "daybook.cli.stack:down",
+        "status": "daybook.cli.days:status",
+        "env": "daybook.cli.stack:env",
+        "demo": "daybook.cli.demo:demo",
         "generate": "event_generator.command:generate",
     },
     "Read answers": {
-        "answers": "daybook.answer_docs:list_answers",
-        "answer": "daybook.reading:answer",
-        "query": "daybook.query:query",
-        "compare": "daybook.compare:compare_command",
-        "export": "daybook.export:export",
-        "provider": "daybook.provider_lookup:provider",
+        "answers": "daybook.cli.answers:list_answers",
+        "answer": "daybook.cli.answers:answer",
+        "query": "daybook.cli.answers:query",
+        "compare": "daybook.cli.answers:compare_command",
+        "export": "daybook.cli.operations:export",
+        "provider": "daybook.cli.answers:provider",
     },
     "Check a day": {
-        "verify": "daybook.verify:verify",
-        "trace": "daybook.trace:trace",
-        "receipts": "daybook.receipts:receipts",
-        "checks": "daybook.receipts:checks",
-        "rejected": "daybook.rejected:rejected",
+        "verify": "daybook.cli.days:verify",
+        "trace": "daybook.cli.days:trace",
+        "receipts": "daybook.cli.days:receipts",
+        "checks": "daybook.cli.days:checks",
+        "rejected": "daybook.cli.corrections:rejected",
     },
     "Plan and correct": {
-        "plan": "daybook.plan:plan",
-        "replay": "daybook.replay:replay",
-        "rebuild": "daybook.rebuild:rebuild",
-        "dismiss": "daybook.dismissals:dismiss",
-        "accept-loss": "daybook.losses:accept_loss",
-        "forget-user": "daybook.erasure:forget_user",
+        "plan": "daybook.cli.days:plan",
+        "replay": "daybook.cli.corrections:replay",
+        "rebuild": "daybook.cli.corrections:rebuild",
+        "dismiss": "daybook.cli.corrections:dismiss",
+        "accept-loss": "daybook.cli.corrections:accept_loss",
+        "forget-user": "daybook.cli.corrections:forget_user",
     },
     "Operate": {
-        "backup": "daybook.backup:backup",
-        "restore": "daybook.restore:restore",
-        "adopt": "daybook.adopt:adopt",
-        "exporter": "daybook.exporter:exporter",
-        "create-topic": "daybook.kafka_topic:create_topic",
+        "backup": "daybook.cli.operations:backup",
+        "restore": "daybook.cli.operations:restore",
+        "adopt": "daybook.cli.operations:adopt",
+        "exporter": "daybook.cli.operations:exporter",
+        "create-topic": "daybook.cli.operations:create_topic",
         "api-key": "game_api.access:api_key",
         "contracts": "game_api.contracts:contracts",
     },

@@ -9,15 +9,16 @@ from typing import Any
 import click
 from rich.console import Console
 
+from daybook.cli.runs import follow
+from daybook.cli.stack import start
+from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
 from daybook.errors import BadInput, DaybookError
 from daybook.lake_names import answer_files
-from daybook.runs import DAG, follow, seconds_of
+from daybook.runs import DAG, seconds_of
 from daybook.settings import Settings, settings
 from daybook.stack import airflow
 from daybook.stack.airflow_api import USER, AirflowApi
-from daybook.stack.commands import bring_up
-from daybook.terminal import rich_console
 
 _FIRST_ROWS = 5
 
@@ -65,8 +66,8 @@ def _print_results(loaded: Settings, day: str, console: Console) -> None:
     Raises:
         DaybookError: the day is not published, or does not balance.
     """
-    from daybook.lake import page_of
-    from daybook.reading import answer_rows, ledger_rows, print_table
+    from daybook.cli.output import print_table
+    from daybook.lake import answer_rows, ledger_rows, page_of
 
     page = next((row for row in ledger_rows(loaded) if row["day"] == day), None)
     if page is None or not page["balanced"]:
@@ -101,7 +102,7 @@ def demo(day: str | None, events: int, seed: int) -> None:
         raise BadInput(f"{asked} has not ended yet (UTC); the newest day there can be is {yesterday}")
     console = rich_console(soft_wrap=True)
     is_embedded = not loaded.airflow_server_url
-    if not (is_embedded and bring_up(loaded, console)):
+    if not (is_embedded and start(loaded, console)):
         console.print("the stack is up", highlight=False)
     client = airflow.api(loaded)
     console.print(f"\n{asked}: {events:,} events, seed {seed}", highlight=False)

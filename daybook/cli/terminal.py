@@ -4,7 +4,7 @@ Names of players, guilds and hosts come from the internet. The contract keeps co
 rejected record is shown as it came, and marks that turn the direction of reading or cannot be seen are letters of
 languages that the contract takes. The escapes are JSON's, so JSON that is printed stays the same JSON.
 
-:func:`escape_streams` is called once, by :func:`daybook.cli.main`: whatever a verb prints, also an error, goes through
+:func:`escape_streams` is called once, by :mod:`daybook.cli.main`: whatever a verb prints, also an error, goes through
 it. Rich's colours are such commands, so its consoles (:func:`rich_console`) write past it; what they are given of
 players goes through :func:`in_one_line` before.
 """
@@ -13,58 +13,20 @@ from __future__ import annotations
 
 import codecs
 import sys
-import unicodedata
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from daybook.formatting import escaped, json_escape
+
 if TYPE_CHECKING:
     from rich.console import Console
-
-_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Controls, format marks (directions, joiners, tags), halves of a pair, ends of lines and paragraphs beside LF."""
-
-
-def _escape(letter: str) -> str:
-    units = letter.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
-
-
-class _Escapes(dict[int, str]):
-    """For :meth:`str.translate`: fills itself with each character that is met."""
-
-    def __missing__(self, code: int) -> str:
-        letter = chr(code)
-        is_command = letter not in "\n\t" and unicodedata.category(letter) in _CATEGORIES
-        self[code] = _escape(letter) if is_command else letter
-        return self[code]
-
-
-_ESCAPES = _Escapes()
-
-
-def escaped(text: str) -> str:
-    r"""The text with an escape for whatever is no letter, sign, space, tab or end of a line; markup stays markup.
-
-    >>> escaped("\x1b[2J \u202egnp.exe \U000e0041")
-    '\\u001b[2J \\u202egnp.exe \\udb40\\udc41'
-    """
-    return text if text.isprintable() else text.translate(_ESCAPES)
-
-
-def in_one_line(text: str) -> str:
-    r"""The same for a cell of a table, in which a tab or an end of a line could draw a row that is not there.
-
-    >>> in_one_line("knife\nsword")
-    'knife\\u000asword'
-    """
-    return escaped(text).replace("\n", "\\u000a").replace("\t", "\\u0009")
 
 
 def _as_escapes(error: UnicodeError) -> tuple[str, int]:
     """For :func:`codecs.register_error`: the characters that a stream's encoding lacks, as JSON's escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(map(_escape, error.object[error.start : error.end])), error.end
+    return "".join(map(json_escape, error.object[error.start : error.end])), error.end
 
 
 codecs.register_error("daybook-escapes", _as_escapes)

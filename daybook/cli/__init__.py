@@ -1,0 +1,1 @@
+"""The `daybook` command: a module for each group of verbs. Click and Rich are imported here alone."""
