@@ -25,13 +25,13 @@ from benchmarks.history import add_history
 from benchmarks.measure import ROUNDS, Contestant, Goal, TreeWatch, at_most, keep, parser, print_tables, take_turns
 from benchmarks.whole_day import Row, Rows
 from daybook import lake
-from daybook.answers import Answer, answers
+from daybook.answers import ACROSS_DAYS, Answer, answers
 from daybook.duckdb_lake import fetch, in_duckdb
 from daybook.lake import answer_rows, load, page_of
-from daybook.lake_names import ACROSS_DAYS, EVENTS
 from daybook.query import query_rows
 from daybook.settings import Settings
 from daybook.stack import spark_connect
+from daybook.tables import EVENTS
 from tests.integration.own_spark import OwnSpark
 
 CORES = 2

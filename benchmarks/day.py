@@ -26,12 +26,12 @@ import numpy as np
 from confluent_kafka import Producer
 
 from benchmarks.measure import Cost, Run, TreeWatch, add_rounds, cost_of, parser, rounds_asked
+from daybook.answers import AREAS
 from daybook.contract import client_event, complete, encode
 from daybook.duckdb_lake import fetch
 from daybook.kafka_admin import kafka_admin
 from daybook.kafka_conf import librdkafka_conf
 from daybook.kafka_offsets import Offsets, offsets_text, topic_offsets
-from daybook.lake_names import AREAS
 from daybook.position import records_ahead
 from daybook.settings import REPOSITORY, Settings
 from daybook.spark_conf import MANY_RECORDS, jars, submit_conf

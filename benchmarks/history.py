@@ -40,10 +40,10 @@ from benchmarks.day import SEED
 from daybook.answers import answers
 from daybook.lake import latest_revisions, load
 from daybook.lake_conf import SQLITE
-from daybook.lake_names import DAY_LEDGER, EVENTS, RAW_EVENTS
 from daybook.position import END, LANDING, LAST, START, TOPIC_ID
 from daybook.settings import Settings
 from daybook.snapshots import EPOCH, property_of, published
+from daybook.tables import DAY_LEDGER, EVENTS, RAW_EVENTS
 from daybook_spark.staging import WAP_ID
 from event_generator.day import JOIN_GUILD, Day, build_day
 from event_generator.expected import expected_answers

@@ -23,7 +23,7 @@ from benchmarks.day import (
 )
 from benchmarks.measure import Contestant, Cost, Goal, Run, at_least, at_most, figures_of, race
 from daybook.lake import load
-from daybook.lake_names import EVENTS
+from daybook.tables import EVENTS
 
 SPARK, AS_IT_COMES = "plain Spark", "plain Spark, its own settings"
 RDD, DUCKDB = "the job of 2019 (RDD)", "DuckDB"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from daybook.answers import Answer, all_answers
-from daybook.lake_names import ACROSS_DAYS
+from daybook.answers import ACROSS_DAYS, Answer, all_answers
 from daybook.settings import REPOSITORY
 
 ANSWERS_PAGE = REPOSITORY / "docs" / "answers.md"

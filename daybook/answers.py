@@ -14,8 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from daybook.errors import DaybookError
-from daybook.lake_names import ACROSS_DAYS, answer_files
-from daybook.sql_files import read_sql, statement_of
+from daybook.sql_files import SQL_DIR, read_sql, statement_of
 
 _HEADER = ("Question", "Grain", "Columns", "Key", "Order", "Run")
 _COLUMN = re.compile(r" (?P<name>[a-z][a-z0-9_]*): (?P<meaning>.+)")
@@ -153,3 +152,18 @@ def _balance(text: str) -> Balance | None:
 def _order_term(term: str) -> tuple[str, bool]:
     column, _, direction = term.strip().partition(" ")
     return column, direction.strip().lower() == "desc"
+
+
+AREAS: tuple[str, ...] = ("user_behaviour", "host_providers")
+"""The two families of questions of a day: folders of :data:`SQL_DIR`, and tasks of the DAG."""
+
+
+ACROSS_DAYS = "across_days"
+"""Folder of the questions that look at several days. What they answer with is worked out from the published days when
+it is asked for, and never stored: a restated day, or a backfill in any order, leaves none of it behind the times."""
+
+
+def answer_files(area: str | None = None) -> dict[str, Path]:
+    """The answers as name -> ``.sql`` file, in alphabetical order: of a folder, or all that answer for one day."""
+    areas = (area,) if area else AREAS
+    return dict(sorted((path.stem, path) for name in areas for path in (SQL_DIR / name).glob("*.sql")))

@@ -306,8 +306,8 @@ def _make_private(folder: Path) -> None:
 
 def _take_all(loaded: Settings, copier: _Copier, now: datetime, state: State | None) -> Index:
     from daybook.lake import load
-    from daybook.lake_names import RAW_EVENTS
     from daybook.position import position
+    from daybook.tables import RAW_EVENTS
 
     left_out: list[str] = []
     with tempfile.TemporaryDirectory(prefix="daybook-backup-") as scratch:
@@ -349,7 +349,7 @@ def _take_all(loaded: Settings, copier: _Copier, now: datetime, state: State | N
 def _take_lake(loaded: Settings, copier: _Copier, temporary: Path, left_out: list[str]) -> Settings:
     """Copy the lake; the settings that find its catalog as it was copied."""
     from daybook.lake import load
-    from daybook.lake_names import RAW_EVENTS
+    from daybook.tables import RAW_EVENTS
 
     if not loaded.catalog_uri.startswith(_SQLITE):
         kept = (

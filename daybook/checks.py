@@ -13,21 +13,14 @@ from datetime import date
 from pathlib import Path
 
 from daybook.errors import DaybookError
-from daybook.lake_names import SQL_DIR
-from daybook.sql_files import parameters, read_sql
+from daybook.sql_files import SQL_DIR, parameters, read_sql
 
 CHECKS_DIR = SQL_DIR / "checks"
 FAIL, WARN = "fail", "warn"
 DAYS = {"first_day", "last_day"}
 """Parameters that every check may bind besides its thresholds."""
 
-FAILURES_SCHEMA = """
-    event_date DATE, checked_at TIMESTAMP COMMENT 'UTC', run_id STRING,
-    check STRING COMMENT 'name of the file under spark/sql/checks', severity STRING COMMENT 'fail or warn',
-    failing_row STRING COMMENT 'the row that is wrong, JSON'
-"""
-"""Columns of ``check_failures``: rows that a check found wrong, of pages that were published with a warning and of
-pages that were not published."""
+
 KEPT_ROWS = 1000
 """How many failing rows of one check and day are kept."""
 

@@ -12,8 +12,8 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from daybook.formatting import json_tree
-from daybook.lake_names import EVENTS
 from daybook.settings import Settings
+from daybook.tables import EVENTS
 
 if TYPE_CHECKING:
     import numpy as np

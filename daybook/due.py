@@ -23,10 +23,10 @@ from daybook.contract import FIRST_MOMENT
 from daybook.days import day_bounds
 from daybook.erasure import erased_since, erasures
 from daybook.lake import latest_revisions, load
-from daybook.lake_names import RAW_EVENTS, REJECTED_EVENTS
 from daybook.providers import map_version
 from daybook.settings import Settings
 from daybook.snapshots import partition_counts
+from daybook.tables import RAW_EVENTS, REJECTED_EVENTS
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -291,9 +291,9 @@ def waiting_days(settings: Settings) -> list[dict[str, Any]]:
     A run takes up the first two kinds by itself; a day behind the lateness window is built when it is asked for.
     """
     from daybook.lake import latest_pages, load
-    from daybook.lake_names import RAW_EVENTS
     from daybook.runs import TRIGGER
     from daybook.snapshots import partition_counts
+    from daybook.tables import RAW_EVENTS
 
     pages = {row["event_date"]: row["landed"] for row in latest_pages(settings).to_dict("records")}
     oldest = datetime.now(UTC).date() - timedelta(days=settings.lateness_days + 1)

@@ -8,18 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from daybook.lake_names import ERASURES
 from daybook.settings import Settings
-
-ERASURES_SCHEMA = """
-    erased_at TIMESTAMP COMMENT 'UTC', erased_by STRING COMMENT 'user name of the operator', note STRING,
-    user_digest STRING COMMENT 'SHA-256 of the user_id, hex: proves that a given player was erased, names none',
-    records BIGINT COMMENT 'raw records that were removed',
-    days STRING COMMENT 'JSON list of objects: day (null for records that name none), records',
-    landing BIGINT COMMENT 'number of the last landing whose records were removed',
-    event_ids ARRAY<STRING> COMMENT 'what the ledger of a generated day has to account for; names no player'
-"""
-"""Columns of ``erasures``: one row for each time that a player was erased."""
+from daybook.tables import ERASURES
 
 
 def user_digest(user_id: str) -> str:
@@ -28,7 +18,7 @@ def user_digest(user_id: str) -> str:
 
 
 def erasures(settings: Settings) -> list[dict[str, Any]]:
-    """Every erasure, oldest first; columns as :data:`ERASURES_SCHEMA`, ``days`` as a list."""
+    """Every erasure, oldest first; columns as those of the table, ``days`` as a list."""
     from daybook.lake import load
 
     table = load(settings, ERASURES)

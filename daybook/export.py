@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from daybook.files import private_dir, whole_file
-from daybook.lake_names import EVENTS
 from daybook.settings import Settings
+from daybook.tables import EVENTS
 
 
 def export_day(settings: Settings, day: str, folder: Path) -> list[tuple[Path, int]]:

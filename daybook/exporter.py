@@ -19,10 +19,10 @@ from prometheus_client.registry import Collector
 
 from daybook.kafka_offsets import Offsets, TopicState, record_time, topic_state
 from daybook.lake import latest_pages, load
-from daybook.lake_names import RAW_EVENTS
 from daybook.losses import loss_since
 from daybook.position import Position, accepted_losses, position
 from daybook.settings import Settings
+from daybook.tables import RAW_EVENTS
 
 READ_EVERY_SECONDS = 15.0
 """As often as Prometheus asks by default. A reading of an unchanged lake loads two tables' metadata; of Kafka it is

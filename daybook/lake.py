@@ -17,12 +17,12 @@ from daybook.days import day_bounds, parse_day
 from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow, did_you_mean
 from daybook.formatting import json_rows, json_value
 from daybook.lake_conf import SQLITE, pyiceberg_properties
-from daybook.lake_names import CATALOG, DAY_LEDGER, NAMESPACE, OWN_TABLES, RAW_EVENTS
 from daybook.lake_place import refuse_elsewhere, refuse_forgotten
 from daybook.runs import TRIGGER
 from daybook.settings import Settings
 from daybook.snapshots import page_state
 from daybook.state import check_state
+from daybook.tables import CATALOG, DAY_LEDGER, NAMESPACE, RAW_EVENTS, TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +97,7 @@ def broken_file(settings: Settings) -> DaybookError | None:
     from daybook.lake_table import LakeTable
 
     try:
-        for name in (*sorted(OWN_TABLES), *answers()):
+        for name in (*sorted(TABLES), *answers()):
             table = load(settings, name)
             if isinstance(table, LakeTable) and (error := table.named_file_error()):
                 return error
@@ -164,7 +164,7 @@ def _away(reason: BaseException | None) -> NotNow:
 def ledger(settings: Settings) -> pd.DataFrame:
     """Every published revision of every day, by day and revision; no rows before the first page.
 
-    Columns are those of ``daybook.ledger.LEDGER_SCHEMA``: ``event_date`` as :class:`datetime.date`, ``published_at`` in
+    Columns are those of :data:`daybook.tables.TABLES`: ``event_date`` as :class:`datetime.date`, ``published_at`` in
     UTC, ``snapshots`` as dictionaries, counts as integers, None where they are null.
     """
     import pandas as pd
@@ -326,9 +326,8 @@ def answer_rows(settings: Settings, name: str, day: str) -> list[dict[str, Any]]
         BadInput: no such answer, or the day is not published; names what there is.
     """
     from daybook.across import across_rows
-    from daybook.answers import answers
+    from daybook.answers import ACROSS_DAYS, answers
     from daybook.lake import read_answer
-    from daybook.lake_names import ACROSS_DAYS
 
     if across := answers(ACROSS_DAYS).get(name):
         return [{key: json_value(cell) for key, cell in row.items()} for row in across_rows(settings, across, day)]

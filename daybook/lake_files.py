@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from daybook.errors import DaybookError
 from daybook.files import whole_file
-from daybook.lake_names import CATALOG
+from daybook.tables import CATALOG
 
 if TYPE_CHECKING:
     from pyiceberg.avro.file import AvroFile

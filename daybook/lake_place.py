@@ -14,8 +14,8 @@ from pathlib import Path
 from daybook.errors import NeedsDecision, NotNow
 from daybook.lake_conf import SQLITE, pyiceberg_properties
 from daybook.lake_files import is_local, metadata_files, path_of
-from daybook.lake_names import NAMESPACE, OWN_TABLES, RAW_EVENTS
 from daybook.settings import Settings
+from daybook.tables import NAMESPACE, RAW_EVENTS, TABLES
 
 _FIRST_METADATA = "00000-"
 """A table's first metadata file is written before the catalog knows the table, so a killed writer leaves one behind.
@@ -56,7 +56,7 @@ def refuse_forgotten(settings: Settings, table: str) -> None:
         NeedsDecision: it does.
         NotNow: the warehouse cannot be listed.
     """
-    if table not in OWN_TABLES or settings.has_rest_catalog:
+    if table not in TABLES or settings.has_rest_catalog:
         return
     folder = f"{settings.warehouse}/{NAMESPACE}/{table}/metadata"
     names = [name for name in _names(settings, folder) if name.endswith(".metadata.json")]
@@ -97,7 +97,7 @@ def refuse_other_catalog(settings: Settings) -> None:
         known = {}
     if RAW_EVENTS not in known:
         refuse_forgotten(settings, RAW_EVENTS)
-    for table in OWN_TABLES & known.keys():
+    for table in TABLES.keys() & known.keys():
         metadata = path_of(known[table])
         newest = max((_version(name) for name in _names(settings, str(metadata.parent))), default=0)
         if newest > _version(metadata.name) + 1:

@@ -10,38 +10,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
-LEDGER_SCHEMA = """
-    event_date DATE COMMENT 'the day',
-    revision INT COMMENT '1 for the first page of the day, one more for each that replaced it',
-    published_at TIMESTAMP COMMENT 'when this row was written, UTC',
-    run_id STRING COMMENT 'the run that published it',
-    sent BIGINT COMMENT 'sent by the generator; null for a day of live traffic alone',
-    accepted BIGINT COMMENT 'acknowledged to the generator; null for a day of live traffic alone',
-    refused BIGINT COMMENT 'refused to the generator; null for a day of live traffic alone',
-    landed BIGINT COMMENT 'raw records of the day',
-    events BIGINT COMMENT 'rows of the table events',
-    duplicates BIGINT COMMENT 'raw records that repeat an event: same event_id, same body',
-    rejected BIGINT COMMENT 'rows of the table rejected_events',
-    late BIGINT COMMENT 'events that came after the first page of the day was built',
-    balanced BOOLEAN COMMENT 'every line of lines holds',
-    lines STRING COMMENT 'JSON list of the lines that were held against each other',
-    receipt STRING COMMENT 'one sentence: what this revision changed',
-    changes STRING COMMENT 'JSON: answer -> what this revision changed in it; of the first revision nothing',
-    checks STRING COMMENT 'JSON list: checks that do not hold and let the page pass',
-    range_start STRING COMMENT 'JSON partition -> first Kafka offset that the run landed',
-    range_end STRING COMMENT 'JSON partition -> frozen end offset of the run',
-    range_records BIGINT COMMENT 'records that the run landed; 0 where an earlier run had landed the range',
-    range_gaps BIGINT COMMENT 'offsets of the range that hold no record: transaction markers and aborted records',
-    landing BIGINT COMMENT 'number of the last landing that the page was built from',
-    built_to STRING COMMENT 'JSON partition -> end offset up to which raw records were seen when the page was built',
-    raw_snapshot_id BIGINT COMMENT 'snapshot of raw_events that the page was built from',
-    provider_map_version STRING COMMENT 'the rule that named the providers',
-    answers_version STRING COMMENT 'digest of the answers'' SQL',
-    rules_version STRING COMMENT 'the setting of lateness; null on older rows',
-    snapshots MAP<STRING, BIGINT> COMMENT 'table -> snapshot that holds this page; null if the table never had a row'
-"""
-"""Columns of the table ``day_ledger``: one row for each published revision of a day."""
-
 
 @dataclass(frozen=True)
 class Line:

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 from daybook.errors import BadInput
 from daybook.kafka_offsets import Offsets, TopicState, digests, offsets_text, record_time
-from daybook.lake_names import ACCEPTED_LOSSES
 from daybook.position import Position, accepted_losses
 from daybook.settings import Settings
 from daybook.state import who
+from daybook.tables import ACCEPTED_LOSSES
 
 _BETWEEN = "; "
 """What is between the gaps in the text of a loss."""

@@ -403,9 +403,9 @@ def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show)
     """
     from daybook.due import lake_days
     from daybook.lake import load
-    from daybook.lake_names import RAW_EVENTS
     from daybook.position import position
     from daybook.stack import airflow
+    from daybook.tables import RAW_EVENTS
     from event_generator.by_default import sent_late_events_of
     from event_generator.progress import begun_before
 

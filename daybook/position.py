@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from daybook.kafka_offsets import Offsets, parse_offsets
-from daybook.lake_names import ACCEPTED_LOSSES, RAW_EVENTS
 from daybook.settings import Settings
 from daybook.snapshots import property_of, published
+from daybook.tables import ACCEPTED_LOSSES, RAW_EVENTS
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -27,16 +27,6 @@ TOPIC_ID = "daybook.kafka-topic-id"
 LAST = "daybook.kafka-last"
 """Snapshot property: JSON partition -> digest of the last record landed of it (:func:`daybook.kafka_offsets.digests`).
 Offsets alone do not show that Kafka was restored from a copy and has given them to other records since."""
-
-LOSSES_SCHEMA = """
-    accepted_at TIMESTAMP COMMENT 'UTC', accepted_by STRING COMMENT 'user name of the operator', note STRING,
-    landing BIGINT COMMENT 'number of the last landing before the loss',
-    topic_id STRING COMMENT 'id of the topic that the record goes on with',
-    lost STRING COMMENT 'what is gone, in words',
-    records BIGINT COMMENT 'how many records are gone; null where nobody can know',
-    resume_from STRING COMMENT 'JSON partition -> offset that the next landing starts from'
-"""
-"""Columns of ``accepted_losses``: one row for each decision."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +79,7 @@ def records_ahead(settings: Settings, until: Offsets) -> int:
 
 
 def accepted_losses(settings: Settings) -> list[dict[str, Any]]:
-    """Every decision ever made, oldest first; columns as :data:`LOSSES_SCHEMA`."""
+    """Every decision ever made, oldest first; columns as those of the table."""
     from daybook.lake import load
 
     table = load(settings, ACCEPTED_LOSSES)

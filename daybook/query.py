@@ -32,14 +32,14 @@ def open_lake(settings: Settings, wanted: set[str] | None = None) -> DuckDBPyCon
     from daybook.answers import answers
     from daybook.duckdb_lake import connect, published_rows, table_rows
     from daybook.lake import latest_pages
-    from daybook.lake_names import EVENTS, OWN_TABLES, REJECTED_EVENTS
+    from daybook.tables import EVENTS, REJECTED_EVENTS, TABLES
 
     pages = latest_pages(settings)
     if pages.empty:
         raise BadInput("no day is published yet; `make demo` plays one")
     connection = connect()
     by_page = {EVENTS, REJECTED_EVENTS, *answers()}
-    for name in sorted(by_page | OWN_TABLES):
+    for name in sorted(by_page | TABLES.keys()):
         if wanted is not None and name not in wanted:
             continue
         rows = published_rows(settings, name, pages) if name in by_page else table_rows(settings, name)

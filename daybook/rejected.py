@@ -13,9 +13,9 @@ from daybook.contract import FIELDS, moment_text
 from daybook.days import parse_day
 from daybook.documents import document
 from daybook.errors import BadInput
-from daybook.lake_names import REJECTED_EVENTS
 from daybook.settings import Settings
 from daybook.snapshots import page_state
+from daybook.tables import REJECTED_EVENTS
 
 _NAMESPACE = UUID("5f8f2c1e-7d0b-5c3a-9a57-0d4b2c9e6a10")
 """Makes ids out of coordinates: the same record gets the same id whenever it is repaired."""

@@ -12,20 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daybook.errors import BadInput, DaybookError
-from daybook.lake_names import REPLAYED_RECORDS
 from daybook.rejected import Rejected, id_made_of
 from daybook.settings import Settings
 from daybook.state import who
+from daybook.tables import REPLAYED_RECORDS
 
 if TYPE_CHECKING:
     import urllib3
 
-REPLAYED_SCHEMA = """
-    replayed_at TIMESTAMP COMMENT 'UTC', replayed_by STRING COMMENT 'user name of the operator',
-    landing BIGINT, kafka_partition INT, kafka_offset BIGINT,
-    event_id STRING COMMENT 'the id that the record was accepted with'
-"""
-"""Columns of ``replayed_records``: one row for each rejected record that the intake has accepted since."""
 
 Coordinates = tuple[int, int, int]
 """Landing, partition and offset of a record."""

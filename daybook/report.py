@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daybook import charts
-from daybook.answers import Answer, answers
+from daybook.answers import ACROSS_DAYS, Answer, answers
 from daybook.checks import checks
 from daybook.compare import TRAILING_DAYS, compare
 from daybook.dismissals import dismissals, split_dismissed
@@ -35,10 +35,10 @@ from daybook.lake import (
     other_days,
     page_of,
 )
-from daybook.lake_names import ACROSS_DAYS, REJECTED_EVENTS
 from daybook.receipts import receipts_of, row_text
 from daybook.settings import Settings
 from daybook.snapshots import page_state
+from daybook.tables import REJECTED_EVENTS
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -12,8 +12,8 @@ from daybook.driver_files import driver_dir
 from daybook.errors import NeedsDecision
 from daybook.java import FIXED_OPTIONS
 from daybook.lake_conf import spark_properties
-from daybook.lake_names import CATALOG
 from daybook.settings import REPOSITORY, Settings
+from daybook.tables import CATALOG
 
 JOBS_DIR = REPOSITORY / "spark" / "jobs"
 JARS_DIR = REPOSITORY / "jars" / "lib" / "spark"

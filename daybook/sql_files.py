@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from daybook.errors import DaybookError
+from daybook.settings import REPOSITORY
 
 _HEADER_LINE = re.compile(r"-- (?P<name>[A-Z][a-z]+):(?P<value>.*)")
 _NEXT_LINE = re.compile(r"--  (?P<value> .+)")
@@ -75,3 +76,6 @@ def parameters(statement: str) -> set[str]:
     ['first_day', 'last_day']
     """
     return {match["name"] for match in _PARAMETER.finditer(_COMMENT.sub("", statement))}
+
+
+SQL_DIR = REPOSITORY / "spark" / "sql"

@@ -202,8 +202,8 @@ def open_state(settings: Settings) -> list[str]:
             has lost them, or was put back alone.
     """
     from daybook.lake import load
-    from daybook.lake_names import RAW_EVENTS
     from daybook.lake_place import refuse_other_catalog
+    from daybook.tables import RAW_EVENTS
 
     refuse_path(settings)
     state = check_state(settings)

@@ -7,8 +7,8 @@ from typing import Any
 
 from daybook.answers import Answer, answers
 from daybook.errors import BadInput, DaybookError
-from daybook.lake_names import EVENTS
 from daybook.settings import Settings
+from daybook.tables import EVENTS
 
 COORDINATES = ("landing", "kafka_partition", "kafka_offset")
 SHOWN_COLUMNS = (*COORDINATES, "event_id", "event_type", "item", "guild", "user_id", "host", "provider", "occurred_at")

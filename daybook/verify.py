@@ -13,10 +13,10 @@ from daybook.answers import Answer, answers, answers_version
 from daybook.days import day_bounds
 from daybook.due import raw_kept_from, rules_version
 from daybook.kafka_offsets import Offsets, first_since, parse_offsets
-from daybook.lake_names import EVENTS, RAW_EVENTS, REJECTED_EVENTS
 from daybook.position import END, LANDING, START
 from daybook.settings import Settings
 from daybook.snapshots import property_of, published
+from daybook.tables import EVENTS, RAW_EVENTS, REJECTED_EVENTS
 
 if TYPE_CHECKING:
     import pandas as pd

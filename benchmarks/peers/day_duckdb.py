@@ -11,8 +11,8 @@ import duckdb
 from benchmarks.peers.land_duckdb import land
 from daybook.answers import answers
 from daybook.duckdb_lake import in_duckdb
-from daybook.lake_names import EVENTS
 from daybook.settings import settings
+from daybook.tables import EVENTS
 
 
 def answer(connection: duckdb.DuckDBPyConnection, folder: Path, day: date) -> None:

@@ -10,8 +10,8 @@ from pyspark.sql import SparkSession
 
 from benchmarks.peers.land_spark import land
 from daybook.answers import answers
-from daybook.lake_names import EVENTS
 from daybook.settings import settings
+from daybook.tables import EVENTS
 
 
 def answer(spark: SparkSession, folder: Path, day: date) -> None:

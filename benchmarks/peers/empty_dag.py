@@ -12,7 +12,7 @@ from typing import Any
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator, BaseSensorOperator, Context, dag, task
 
-from daybook.lake_names import AREAS
+from daybook.answers import AREAS
 
 
 class Satisfied(BaseSensorOperator):

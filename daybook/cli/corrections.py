@@ -16,7 +16,6 @@ from daybook.dismissals import dismissals, split_dismissed, write_dismissals
 from daybook.erasure import user_digest
 from daybook.errors import BadInput, DaybookError
 from daybook.kafka_offsets import offsets_text, topic_state
-from daybook.lake_names import RAW_EVENTS
 from daybook.losses import gaps_inside, loss_since, record_acceptance
 from daybook.position import position
 from daybook.rejected import CONFLICT, SHOWN_ROWS, chosen_day, rejected_records
@@ -25,6 +24,7 @@ from daybook.runs import TRIGGER
 from daybook.settings import Settings, settings
 from daybook.settings import settings as settings_of_this_process
 from daybook.state import who
+from daybook.tables import RAW_EVENTS
 
 
 @click.command(short_help="The records of a day that are no event.")

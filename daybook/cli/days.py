@@ -17,12 +17,12 @@ from daybook.days import parse_day
 from daybook.due import waiting_days, waiting_text
 from daybook.formatting import json_rows, json_value
 from daybook.lake import ledger_rows
-from daybook.lake_names import CHECK_FAILURES
 from daybook.plan import days_between, plan_of, runs_text
 from daybook.receipts import receipts_of, row_text
 from daybook.runs import DAG
 from daybook.settings import Settings, settings
 from daybook.settings import settings as settings_of_this_process
+from daybook.tables import CHECK_FAILURES
 from daybook.trace import SHOWN_ROWS, trace_rows
 from daybook.verify import DIFFERENT, EQUAL, NOT_COMPARED, verify_day
 

@@ -9,12 +9,12 @@ from typing import Any
 import click
 from rich.console import Console
 
+from daybook.answers import answer_files
 from daybook.cli.runs import follow
 from daybook.cli.stack import start
 from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
 from daybook.errors import BadInput, DaybookError
-from daybook.lake_names import answer_files
 from daybook.runs import DAG, seconds_of
 from daybook.settings import Settings, settings
 from daybook.stack import airflow

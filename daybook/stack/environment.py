@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from daybook.java import java_home
 from daybook.kafka_conf import connection_extra
-from daybook.lake_names import CATALOG
 from daybook.settings import Settings
+from daybook.tables import CATALOG
 
 MARKER = "DAYBOOK_STACK_OF"
 """Carried by the processes of a stack and all they start, never by a user's shell: how ``down`` finds orphans."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from airflow.sdk import Asset
 
-from daybook.lake_names import CATALOG, EVENTS, NAMESPACE, answer_files
+from daybook.answers import answer_files
+from daybook.tables import CATALOG, EVENTS, NAMESPACE
 
 
 def table_assets() -> dict[str, Asset]:

@@ -23,10 +23,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import select
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from daybook.answers import answers
+from daybook.answers import ACROSS_DAYS, answers
 from daybook.days import parse_day
 from daybook.errors import BadInput
-from daybook.lake_names import ACROSS_DAYS
 from daybook.report import INDEX, INDEX_ROWS, message_page
 from daybook.runs import DAG
 from daybook.settings import settings

@@ -8,8 +8,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from daybook.answers import Answer, answers
 from daybook.errors import NeedsDecision
-from daybook.lake_names import EVENTS, spark_name
 from daybook.settings import Settings
+from daybook.tables import EVENTS, spark_name
 from daybook_spark.pages import Stage
 from daybook_spark.staging import at_snapshot, create_table, on_dates, stage_dates
 

@@ -11,25 +11,26 @@ from pyspark.sql import functions as F
 
 from daybook.answers import answers
 from daybook.due import lake_days
-from daybook.erasure import ERASURES_SCHEMA, erasures, user_digest
+from daybook.erasure import erasures, user_digest
 from daybook.errors import DaybookError
 from daybook.lake import latest_revisions, load
-from daybook.lake_names import (
+from daybook.position import position
+from daybook.settings import Settings
+from daybook.state import who
+from daybook.tables import (
     CATALOG,
     CHECK_FAILURES,
     ERASURES,
     EVENTS,
     RAW_EVENTS,
     REJECTED_EVENTS,
+    TABLES,
     spark_name,
 )
-from daybook.position import position
-from daybook.settings import Settings
-from daybook.state import who
-from daybook_spark.events import struct
 from daybook_spark.landing import keep_position
 from daybook_spark.publishing import publish_pages
 from daybook_spark.rebuilding import build
+from daybook_spark.staging import struct
 
 _TEXT = "CAST(value AS STRING)"
 OF_USER = f"""(
@@ -127,7 +128,7 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
     records = sum(row["records"] for row in counted)
     event_ids = [event_id for row in counted for event_id in row["event_ids"]]
     written = (datetime.now(UTC), who(), note, digest, records, json.dumps(days), upto, event_ids)
-    spark.createDataFrame([written], struct(ERASURES_SCHEMA)).writeTo(spark_name(ERASURES)).append()
+    spark.createDataFrame([written], struct(TABLES[ERASURES].columns)).writeTo(spark_name(ERASURES)).append()
 
     _remove_raw(spark, user_id, upto)
     keep_position(settings)

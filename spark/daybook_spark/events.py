@@ -16,7 +16,6 @@ from operator import and_, or_
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
 from daybook.contract import (
     ABSENT,
@@ -36,40 +35,9 @@ from daybook.contract import (
     SCHEMA_VERSION,
 )
 from daybook.providers import resolve
+from daybook.tables import EVENTS, REJECTED_EVENTS, TABLES
 from daybook_spark.documents import document, is_plain, kind_of, moment_of, text_field
-
-RAW_SCHEMA = """
-    landing BIGINT COMMENT 'number of the landing that brought it, from 1',
-    kafka_partition INT, kafka_offset BIGINT, kafka_timestamp TIMESTAMP COMMENT 'of the record, UTC',
-    key BINARY, value BINARY COMMENT 'as received',
-    event_id STRING COMMENT 'lower case; null if the record does not say',
-    event_date DATE COMMENT 'day of occurred_at, UTC; null if the record names no day that can be'
-"""
-"""Columns of ``raw_events``: one row for each Kafka record.
-
-(landing, kafka_partition, kafka_offset) names a record for ever, also if the topic is made anew and its offsets start
-from 0 again.
-"""
-
-_FIELDS_OF_RECORD = ", ".join(
-    f"{name} {kind.upper()}" + (" COMMENT 'UTC'" if kind == "timestamp" else "") for name, kind in RECORD_FIELDS
-)
-EVENTS_SCHEMA = f"""
-    {_FIELDS_OF_RECORD},
-    provider STRING COMMENT 'name of the alias file, or a bucket in brackets',
-    provider_domain STRING COMMENT 'registrable domain of the host; null where it has none',
-    landing BIGINT, kafka_partition INT, kafka_offset BIGINT,
-    is_late BOOLEAN COMMENT 'came after the first page of its day was built',
-    event_date DATE
-"""
-"""Columns of ``events``: one row for each accepted event. A field that the contract got later is null on older days."""
-
-REJECTED_SCHEMA = """
-    reason STRING COMMENT 'code', detail STRING COMMENT 'what is wrong, in words',
-    landing BIGINT, kafka_partition INT, kafka_offset BIGINT, kafka_timestamp TIMESTAMP, key BINARY, value BINARY,
-    event_date DATE
-"""
-"""Columns of ``rejected_events``: one row for each record that is not an event."""
+from daybook_spark.staging import struct
 
 REASONS: dict[str, str] = {
     "null_value": "the record has no value",
@@ -440,7 +408,7 @@ def events_of(judged_records: DataFrame, providers: DataFrame, pages: DataFrame)
         .drop(providers["host"])
         .join(F.broadcast(pages), on="event_date", how="left")
         .withColumn("is_late", F.coalesce(F.col("landing") > F.col("first_page_landing"), F.lit(False)))
-        .select(*struct(EVENTS_SCHEMA).fieldNames())
+        .select(*struct(TABLES[EVENTS].columns).fieldNames())
     )
 
 
@@ -450,13 +418,5 @@ def rejected_of(judged_records: DataFrame) -> DataFrame:
     return (
         judged_records.where(F.col("verdict") == REJECTED)
         .withColumn("detail", meanings[F.col("reason")])
-        .select(*struct(REJECTED_SCHEMA).fieldNames())
+        .select(*struct(TABLES[REJECTED_EVENTS].columns).fieldNames())
     )
-
-
-def struct(ddl: str) -> StructType:
-    """The columns of a DDL text; needs a running session, whose parser it is."""
-    parsed = StructType.fromDDL(ddl)
-    if not isinstance(parsed, StructType):
-        raise TypeError(f"not a list of columns: {ddl}")
-    return parsed

@@ -24,12 +24,12 @@ from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka_conf import java_conf
 from daybook.kafka_offsets import TopicState, count_committed, digests, offsets_text, parse_offsets, topic_state
 from daybook.lake import load
-from daybook.lake_names import RAW_EVENTS
 from daybook.ledger import LandedRange
 from daybook.losses import accepted_gaps, gaps_of, loss_since, retention_warning, shown
 from daybook.position import END, LANDING, LAST, START, TOPIC_ID, Position, position
 from daybook.settings import Settings
 from daybook.snapshots import property_of, published
+from daybook.tables import RAW_EVENTS
 from daybook_spark.events import raw_records
 from daybook_spark.staging import PublishRefused, at_snapshot, publish, stage_append, staged_under
 

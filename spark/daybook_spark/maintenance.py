@@ -13,12 +13,11 @@ from pyspark.sql import functions as F
 
 from daybook.answers import answers
 from daybook.lake import latest_revisions, ledger, load
-from daybook.lake_names import CATALOG, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.position import position
 from daybook.settings import Settings
 from daybook.snapshots import partition_counts, readers_states
+from daybook.tables import CATALOG, RAW_EVENTS, REJECTED_EVENTS, TABLES, spark_name
 from daybook_spark.landing import keep_position, left_staged
-from daybook_spark.pages import TABLES
 
 ORPHANS_AFTER = timedelta(days=3)
 """A file that no snapshot names is somebody's who is still writing until then; Iceberg's own default."""

@@ -10,37 +10,20 @@ from uuid import uuid4
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from daybook.checks import FAILURES_SCHEMA
 from daybook.due import LakeDays, lake_days, why_refused
-from daybook.erasure import ERASURES_SCHEMA
 from daybook.errors import NeedsDecision
 from daybook.kafka_offsets import Offsets
 from daybook.lake import latest_revisions, ledger, load
-from daybook.lake_names import (
-    ACCEPTED_LOSSES,
-    CHECK_FAILURES,
-    DAY_LEDGER,
-    ERASURES,
+from daybook.ledger import LandedRange
+from daybook.position import position
+from daybook.settings import Settings
+from daybook.tables import (
     EVENTS,
     RAW_EVENTS,
     REJECTED_EVENTS,
-    REPLAYED_RECORDS,
+    TABLES,
 )
-from daybook.ledger import LEDGER_SCHEMA, LandedRange
-from daybook.position import LOSSES_SCHEMA, position
-from daybook.replay import REPLAYED_SCHEMA
-from daybook.settings import Settings
-from daybook_spark.events import (
-    EVENTS_SCHEMA,
-    RAW_SCHEMA,
-    REJECTED_SCHEMA,
-    events_of,
-    first_pages,
-    judged,
-    provider_map,
-    rejected_of,
-    same_ids_elsewhere,
-)
+from daybook_spark.events import events_of, first_pages, judged, provider_map, rejected_of, same_ids_elsewhere
 from daybook_spark.staging import (
     add_columns,
     at_snapshot,
@@ -105,22 +88,6 @@ def _day(text: str | None) -> date | None:
     return date.fromisoformat(text) if text else None
 
 
-TABLES: dict[str, str] = {
-    RAW_EVENTS: RAW_SCHEMA,
-    EVENTS: EVENTS_SCHEMA,
-    REJECTED_EVENTS: REJECTED_SCHEMA,
-    CHECK_FAILURES: FAILURES_SCHEMA,
-    DAY_LEDGER: LEDGER_SCHEMA,
-    ACCEPTED_LOSSES: LOSSES_SCHEMA,
-    REPLAYED_RECORDS: REPLAYED_SCHEMA,
-    ERASURES: ERASURES_SCHEMA,
-}
-"""The lake's own tables -> their columns."""
-
-PARTITIONED = frozenset({RAW_EVENTS, EVENTS, REJECTED_EVENTS, CHECK_FAILURES})
-"""Those that are partitioned by day. The ledger has a row a day: every look at it would open as many files."""
-
-
 def create_tables(spark: SparkSession, settings: Settings) -> None:
     """Make the lake's own tables, columns and properties where they are missing.
 
@@ -128,10 +95,10 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
     """
     if load(settings, next(iter(TABLES))) is None:
         create_namespace(spark)
-    for table, columns in TABLES.items():
-        known = create_table(spark, settings, table, columns, by_day=table in PARTITIONED)
+    for table in TABLES.values():
+        known = create_table(spark, settings, table.name, table.columns, by_day=table.by_day)
         if known is not None:
-            add_columns(spark, known, table, columns)
+            add_columns(spark, known, table.name, table.columns)
 
 
 def _refuse_removed(known: LakeDays, raw: DataFrame, dates: list[date | None]) -> None:

@@ -22,16 +22,14 @@ from pyiceberg.table import Table
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from daybook.answers import answers, answers_version
+from daybook.answers import AREAS, answers, answers_version
 from daybook.checks import Finding, failed_text, findings_json
 from daybook.due import rules_version
 from daybook.erasure import erasures
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import latest_revisions, load
-from daybook.lake_names import AREAS, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS
 from daybook.ledger import (
-    LEDGER_SCHEMA,
     AnswerChange,
     AnswerSum,
     LandedRange,
@@ -48,9 +46,9 @@ from daybook.ledger import (
 from daybook.providers import map_version
 from daybook.settings import Settings
 from daybook.snapshots import day_files, page_state, partition_counts, published_as
+from daybook.tables import DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, TABLES
 from daybook_spark.answering import Staged, stage_answers
 from daybook_spark.checking import check_pages
-from daybook_spark.events import EVENTS_SCHEMA, struct
 from daybook_spark.pages import Stage, stage_pages
 from daybook_spark.receipts import changes
 from daybook_spark.staging import (
@@ -60,6 +58,7 @@ from daybook_spark.staging import (
     on_dates,
     publish,
     stage_append,
+    struct,
 )
 
 ATTEMPTS = 3
@@ -251,7 +250,7 @@ def _other_rows(spark: SparkSession, settings: Settings, stage: Stage, page: Pro
     pinned = (page.previous or {"snapshots": {}})["snapshots"].get(EVENTS)
     if events is None or pinned is None or stage.events_snapshot_id is None:
         return False
-    columns = sorted(struct(EVENTS_SCHEMA).fieldNames())
+    columns = sorted(struct(TABLES[EVENTS].columns).fieldNames())
 
     def digest(snapshot_id: int | None) -> Any:
         rows = at_snapshot(spark, EVENTS, snapshot_id).where(on_dates([page.counts.day]))
@@ -483,7 +482,7 @@ def _write_revision(
         "rules_version": page.rules,
         "snapshots": snapshots,
     }
-    schema = struct(LEDGER_SCHEMA)
+    schema = struct(TABLES[DAY_LEDGER].columns)
     rows = spark.createDataFrame([tuple(row[name] for name in schema.fieldNames())], schema)
     staged_row = stage_append(spark, settings, rows, DAY_LEDGER, f"{day}:r{revision}", {})
     publish(spark, settings, DAY_LEDGER, staged_row.snapshot_id)

@@ -20,12 +20,12 @@ from pyiceberg.table.snapshots import Snapshot
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from daybook.lake import load
-from daybook.lake_names import CATALOG, NAMESPACE, spark_name
 from daybook.settings import Settings
 from daybook.snapshots import partition_counts, property_of, published
-from daybook_spark.events import struct
+from daybook.tables import CATALOG, NAMESPACE, spark_name
 
 WAP_ID = "wap.id"
 _TOKEN = "daybook.staged-as"
@@ -213,3 +213,11 @@ _REFUSALS = (
     "CommitFailedException",
 )
 """How Iceberg says that the table has moved on since the snapshot was staged."""
+
+
+def struct(ddl: str) -> StructType:
+    """The columns of a DDL text; needs a running session, whose parser it is."""
+    parsed = StructType.fromDDL(ddl)
+    if not isinstance(parsed, StructType):
+        raise TypeError(f"not a list of columns: {ddl}")
+    return parsed

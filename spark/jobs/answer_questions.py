@@ -9,7 +9,7 @@ from typing import Any
 import click
 from pyspark.sql import SparkSession
 
-from daybook.lake_names import AREAS
+from daybook.answers import AREAS
 from daybook.settings import Settings
 from daybook_spark.answering import stage_answers
 from daybook_spark.job import arguments, run

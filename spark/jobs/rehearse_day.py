@@ -11,11 +11,12 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from daybook.answers import AREAS
 from daybook.contract import EXAMPLES, client_event, complete, encode
 from daybook.kafka_offsets import offsets_text
-from daybook.lake_names import AREAS, RAW_EVENTS
 from daybook.position import END, LANDING, START
 from daybook.settings import Settings
+from daybook.tables import RAW_EVENTS
 from daybook_spark.answering import stage_answers
 from daybook_spark.events import raw_records
 from daybook_spark.job import arguments, run

@@ -11,8 +11,8 @@ import pytest
 from daybook.errors import BadInput
 from daybook.java import java_home
 from daybook.lake import load, page_of
-from daybook.lake_names import RAW_EVENTS
 from daybook.settings import REPOSITORY, Settings
+from daybook.tables import RAW_EVENTS
 from daybook_spark.pages import create_tables
 from daybook_spark.session import spark_session
 from tests.clusters import in_full

@@ -25,16 +25,17 @@ from uuid import uuid4
 
 import urllib3
 
+from daybook.answers import AREAS
 from daybook.due import waiting_days
 from daybook.kafka_admin import KafkaAdmin, kafka_admin
 from daybook.kafka_offsets import BrokerAway, TopicMissing, offsets_text, topic_offsets
 from daybook.lake import catalog, latest_pages, load
-from daybook.lake_names import AREAS, EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
 from daybook.position import position
 from daybook.settings import Settings
 from daybook.snapshots import page_state
 from daybook.spark_job import submit_command
 from daybook.stack.environment import job_environment, venv_bin
+from daybook.tables import EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
 from tests.integration.own_broker import OwnBroker, OwnIntake, kafka_environment, until
 
 STEP_TIMEOUT_SECONDS = 300

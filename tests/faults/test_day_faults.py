@@ -27,8 +27,7 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions, NewTopic  # type: ignore[attr-defined]  # their documented home
 
-from daybook.answers import answers
-from daybook.lake_names import AREAS
+from daybook.answers import AREAS, answers
 from daybook.settings import Settings
 from daybook.topic_rules import topic_config
 from tests.faults.airflow_lab import PARTS, TASK_RUNNER, AirflowLab

@@ -37,11 +37,11 @@ from daybook.kafka_offsets import (
     topic_state,
 )
 from daybook.lake import load
-from daybook.lake_names import RAW_EVENTS, spark_name
 from daybook.ledger import LandedRange
 from daybook.losses import retention_warning
 from daybook.position import accepted_losses, position
 from daybook.settings import Settings
+from daybook.tables import RAW_EVENTS, spark_name
 from daybook.topic_rules import topic_config
 from daybook_spark import landing
 from daybook_spark.landing import land

@@ -31,9 +31,9 @@ from pyiceberg.typedef import Record
 from pyspark.sql import SparkSession
 
 from daybook.lake import load
-from daybook.lake_names import DAY_LEDGER, EVENTS, REJECTED_EVENTS
 from daybook.settings import Settings
 from daybook.snapshots import partition_counts, published
+from daybook.tables import DAY_LEDGER, EVENTS, REJECTED_EVENTS
 from daybook_spark.maintenance import expire_snapshots
 from daybook_spark.staging import WAP_ID
 from tests.figures import Figures

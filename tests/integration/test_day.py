@@ -11,8 +11,8 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Producer
 
+from daybook.answers import AREAS
 from daybook.kafka_conf import librdkafka_conf
-from daybook.lake_names import AREAS
 from daybook.stack.airflow_api import AirflowRefused
 from tests.integration.own_broker import until
 from tests.integration.running_stack import DAG_ID, Stack

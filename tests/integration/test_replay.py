@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from daybook.lake_names import REPLAYED_RECORDS
 from daybook.rejected import Rejected
 from daybook.replay import open_records, repaired_by_hand, send_again
 from daybook.settings import Settings
+from daybook.tables import REPLAYED_RECORDS
 from tests.integration.own_broker import OwnBroker, OwnIntake, record_ids
 from tests.unit.small_lake import SmallLake
 

@@ -21,7 +21,7 @@ from tests.integration.own_spark import OwnSpark
 pytestmark = pytest.mark.integration
 
 IS_REFUSED = """
-from daybook.lake_names import REPLAYED_RECORDS, spark_name
+from daybook.tables import REPLAYED_RECORDS, spark_name
 from daybook.settings import settings
 from daybook_spark.pages import create_tables
 from daybook_spark.session import spark_session

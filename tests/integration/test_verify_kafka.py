@@ -18,9 +18,9 @@ from pyiceberg.catalog.sql import SqlCatalog
 from daybook.duckdb_lake import connect, table_rows
 from daybook.kafka_offsets import offsets_text, topic_state
 from daybook.lake_conf import sqlalchemy_uri
-from daybook.lake_names import CATALOG, NAMESPACE, RAW_EVENTS
 from daybook.position import END, LANDING, START, TOPIC_ID
 from daybook.settings import Settings
+from daybook.tables import CATALOG, NAMESPACE, RAW_EVENTS
 from daybook.verify import DIFFERENT, EQUAL, Verdict, _Verifying, as_in_kafka
 from tests.integration.own_broker import OwnBroker, own_settings
 from tests.integration.own_topic import Topic

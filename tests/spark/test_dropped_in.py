@@ -10,10 +10,10 @@ from pyspark.sql import SparkSession
 
 from daybook.answer_docs import answers_page
 from daybook.lake import answer_rows, page_of
-from daybook.lake_names import spark_name
 from daybook.query import query_rows
 from daybook.report import write_report
 from daybook.settings import Settings
+from daybook.tables import spark_name
 from daybook.trace import trace_rows
 from daybook.verify import EQUAL, verify_day
 from tests.dropped_in import NAME, drop_in, own_answers

@@ -20,9 +20,9 @@ from daybook.erasure import erasures
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import answer_rows, ledger, load
-from daybook.lake_names import CATALOG, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.position import END, LANDING, START, position
 from daybook.settings import Settings
+from daybook.tables import CATALOG, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook_spark.erasing import forget
 from daybook_spark.landing import keep_position, left_staged
 from daybook_spark.maintenance import (

@@ -13,22 +13,22 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from daybook.answers import answers
+from daybook.answers import AREAS, answers
 from daybook.contract import EXAMPLES
 from daybook.due import dates_due, nothing_due, rules_version
 from daybook.erasure import user_digest
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import answer_rows, ledger, load
-from daybook.lake_names import AREAS, CHECK_FAILURES, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.ledger import LandedRange
 from daybook.position import END, LANDING, START, position
 from daybook.providers import Provider, resolve
 from daybook.report import day_content
 from daybook.settings import Settings
+from daybook.tables import CHECK_FAILURES, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, TABLES, spark_name
 from daybook.verify import DIFFERENT, verify_day
 from daybook_spark.erasing import _records, forget
-from daybook_spark.pages import TABLES, Stage
+from daybook_spark.pages import Stage
 from daybook_spark.rebuilding import rebuild
 from daybook_spark.staging import PublishRefused, at_snapshot, on_dates, publish, stage_append, stage_dates
 from tests.spark.lake_run import DAY, NEXT_DAY, Run, an_id

@@ -14,8 +14,8 @@ from daybook.answers import answers
 from daybook.errors import BadInput
 from daybook.export import export_day
 from daybook.lake import answer_rows, load
-from daybook.lake_names import EVENTS, RAW_EVENTS, spark_name
 from daybook.settings import Settings
+from daybook.tables import EVENTS, RAW_EVENTS, spark_name
 from daybook.trace import trace_rows
 from daybook.verify import DIFFERENT, EQUAL, NOT_COMPARED, Verdict, verify_day
 from tests.known_days import KnownDay
@@ -200,8 +200,8 @@ def test_across_days_both_engines_say_the_same(published: Settings, spark: Spark
     """Their statements are Spark's SQL: Spark runs them as they stand."""
     from datetime import timedelta
 
+    from daybook.answers import ACROSS_DAYS
     from daybook.answers import answers as answers_of
-    from daybook.lake_names import ACROSS_DAYS
 
     last = max(known.day for known in KNOWN.values())
     for name, answer in answers_of(ACROSS_DAYS).items():

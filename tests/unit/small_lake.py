@@ -18,7 +18,10 @@ from pyiceberg.types import DateType, NestedField, StringType, TimestamptzType
 
 from daybook.kafka_offsets import Offsets, offsets_text
 from daybook.lake_conf import sqlalchemy_uri
-from daybook.lake_names import (
+from daybook.ledger import LandedRange, PageCounts, balance, lines_json
+from daybook.position import END, LANDING
+from daybook.settings import Settings
+from daybook.tables import (
     ACCEPTED_LOSSES,
     CATALOG,
     DAY_LEDGER,
@@ -28,9 +31,6 @@ from daybook.lake_names import (
     REJECTED_EVENTS,
     REPLAYED_RECORDS,
 )
-from daybook.ledger import LandedRange, PageCounts, balance, lines_json
-from daybook.position import END, LANDING
-from daybook.settings import Settings
 
 _LONGS = ("sent", "accepted", "refused", "landed", "events", "duplicates", "rejected", "late")
 _TEXTS = ("lines", "receipt", "changes", "checks", "range_start", "range_end")

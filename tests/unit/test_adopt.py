@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from daybook.cli.main import cli
 from daybook.errors import BadInput, NeedsDecision
 from daybook.lake import broken_file, latest_pages, load, read_answer
-from daybook.lake_names import EVENTS, OWN_TABLES
 from daybook.settings import Settings, settings
 from daybook.stack import postgres
 from daybook.state import State, marker_file, open_state, unfinished_file
+from daybook.tables import EVENTS, TABLES
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)
@@ -56,7 +56,7 @@ def assert_is_whole(loaded: Settings) -> None:
     """The lake is the folder's own, to the last file."""
     assert latest_pages(loaded)["event_date"].tolist() == [DAY]
     assert read_answer(loaded, "event_popularity", str(DAY))["events"].tolist() == [10]
-    for name in (*OWN_TABLES, "event_popularity"):
+    for name in (*TABLES, "event_popularity"):
         if (table := load(loaded, name)) is not None:
             assert table.location().startswith(f"{loaded.warehouse}/")
             assert all(task.file.file_path.startswith(f"{loaded.warehouse}/") for task in table.scan().plan_files())

@@ -9,10 +9,9 @@ import sqlglot
 from sqlglot import exp
 
 from daybook.answer_docs import ANSWERS_PAGE, answers_page
-from daybook.answers import Balance, all_answers, answers, answers_version, read_answer
+from daybook.answers import ACROSS_DAYS, Balance, all_answers, answer_files, answers, answers_version, read_answer
 from daybook.duckdb_lake import in_duckdb, tables_of
 from daybook.errors import DaybookError
-from daybook.lake_names import ACROSS_DAYS, answer_files
 from daybook.sql_files import parameters
 from tests.dropped_in import TEXT, drop_in, own_answers
 
@@ -53,12 +52,14 @@ def test_no_two_answers_have_one_name() -> None:
 @pytest.mark.parametrize("name", answers())
 def test_what_stands_behind_a_row_is_said_in_columns_that_there_are(name: str) -> None:
     """Where no line says it, it is the key: then the key's columns are the events'."""
-    from daybook_spark.events import EVENTS_SCHEMA
+    from daybook.tables import EVENTS, TABLES
 
     answer = answers()[name]
     said = answer.events or " AND ".join(f"events.{column} = answer.{column}" for column in answer.key)
     for column in sqlglot.parse_one(f"SELECT 1 WHERE {said or 'TRUE'}", dialect="spark").find_all(exp.Column):
-        assert column.name in (answer.columns if column.table == "answer" else EVENTS_SCHEMA.replace(",", " ").split())
+        assert column.name in (
+            answer.columns if column.table == "answer" else TABLES[EVENTS].columns.replace(",", " ").split()
+        )
 
 
 def test_the_page_of_all_answers_is_fresh() -> None:

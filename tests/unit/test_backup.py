@@ -28,11 +28,11 @@ from daybook.files import digest_of, state_dir
 from daybook.lake import ledger, load, read_answer
 from daybook.lake_conf import sqlalchemy_uri
 from daybook.lake_files import copy_catalog, path_of
-from daybook.lake_names import CATALOG
 from daybook.settings import Settings, settings
 from daybook.stack import postgres, supervisor
 from daybook.stack.parts import parts
 from daybook.state import State, check_state
+from daybook.tables import CATALOG
 from tests.integration.own_broker import free_ports
 from tests.unit.small_lake import SmallLake
 from tests.unit.test_files import open_to_others

@@ -17,9 +17,9 @@ from daybook.cli.main import cli
 from daybook.compare import compare
 from daybook.errors import BadInput
 from daybook.lake import ledger_rows
-from daybook.lake_names import EVENTS
 from daybook.report import write_report
 from daybook.settings import Settings
+from daybook.tables import EVENTS
 from tests.unit.small_lake import SmallLake
 
 FIRST = date(2026, 5, 1)

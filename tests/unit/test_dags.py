@@ -24,8 +24,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from daybook import class_archive
+from daybook.answers import AREAS, answer_files
 from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
-from daybook.lake_names import AREAS, answer_files
 from daybook.plan import NotLanded
 from daybook.settings import Settings, settings
 from daybook.spark_conf import FEW, MANY, MANY_RECORDS, submit_conf

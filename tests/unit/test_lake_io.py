@@ -11,8 +11,8 @@ import pytest
 from daybook.errors import DaybookError
 from daybook.lake import load
 from daybook.lake_io import check_avro
-from daybook.lake_names import RAW_EVENTS
 from daybook.settings import Settings
+from daybook.tables import RAW_EVENTS
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)

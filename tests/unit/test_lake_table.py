@@ -17,10 +17,10 @@ from daybook.cli.main import COMMANDS, cli
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.exporter import read_lake
 from daybook.lake import broken_file, latest_pages, load, read_answer
-from daybook.lake_names import DAY_LEDGER, EVENTS, NAMESPACE, RAW_EVENTS
 from daybook.report import write_report
 from daybook.settings import Settings
 from daybook.state import State
+from daybook.tables import DAY_LEDGER, EVENTS, NAMESPACE, RAW_EVENTS
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)

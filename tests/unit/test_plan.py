@@ -16,13 +16,13 @@ from daybook.due import lake_days, rules_version
 from daybook.errors import BadInput, DaybookError
 from daybook.kafka_offsets import TopicState
 from daybook.lake import load
-from daybook.lake_names import RAW_EVENTS
 from daybook.losses import Loss
 from daybook.plan import MAX_DAYS, NotLanded, Outlook, Pace, ask_airflow, days_between, estimate, read_not_landed
 from daybook.position import Position
 from daybook.providers import map_version
 from daybook.settings import Settings
 from daybook.stack import airflow
+from daybook.tables import RAW_EVENTS
 from event_generator.manifest import Request
 from tests.unit.small_lake import TAKEN_AT, SmallLake
 

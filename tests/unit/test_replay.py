@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 from daybook.cli import corrections
 from daybook.errors import DaybookError
-from daybook.lake_names import REPLAYED_RECORDS
 from daybook.replay import Coordinates, send_again
 from daybook.settings import Settings
+from daybook.tables import REPLAYED_RECORDS
 from tests.unit.small_lake import SmallLake
 from tests.unit.test_rejected import EVENT, a_record
 

@@ -21,13 +21,12 @@ from pyiceberg.table import Table
 
 from daybook import lake as lake_module
 from daybook import report
-from daybook.answers import answers
+from daybook.answers import ACROSS_DAYS, answers
 from daybook.comparisons import Comparison
 from daybook.drops import Drop, Total
 from daybook.errors import BadInput
 from daybook.files import write_private
 from daybook.formatting import csv_text
-from daybook.lake_names import ACROSS_DAYS
 from daybook.ledger import AnswerChange, RowChange, changes_json
 from daybook.premise import Driver, Premise
 from daybook.report import (

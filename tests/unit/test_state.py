@@ -22,10 +22,10 @@ from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
 from daybook.java import java
 from daybook.lake import latest_pages, load, page_of
 from daybook.lake_conf import sqlalchemy_uri
-from daybook.lake_names import DAY_LEDGER, NAMESPACE, RAW_EVENTS
 from daybook.settings import Settings, settings
 from daybook.stack.commands import bring_up
 from daybook.state import State, check_state, marker_file, open_state, unfinished_file, who
+from daybook.tables import DAY_LEDGER, NAMESPACE, RAW_EVENTS
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)

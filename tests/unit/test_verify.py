@@ -14,9 +14,9 @@ from daybook.cli.days import verify
 from daybook.duckdb_lake import connect
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import page_of
-from daybook.lake_names import EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
 from daybook.position import END, LANDING, START
 from daybook.settings import Settings
+from daybook.tables import EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
 from daybook.verify import DIFFERENT, EQUAL, NOT_COMPARED, Claim, Verdict, _Verifying, claimed
 from tests.unit.small_lake import SmallLake
 
