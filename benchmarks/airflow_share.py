@@ -21,10 +21,11 @@ from typing import Any
 
 from benchmarks.day import DAY, PEERS_DIR, SEED
 from benchmarks.measure import Contestant, Goal, at_most, conclude, parser, take_turns
+from daybook import airflow_client
+from daybook.airflow_client import AirflowApi
 from daybook.lake import latest_revisions
 from daybook.settings import Settings
 from daybook.stack import airflow
-from daybook.stack.airflow_api import AirflowApi
 from daybook.stack.commands import bring_up, take_down
 from tests.integration.own_broker import own_settings, until
 from tests.integration.running_stack import DAG_ID, RUN_TIMEOUT_SECONDS
@@ -165,7 +166,7 @@ def own_stack() -> Iterator[OwnStack]:
         airflow.DAGS_DIR = dags  # no setting names it: nobody but this benchmark has a DAG to put beside the product's
         try:
             bring_up(settings, print)
-            stack = OwnStack(settings, airflow.api(settings))
+            stack = OwnStack(settings, airflow_client.api(settings))
             stack.unpause()
             yield stack
         finally:

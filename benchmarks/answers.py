@@ -27,10 +27,10 @@ from benchmarks.whole_day import Row, Rows
 from daybook import lake
 from daybook.answers import ACROSS_DAYS, Answer, answers
 from daybook.duckdb_lake import fetch, in_duckdb
+from daybook.jobs import connect
 from daybook.lake import answer_rows, load, page_of
 from daybook.query import query_rows
 from daybook.settings import Settings
-from daybook.stack import spark_connect
 from daybook.tables import EVENTS
 from tests.integration.own_spark import OwnSpark
 
@@ -87,7 +87,7 @@ def in_spark(settings: Settings) -> Iterator[dict[str, Asked]]:
     from daybook_spark.session import spark_session
     from daybook_spark.staging import at_snapshot, on_dates
 
-    os.environ.update(spark_connect.client_environment(settings))  # as the stack sets it for the jobs
+    os.environ.update(connect.client_environment(settings))  # as the stack sets it for the jobs
     spark = spark_session("benchmark", settings)
     try:
         pinned = page_of(settings, str(DAY))["snapshots"][EVENTS]

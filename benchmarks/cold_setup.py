@@ -18,12 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.measure import ROUNDS, Contestant, at_most, conclude, cost_of, parser, take_turns
+from daybook.airflow_client import AirflowApi
 from daybook.errors import DaybookError
+from daybook.jobs.environment import job_environment, venv_bin
 from daybook.settings import Settings
 from daybook.stack import supervisor
-from daybook.stack.airflow_api import AirflowApi
 from daybook.stack.commands import take_down
-from daybook.stack.environment import MARKER, job_environment, venv_bin
+from daybook.stack.environment import MARKER
 from tests.integration.own_broker import free_ports, own_settings, until
 
 TIMES_STANDALONE = 1.5

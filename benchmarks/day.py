@@ -29,6 +29,8 @@ from benchmarks.measure import Cost, Run, TreeWatch, add_rounds, cost_of, parser
 from daybook.answers import AREAS
 from daybook.contract import client_event, complete, encode
 from daybook.duckdb_lake import fetch
+from daybook.jobs import connect
+from daybook.jobs.environment import job_environment, venv_bin
 from daybook.kafka_admin import kafka_admin
 from daybook.kafka_conf import librdkafka_conf
 from daybook.kafka_offsets import Offsets, offsets_text, topic_offsets
@@ -36,8 +38,6 @@ from daybook.position import records_ahead
 from daybook.settings import REPOSITORY, Settings
 from daybook.spark_conf import MANY_RECORDS, jars, submit_conf
 from daybook.spark_job import submit_command
-from daybook.stack import spark_connect
-from daybook.stack.environment import job_environment, venv_bin
 from event_generator.day import JOIN_GUILD, LABELS, Day, build_day
 from event_generator.expected import expected_answers
 from event_generator.mischief import Mischief
@@ -292,7 +292,7 @@ class DaybookDay:
         """Run steps side by side, as clients of the server."""
 
         def run(name: str) -> Cost:
-            command = spark_connect.client_command(job, self._arguments(name, steps[name]))
+            command = connect.client_command(job, self._arguments(name, steps[name]))
             return cost_of(command, server.environment(), self._log)
 
         began = time.monotonic()

@@ -29,8 +29,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from daybook.files import last_lines
 from daybook.settings import REPOSITORY
-from daybook.stack.folders import last_lines
 
 RESULTS_DIR = REPOSITORY / "benchmarks" / "results"
 QUICK_DIR = RESULTS_DIR / "quick"

@@ -37,8 +37,8 @@ from typing import Any
 from airflow.sdk import CronDataIntervalTimetable, Param, TriggerRule, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from daybook.jobs import connect
 from daybook.settings import settings
-from daybook.stack import spark_connect
 from daybook_airflow.assets import table_assets
 from daybook_airflow.deadline import published_by
 from daybook_airflow.macros import MACROS, daybook_day, daybook_result
@@ -60,7 +60,7 @@ SPARK_ARGS: dict[str, Any] = {
 }
 # answers are staged, which nobody sees, so they may run beside a landing and the upkeep; what readers see changes by
 # one step at a time
-ANSWER_ARGS = SPARK_ARGS | ({"pool": spark_connect.POOL} if settings().has_spark_connect else {})
+ANSWER_ARGS = SPARK_ARGS | ({"pool": connect.POOL} if settings().has_spark_connect else {})
 MAX_EVENTS = 10_000_000
 BY_DEFAULT = (
     f"Runs that are not asked for a number generate {settings().events_of_a_run}, of a day without events of its own."

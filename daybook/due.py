@@ -290,8 +290,8 @@ def waiting_days(settings: Settings) -> list[dict[str, Any]]:
 
     A run takes up the first two kinds by itself; a day behind the lateness window is built when it is asked for.
     """
+    from daybook.airflow_client import TRIGGER
     from daybook.lake import latest_pages, load
-    from daybook.runs import TRIGGER
     from daybook.snapshots import partition_counts
     from daybook.tables import RAW_EVENTS
 

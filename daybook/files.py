@@ -87,3 +87,18 @@ def digest_of(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def run_dir(settings: Settings) -> Path:
+    """Folder of the configuration that the parts run with; only the user may look into it."""
+    return state_dir(settings, "run")
+
+
+def last_lines(log: Path, count: int = 12) -> list[str]:
+    """The last lines of a log, without blank ones; none if there is no log yet."""
+    if not log.exists():
+        return []
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 64 * 1024))
+        text = file.read().decode("utf-8", errors="replace")
+    return [line for line in text.splitlines() if line.strip()][-count:]

@@ -18,12 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from daybook import class_archive
 from daybook.errors import DaybookError
 from daybook.files import write_private
 from daybook.java import is_from_wheel, java
 from daybook.network import UNKNOWN_ISSUER, java_proxy_options, system_certificates
 from daybook.settings import REPOSITORY
+from daybook.setup.class_archive import install as make_class_archive
 
 JARS_DIR = REPOSITORY / "jars"
 LIB_DIR = JARS_DIR / "lib"
@@ -211,7 +211,7 @@ def main(arguments: Sequence[str]) -> int:
             install(for_s3())
         else:
             install(every_stack())
-            class_archive.install()
+            make_class_archive()
     except DaybookError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_status

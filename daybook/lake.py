@@ -12,13 +12,13 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daybook.airflow_client import TRIGGER
 from daybook.answers import all_answers, answers
 from daybook.days import day_bounds, parse_day
 from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow, did_you_mean
 from daybook.formatting import json_rows, json_value
 from daybook.lake_conf import SQLITE, pyiceberg_properties
 from daybook.lake_place import refuse_elsewhere, refuse_forgotten
-from daybook.runs import TRIGGER
 from daybook.settings import Settings
 from daybook.snapshots import page_state
 from daybook.state import check_state

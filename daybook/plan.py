@@ -14,16 +14,16 @@ from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from daybook.airflow_client import DAG
 from daybook.days import day_bounds, parse_day
 from daybook.errors import BadInput, DaybookError
-from daybook.runs import DAG
 from daybook.settings import Settings
 
 if TYPE_CHECKING:
+    from daybook.airflow_client import AirflowApi
     from daybook.due import LakeDays
     from daybook.losses import Loss
     from daybook.position import Position
-    from daybook.stack.airflow_api import AirflowApi
 
 MAX_DAYS = 3_660
 """Days of one plan: ten years."""
@@ -352,7 +352,7 @@ def ask_airflow(client: AirflowApi, first: date, last: date) -> RunsSoFar:
     Raises:
         DaybookError: Airflow does not answer, or refuses.
     """
-    from daybook.runs import seconds_of
+    from daybook.airflow_client import seconds_of
 
     ran: dict[date, str] = {}
     seen = 0
@@ -401,10 +401,10 @@ def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show)
         BadInput: the lake's catalog does not answer.
         DaybookError: a manifest cannot be read.
     """
+    from daybook import airflow_client
     from daybook.due import lake_days
     from daybook.lake import load
     from daybook.position import position
-    from daybook.stack import airflow
     from daybook.tables import RAW_EVENTS
     from event_generator.by_default import sent_late_events_of
     from event_generator.progress import begun_before
@@ -419,9 +419,9 @@ def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show)
         no_kafka = f"{str(error).partition(';')[0]}: the plan is of what the lake knows; what is not landed is left out"
     so_far, no_airflow = RunsSoFar(), None
     try:
-        if not airflow.password_file(settings).exists():
+        if not airflow_client.password_file(settings).exists():
             raise DaybookError("this Daybook's Airflow was never started")
-        so_far = ask_airflow(airflow.api(settings, 5), days[0], days[-1])
+        so_far = ask_airflow(airflow_client.api(settings, 5), days[0], days[-1])
     except DaybookError as error:
         no_airflow = f"{error}: which of the days it has run already is not known, and no estimate can be given"
     outlook = Outlook(

@@ -31,7 +31,7 @@ def run_job(
     Raises:
         DaybookError: the job failed, its text is the job's own if it left one; or :func:`open_state` refuses.
     """
-    from daybook.stack.environment import job_environment
+    from daybook.jobs.environment import job_environment
 
     for line in open_state(settings):  # here too: a refusal need not wait for Spark
         sys.stderr.write(f"{line}\n")
@@ -62,7 +62,7 @@ def run_job(
 
 def submit_command(settings: Settings, job: str, arguments: list[str], *, records: int = 0) -> list[str]:
     """The command line that submits one of ``spark/jobs``, which is to land so many records."""
-    from daybook.stack.environment import venv_bin
+    from daybook.jobs.environment import venv_bin
 
     given = submit_conf(settings, records=records)
     conf = [part for key, value in given.items() for part in ("--conf", f"{key}={value}")]

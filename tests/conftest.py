@@ -108,7 +108,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
     It is the product's own: brought up by ``daybook up``, taken down by ``daybook down``, beside any other.
     """
-    from daybook.stack.environment import stack_environment
+    from daybook.jobs.environment import stack_environment
     from tests.integration.running_stack import Stack
     from tests.webhook import Webhook
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from daybook.airflow_client import TRIGGER
 from daybook.cli.output import print_table
 from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
@@ -20,7 +21,6 @@ from daybook.losses import gaps_inside, loss_since, record_acceptance
 from daybook.position import position
 from daybook.rejected import CONFLICT, SHOWN_ROWS, chosen_day, rejected_records
 from daybook.replay import open_records, repaired_by_hand, send_again
-from daybook.runs import TRIGGER
 from daybook.settings import Settings, settings
 from daybook.settings import settings as settings_of_this_process
 from daybook.state import who
@@ -231,15 +231,15 @@ def forget_user(user_id: str, note: str, yes: bool) -> None:
 
 
 def _restate(loaded: Settings, days: set[date]) -> None:
+    from daybook import airflow_client
+    from daybook.airflow_client import DAG
     from daybook.cli.runs import follow
-    from daybook.runs import DAG
-    from daybook.stack import airflow
 
     first = min(days).isoformat()
     # a run restates its own day and every later one that has a page and new records
     conf = {"day": first, "events": 0}
     run_id = f"replay__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
-    client = airflow.api(loaded)
+    client = airflow_client.api(loaded)
     try:
         client.call("POST", f"/dags/{DAG}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": conf})
         client.call("PATCH", f"/dags/{DAG}?update_mask=is_paused", {"is_paused": False})

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from daybook.airflow_client import DAG
 from daybook.cli.output import print_table
 from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
@@ -19,7 +20,6 @@ from daybook.formatting import json_rows, json_value
 from daybook.lake import ledger_rows
 from daybook.plan import days_between, plan_of, runs_text
 from daybook.receipts import receipts_of, row_text
-from daybook.runs import DAG
 from daybook.settings import Settings, settings
 from daybook.settings import settings as settings_of_this_process
 from daybook.tables import CHECK_FAILURES
@@ -47,7 +47,7 @@ def status(as_json: bool, show_all: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
-    from daybook.stack.parts import stack_lines
+    from daybook.stack.status import stack_lines
 
     parts = [{"part": name, "state": state, "": detail} for name, state, detail in stack_lines(settings())]
     if parts:

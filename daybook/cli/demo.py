@@ -9,16 +9,15 @@ from typing import Any
 import click
 from rich.console import Console
 
+from daybook import airflow_client
+from daybook.airflow_client import DAG, USER, AirflowApi, seconds_of
 from daybook.answers import answer_files
 from daybook.cli.runs import follow
 from daybook.cli.stack import start
 from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
 from daybook.errors import BadInput, DaybookError
-from daybook.runs import DAG, seconds_of
 from daybook.settings import Settings, settings
-from daybook.stack import airflow
-from daybook.stack.airflow_api import USER, AirflowApi
 
 _FIRST_ROWS = 5
 
@@ -104,7 +103,7 @@ def demo(day: str | None, events: int, seed: int) -> None:
     is_embedded = not loaded.airflow_server_url
     if not (is_embedded and start(loaded, console)):
         console.print("the stack is up", highlight=False)
-    client = airflow.api(loaded)
+    client = airflow_client.api(loaded)
     console.print(f"\n{asked}: {events:,} events, seed {seed}", highlight=False)
     began = time.monotonic()
     run_id, switched_on = _trigger(client, asked, events, seed)
@@ -129,7 +128,7 @@ def demo(day: str | None, events: int, seed: int) -> None:
             highlight=False,
             markup=False,
         )
-    login = f"user {USER}, password {airflow.password(loaded)}"
+    login = f"user {USER}, password {airflow_client.password(loaded)}"
     if not is_embedded:  # whoever started the stack knows where it is reached from outside
         console.print(f"Airflow's login: {login}", highlight=False, markup=False)
         return

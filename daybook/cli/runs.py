@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from daybook.airflow_client import DAG, seconds_of
 from daybook.errors import DaybookError
-from daybook.runs import DAG, seconds_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from daybook.stack.airflow_api import AirflowApi
+    from daybook.airflow_client import AirflowApi
 
 
 _LONGEST_RUN_MINUTES = 30

@@ -9,10 +9,10 @@ import click
 from rich.console import Console
 
 from daybook.cli.terminal import for_programs, rich_console
+from daybook.jobs.environment import dropped_variables, stack_environment
 from daybook.settings import Settings, settings
 from daybook.stack import airflow
 from daybook.stack.commands import bring_up, take_down, where
-from daybook.stack.environment import dropped_variables, stack_environment
 from daybook.state import check_state
 
 

@@ -9,13 +9,14 @@ import subprocess
 from datetime import datetime
 from pathlib import Path
 
+from daybook.airflow_client import USER, AirflowRefused, airflow_home, api, password_file
 from daybook.errors import DaybookError, NeedsDecision
-from daybook.files import state_dir, write_private
+from daybook.files import last_lines, state_dir, write_private
+from daybook.jobs import connect
+from daybook.jobs.environment import venv_bin
 from daybook.settings import REPOSITORY, Settings
-from daybook.stack import postgres, spark_connect
-from daybook.stack.airflow_api import USER, AirflowApi, AirflowRefused
-from daybook.stack.environment import process_environment, venv_bin
-from daybook.stack.folders import last_lines
+from daybook.stack import postgres
+from daybook.stack.environment import process_environment
 
 SPARK_POOL = "spark"
 """Of drivers: one slot, and on a cluster as many as it has room for."""
@@ -28,44 +29,13 @@ one slot, 266 s with two.
 DAGS_DIR = REPOSITORY / "dags"
 
 
-def home(settings: Settings) -> Path:
-    """``AIRFLOW_HOME``."""
-    return settings.home / "airflow"
-
-
-def password_file(settings: Settings) -> Path:
-    """Where the password of the UI's user ``admin`` is, as JSON; only the user may read it."""
-    return home(settings) / "passwords.json"
-
-
-def password(settings: Settings) -> str:
-    """The password of the UI's user.
-
-    Raises:
-        DaybookError: its file cannot be read.
-    """
-    file = password_file(settings)
-    try:
-        return str(json.loads(file.read_text(encoding="utf-8"))[USER])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DaybookError(
-            f"{file}, which holds the password of Airflow's user, cannot be read ({type(error).__name__}). Remove it: "
-            "`daybook down`, then `daybook up` makes another password"
-        ) from None
-
-
-def api(settings: Settings, timeout_seconds: float = 20) -> AirflowApi:
-    """A client of this stack's Airflow."""
-    return AirflowApi(settings, password(settings), timeout_seconds)
-
-
 def _secrets(settings: Settings) -> dict[str, str]:
     """Keys that Airflow signs and encrypts with: made once, kept as long as the state folder.
 
     Raises:
         NeedsDecision: they are gone or cannot be read, and Airflow's database has connections that need them.
     """
-    file = home(settings) / "secrets.json"
+    file = airflow_home(settings) / "secrets.json"
     if not file.exists() and not postgres.version_file(settings).exists():
         made = {
             "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
@@ -136,7 +106,7 @@ def write_config(settings: Settings) -> None:
         "dag_processor": {
             "refresh_interval": 30,
             "parsing_processes": 1,
-            "dag_bundle_storage_path": home(settings) / "bundles",
+            "dag_bundle_storage_path": airflow_home(settings) / "bundles",
         },
         "logging": {
             "base_log_folder": logs / "airflow",
@@ -158,7 +128,7 @@ def write_config(settings: Settings) -> None:
         # the file is read with interpolation: a percent sign in a path is written twice
         lines += [f"{name} = {str(value).replace('%', '%%')}" for name, value in options.items()]
         lines.append("")
-    text, file = "\n".join(lines), home(settings) / "airflow.cfg"
+    text, file = "\n".join(lines), airflow_home(settings) / "airflow.cfg"
     # containers that share the state folder all say the same, and none writes below another that reads
     if not file.exists() or file.read_text(encoding="utf-8") != text:
         write_private(file, text)
@@ -201,7 +171,7 @@ def ensure_pools(settings: Settings) -> None:
     client = api(settings)
     pools = [(SPARK_POOL, 1, "one Spark driver at a time")]
     if settings.has_spark_connect:
-        pools.append((spark_connect.POOL, spark_connect.POOL_SLOTS, "answers, on the Spark server"))
+        pools.append((connect.POOL, connect.POOL_SLOTS, "answers, on the Spark server"))
     for name, slots, description in pools:
         try:
             client.call("GET", f"/pools/{name}")
@@ -258,4 +228,4 @@ def dags_trouble(settings: Settings) -> str | None:
 
 def secret_files(settings: Settings) -> list[Path]:
     """The files that nobody but the user may read."""
-    return [home(settings) / name for name in ("airflow.cfg", "secrets.json", "passwords.json")]
+    return [airflow_home(settings) / name for name in ("airflow.cfg", "secrets.json", "passwords.json")]

@@ -9,14 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from daybook import airflow_client
+from daybook.airflow_client import USER
 from daybook.errors import BadInput, DaybookError
-from daybook.files import private_opener, state_dir, write_private
+from daybook.files import last_lines, private_opener, run_dir, state_dir, write_private
+from daybook.jobs.environment import stack_environment
 from daybook.kafka_topic import ensure_topic
 from daybook.settings import Settings
 from daybook.stack import airflow, kafka, postgres, spark_connect, supervisor
-from daybook.stack.airflow_api import USER
-from daybook.stack.environment import stack_environment
-from daybook.stack.folders import last_lines, run_dir
 from daybook.stack.parts import Part, log_of, parts, ports
 from daybook.state import open_state
 
@@ -193,6 +193,6 @@ def where(loaded: Settings) -> list[str]:
     """Where to find what is up: lines for the reader."""
     return [
         f"intake      {loaded.intake_url}",
-        f"Airflow     {loaded.airflow_url}  user {USER}, password in {airflow.password_file(loaded)}",
+        f"Airflow     {loaded.airflow_url}  user {USER}, password in {airflow_client.password_file(loaded)}",
         f"logs        {loaded.logs_dir}",
     ]

@@ -15,11 +15,6 @@ _LONGEST_SOCKET_FOLDER_BYTES = 80
 """A socket's path holds 103 bytes on macOS and 107 on Linux, and supervisord appends its process id to the name."""
 
 
-def run_dir(settings: Settings) -> Path:
-    """Folder of the configuration that the parts run with; only the user may look into it."""
-    return state_dir(settings, "run")
-
-
 def short_dir(settings: Settings) -> Path:
     """Folder for sockets when the state folder's own path is too long for one; the same at every call.
 
@@ -45,13 +40,3 @@ def sockets_dir(settings: Settings) -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise DaybookError(f"{path} is not a folder of this user alone; remove it, or move the state: DAYBOOK_HOME")
     return path
-
-
-def last_lines(log: Path, count: int = 12) -> list[str]:
-    """The last lines of a log, without blank ones; none if there is no log yet."""
-    if not log.exists():
-        return []
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 64 * 1024))
-        text = file.read().decode("utf-8", errors="replace")
-    return [line for line in text.splitlines() if line.strip()][-count:]

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from daybook.errors import DaybookError, NeedsDecision
+from daybook.files import last_lines, run_dir
 from daybook.jars import KAFKA_LIB_DIR
 from daybook.java import FIXED_OPTIONS, java
 from daybook.settings import Settings
 from daybook.stack.environment import process_environment
-from daybook.stack.folders import last_lines, run_dir
 
 
 def port_is_free(port: int) -> bool:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from daybook.errors import DaybookError, NeedsDecision, network_reason
+from daybook.errors import network_reason
+from daybook.jobs import connect
+from daybook.jobs.environment import venv_bin
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack import airflow, kafka, postgres, spark_connect
-from daybook.stack.environment import venv_bin
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ _KAFKA = Part("kafka", kafka.command, lambda settings, _since: kafka.trouble(set
 _SPARK_CONNECT = Part(
     "spark-connect",
     spark_connect.command,
-    lambda settings, _since: spark_connect.trouble(settings),
+    lambda settings, _since: connect.trouble(settings),
     is_early=True,
 )
 
@@ -114,45 +114,3 @@ def ports(settings: Settings) -> list[tuple[str, int, str]]:
 def log_of(settings: Settings, part: str) -> str:
     """Where a part writes its log."""
     return str(settings.logs_dir / f"{part}.log")
-
-
-def stack_lines(settings: Settings) -> list[tuple[str, str, str]]:
-    """Every part's name, state and a detail for the reader; empty when the stack is not up.
-
-    The state is ``healthy``, ``starting`` (it runs and is not usable yet, for no longer than `up` would wait), ``late``
-    (it has had that time) or supervisor's own word, such as ``backoff``.
-    Of a stack that other means started, Airflow's parts are told, in Airflow's words.
-    """
-    if settings.airflow_server_url:
-        try:
-            health = airflow.api(settings, 5).health()
-        except DaybookError as error:
-            return [("airflow", "late", str(error))]
-        return [
-            (f"airflow {name}", str(part["status"]), str(part.get(f"latest_{name}_heartbeat") or ""))
-            for name, part in health.items()
-        ]
-    from daybook.stack import supervisor
-
-    states = supervisor.states(settings)
-    if states is None:
-        return []
-    lines: list[tuple[str, str, str]] = []
-    for part in parts(settings):
-        state = states.get(part.name)
-        if state is None or state.name != "running":
-            lines.append((part.name, state.name if state else "unknown", f"log: {log_of(settings, part.name)}"))
-        elif reason := _reason(part, settings, state.started):
-            is_new = time.time() - state.started < settings.up_timeout_seconds
-            state_name = "starting" if is_new else "late"
-            lines.append((part.name, state_name, f"{reason}; log: {log_of(settings, part.name)}"))
-        else:
-            lines.append((part.name, "healthy", f"pid {state.pid}"))
-    return lines
-
-
-def _reason(part: Part, settings: Settings, started: float) -> str | None:
-    try:
-        return part.trouble(settings, started)
-    except NeedsDecision as error:
-        return str(error)

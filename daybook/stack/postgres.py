@@ -20,8 +20,8 @@ from urllib.parse import quote
 
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.files import private_dir, state_dir
+from daybook.jobs.environment import package_dir
 from daybook.settings import Settings
-from daybook.stack.environment import package_dir
 from daybook.stack.folders import sockets_dir
 
 DATABASE = "airflow"

@@ -13,9 +13,9 @@ import sys
 
 import psutil
 
+from daybook.jobs.environment import venv_bin
 from daybook.settings import Settings, settings
 from daybook.stack import supervisor
-from daybook.stack.environment import venv_bin
 
 WORKER_TITLE = "airflow worker -- LocalExecutor"
 """How a worker's command line begins, whether it works or waits (Airflow 3.3)."""

@@ -13,19 +13,17 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import socket
-from collections.abc import Sequence
 from pathlib import Path
 
-from daybook.files import private_dir, write_private
+from daybook.files import private_dir, run_dir, write_private
+from daybook.jobs.connect import token_file
+from daybook.jobs.environment import venv_bin
 from daybook.settings import REPOSITORY, Settings
-from daybook.spark_conf import JOBS_DIR, MANY_RECORDS, jars, submit_conf
-from daybook.stack.environment import venv_bin
-from daybook.stack.folders import run_dir
+from daybook.spark_conf import MANY_RECORDS, jars, submit_conf
 
 SERVER_FILE = REPOSITORY / "spark" / "connect_server.py"
-POOL, POOL_SLOTS = "spark_server", 2
-"""Airflow's pool of the answers, beside the one of all other steps: a day is answered while the next one is landed."""
+
+
 GIVEN_UP_AFTER = "5s"
 """How long the server waits at each point for a client that has gone in the middle of a statement. A step that is
 killed is tried again after half a minute."""
@@ -34,10 +32,6 @@ LARGE_HEAP_MB = 2048
 will be, and who gives it more than the default does so for large ones (docs/sizing.md). Seconds of the answers once it
 is warm, with the first compiler alone and with both (2 cores): of a million events 18.5 and 12.5, of 20,000 some 5.4
 and 7.5."""
-
-
-def _token_file(settings: Settings) -> Path:
-    return run_dir(settings) / "spark-connect.token"
 
 
 def _properties_file(settings: Settings) -> Path:
@@ -58,7 +52,7 @@ def prepare(settings: Settings) -> None:
     """Write the server's configuration and a new token, and remove what the last one left."""
     # whoever may talk to the server may run code as its user
     token = secrets.token_urlsafe(32)
-    write_private(_token_file(settings), token)
+    write_private(token_file(settings), token)
     shutil.rmtree(_temporary_dir(settings), ignore_errors=True)
     private_dir(_temporary_dir(settings))
     records = MANY_RECORDS if _heap_mb(settings) >= LARGE_HEAP_MB else 0
@@ -104,26 +98,3 @@ def command(settings: Settings) -> list[str]:
         *(str(venv_bin() / "spark-submit"), "--properties-file", str(_properties_file(settings))),
         str(SERVER_FILE),
     ]
-
-
-def client_command(job: str, arguments: Sequence[str]) -> list[str]:
-    """The command line of one of ``spark/jobs`` as a client of the server: no JVM of its own."""
-    return [str(venv_bin() / "python"), str(JOBS_DIR / f"{job}.py"), *arguments]
-
-
-def trouble(settings: Settings) -> str | None:
-    """Why the server cannot be used, or none if it listens: it does once its Spark is up."""
-    try:
-        socket.create_connection(("127.0.0.1", settings.spark_connect_port), timeout=2).close()
-    except OSError as error:
-        return f"nothing answers on port {settings.spark_connect_port} ({error.strerror or error})"
-    return None
-
-
-def client_environment(settings: Settings) -> dict[str, str]:
-    """What makes a job's session one of the server's; holds the token."""
-    # by this name: Spark's client takes a token over loopback alone, and asks for TLS at any other
-    return {
-        "SPARK_REMOTE": f"sc://localhost:{settings.spark_connect_port}",
-        "SPARK_CONNECT_AUTHENTICATE_TOKEN": _token_file(settings).read_text(encoding="utf-8"),
-    }

@@ -18,11 +18,12 @@ from typing import Any
 import psutil
 
 from daybook.errors import DaybookError
-from daybook.files import write_private
+from daybook.files import last_lines, run_dir, write_private
+from daybook.jobs.environment import venv_bin
 from daybook.settings import Settings
 from daybook.stack import postgres
-from daybook.stack.environment import MARKER, process_environment, venv_bin
-from daybook.stack.folders import last_lines, run_dir, short_dir, sockets_dir
+from daybook.stack.environment import MARKER, process_environment
+from daybook.stack.folders import short_dir, sockets_dir
 from daybook.stack.parts import Part, log_of
 
 _STOP_SECONDS = 12

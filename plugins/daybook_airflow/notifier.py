@@ -9,8 +9,8 @@ from typing import Any
 
 from airflow.sdk import BaseNotifier, Context
 
+from daybook.airflow_client import DAG
 from daybook.errors import BadInput, NotNow
-from daybook.runs import DAG
 from daybook_airflow.macros import daybook_day
 from daybook_airflow.messages import send
 from daybook_airflow.refused import RefusedRun

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from airflow.listeners import hookimpl
 
-from daybook.runs import DAG
+from daybook.airflow_client import DAG
 from daybook_airflow.macros import daybook_day
 
 if TYPE_CHECKING:

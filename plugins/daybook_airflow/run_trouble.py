@@ -17,7 +17,7 @@ from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from daybook.runs import DAG
+from daybook.airflow_client import DAG
 
 WAITING = "waiting: "
 """How the line begins by which a wait for Kafka logs what is missing."""

@@ -15,11 +15,11 @@ from airflow.providers.standard.hooks.subprocess import SubprocessHook
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from daybook.jobs import connect
 from daybook.kafka_offsets import parse_offsets
 from daybook.position import records_ahead
 from daybook.settings import settings
 from daybook.spark_conf import JOBS_DIR, MANY_RECORDS, jars, submit_conf
-from daybook.stack import spark_connect
 from daybook_airflow.assets import published_extra, table_assets
 
 
@@ -105,7 +105,7 @@ class DaybookSparkOperator(SparkSubmitOperator):
             AirflowException: it failed.
         """
         if self.on_server and settings().has_spark_connect:
-            trouble = spark_connect.trouble(settings())
+            trouble = connect.trouble(settings())
             if trouble is None:
                 self._run_on_server()
                 return
@@ -125,8 +125,8 @@ class DaybookSparkOperator(SparkSubmitOperator):
     def _run_on_server(self) -> None:
         self._client = SubprocessHook()
         result = self._client.run_command(
-            spark_connect.client_command(self.job, self.application_args or []),
-            env={**os.environ, **spark_connect.client_environment(settings())},
+            connect.client_command(self.job, self.application_args or []),
+            env={**os.environ, **connect.client_environment(settings())},
         )
         if result.exit_code != 0:
             raise AirflowException(f"{self.job} on the Spark server. Error code is: {result.exit_code}")

@@ -14,7 +14,7 @@ import urllib3
 
 from daybook.jars import JARS_DIR
 from daybook.java import java
-from daybook.stack.environment import package_dir
+from daybook.jobs.environment import package_dir
 from tests.clusters.s3_store import S3Store
 from tests.integration.own_broker import free_ports, until
 

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from daybook.java import java_home
+from daybook.jobs.environment import stack_environment
 from daybook.lake import load
 from daybook.settings import REPOSITORY
 from daybook.spark_conf import S3_JARS_DIR
 from daybook.spark_job import submit_command
-from daybook.stack.environment import stack_environment
 from daybook.tables import EVENTS, RAW_EVENTS
 from daybook_spark.erasing import forget
 from daybook_spark.maintenance import STEPS

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from playwright.sync_api import FrameLocator, Locator, Page, expect
 
+from daybook import airflow_client
+from daybook.airflow_client import USER
 from daybook.settings import Settings
-from daybook.stack import airflow
-from daybook.stack.airflow_api import USER
 
 DAG_ID = "game_events_daily"
 expect.set_options(timeout=60_000)  # Airflow's answers take seconds while a Spark driver has both cores
@@ -52,7 +52,7 @@ class AirflowPage:
         expect(self.page.get_by_label("Username")).to_be_visible()
         self.errors.clear()  # that nobody is logged in yet is a 401
         self.page.get_by_label("Username").fill(USER)
-        self.page.get_by_label("Password").fill(airflow.password(self.settings))
+        self.page.get_by_label("Password").fill(airflow_client.password(self.settings))
         self.page.get_by_role("button", name="Sign in").click()
         expect(self.page.get_by_role("button", name="Trigger Dag")).to_be_visible()
 

@@ -27,6 +27,7 @@ import urllib3
 
 from daybook.answers import AREAS
 from daybook.due import waiting_days
+from daybook.jobs.environment import job_environment, venv_bin
 from daybook.kafka_admin import KafkaAdmin, kafka_admin
 from daybook.kafka_offsets import BrokerAway, TopicMissing, offsets_text, topic_offsets
 from daybook.lake import catalog, latest_pages, load
@@ -34,7 +35,6 @@ from daybook.position import position
 from daybook.settings import Settings
 from daybook.snapshots import page_state
 from daybook.spark_job import submit_command
-from daybook.stack.environment import job_environment, venv_bin
 from daybook.tables import EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
 from tests.integration.own_broker import OwnBroker, OwnIntake, kafka_environment, until
 

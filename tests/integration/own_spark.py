@@ -6,9 +6,10 @@ from typing import Self
 
 import psutil
 
+from daybook.jobs import connect
+from daybook.jobs.environment import job_environment
 from daybook.settings import Settings
 from daybook.stack import kafka, spark_connect
-from daybook.stack.environment import job_environment
 from tests.integration.own_broker import OwnProcess, until
 
 
@@ -26,7 +27,7 @@ class OwnSpark(OwnProcess):
         spark_connect.prepare(self.settings)
         self._spawn(spark_connect.command(self.settings), job_environment(self.settings))
         try:
-            until(lambda: spark_connect.trouble(self.settings) is None, f"the server; see {self.log}")
+            until(lambda: connect.trouble(self.settings) is None, f"the server; see {self.log}")
         except AssertionError:
             self.kill()
             raise
@@ -40,4 +41,4 @@ class OwnSpark(OwnProcess):
 
     def environment(self, **changes: str) -> dict[str, str]:
         """Of its clients."""
-        return {**job_environment(self.settings), **spark_connect.client_environment(self.settings), **changes}
+        return {**job_environment(self.settings), **connect.client_environment(self.settings), **changes}

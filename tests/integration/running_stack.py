@@ -10,10 +10,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from daybook import airflow_client
+from daybook.airflow_client import AirflowApi
 from daybook.answers import answers
 from daybook.settings import Settings
-from daybook.stack import airflow
-from daybook.stack.airflow_api import AirflowApi
 from tests.integration.own_broker import until
 from tests.webhook import Webhook
 
@@ -60,7 +60,7 @@ class Stack:
 
     def api(self) -> AirflowApi:
         """The running Airflow's REST API."""
-        return airflow.api(self.settings)
+        return airflow_client.api(self.settings)
 
     def trigger(self, run_id: str, *, dag_id: str = DAG_ID, **conf: Any) -> dict[str, str]:
         """Trigger a run by Airflow's own command and wait until it has ended; returns task -> state."""

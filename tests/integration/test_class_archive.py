@@ -10,10 +10,10 @@ import pytest
 
 from daybook import class_archive
 from daybook.java import java, version
+from daybook.jobs.environment import job_environment, venv_bin
 from daybook.settings import Settings
 from daybook.spark_conf import FEW, MANY
 from daybook.spark_job import submit_command
-from daybook.stack.environment import job_environment, venv_bin
 
 pytestmark = pytest.mark.integration
 

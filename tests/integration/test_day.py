@@ -11,9 +11,9 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Producer
 
+from daybook.airflow_client import AirflowRefused
 from daybook.answers import AREAS
 from daybook.kafka_conf import librdkafka_conf
-from daybook.stack.airflow_api import AirflowRefused
 from tests.integration.own_broker import until
 from tests.integration.running_stack import DAG_ID, Stack
 

@@ -20,9 +20,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from daybook import exporter
 from daybook.exporter import LedgerCollector
+from daybook.jobs.environment import job_environment, venv_bin
 from daybook.lake_table import LakeTable
 from daybook.settings import REPOSITORY, Settings
-from daybook.stack.environment import job_environment, venv_bin
 from game_api import metrics as intake_metrics
 from tests.integration.own_broker import OwnBroker, free_ports, until
 from tests.integration.own_topic import Topic

@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from daybook.stack import airflow
-from daybook.stack.airflow_api import USER
+from daybook import airflow_client
+from daybook.airflow_client import USER
 from tests.integration.running_stack import DAG_ID, Stack
 
 pytestmark = pytest.mark.integration
@@ -42,7 +42,7 @@ class Browser:
 
     def log_in(self, stack: Stack) -> None:
         """As Airflow's login form does: the token is the session's cookie from then on."""
-        login = json.dumps({"username": USER, "password": airflow.password(stack.settings)}).encode()
+        login = json.dumps({"username": USER, "password": airflow_client.password(stack.settings)}).encode()
         request = urllib.request.Request(
             f"{self._url}/auth/token", data=login, headers={"Content-Type": "application/json"}
         )
@@ -153,4 +153,4 @@ def test_the_disk_cannot_be_read_through_it(stack: Stack, browser: Browser) -> N
     for path in ("%2e%2e/airflow/passwords.json", "..%2fairflow%2fairflow.cfg", "%2e%2e%2fairflow%2fsecrets.json"):
         answer = browser.get(f"/daybook/{path}")
         assert answer.status == 404
-        assert airflow.password(stack.settings) not in answer.text
+        assert airflow_client.password(stack.settings) not in answer.text

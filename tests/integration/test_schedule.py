@@ -18,9 +18,10 @@ from urllib.parse import urlencode
 
 import pytest
 
+from daybook import airflow_client
+from daybook.airflow_client import USER
 from daybook.settings import DAILY_EVENTS
-from daybook.stack import airflow, supervisor
-from daybook.stack.airflow_api import USER
+from daybook.stack import supervisor
 from tests.integration.own_broker import until
 from tests.integration.running_stack import DAG_ID, RUN_TIMEOUT_SECONDS, Stack
 
@@ -42,7 +43,7 @@ def runs_of(stack: Stack, kind: str) -> list[dict[str, Any]]:
 def tab(stack: Stack, run_id: str) -> str:
     """The text of a run's tab."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    login = json.dumps({"username": USER, "password": airflow.password(stack.settings)}).encode()
+    login = json.dumps({"username": USER, "password": airflow_client.password(stack.settings)}).encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{stack.settings.airflow_url}/auth/token", data=login, headers=headers)
     token = json.load(opener.open(request, timeout=30))["access_token"]

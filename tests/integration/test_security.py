@@ -20,7 +20,8 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from daybook.stack import airflow, postgres, supervisor
+from daybook import airflow_client
+from daybook.stack import postgres, supervisor
 from tests.hostile_text import HOSTILE_NAMES, HOSTILE_USER_AGENT, commands_a_terminal
 from tests.integration.running_stack import Stack
 
@@ -97,8 +98,8 @@ def seen(stack: Stack) -> Seen:
 def secrets_of(stack: Stack) -> dict[str, str]:
     """Everything of this stack that nobody else may know, by name."""
     return {
-        "password of the UI": airflow.password(stack.settings),
-        **json.loads((airflow.home(stack.settings) / "secrets.json").read_text(encoding="utf-8")),
+        "password of the UI": airflow_client.password(stack.settings),
+        **json.loads((airflow_client.airflow_home(stack.settings) / "secrets.json").read_text(encoding="utf-8")),
         "API key": stack.env["DAYBOOK_API_KEY"],
         "notify URL": stack.webhook.url,
     }
@@ -239,8 +240,8 @@ def test_a_secret_that_is_there_is_found(stack: Stack) -> None:
 
 
 def test_the_state_folder_is_made_for_the_user_alone(tmp_path: Path) -> None:
+    from daybook.files import run_dir
     from daybook.settings import Settings
-    from daybook.stack.folders import run_dir
 
     run_dir(Settings(home=tmp_path / "deep" / "home"))
     assert oct((tmp_path / "deep" / "home").stat().st_mode & 0o777) == "0o700"

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from daybook.jobs import connect
 from daybook.lake import latest_pages
 from daybook.stack import spark_connect
 from tests.integration.own_broker import own_settings, until
@@ -96,7 +97,7 @@ def test_nobody_comes_in_without_its_token(server: OwnSpark, token: str) -> None
 
 
 def test_its_secret_is_the_users_alone(server: OwnSpark) -> None:
-    token = spark_connect.client_environment(server.settings)["SPARK_CONNECT_AUTHENTICATE_TOKEN"]
+    token = connect.client_environment(server.settings)["SPARK_CONNECT_AUTHENTICATE_TOKEN"]
     holding = [
         path for path in server.settings.home.rglob("*") if path.is_file() and token.encode() in path.read_bytes()
     ]
@@ -110,7 +111,7 @@ def test_its_secret_is_the_users_alone(server: OwnSpark) -> None:
 def test_a_job_is_the_same_on_it(server: OwnSpark, tmp_path: Path) -> None:
     summary = tmp_path / "summary.json"
     arguments = ["--day", "2026-05-03", "--run-id", "rehearsal", "--summary", str(summary)]
-    done = client(server, *spark_connect.client_command("rehearse_day", arguments))
+    done = client(server, *connect.client_command("rehearse_day", arguments))
     assert done.returncode == 0, done.stderr[-3000:]
     assert "a session of the Spark server" in done.stdout
     assert json.loads(summary.read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from daybook.settings import Settings
-from daybook.stack import airflow, commands, parts, postgres, scheduler, supervisor
+from daybook.stack import airflow, commands, parts, postgres, scheduler, status, supervisor
 from daybook.stack.environment import MARKER, process_environment
 from daybook.stack.folders import short_dir
 from tests.integration.own_broker import free_ports
@@ -49,7 +49,7 @@ def plain_environment(user_home: Path, **settings: object) -> dict[str, str]:
 
 
 def test_every_part_is_healthy(stack: Stack) -> None:
-    states = {name: state for name, state, _detail in parts.stack_lines(stack.settings)}
+    states = {name: state for name, state, _detail in status.stack_lines(stack.settings)}
     assert states == dict.fromkeys(
         (
             "kafka",
@@ -90,7 +90,7 @@ def test_a_killed_part_comes_back(stack: Stack) -> None:
     before = pids(stack.settings)["api"]
     for process in [psutil.Process(before), *psutil.Process(before).children()]:
         process.kill()
-    until(lambda: {name: state for name, state, _ in parts.stack_lines(stack.settings)}["api"] == "healthy")
+    until(lambda: {name: state for name, state, _ in status.stack_lines(stack.settings)}["api"] == "healthy")
     assert pids(stack.settings)["api"] != before
 
 
@@ -101,7 +101,7 @@ def test_a_killed_scheduler_leaves_no_workers_with_its_connections(stack: Stack)
     psutil.Process(pids(stack.settings)["airflow-scheduler"]).kill()
     until(lambda: not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in left))
     until(
-        lambda: {name: state for name, state, _ in parts.stack_lines(stack.settings)}["airflow-scheduler"] == "healthy"
+        lambda: {name: state for name, state, _ in status.stack_lines(stack.settings)}["airflow-scheduler"] == "healthy"
     )
     until(lambda: bool(scheduler.workers(stack.settings)))
 

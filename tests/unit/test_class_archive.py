@@ -11,6 +11,7 @@ import pytest
 from daybook import class_archive
 from daybook.java import SUPPORTED
 from daybook.settings import REPOSITORY, Settings, settings
+from daybook.setup.class_archive import install
 from daybook.spark_conf import submit_conf
 
 
@@ -47,7 +48,7 @@ def test_a_rehearsal_that_fails_is_a_line_and_leaves_nothing(
     settings.cache_clear()
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setattr(class_archive, "TAKEN_BY", SUPPORTED)
-    class_archive.install()
+    install()
     said = capsys.readouterr().out
     assert f"none made, drivers start slower: jdbc:sqlite:{tmp_path}/rehearsal-" in said, "and in nobody's lake"
     base = class_archive.archive_file().with_suffix(".base.jsa")

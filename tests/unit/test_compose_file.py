@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from daybook import airflow_client
 from daybook.secret_names import names_a_secret
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack import airflow
@@ -183,7 +184,7 @@ def test_airflow_is_told_otherwise_only_where_containers_differ(own_settings: Se
     """What ``airflow.cfg`` says of the embedded Airflow holds for Compose's too, which reads the same file."""
     airflow.write_config(own_settings.model_copy(update={"airflow_server_url": "http://airflow-apiserver:8080"}))
     written = configparser.ConfigParser(interpolation=None)
-    written.read(airflow.home(own_settings) / "airflow.cfg")
+    written.read(airflow_client.airflow_home(own_settings) / "airflow.cfg")
     assert not written.has_option("database", "sql_alchemy_conn")
     assert written["core"]["execution_api_server_url"] == "http://airflow-apiserver:8080/execution/"
     told = {name for name in _environment(SERVICES["airflow-scheduler"]) if name.startswith("AIRFLOW__")}

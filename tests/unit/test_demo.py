@@ -13,9 +13,9 @@ from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.serialization.serialized_objects import DagSerialization
 
+from daybook.airflow_client import AirflowApi
 from daybook.cli.demo import _trigger
 from daybook.settings import REPOSITORY, Settings
-from daybook.stack.airflow_api import AirflowApi
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from daybook.jobs.environment import job_environment, stack_environment
 from daybook.settings import Settings, settings
 from daybook.stack.airflow import write_config
 from daybook.stack.commands import _differing
-from daybook.stack.environment import job_environment, stack_environment
 
 OTHER = "postgresql://another/airflow"
 

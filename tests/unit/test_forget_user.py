@@ -39,7 +39,7 @@ def forget(own_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr("daybook.spark_job.submit_command", command)
     # as under cron: a JVM reads its command line by this
     environment = {"LC_ALL": "POSIX", "PYTHONPATH": ":".join(sys.path), "SEEN": str(tmp_path / "seen.json")}
-    monkeypatch.setattr("daybook.stack.environment.job_environment", lambda _settings: environment)
+    monkeypatch.setattr("daybook.jobs.environment.job_environment", lambda _settings: environment)
 
     def forgets(*arguments: str) -> tuple[Result, dict[str, Any]]:
         done = CliRunner().invoke(forget_user, ["--yes", *arguments])

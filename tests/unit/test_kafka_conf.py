@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from daybook.errors import BadInput
+from daybook.jobs.environment import stack_environment
 from daybook.kafka_conf import connection_extra, java_conf, librdkafka_conf, with_password
 from daybook.settings import REPOSITORY, Settings, settings
 from daybook.spark_job import submit_command
-from daybook.stack.environment import stack_environment
 from daybook.topic_rules import topic_config
 
 PASSWORD = 'hor"se\\battery'

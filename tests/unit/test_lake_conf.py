@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from daybook.errors import BadInput, DaybookError
+from daybook.jobs.environment import stack_environment
 from daybook.lake_conf import pyiceberg_properties, spark_properties
 from daybook.settings import Settings, settings
 from daybook.spark_conf import jars
 from daybook.spark_job import submit_command
-from daybook.stack.environment import stack_environment
 
 
 def chosen(monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:

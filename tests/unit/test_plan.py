@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from daybook import airflow_client
 from daybook.answers import answers_version
 from daybook.cli.main import cli
 from daybook.due import lake_days, rules_version
@@ -21,7 +22,6 @@ from daybook.plan import MAX_DAYS, NotLanded, Outlook, Pace, ask_airflow, days_b
 from daybook.position import Position
 from daybook.providers import map_version
 from daybook.settings import Settings
-from daybook.stack import airflow
 from daybook.tables import RAW_EVENTS
 from event_generator.manifest import Request
 from tests.unit.small_lake import TAKEN_AT, SmallLake
@@ -325,9 +325,9 @@ def test_the_backfill_of_a_paused_dag_is_said_to_wait(
     lake: SmallLake, kafka_away: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake.land({DAY: 3})
-    airflow.password_file(lake.settings).parent.mkdir(parents=True)
-    airflow.password_file(lake.settings).touch()
-    monkeypatch.setattr(airflow, "api", lambda *_: Airflow())
+    airflow_client.password_file(lake.settings).parent.mkdir(parents=True)
+    airflow_client.password_file(lake.settings).touch()
+    monkeypatch.setattr(airflow_client, "api", lambda *_: Airflow())
     arguments = ["plan", "--from", "2026-05-05", "--to", "2026-05-06"]
     printed = CliRunner().invoke(cli, arguments).stdout
     assert "The DAG is paused, and its backfill waits until `airflow dags unpause game_events_daily`." in printed

@@ -414,7 +414,7 @@ def test_status_ends_with_1_unless_every_part_is_healthy(
     lake: SmallLake, monkeypatch: pytest.MonkeyPatch, states: tuple[str, ...], code: int
 ) -> None:
     lines = [(f"part{at}", state, "") for at, state in enumerate(states)]
-    monkeypatch.setattr("daybook.stack.parts.stack_lines", lambda settings: lines)
+    monkeypatch.setattr("daybook.stack.status.stack_lines", lambda settings: lines)
     lake.publish(DAY, {})
     printed = _daybook("status")
     assert printed.exit_code == code

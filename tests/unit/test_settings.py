@@ -8,9 +8,9 @@ import shlex
 import pytest
 
 from daybook.errors import BadInput
+from daybook.jobs.environment import stack_environment
 from daybook.settings import OUR_SPARK_CONF, REPOSITORY, Settings, settings
 from daybook.spark_conf import submit_conf
-from daybook.stack.environment import stack_environment
 from daybook.tables import CATALOG
 
 EXAMPLE = REPOSITORY / ".env.example"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from daybook.java import FIXED_OPTIONS
+from daybook.jobs.environment import job_environment
 from daybook.settings import Settings
 from daybook.spark_conf import submit_conf
 from daybook.stack import kafka
-from daybook.stack.environment import job_environment, process_environment
+from daybook.stack.environment import process_environment
 
 
 def test_no_part_inherits_the_shells_locale(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

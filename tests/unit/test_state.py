@@ -517,17 +517,19 @@ def test_a_log_that_an_earlier_version_wrote_elsewhere_is_found(tmp_path: Path) 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
 def test_a_broken_password_file_is_one_line(own_settings: Settings, text: str) -> None:
+    from daybook import airflow_client
     from daybook.stack import airflow
 
     airflow.write_config(own_settings)
-    assert airflow.password(own_settings)
-    airflow.password_file(own_settings).write_text(text, encoding="utf-8")
-    with pytest.raises(DaybookError, match=f"{airflow.password_file(own_settings)}, .*Remove it") as raised:
-        airflow.password(own_settings)
+    assert airflow_client.password(own_settings)
+    airflow_client.password_file(own_settings).write_text(text, encoding="utf-8")
+    with pytest.raises(DaybookError, match=f"{airflow_client.password_file(own_settings)}, .*Remove it") as raised:
+        airflow_client.password(own_settings)
     assert "\n" not in str(raised.value)
 
 
 def test_a_database_that_is_gone_was_one(own_settings: Settings) -> None:
+    from daybook import airflow_client
     from daybook.stack import airflow, postgres
 
     airflow.write_config(own_settings)  # of a new folder: keys are made
@@ -537,7 +539,7 @@ def test_a_database_that_is_gone_was_one(own_settings: Settings) -> None:
         postgres.prepare(own_settings)
     assert not postgres.data_dir(own_settings).exists()
     for lose in (Path.unlink, _emptied):
-        lose(airflow.home(own_settings) / "secrets.json")
+        lose(airflow_client.airflow_home(own_settings) / "secrets.json")
         with pytest.raises(NeedsDecision, match="it holds the keys of the connections"):
             airflow.write_config(own_settings)
-        _emptied(airflow.home(own_settings) / "secrets.json")
+        _emptied(airflow_client.airflow_home(own_settings) / "secrets.json")

@@ -7,11 +7,12 @@ from urllib.error import URLError
 
 import pytest
 
+from daybook import airflow_client
+from daybook.airflow_client import AirflowApi
 from daybook.errors import DaybookError, network_reason
 from daybook.settings import Settings
-from daybook.stack import airflow, parts, supervisor
-from daybook.stack.airflow_api import AirflowApi
-from daybook.stack.parts import stack_lines
+from daybook.stack import parts, supervisor
+from daybook.stack.status import stack_lines
 
 
 @pytest.mark.parametrize(("age", "word"), [(5, "starting"), (100_000, "late")])
@@ -21,7 +22,7 @@ def test_a_part_that_does_not_answer_is_starting_at_first_and_late_afterwards(
     began = time.time() - age
     running = {part.name: supervisor.State("running", 1, began) for part in parts.parts(own_settings)}
     monkeypatch.setattr(supervisor, "states", lambda settings: running)
-    file = airflow.password_file(own_settings)
+    file = airflow_client.password_file(own_settings)
     file.parent.mkdir(parents=True)
     file.write_text('{"admin": "secret"}', encoding="utf-8")
     # nothing listens: each part's own look finds that out

@@ -1,10 +1,12 @@
-"""A small client of the running Airflow's REST API, logged in as the stack's own user."""
+"""A small client of the running Airflow's REST API, and how runs of the daily DAG are named and started."""
 
 from __future__ import annotations
 
 import json
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from daybook.errors import DaybookError, network_reason
@@ -62,3 +64,49 @@ class AirflowRefused(DaybookError):
     def __init__(self, text: str, status: int) -> None:
         super().__init__(text)
         self.status = status
+
+
+def password_file(settings: Settings) -> Path:
+    """Where the password of the UI's user ``admin`` is, as JSON; only the user may read it."""
+    return airflow_home(settings) / "passwords.json"
+
+
+def password(settings: Settings) -> str:
+    """The password of the UI's user.
+
+    Raises:
+        DaybookError: its file cannot be read.
+    """
+    file = password_file(settings)
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))[USER])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DaybookError(
+            f"{file}, which holds the password of Airflow's user, cannot be read ({type(error).__name__}). Remove it: "
+            "`daybook down`, then `daybook up` makes another password"
+        ) from None
+
+
+def api(settings: Settings, timeout_seconds: float = 20) -> AirflowApi:
+    """A client of this stack's Airflow."""
+    return AirflowApi(settings, password(settings), timeout_seconds)
+
+
+DAG = "game_events_daily"
+
+
+TRIGGER = f"airflow dags trigger {DAG}"
+"""The command that starts a run of yesterday; ``-c`` and a JSON object ask for more."""
+
+
+def seconds_of(step: dict[str, Any]) -> float:
+    """How long a step has been running, or ran; a deferred wait counts."""
+    if not step["start_date"]:
+        return 0.0
+    end = datetime.fromisoformat(step["end_date"]) if step["end_date"] else datetime.now(UTC)
+    return (end - datetime.fromisoformat(step["start_date"])).total_seconds()
+
+
+def airflow_home(settings: Settings) -> Path:
+    """``AIRFLOW_HOME``."""
+    return settings.home / "airflow"

@@ -1,0 +1,1 @@
+"""How a Spark job is configured, submitted and connected to the warm server."""

@@ -1,0 +1,122 @@
+"""The environment of the stack's parts, of jobs, and of a user's shell (``daybook env``)."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from daybook.java import java_home
+from daybook.kafka_conf import connection_extra
+from daybook.settings import Settings
+from daybook.tables import CATALOG
+
+_NOT_INHERITED = (
+    *("PYTHONPATH", "PYTHONHOME", "SPARK_CONF_DIR", "SPARK_DIST_CLASSPATH", "__PYVENV_LAUNCHER__"),
+    "_JAVA_OPTIONS",
+)
+"""What would give the parts other code, another Spark configuration or other Java options than the checkout's."""
+
+
+def venv_bin() -> Path:
+    """Folder of the virtual environment's programs."""
+    return Path(sys.prefix) / "bin"
+
+
+def package_dir(name: str) -> Path:
+    """Folder of an installed package, found without running its code."""
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"{name} is not installed; `make setup` installs it")
+    return Path(found.origin).parent
+
+
+def _text(value: Any) -> str:
+    """A setting as an environment variable holds it."""
+    if value is None:
+        return ""
+    if isinstance(value, tuple | dict):
+        return json.dumps(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def stack_environment(settings: Settings) -> dict[str, str]:
+    """What the parts, Airflow's command line and readers of the lake need to be told; holds no secret.
+
+    The day's settings are passed on as they were set, so that a task sees the same ones as the shell that started the
+    stack. Airflow's own settings, secrets among them, are in ``airflow.cfg`` below ``AIRFLOW_HOME``.
+    """
+    from daybook.lake_conf import SECRETS, pyiceberg_properties
+
+    python = venv_bin() / "python"
+    direct = [name for name in os.environ.get("NO_PROXY", os.environ.get("no_proxy", "")).split(",") if name]
+    direct += [name for name in ("127.0.0.1", "localhost") if name not in direct]
+    # first: spark-submit looks for itself and for Python on the PATH
+    path = [str(venv_bin())]
+    path += [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder not in path]
+    environment = {
+        "AIRFLOW_HOME": str(settings.home / "airflow"),
+        # JSON form: a URI would have to escape local[2] and the colon of an address
+        "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": settings.spark_master}),
+        "AIRFLOW_CONN_KAFKA_DEFAULT": json.dumps(
+            {
+                "conn_type": "kafka",
+                # a broker that is away is an error after seconds, not librdkafka's minute
+                "extra": {**connection_extra(settings), "socket.timeout.ms": 10_000},
+            }
+        ),
+        "JAVA_HOME": str(java_home()),
+        "SPARK_HOME": str(package_dir("pyspark")),
+        # a driver that works alone would ask for the address of this machine's name, which not every machine has
+        **({"SPARK_LOCAL_IP": "127.0.0.1"} if settings.has_local_spark else {}),
+        "PYSPARK_PYTHON": str(python),
+        "PYSPARK_DRIVER_PYTHON": str(python),
+        "PATH": os.pathsep.join(path),
+        # a proxy in the user's environment would be asked for 127.0.0.1 too
+        "NO_PROXY": ",".join(direct),
+        "no_proxy": ",".join(direct),
+    }
+    environment |= {
+        f"PYICEBERG_CATALOG__{CATALOG.upper()}__{name.upper().replace('.', '__')}": value
+        for name, value in pyiceberg_properties(settings).items()
+        if name not in SECRETS
+    }
+    environment |= {
+        f"DAYBOOK_{name.upper()}": _text(value)
+        for name in sorted(settings.model_fields_set)
+        # a secret stays in the environment it came from, which the parts inherit; `daybook env` prints this one
+        if not isinstance(value := getattr(settings, name), SecretStr)
+    }
+    return environment | {"DAYBOOK_HOME": str(settings.home)}
+
+
+def _is_dropped(name: str) -> bool:
+    # a database or folder that the user's shell names for another Airflow would win over this stack's airflow.cfg
+    return name in _NOT_INHERITED or name.startswith("AIRFLOW")
+
+
+def dropped_variables(settings: Settings) -> list[str]:
+    """The variables of this shell that Airflow's command line must not see, nor the parts: another Airflow's settings.
+
+    Where other means start Airflow, these variables say what differs from ``airflow.cfg``: none is dropped.
+    """
+    if settings.airflow_server_url:
+        return []
+    return sorted(name for name in os.environ if _is_dropped(name) and name.isidentifier())  # as a shell's names are
+
+
+def job_environment(settings: Settings) -> dict[str, str]:
+    """The whole environment of a program that works beside the stack: the user's and :func:`stack_environment`."""
+    return {
+        **{name: value for name, value in os.environ.items() if not _is_dropped(name)},
+        **stack_environment(settings),
+        # whatever the shell has: file names, digits and a JVM's arguments are the same in every part at every start
+        "LC_ALL": "C.UTF-8",
+        # logs are written as they happen
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,0 +1,1 @@
+"""What `make setup` installs besides Python packages."""
