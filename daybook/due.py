@@ -19,13 +19,12 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from daybook.answers import answers_version
-from daybook.contract import FIRST_MOMENT
 from daybook.days import day_bounds
-from daybook.erasure import erased_since, erasures
+from daybook.erasures import erased_since, erasures
 from daybook.lake import latest_revisions, load
 from daybook.providers import map_version
 from daybook.settings import Settings
-from daybook.snapshots import partition_counts
+from daybook.snapshots import partition_counts, record_began
 from daybook.tables import RAW_EVENTS, REJECTED_EVENTS
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class LakeDays:
     built any more than that day itself.
     """
     erased: Sequence[Mapping[str, Any]]
-    """From :func:`daybook.erasure.erasures`."""
+    """From :func:`daybook.erasures.erasures`."""
     rejected_without_day: int
     """Rows of ``rejected_events`` that name no day."""
     began: Callable[[], datetime]
@@ -254,20 +253,6 @@ def why_refused(known: LakeDays, left: Mapping[date, int], dates: Iterable[date 
         if known.raw.get(day) and known.near.get(day, day) != day:
             return neighbour_is_gone(known, day)
     return None
-
-
-def record_began(raw: Table | None) -> datetime:
-    """When Kafka took the first record that was ever landed, UTC; the end of time before any was. From the metadata."""
-    from pyiceberg.conversions import from_bytes
-    from pyiceberg.types import TimestamptzType
-
-    if raw is None:
-        return datetime.max.replace(tzinfo=UTC)
-    taken_at = raw.schema().find_field("kafka_timestamp").field_id
-    lowest = [(task.file.lower_bounds or {}).get(taken_at) for task in raw.scan().plan_files()]
-    kind = TimestamptzType()
-    moments: list[int] = [from_bytes(kind, one) for one in lowest if one]  # type: ignore[misc]  # its hint says text
-    return FIRST_MOMENT + timedelta(microseconds=min(moments)) if moments else datetime.max.replace(tzinfo=UTC)
 
 
 def waiting_text(waiting: Sequence[Mapping[str, Any]]) -> str:

@@ -21,15 +21,10 @@ from pathlib import Path
 from daybook.errors import DaybookError
 from daybook.files import write_private
 from daybook.java import is_from_wheel, java
+from daybook.jobs.jars import JARS_DIR, LIB_DIR, S3_LIB_DIR
 from daybook.network import UNKNOWN_ISSUER, java_proxy_options, system_certificates
-from daybook.settings import REPOSITORY
 from daybook.setup.class_archive import install as make_class_archive
 
-JARS_DIR = REPOSITORY / "jars"
-LIB_DIR = JARS_DIR / "lib"
-S3_LIB_DIR = JARS_DIR / "lib-s3"
-KAFKA_LIB_DIR = LIB_DIR / "kafka"
-SPARK_LIB_DIR = LIB_DIR / "spark"
 SHA256_FILE = JARS_DIR / "sha256.txt"
 S3_SHA256_FILE = JARS_DIR / "sha256-s3.txt"
 

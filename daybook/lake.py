@@ -228,7 +228,7 @@ def page_of(settings: Settings, day: str) -> pd.Series:
 
 def _how_to_build(settings: Settings, day: date) -> str:
     """What gets a day that has no page one, for the reader; a command only where it can do so."""
-    from daybook.due import record_began
+    from daybook.snapshots import record_began
 
     if day >= datetime.now(UTC).date():
         return f"It is not over (UTC): a run can build it from {day + timedelta(days=1)} on"

@@ -142,7 +142,7 @@ def generated_days(settings: Settings, days: Sequence[date]) -> dict[date, int]:
     Raises:
         DaybookError: a manifest cannot be read.
     """
-    from event_generator.manifest import read_manifest
+    from daybook.pipeline.manifest import read_manifest
 
     told = {day: read_manifest(settings, day) for day in days}
     return {day: int(manifest["accepted"]) for day, manifest in told.items() if manifest is not None}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
+
+from daybook.contract import FIRST_MOMENT
 
 if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask, Table
@@ -108,3 +110,17 @@ def _of_days(days: Collection[date | None] | None) -> str:
     listed = ", ".join(f"'{day}'" for day in sorted(day for day in days if day is not None))
     named = [f"event_date IN ({listed})"] if listed else []
     return " OR ".join([*named, *(["event_date IS NULL"] if None in days else [])])
+
+
+def record_began(raw: Table | None) -> datetime:
+    """When Kafka took the first record that was ever landed, UTC; the end of time before any was. From the metadata."""
+    from pyiceberg.conversions import from_bytes
+    from pyiceberg.types import TimestamptzType
+
+    if raw is None:
+        return datetime.max.replace(tzinfo=UTC)
+    taken_at = raw.schema().find_field("kafka_timestamp").field_id
+    lowest = [(task.file.lower_bounds or {}).get(taken_at) for task in raw.scan().plan_files()]
+    kind = TimestamptzType()
+    moments: list[int] = [from_bytes(kind, one) for one in lowest if one]  # type: ignore[misc]  # its hint says text
+    return FIRST_MOMENT + timedelta(microseconds=min(moments)) if moments else datetime.max.replace(tzinfo=UTC)

@@ -11,13 +11,12 @@ from daybook import class_archive
 from daybook.driver_files import driver_dir
 from daybook.errors import NeedsDecision
 from daybook.java import FIXED_OPTIONS
+from daybook.jobs.jars import S3_SPARK_LIB_DIR, SPARK_LIB_DIR
 from daybook.lake_conf import spark_properties
 from daybook.settings import REPOSITORY, Settings
 from daybook.tables import CATALOG
 
 JOBS_DIR = REPOSITORY / "spark" / "jobs"
-JARS_DIR = REPOSITORY / "jars" / "lib" / "spark"
-S3_JARS_DIR = REPOSITORY / "jars" / "lib-s3" / "s3"
 LOG4J2_FILE = REPOSITORY / "spark" / "log4j2.properties"
 
 FEW = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
@@ -41,15 +40,15 @@ def jars(settings: Settings) -> str:
     Raises:
         NeedsDecision: a folder is empty.
     """
-    found = sorted(JARS_DIR.glob("*.jar"))
+    found = sorted(SPARK_LIB_DIR.glob("*.jar"))
     if not found:
-        raise NeedsDecision(f"no Spark jars in {JARS_DIR}; run `make setup`, then repeat the step")
+        raise NeedsDecision(f"no Spark jars in {SPARK_LIB_DIR}; run `make setup`, then repeat the step")
     if settings.is_on_s3:
-        for_s3 = sorted(S3_JARS_DIR.glob("*.jar"))
+        for_s3 = sorted(S3_SPARK_LIB_DIR.glob("*.jar"))
         if not for_s3:
             raise NeedsDecision(
-                f"the warehouse is in a bucket, and there is no jar in {S3_JARS_DIR}; run `make setup-s3`, then repeat "
-                "the step"
+                f"the warehouse is in a bucket, and there is no jar in {S3_SPARK_LIB_DIR}; run `make setup-s3`, then "
+                "repeat the step"
             )
         found += for_s3
     return ",".join(str(jar) for jar in found)

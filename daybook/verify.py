@@ -224,7 +224,7 @@ class _Verifying:
 
     def generated(self) -> Iterator[Verdict]:
         """The day's events and answers against what the generator sent and was acknowledged for."""
-        from daybook.erasure import erasures
+        from daybook.erasures import erasures
         from event_generator.generated import generated_on
 
         generated = generated_on(self.settings, self.day)
@@ -485,7 +485,7 @@ def _raw_records(
 
 def _is_erased(settings: Settings, value: bytes | None) -> bool:
     from daybook.documents import document
-    from daybook.erasure import erasures
+    from daybook.erasures import erasures
 
     said = str((document(value) or {}).get("event_id")).strip(" ").lower()  # as raw_events has it
     return any(said in row["event_ids"] for row in erasures(settings))

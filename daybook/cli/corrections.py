@@ -14,7 +14,7 @@ from daybook.cli.output import print_table
 from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
 from daybook.dismissals import dismissals, split_dismissed, write_dismissals
-from daybook.erasure import user_digest
+from daybook.erasures import user_digest
 from daybook.errors import BadInput, DaybookError
 from daybook.kafka_offsets import offsets_text, topic_state
 from daybook.losses import gaps_inside, loss_since, record_acceptance

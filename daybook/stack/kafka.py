@@ -11,8 +11,8 @@ from pathlib import Path
 
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.files import last_lines, run_dir
-from daybook.jars import KAFKA_LIB_DIR
 from daybook.java import FIXED_OPTIONS, java
+from daybook.jobs.jars import KAFKA_LIB_DIR
 from daybook.settings import Settings
 from daybook.stack.environment import process_environment
 

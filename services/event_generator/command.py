@@ -14,8 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
 from daybook.errors import BadInput
+from daybook.pipeline.manifest import manifest_path
 from daybook.settings import settings as settings_of_this_process
-from event_generator.manifest import Request, manifest_path
+from event_generator.manifest import Request
 from event_generator.mischief import Mischief
 from event_generator.play import PATIENCE_SECONDS, Load, Pace, play_day
 

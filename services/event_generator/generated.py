@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daybook.errors import NeedsDecision
+from daybook.pipeline.manifest import ids_path, read_ids, read_manifest
 from daybook.settings import Settings
 from event_generator.day import Day, build_day
 from event_generator.expected import Row, expected_answers
-from event_generator.manifest import ids_path, read_ids, read_manifest
 from event_generator.mischief import LONGEST_DELAY_DAYS, Mischief
 
 

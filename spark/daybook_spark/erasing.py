@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from daybook.answers import answers
 from daybook.due import lake_days
-from daybook.erasure import erasures, user_digest
+from daybook.erasures import erasures, user_digest
 from daybook.errors import DaybookError
 from daybook.lake import latest_revisions, load
 from daybook.position import position

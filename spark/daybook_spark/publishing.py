@@ -25,7 +25,7 @@ from pyspark.sql import functions as F
 from daybook.answers import AREAS, answers, answers_version
 from daybook.checks import Finding, failed_text, findings_json
 from daybook.due import rules_version
-from daybook.erasure import erasures
+from daybook.erasures import erasures
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import latest_revisions, load

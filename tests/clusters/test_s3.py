@@ -15,9 +15,9 @@ import pytest
 
 from daybook.java import java_home
 from daybook.jobs.environment import stack_environment
+from daybook.jobs.jars import S3_SPARK_LIB_DIR
 from daybook.lake import load
 from daybook.settings import REPOSITORY
-from daybook.spark_conf import S3_JARS_DIR
 from daybook.spark_job import submit_command
 from daybook.tables import EVENTS, RAW_EVENTS
 from daybook_spark.erasing import forget
@@ -51,7 +51,7 @@ class BucketLab(DayLab):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
     """The server; this process and what it starts sign with its keys, as the SDKs' environment says."""
-    if not S3_JARS_DIR.exists():
+    if not S3_SPARK_LIB_DIR.exists():
         pytest.fail("no jar for S3; run `make setup-s3`")
     program = built(REPOSITORY / ".venv" / "s3-server")
     with pytest.MonkeyPatch.context() as patch, S3Store(program, tmp_path_factory.mktemp("s3")) as running:

@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
-from daybook.jars import KAFKA_LIB_DIR
 from daybook.java import java
+from daybook.jobs.jars import KAFKA_LIB_DIR
 from daybook.kafka_admin import kafka_admin
 from daybook.settings import Settings
 from tests.integration.own_broker import OwnBroker, free_ports

@@ -17,9 +17,10 @@ import pytest
 from pydantic import SecretStr
 
 from daybook.errors import BadInput
+from daybook.pipeline.manifest import read_manifest
 from daybook.settings import Settings
 from event_generator.day import build_day
-from event_generator.manifest import Request, read_manifest
+from event_generator.manifest import Request
 from event_generator.mischief import KINDS, Mischief
 from event_generator.play import Load, Report, play_day
 from event_generator.progress import Progress, Settled

@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 
 from daybook.answers import answers
 from daybook.due import dates_due, nothing_due
-from daybook.erasure import erasures
+from daybook.erasures import erasures
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import answer_rows, ledger, load

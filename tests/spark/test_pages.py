@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from daybook.answers import AREAS, answers
 from daybook.contract import EXAMPLES
 from daybook.due import dates_due, nothing_due, rules_version
-from daybook.erasure import user_digest
+from daybook.erasures import user_digest
 from daybook.errors import DaybookError
 from daybook.kafka_offsets import offsets_text
 from daybook.lake import answer_rows, ledger, load

@@ -26,6 +26,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from daybook import class_archive
 from daybook.answers import AREAS, answer_files
 from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
+from daybook.pipeline.manifest import manifest_path
 from daybook.plan import NotLanded
 from daybook.settings import Settings, settings
 from daybook.spark_conf import FEW, MANY, MANY_RECORDS, submit_conf
@@ -36,7 +37,7 @@ from daybook_airflow.refused import RefusedRun
 from daybook_airflow.spark_operator import DaybookSparkOperator
 from daybook_airflow.task_defaults import RetryWhatMayPass
 from event_generator.day import build_day
-from event_generator.manifest import Request, manifest_path, write_manifest
+from event_generator.manifest import Request, write_manifest
 from event_generator.mischief import Mischief
 from event_generator.play import NoIntake
 from event_generator.progress import Progress, Settled

@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from daybook.cli.corrections import forget_user
-from daybook.erasure import user_digest
+from daybook.erasures import user_digest
 from daybook.settings import Settings
 
 DRIVER = """
 import json, os, stat, sys
-from daybook.erasure import user_digest
+from daybook.erasures import user_digest
 given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 file = given["--player"]
 player = json.load(open(file, encoding="utf-8"))

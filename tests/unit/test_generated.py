@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from daybook.errors import DaybookError, NeedsDecision
+from daybook.pipeline.manifest import ids_path, manifest_path
 from daybook.settings import Settings
 from event_generator.day import Day, build_day
 from event_generator.expected import expected_answers
 from event_generator.generated import generated_on
-from event_generator.manifest import Request, ids_path, manifest_path, write_manifest
+from event_generator.manifest import Request, write_manifest
 from event_generator.mischief import Mischief
 
 DAY = date(2026, 5, 3)

@@ -17,12 +17,13 @@ from click.testing import CliRunner
 from daybook.answers import answers
 from daybook.contract import client_event
 from daybook.errors import BadInput, DaybookError
+from daybook.pipeline.manifest import manifest_path, read_manifest
 from daybook.providers import resolve
 from daybook.settings import Settings
 from event_generator.command import generate
 from event_generator.day import Day, build_day
 from event_generator.expected import expected_answers
-from event_generator.manifest import Request, manifest_path, read_manifest, write_manifest
+from event_generator.manifest import Request, write_manifest
 from event_generator.mischief import KINDS, LONGEST_DELAY_DAYS, SHORTEST_GAP, Mischief, Script, spoilt
 from event_generator.play import play_day
 from game_api.validation import BadBody, Refused, check_event, parse_body

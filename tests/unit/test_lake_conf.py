@@ -39,7 +39,7 @@ def test_no_bucket_no_word_of_s3(own_settings: Settings) -> None:
 def test_without_the_jar_the_command_is_told(
     own_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daybook.spark_conf.S3_JARS_DIR", tmp_path)
+    monkeypatch.setattr("daybook.spark_conf.S3_SPARK_LIB_DIR", tmp_path)
     lake = chosen(monkeypatch, lake_warehouse="s3://lake/day")
     with pytest.raises(DaybookError, match="make setup-s3"):
         jars(lake)

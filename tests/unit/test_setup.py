@@ -18,6 +18,7 @@ import pytest
 import bootstrap
 from daybook import jars, network
 from daybook.errors import DaybookError
+from daybook.jobs.jars import JARS_DIR, LIB_DIR
 from daybook.settings import REPOSITORY
 from tests.integration.secured_broker import Authority
 from tests.tls_server import InspectingProxy, TlsServer
@@ -60,11 +61,11 @@ def test_all_of_them_are_missing_from_a_fresh_checkout(tmp_path: Path) -> None:
 
 
 def test_the_installed_jars_are_the_listed_ones() -> None:
-    assert jars.problems(jars.LIB_DIR, jars.listed_sums()) == []
+    assert jars.problems(LIB_DIR, jars.listed_sums()) == []
 
 
 def test_ivy_is_told_of_every_listed_jar() -> None:
-    told = (jars.JARS_DIR / "ivy.xml").read_text(encoding="utf-8")
+    told = (JARS_DIR / "ivy.xml").read_text(encoding="utf-8")
     for name in [*jars.listed_sums(), *jars.listed_sums(jars.S3_SHA256_FILE)]:
         folder, _, file = name.partition("/")
         assert any(f'conf="{folder}->default"' in line and file in _file_names(line) for line in told.splitlines()), (
@@ -201,7 +202,7 @@ def test_ivy_takes_the_proxy_and_the_certificates_that_pip_takes(
     files = {"/maven2/org/tiny/tiny/1.0/tiny-1.0.jar": jar}
     authority = Authority(tmp_path / "company")
     for name in ("ivysettings.xml",):
-        shutil.copy(jars.JARS_DIR / name, tmp_path / name)
+        shutil.copy(JARS_DIR / name, tmp_path / name)
     (tmp_path / "ivy.xml").write_text(
         '<ivy-module version="2.0"><info organisation="daybook" module="jars"/>'
         '<configurations><conf name="kafka"/></configurations><dependencies>'

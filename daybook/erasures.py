@@ -1,4 +1,4 @@
-"""``daybook forget-user``: one player's rows leave every table and every old snapshot, and a record of it stays."""
+"""Players who were erased: the record that stays of it, without a name (``daybook forget-user``)."""
 
 from __future__ import annotations
 
