@@ -65,7 +65,7 @@ WORKDIR /opt/daybook
 # editable, as in a checkout: one tree for DAGs, jobs and the command; then the jars and the archive of Spark's classes
 RUN VIRTUAL_ENV=/opt/venv UV_NO_CACHE=1 /opt/uv/bin/uv pip install --quiet --no-deps \
     --build-constraints requirements.lock --editable . \
- && DAYBOOK_HOME=/tmp/setup python -m daybook.jars \
+ && DAYBOOK_HOME=/tmp/setup python -m daybook.setup.jars \
  && rm -rf /tmp/* /opt/uv jars/lib/kafka
 USER daybook
 ENTRYPOINT ["/opt/daybook/docker/with-lake.sh"]

@@ -15,7 +15,7 @@ setup: ## install everything below this folder: .venv from the lock, the jars (2
 	@$(PYTHON) bootstrap.py
 
 setup-s3: setup ## what a warehouse in an S3-compatible bucket needs beside it: one jar of 69 MB
-	@$(BIN)/python -m daybook.jars s3
+	@$(BIN)/python -m daybook.setup.jars s3
 
 demo: setup ## one generated day of 20,000 events (or EVENTS=N) through the whole line, on the running stack or a new one
 	@$(BIN)/daybook demo $(if $(EVENTS),--events $(EVENTS))

@@ -224,7 +224,7 @@ def main() -> int:
             started = time.monotonic()
             install()
             # in the venv's own process: it knows which Java there is, and it checks the jars on every run
-            if subprocess.call([str(PYTHON), "-m", "daybook.jars"], cwd=ROOT) != 0:
+            if subprocess.call([str(PYTHON), "-m", "daybook.setup.jars"], cwd=ROOT) != 0:
                 return 1
             say(f"ready in {time.monotonic() - started:.1f} s: .venv/bin/daybook --help")
     except SetupError as error:

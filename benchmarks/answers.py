@@ -24,14 +24,14 @@ from benchmarks.day import DAY, DaybookDay, in_kafka
 from benchmarks.history import add_history
 from benchmarks.measure import ROUNDS, Contestant, Goal, TreeWatch, at_most, keep, parser, print_tables, take_turns
 from benchmarks.whole_day import Row, Rows
-from daybook import lake
-from daybook.answers import ACROSS_DAYS, Answer, answers
-from daybook.duckdb_lake import fetch, in_duckdb
 from daybook.jobs import connect
-from daybook.lake import answer_rows, load, page_of
-from daybook.query import query_rows
+from daybook.lake import catalog
+from daybook.lake.catalog import answer_rows, load, page_of
+from daybook.lake.duckdb_engine import fetch, in_duckdb
+from daybook.lake.query import query_rows
+from daybook.lake.tables import EVENTS
 from daybook.settings import Settings
-from daybook.tables import EVENTS
+from daybook.sql.answers import ACROSS_DAYS, Answer, answers
 from tests.integration.own_spark import OwnSpark
 
 CORES = 2
@@ -206,7 +206,7 @@ def cold_reads(settings: Settings) -> dict[str, Asked]:
     """Some of them, each as the first of a process that has its modules loaded: the ledger is read for each."""
 
     def cold(ask: Asked) -> Any:
-        lake._LEDGER.clear()
+        catalog._LEDGER.clear()
         return ask()
 
     # what the ledger takes is the same for all answers: one stands for them

@@ -23,8 +23,8 @@ from daybook.errors import DaybookError
 from daybook.jobs.environment import job_environment, venv_bin
 from daybook.settings import Settings
 from daybook.stack import supervisor
-from daybook.stack.commands import take_down
 from daybook.stack.environment import MARKER
+from daybook.stack.lifecycle import take_down
 from tests.integration.own_broker import free_ports, own_settings, until
 
 TIMES_STANDALONE = 1.5

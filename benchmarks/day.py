@@ -26,18 +26,18 @@ import numpy as np
 from confluent_kafka import Producer
 
 from benchmarks.measure import Cost, Run, TreeWatch, add_rounds, cost_of, parser, rounds_asked
-from daybook.answers import AREAS
 from daybook.contract import client_event, complete, encode
-from daybook.duckdb_lake import fetch
 from daybook.jobs import connect
+from daybook.jobs.config import MANY_RECORDS, jars, submit_conf
 from daybook.jobs.environment import job_environment, venv_bin
-from daybook.kafka_admin import kafka_admin
-from daybook.kafka_conf import librdkafka_conf
-from daybook.kafka_offsets import Offsets, offsets_text, topic_offsets
-from daybook.position import records_ahead
+from daybook.jobs.submit import submit_command
+from daybook.kafka.admin import kafka_admin
+from daybook.kafka.config import librdkafka_conf
+from daybook.kafka.offsets import Offsets, offsets_text, topic_offsets
+from daybook.lake.duckdb_engine import fetch
+from daybook.pipeline.position import records_ahead
 from daybook.settings import REPOSITORY, Settings
-from daybook.spark_conf import MANY_RECORDS, jars, submit_conf
-from daybook.spark_job import submit_command
+from daybook.sql.answers import AREAS
 from event_generator.day import JOIN_GUILD, LABELS, Day, build_day
 from event_generator.expected import expected_answers
 from event_generator.mischief import Mischief
@@ -339,7 +339,7 @@ class DaybookDay:
         else:
             self._clients(self._server, "publish_day", {"publish_day": publish})
         code = (
-            "from daybook.report import write_report; from daybook.settings import settings; "
+            "from daybook.report.write import write_report; from daybook.settings import settings; "
             f"write_report(settings(), '{self._day}')"
         )
         self._ran("write_report", cost_of([sys.executable, "-c", code], job_environment(self.settings), self._log))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from daybook.drops import FALSE_ALARM_RATE, FEWEST_DAYS, MOST_DAYS, Counts, Finding, judge
+from daybook.analysis.drops import FALSE_ALARM_RATE, FEWEST_DAYS, MOST_DAYS, Counts, Finding, judge
 from event_generator.day import JOIN_GUILD, LABELS, PROVIDER_WEIGHTS, build_day
 
 FIRST_DAY = date(2026, 1, 5)

@@ -35,9 +35,9 @@ from benchmarks.measure import (
     race,
     rounds_asked,
 )
-from daybook.kafka_admin import kafka_admin
-from daybook.kafka_offsets import Offsets, topic_offsets
-from daybook.lake import latest_revisions
+from daybook.kafka.admin import kafka_admin
+from daybook.kafka.offsets import Offsets, topic_offsets
+from daybook.lake.catalog import latest_revisions
 from daybook.settings import Settings
 from tests.integration.own_broker import OwnBroker, own_settings
 from tests.integration.own_spark import OwnSpark

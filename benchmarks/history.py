@@ -37,13 +37,13 @@ from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotLogEntry, Sum
 from pyiceberg.typedef import Record
 
 from benchmarks.day import SEED
-from daybook.answers import answers
-from daybook.lake import latest_revisions, load
-from daybook.lake_conf import SQLITE
-from daybook.position import END, LANDING, LAST, START, TOPIC_ID
+from daybook.lake.catalog import latest_revisions, load
+from daybook.lake.config import SQLITE
+from daybook.lake.snapshots import EPOCH, property_of, published
+from daybook.lake.tables import DAY_LEDGER, EVENTS, RAW_EVENTS
+from daybook.pipeline.position import END, LANDING, LAST, START, TOPIC_ID
 from daybook.settings import Settings
-from daybook.snapshots import EPOCH, property_of, published
-from daybook.tables import DAY_LEDGER, EVENTS, RAW_EVENTS
+from daybook.sql.answers import answers
 from daybook_spark.staging import WAP_ID
 from event_generator.day import JOIN_GUILD, Day, build_day
 from event_generator.expected import expected_answers

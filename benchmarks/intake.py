@@ -27,9 +27,9 @@ import click
 from benchmarks.measure import ROUNDS, Contestant, Goal, TreeWatch, at_least, at_most, conclude, parser, take_turns
 from daybook.contract import complete, encode
 from daybook.files import last_lines
-from daybook.kafka_admin import KafkaAdmin, kafka_admin
-from daybook.kafka_offsets import topic_offsets
-from daybook.kafka_topic import ensure_topic
+from daybook.kafka.admin import KafkaAdmin, kafka_admin
+from daybook.kafka.offsets import topic_offsets
+from daybook.kafka.topic import ensure_topic
 from daybook.settings import REPOSITORY, Settings
 from event_generator.day import build_day
 from game_api.producer import LINGER_MS

@@ -22,8 +22,8 @@ from benchmarks.day import (
     wrong_events,
 )
 from benchmarks.measure import Contestant, Cost, Goal, Run, at_least, at_most, figures_of, race
-from daybook.lake import load
-from daybook.tables import EVENTS
+from daybook.lake.catalog import load
+from daybook.lake.tables import EVENTS
 
 SPARK, AS_IT_COMES = "plain Spark", "plain Spark, its own settings"
 RDD, DUCKDB = "the job of 2019 (RDD)", "DuckDB"

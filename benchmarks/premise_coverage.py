@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from daybook.premise import check_premise, distance_between
+from daybook.analysis.drift import check_premise, distance_between
 
 DAY = date(2026, 5, 3)
 DAYS_SIMULATED = 400
@@ -67,7 +67,7 @@ class Coverage:
     held: float
     """The interval held the true distance."""
     beyond_chance: float
-    """The distance was beyond :attr:`~daybook.premise.Premise.chance`."""
+    """The distance was beyond :attr:`~daybook.analysis.drift.Premise.chance`."""
     mean: float
     width: float
 

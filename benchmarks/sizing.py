@@ -24,10 +24,10 @@ import psutil
 
 from benchmarks.day import DAY, DaybookDay, driver_memory, produce
 from benchmarks.measure import TreeWatch, end_cleanly
-from daybook.kafka_admin import kafka_admin
-from daybook.kafka_offsets import topic_offsets
+from daybook.kafka.admin import kafka_admin
+from daybook.kafka.offsets import topic_offsets
+from daybook.lake.tables import EVENTS, RAW_EVENTS
 from daybook.settings import REPOSITORY
-from daybook.tables import EVENTS, RAW_EVENTS
 from event_generator.day import HOUR_WEIGHTS
 from event_generator.manifest import Request
 from event_generator.play import Load, play_day

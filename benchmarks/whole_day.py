@@ -19,10 +19,10 @@ from typing import Any
 
 from benchmarks.day import DAY, DaybookDay, InKafka, emptied, forget_days, in_kafka, run_stage, written
 from benchmarks.measure import Contestant, Cost, Goal, Run, at_most, figures_of, race
-from daybook.answers import answers
-from daybook.duckdb_lake import fetch
-from daybook.query import open_lake
+from daybook.lake.duckdb_engine import fetch
+from daybook.lake.query import open_lake
 from daybook.settings import Settings
+from daybook.sql.answers import answers
 from tests.integration.own_spark import OwnSpark
 
 ON_STACK, BY_DRIVERS = "Daybook on its stack", "Daybook, a driver for each step"

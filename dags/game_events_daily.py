@@ -214,7 +214,7 @@ def game_events_daily() -> None:
     )
     def write_report(ti: Any = None, dag_run: Any = None, params: Any = None) -> list[str]:
         """Write the HTML pages of the run's day and of every day it restated, and the index of all days."""
-        from daybook.report import write_report_of_run
+        from daybook.report.write import write_report_of_run
 
         dates = [page["day"] for page in daybook_result(ti, "publish_day")["published"]]
         return [str(page) for page in write_report_of_run(settings(), daybook_day(dag_run, params), dates)]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daybook.java import java_home
+from daybook.jobs.java import java_home
+from daybook.lake.tables import CATALOG, NAMESPACE
 from daybook.settings import Settings
-from daybook.tables import CATALOG, NAMESPACE
 from tests.figures import FIGURES, Figures, reported
 from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, until
 

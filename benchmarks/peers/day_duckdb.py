@@ -9,10 +9,10 @@ from pathlib import Path
 import duckdb
 
 from benchmarks.peers.land_duckdb import land
-from daybook.answers import answers
-from daybook.duckdb_lake import in_duckdb
+from daybook.lake.duckdb_engine import in_duckdb
+from daybook.lake.tables import EVENTS
 from daybook.settings import settings
-from daybook.tables import EVENTS
+from daybook.sql.answers import answers
 
 
 def answer(connection: duckdb.DuckDBPyConnection, folder: Path, day: date) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from benchmarks.peers.land_spark import land
-from daybook.answers import answers
+from daybook.lake.tables import EVENTS
 from daybook.settings import settings
-from daybook.tables import EVENTS
+from daybook.sql.answers import answers
 
 
 def answer(spark: SparkSession, folder: Path, day: date) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator, BaseSensorOperator, Context, dag, task
 
-from daybook.answers import AREAS
+from daybook.sql.answers import AREAS
 
 
 class Satisfied(BaseSensorOperator):

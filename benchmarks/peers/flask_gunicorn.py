@@ -6,7 +6,7 @@ from confluent_kafka import Producer
 from flask import Flask
 
 from benchmarks.peers.flask_app import create_flask_app
-from daybook.kafka_conf import librdkafka_conf
+from daybook.kafka.config import librdkafka_conf
 from daybook.settings import settings
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 from confluent_kafka import Producer
 
-from daybook.kafka_conf import librdkafka_conf
+from daybook.kafka.config import librdkafka_conf
 from daybook.settings import settings
 from game_api.producer import LINGER_MS
 

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from benchmarks.peers.land_rules import REQUIRED
 from benchmarks.peers.topic import providers
 from daybook.contract import RECORD_FIELDS
-from daybook.kafka_conf import java_conf
+from daybook.kafka.config import java_conf
 from daybook.settings import Settings
 
 SCHEMA = ", ".join(f"{name} {kind}" for name, kind in RECORD_FIELDS)

@@ -8,9 +8,9 @@ import pyarrow as pa
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from benchmarks.peers.land_rules import provider
-from daybook.kafka_admin import kafka_admin
-from daybook.kafka_conf import librdkafka_conf
-from daybook.kafka_offsets import topic_offsets
+from daybook.kafka.admin import kafka_admin
+from daybook.kafka.config import librdkafka_conf
+from daybook.kafka.offsets import topic_offsets
 from daybook.settings import Settings
 
 READ_AT_ONCE = 10_000

@@ -6,18 +6,18 @@ import json
 
 import click
 
-from daybook.answer_docs import ANSWERS_PAGE, answers_page
-from daybook.answers import all_answers
+from daybook.analysis.compare import compare
+from daybook.analysis.provider_lookup import explain
 from daybook.cli.output import print_table
 from daybook.cli.terminal import for_programs
-from daybook.compare import compare
 from daybook.errors import BadInput
 from daybook.formatting import csv_text, json_value
-from daybook.lake import answer_rows
-from daybook.provider_lookup import explain
+from daybook.lake.catalog import answer_rows
+from daybook.lake.query import query_table
 from daybook.providers import map_version
-from daybook.query import query_table
 from daybook.settings import REPOSITORY, settings
+from daybook.sql.answers import all_answers
+from daybook.sql.answers_page import ANSWERS_PAGE, answers_page
 
 
 @click.command(short_help="List the questions that are answered.")

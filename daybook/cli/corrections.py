@@ -13,18 +13,18 @@ from daybook.airflow_client import TRIGGER
 from daybook.cli.output import print_table
 from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
-from daybook.dismissals import dismissals, split_dismissed, write_dismissals
-from daybook.erasures import user_digest
 from daybook.errors import BadInput, DaybookError
-from daybook.kafka_offsets import offsets_text, topic_state
-from daybook.losses import gaps_inside, loss_since, record_acceptance
-from daybook.position import position
-from daybook.rejected import CONFLICT, SHOWN_ROWS, chosen_day, rejected_records
-from daybook.replay import open_records, repaired_by_hand, send_again
+from daybook.kafka.offsets import offsets_text, topic_state
+from daybook.lake.state import who
+from daybook.lake.tables import RAW_EVENTS
+from daybook.operations.replay import open_records, repaired_by_hand, send_again
+from daybook.pipeline.dismissals import dismissals, split_dismissed, write_dismissals
+from daybook.pipeline.erasures import user_digest
+from daybook.pipeline.losses import gaps_inside, loss_since, record_acceptance
+from daybook.pipeline.position import position
+from daybook.pipeline.rejected import CONFLICT, SHOWN_ROWS, chosen_day, rejected_records
 from daybook.settings import Settings, settings
 from daybook.settings import settings as settings_of_this_process
-from daybook.state import who
-from daybook.tables import RAW_EVENTS
 
 
 @click.command(short_help="The records of a day that are no event.")
@@ -121,9 +121,9 @@ def rebuild(first: str, last: str, dry_run: bool) -> None:
 
     For a new provider map, a new or mended answer, a mended rule. A day that comes out as it was keeps its revision.
     """
-    from daybook.lake import latest_pages
-    from daybook.report import write_report
-    from daybook.spark_job import run_job
+    from daybook.jobs.submit import run_job
+    from daybook.lake.catalog import latest_pages
+    from daybook.report.write import write_report
 
     start, end = parse_day(first), parse_day(last)
     if start > end:
@@ -177,7 +177,7 @@ def accept_loss(note: str | None) -> None:
     The decision is recorded in the lake with your name and is shown by `daybook status` from then on; the next run goes
     on behind the loss.
     """
-    from daybook.lake import load
+    from daybook.lake.catalog import load
 
     settings = settings_of_this_process()
     raw = load(settings, RAW_EVENTS)
@@ -206,8 +206,8 @@ def forget_user(user_id: str, note: str, yes: bool) -> None:
     were not landed yet land with the next run, and leave Kafka with its retention: repeat it then. Steps that were
     staged meanwhile are staged again.
     """
-    from daybook.report import write_report
-    from daybook.spark_job import run_job
+    from daybook.jobs.submit import run_job
+    from daybook.report.write import write_report
 
     try:
         user_digest(user_id)
@@ -266,7 +266,7 @@ def _undo(settings: Settings, begin: str, end: str) -> None:
 
 
 def _dismiss(settings: Settings, begin: str, end: str, note: str | None) -> None:
-    from daybook.due import waiting_days
+    from daybook.pipeline.due import waiting_days
 
     decided = dismissals(settings)
     listed, _ = split_dismissed(waiting_days(settings), decided)

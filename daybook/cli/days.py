@@ -15,16 +15,16 @@ from daybook.airflow_client import DAG
 from daybook.cli.output import print_table
 from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
-from daybook.due import waiting_days, waiting_text
 from daybook.formatting import json_rows, json_value
-from daybook.lake import ledger_rows
-from daybook.plan import days_between, plan_of, runs_text
-from daybook.receipts import receipts_of, row_text
+from daybook.lake.catalog import ledger_rows
+from daybook.lake.receipts import receipts_of, row_text
+from daybook.lake.tables import CHECK_FAILURES
+from daybook.operations.plan import days_between, plan_of, runs_text
+from daybook.operations.trace import SHOWN_ROWS, trace_rows
+from daybook.operations.verify import DIFFERENT, EQUAL, NOT_COMPARED, verify_day
+from daybook.pipeline.due import waiting_days, waiting_text
 from daybook.settings import Settings, settings
 from daybook.settings import settings as settings_of_this_process
-from daybook.tables import CHECK_FAILURES
-from daybook.trace import SHOWN_ROWS, trace_rows
-from daybook.verify import DIFFERENT, EQUAL, NOT_COMPARED, verify_day
 
 SHOWN_DAYS, SHOWN_NOTICES = 28, 10
 """How many days, and how many rows of each list below them, ``daybook status`` prints without ``--all``."""
@@ -78,7 +78,7 @@ def _print_newest(title: str, rows: list[dict[str, Any]], most: int | None, spar
 
 def _print_waiting(settings: Settings, show_all: bool) -> None:
     """The days with records that no page shows: each of a few, one line on many."""
-    from daybook.dismissals import dismissals, split_dismissed
+    from daybook.pipeline.dismissals import dismissals, split_dismissed
 
     decided = dismissals(settings)
     waiting, hidden = split_dismissed(waiting_days(settings), decided)
@@ -102,8 +102,8 @@ def _print_waiting(settings: Settings, show_all: bool) -> None:
 
 def _notices(settings: Settings) -> list[tuple[str, list[dict[str, Any]]]]:
     """What the reader of the ledger has to know besides, as titled tables; nothing where there is nothing to say."""
-    from daybook.lake import latest_pages
-    from daybook.position import accepted_losses
+    from daybook.lake.catalog import latest_pages
+    from daybook.pipeline.position import accepted_losses
 
     pages = latest_pages(settings)
     restated = pages[pages["revision"] > 1] if len(pages) else pages
@@ -154,7 +154,7 @@ def receipts(day: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="A JSON list of row objects.")
 def checks(day: str, as_json: bool) -> None:
     """Print the rows that checks found wrong, of pages that were published and of pages that were stopped."""
-    from daybook.lake import load, page_of
+    from daybook.lake.catalog import load, page_of
 
     table = load(settings(), CHECK_FAILURES)
     found = table.scan(row_filter=f"event_date = '{parse_day(day)}'").to_pandas() if table is not None else None

@@ -11,13 +11,13 @@ from rich.console import Console
 
 from daybook import airflow_client
 from daybook.airflow_client import DAG, USER, AirflowApi, seconds_of
-from daybook.answers import answer_files
 from daybook.cli.runs import follow
 from daybook.cli.stack import start
 from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
 from daybook.errors import BadInput, DaybookError
 from daybook.settings import Settings, settings
+from daybook.sql.answers import answer_files
 
 _FIRST_ROWS = 5
 
@@ -66,7 +66,7 @@ def _print_results(loaded: Settings, day: str, console: Console) -> None:
         DaybookError: the day is not published, or does not balance.
     """
     from daybook.cli.output import print_table
-    from daybook.lake import answer_rows, ledger_rows, page_of
+    from daybook.lake.catalog import answer_rows, ledger_rows, page_of
 
     page = next((row for row in ledger_rows(loaded) if row["day"] == day), None)
     if page is None or not page["balanced"]:

@@ -8,14 +8,14 @@ from pathlib import Path
 import click
 from prometheus_client import CollectorRegistry, start_http_server
 
-from daybook.adopt import adopt_state
-from daybook.backup import RECORDS, Index, alone, prune, take
 from daybook.errors import BadInput, DaybookError
-from daybook.export import export_day
-from daybook.exporter import LedgerCollector
 from daybook.files import digest_of
-from daybook.kafka_topic import ensure_topic
-from daybook.restore import check, chosen, put_back, send_again, what_comes_next
+from daybook.kafka.topic import ensure_topic
+from daybook.operations.adopt import adopt_state
+from daybook.operations.backup import RECORDS, Index, alone, prune, take
+from daybook.operations.export import export_day
+from daybook.operations.exporter import LedgerCollector
+from daybook.operations.restore import check, chosen, put_back, send_again, what_comes_next
 from daybook.settings import Settings, settings
 from daybook.settings import settings as settings_of_this_process
 

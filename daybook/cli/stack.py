@@ -10,17 +10,17 @@ from rich.console import Console
 
 from daybook.cli.terminal import for_programs, rich_console
 from daybook.jobs.environment import dropped_variables, stack_environment
+from daybook.lake.state import check_state
 from daybook.settings import Settings, settings
 from daybook.stack import airflow
-from daybook.stack.commands import bring_up, take_down, where
-from daybook.state import check_state
+from daybook.stack.lifecycle import bring_up, take_down, where
 
 
 def start(settings: Settings, console: Console) -> bool:
     """Start the embedded stack with its progress shown; returns whether anything had to be started.
 
     Raises:
-        DaybookError: as :func:`daybook.stack.commands.bring_up`.
+        DaybookError: as :func:`daybook.stack.lifecycle.bring_up`.
     """
 
     def say(line: str) -> None:

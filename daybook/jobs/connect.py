@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from daybook.files import run_dir
+from daybook.jobs.config import JOBS_DIR
 from daybook.jobs.environment import venv_bin
 from daybook.settings import Settings
-from daybook.spark_conf import JOBS_DIR
 
 POOL, POOL_SLOTS = "spark_server", 2
 """Airflow's pool of the answers, beside the one of all other steps: a day is answered while the next one is landed."""

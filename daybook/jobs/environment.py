@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from daybook.java import java_home
-from daybook.kafka_conf import connection_extra
+from daybook.jobs.java import java_home
+from daybook.kafka.config import connection_extra
+from daybook.lake.tables import CATALOG
 from daybook.settings import Settings
-from daybook.tables import CATALOG
 
 _NOT_INHERITED = (
     *("PYTHONPATH", "PYTHONHOME", "SPARK_CONF_DIR", "SPARK_DIST_CLASSPATH", "__PYVENV_LAUNCHER__"),
@@ -51,7 +51,7 @@ def stack_environment(settings: Settings) -> dict[str, str]:
     The day's settings are passed on as they were set, so that a task sees the same ones as the shell that started the
     stack. Airflow's own settings, secrets among them, are in ``airflow.cfg`` below ``AIRFLOW_HOME``.
     """
-    from daybook.lake_conf import SECRETS, pyiceberg_properties
+    from daybook.lake.config import SECRETS, pyiceberg_properties
 
     python = venv_bin() / "python"
     direct = [name for name in os.environ.get("NO_PROXY", os.environ.get("no_proxy", "")).split(",") if name]

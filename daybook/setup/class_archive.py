@@ -1,4 +1,4 @@
-"""Makes the archive of classes that :mod:`daybook.class_archive` describes."""
+"""Makes the archive of classes that :mod:`daybook.jobs.class_archive` describes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from daybook.class_archive import NAME, TAKEN_BY, archive_file
-from daybook.java import java, version
+from daybook.jobs.class_archive import NAME, TAKEN_BY, archive_file
+from daybook.jobs.java import java, version
 from daybook.settings import settings
 
 
@@ -33,7 +33,7 @@ def install() -> None:
 def _rehearse(file: Path, base: Path) -> str:
     """Let a driver rehearse a day, in a state folder that is thrown away; the last line that it said."""
     from daybook.jobs.environment import job_environment
-    from daybook.spark_job import submit_command
+    from daybook.jobs.submit import submit_command
 
     with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=file.parent) as folder:
         home, half = Path(folder), Path(folder) / file.name

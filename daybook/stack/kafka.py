@@ -11,8 +11,8 @@ from pathlib import Path
 
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.files import last_lines, run_dir
-from daybook.java import FIXED_OPTIONS, java
 from daybook.jobs.jars import KAFKA_LIB_DIR
+from daybook.jobs.java import FIXED_OPTIONS, java
 from daybook.settings import Settings
 from daybook.stack.environment import process_environment
 
@@ -169,8 +169,8 @@ def trouble(settings: Settings) -> str | None:
     """
     from confluent_kafka import KafkaException
 
-    from daybook.kafka_admin import kafka_admin
-    from daybook.kafka_topic import ensure_topic
+    from daybook.kafka.admin import kafka_admin
+    from daybook.kafka.topic import ensure_topic
 
     try:
         # librdkafka writes to the terminal about a broker that is not there yet

@@ -16,10 +16,10 @@ import shutil
 from pathlib import Path
 
 from daybook.files import private_dir, run_dir, write_private
+from daybook.jobs.config import MANY_RECORDS, jars, submit_conf
 from daybook.jobs.connect import token_file
 from daybook.jobs.environment import venv_bin
 from daybook.settings import REPOSITORY, Settings
-from daybook.spark_conf import MANY_RECORDS, jars, submit_conf
 
 SERVER_FILE = REPOSITORY / "spark" / "connect_server.py"
 
@@ -39,7 +39,7 @@ def _properties_file(settings: Settings) -> Path:
 
 
 def _temporary_dir(settings: Settings) -> Path:
-    """Its temporary files, apart from the drivers' (:mod:`daybook.driver_files`): they are as old as it is."""
+    """Its temporary files, apart from the drivers' (:mod:`daybook.jobs.temp_files`): they are as old as it is."""
     return settings.home / "spark-connect"
 
 

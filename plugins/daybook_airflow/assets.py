@@ -7,8 +7,8 @@ from typing import Any
 
 from airflow.sdk import Asset
 
-from daybook.answers import answer_files
-from daybook.tables import CATALOG, EVENTS, NAMESPACE
+from daybook.lake.tables import CATALOG, EVENTS, NAMESPACE
+from daybook.sql.answers import answer_files
 
 
 def table_assets() -> dict[str, Asset]:

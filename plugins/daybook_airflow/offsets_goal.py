@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from daybook.kafka_offsets import BrokerAway, BrokerRefuses, TopicMissing, hidden
+from daybook.kafka.offsets import BrokerAway, BrokerRefuses, TopicMissing, hidden
 from daybook_airflow.offsets_hook import KafkaOffsetsHook
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from airflow.providers.apache.kafka.hooks.client import KafkaAdminClientHook
 
-from daybook.kafka_admin import KafkaAdmin
-from daybook.kafka_conf import with_password
-from daybook.kafka_offsets import Offsets, Which, topic_offsets
+from daybook.kafka.admin import KafkaAdmin
+from daybook.kafka.config import with_password
+from daybook.kafka.offsets import Offsets, Which, topic_offsets
 from daybook.settings import settings
 
 

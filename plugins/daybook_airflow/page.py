@@ -24,11 +24,11 @@ from sqlalchemy import select
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from daybook.airflow_client import DAG
-from daybook.answers import ACROSS_DAYS, answers
 from daybook.days import parse_day
 from daybook.errors import BadInput
-from daybook.report import INDEX, INDEX_ROWS, message_page
+from daybook.report.write import INDEX, INDEX_ROWS, message_page
 from daybook.settings import settings
+from daybook.sql.answers import ACROSS_DAYS, answers
 from daybook_airflow.macros import daybook_day
 from daybook_airflow.run_trouble import WAITING, Trouble, troubles
 

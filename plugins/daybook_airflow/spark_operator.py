@@ -16,10 +16,10 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from daybook.jobs import connect
-from daybook.kafka_offsets import parse_offsets
-from daybook.position import records_ahead
+from daybook.jobs.config import JOBS_DIR, MANY_RECORDS, jars, submit_conf
+from daybook.kafka.offsets import parse_offsets
+from daybook.pipeline.position import records_ahead
 from daybook.settings import settings
-from daybook.spark_conf import JOBS_DIR, MANY_RECORDS, jars, submit_conf
 from daybook_airflow.assets import published_extra, table_assets
 
 
@@ -28,7 +28,7 @@ class DaybookSparkOperator(SparkSubmitOperator):
 
     The job is called with ``--summary FILE``: it writes a JSON object there, if it fails with something to say
     ``{"error": "...", "try_again": ...}``; that text then is the task's error and its last log line. Jars and
-    configuration come from :mod:`daybook.spark_conf` when the step starts, the master from the connection
+    configuration come from :mod:`daybook.jobs.config` when the step starts, the master from the connection
     ``spark_default``. With ``on_server`` the job is a client of the stack's Spark Connect server instead, if that is
     there (:mod:`daybook.stack.spark_connect`). A summary ``{"skip": "..."}`` means that there is nothing to do for this
     step and those after it.

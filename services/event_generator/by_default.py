@@ -47,11 +47,11 @@ def is_taken(settings: Settings, day: date) -> bool:
     Raises:
         DaybookError: the lake or the broker does not answer, or a manifest cannot be read.
     """
-    from daybook.lake import latest_revisions, load
-    from daybook.plan import read_not_landed
-    from daybook.position import position
-    from daybook.snapshots import partition_counts
-    from daybook.tables import RAW_EVENTS
+    from daybook.lake.catalog import latest_revisions, load
+    from daybook.lake.snapshots import partition_counts
+    from daybook.lake.tables import RAW_EVENTS
+    from daybook.operations.plan import read_not_landed
+    from daybook.pipeline.position import position
 
     if any(page["event_date"] == day for page in latest_revisions(settings)):
         return True

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from daybook.contract import FIRST_MOMENT, moment_text
 from daybook.errors import BadInput, DaybookError, NotNow
+from daybook.lake.state import check_state
 from daybook.pipeline.manifest import ids_path
 from daybook.settings import Settings
-from daybook.state import check_state
 from event_generator.day import Day, build_day
 from event_generator.expected import expected_answers
 from event_generator.manifest import Request, played_before, write_manifest

@@ -20,11 +20,11 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicCollection
 
-from daybook.kafka_admin import KafkaAdmin, kafka_admin, said
-from daybook.kafka_conf import librdkafka_conf, remedy
-from daybook.kafka_offsets import config_of
+from daybook.kafka.admin import KafkaAdmin, kafka_admin, said
+from daybook.kafka.config import librdkafka_conf, remedy
+from daybook.kafka.offsets import config_of
+from daybook.kafka.topic_rules import doubts, unfit
 from daybook.settings import Settings
-from daybook.topic_rules import doubts, unfit
 from game_api import metrics
 
 LINGER_MS: Final = 1

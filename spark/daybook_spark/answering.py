@@ -6,10 +6,10 @@ from datetime import date
 
 from pyspark.sql import DataFrame, SparkSession
 
-from daybook.answers import Answer, answers
 from daybook.errors import NeedsDecision
+from daybook.lake.tables import EVENTS, spark_name
 from daybook.settings import Settings
-from daybook.tables import EVENTS, spark_name
+from daybook.sql.answers import Answer, answers
 from daybook_spark.pages import Stage
 from daybook_spark.staging import at_snapshot, create_table, on_dates, stage_dates
 

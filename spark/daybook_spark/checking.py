@@ -9,9 +9,9 @@ from functools import reduce
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from daybook.checks import KEPT_ROWS, Check, Finding, checks, thresholds
-from daybook.sql_files import parameters
-from daybook.tables import CHECK_FAILURES, EVENTS, REJECTED_EVENTS, spark_name
+from daybook.lake.tables import CHECK_FAILURES, EVENTS, REJECTED_EVENTS, spark_name
+from daybook.sql.checks import KEPT_ROWS, Check, Finding, checks, thresholds
+from daybook.sql.files import parameters
 from daybook_spark.answering import Staged
 from daybook_spark.pages import Stage
 from daybook_spark.staging import at_snapshot, on_dates

@@ -9,15 +9,10 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from daybook.answers import answers
-from daybook.due import lake_days
-from daybook.erasures import erasures, user_digest
 from daybook.errors import DaybookError
-from daybook.lake import latest_revisions, load
-from daybook.position import position
-from daybook.settings import Settings
-from daybook.state import who
-from daybook.tables import (
+from daybook.lake.catalog import latest_revisions, load
+from daybook.lake.state import who
+from daybook.lake.tables import (
     CATALOG,
     CHECK_FAILURES,
     ERASURES,
@@ -27,6 +22,11 @@ from daybook.tables import (
     TABLES,
     spark_name,
 )
+from daybook.pipeline.due import lake_days
+from daybook.pipeline.erasures import erasures, user_digest
+from daybook.pipeline.position import position
+from daybook.settings import Settings
+from daybook.sql.answers import answers
 from daybook_spark.landing import keep_position
 from daybook_spark.publishing import publish_pages
 from daybook_spark.rebuilding import build
@@ -212,7 +212,7 @@ def _expire_all_but_current(spark: SparkSession, settings: Settings) -> None:
     """Leave every table that names players its current snapshot alone, and delete the files that only others had.
 
     Staged snapshots go too. Readers of a page whose pinned snapshot is gone are given the oldest state that is left
-    (:func:`daybook.snapshots.page_state`), which is then the only one.
+    (:func:`daybook.lake.snapshots.page_state`), which is then the only one.
     """
     for table in (RAW_EVENTS, EVENTS, REJECTED_EVENTS, CHECK_FAILURES, *answers()):
         metadata = load(settings, table)

@@ -34,8 +34,8 @@ from daybook.contract import (
     REQUIRED,
     SCHEMA_VERSION,
 )
+from daybook.lake.tables import EVENTS, REJECTED_EVENTS, TABLES
 from daybook.providers import resolve
-from daybook.tables import EVENTS, REJECTED_EVENTS, TABLES
 from daybook_spark.documents import document, is_plain, kind_of, moment_of, text_field
 from daybook_spark.staging import struct
 

@@ -17,12 +17,12 @@ from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from daybook.days import parse_day
-from daybook.driver_files import remove_leftovers
 from daybook.errors import DaybookError, may_pass
 from daybook.files import private_dir
-from daybook.lake import broken_file
+from daybook.jobs.temp_files import remove_leftovers
+from daybook.lake.catalog import broken_file
+from daybook.lake.state import open_state
 from daybook.settings import Settings, settings
-from daybook.state import open_state
 from daybook_spark.session import server, spark_session
 
 Work = Callable[[SparkSession, Settings, argparse.Namespace], dict[str, Any]]

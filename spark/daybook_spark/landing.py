@@ -5,7 +5,8 @@ offsets move together, and a range is staged under the number of its landing: of
 only the first is published.
 
 Nothing is ever skipped in silence. If the broker no longer has what comes next, the run fails and says what is gone;
-only an operator's decision (``daybook accept-loss``, :mod:`daybook.losses`) lets the record go on behind the loss.
+only an operator's decision (``daybook accept-loss``, :mod:`daybook.pipeline.losses`) lets the record go on behind
+the loss.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from daybook.errors import DaybookError, NeedsDecision
-from daybook.kafka_conf import java_conf
-from daybook.kafka_offsets import TopicState, count_committed, digests, offsets_text, parse_offsets, topic_state
-from daybook.lake import load
-from daybook.ledger import LandedRange
-from daybook.losses import accepted_gaps, gaps_of, loss_since, retention_warning, shown
-from daybook.position import END, LANDING, LAST, START, TOPIC_ID, Position, position
+from daybook.kafka.config import java_conf
+from daybook.kafka.offsets import TopicState, count_committed, digests, offsets_text, parse_offsets, topic_state
+from daybook.lake.catalog import load
+from daybook.lake.snapshots import property_of, published
+from daybook.lake.tables import RAW_EVENTS
+from daybook.pipeline.balance import LandedRange
+from daybook.pipeline.losses import accepted_gaps, gaps_of, loss_since, retention_warning, shown
+from daybook.pipeline.position import END, LANDING, LAST, START, TOPIC_ID, Position, position
 from daybook.settings import Settings
-from daybook.snapshots import property_of, published
-from daybook.tables import RAW_EVENTS
 from daybook_spark.events import raw_records
 from daybook_spark.staging import PublishRefused, at_snapshot, publish, stage_append, staged_under
 

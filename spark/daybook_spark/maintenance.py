@@ -11,12 +11,12 @@ from pyiceberg.table.snapshots import Operation, Snapshot
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from daybook.answers import answers
-from daybook.lake import latest_revisions, ledger, load
-from daybook.position import position
+from daybook.lake.catalog import latest_revisions, ledger, load
+from daybook.lake.snapshots import partition_counts, readers_states
+from daybook.lake.tables import CATALOG, RAW_EVENTS, REJECTED_EVENTS, TABLES, spark_name
+from daybook.pipeline.position import position
 from daybook.settings import Settings
-from daybook.snapshots import partition_counts, readers_states
-from daybook.tables import CATALOG, RAW_EVENTS, REJECTED_EVENTS, TABLES, spark_name
+from daybook.sql.answers import answers
 from daybook_spark.landing import keep_position, left_staged
 
 ORPHANS_AFTER = timedelta(days=3)

@@ -1,4 +1,4 @@
-"""Building the days that a run has to build (:mod:`daybook.due`): ``events`` and ``rejected_events``, staged."""
+"""Builds the days that a run has to build (:mod:`daybook.pipeline.due`): `events` and `rejected_events`, staged."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from uuid import uuid4
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from daybook.due import LakeDays, lake_days, why_refused
 from daybook.errors import NeedsDecision
-from daybook.kafka_offsets import Offsets
-from daybook.lake import latest_revisions, ledger, load
-from daybook.ledger import LandedRange
-from daybook.position import position
-from daybook.settings import Settings
-from daybook.tables import (
+from daybook.kafka.offsets import Offsets
+from daybook.lake.catalog import latest_revisions, ledger, load
+from daybook.lake.tables import (
     EVENTS,
     RAW_EVENTS,
     REJECTED_EVENTS,
     TABLES,
 )
+from daybook.pipeline.balance import LandedRange
+from daybook.pipeline.due import LakeDays, lake_days, why_refused
+from daybook.pipeline.position import position
+from daybook.settings import Settings
 from daybook_spark.events import events_of, first_pages, judged, provider_map, rejected_of, same_ids_elsewhere
 from daybook_spark.staging import (
     add_columns,
@@ -127,7 +127,7 @@ def stage_pages(
     Args:
         spark: the session.
         settings: where the lake is.
-        dates: from :func:`daybook.due.dates_due`; may be empty.
+        dates: from :func:`daybook.pipeline.due.dates_due`; may be empty.
         run_id: the run.
         landed: what the run landed, passed through to the ledger.
 

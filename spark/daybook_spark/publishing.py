@@ -22,14 +22,12 @@ from pyiceberg.table import Table
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from daybook.answers import AREAS, answers, answers_version
-from daybook.checks import Finding, failed_text, findings_json
-from daybook.due import rules_version
-from daybook.erasures import erasures
 from daybook.errors import DaybookError, NeedsDecision
-from daybook.kafka_offsets import offsets_text
-from daybook.lake import latest_revisions, load
-from daybook.ledger import (
+from daybook.kafka.offsets import offsets_text
+from daybook.lake.catalog import latest_revisions, load
+from daybook.lake.snapshots import day_files, page_state, partition_counts, published_as
+from daybook.lake.tables import DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, TABLES
+from daybook.pipeline.balance import (
     AnswerChange,
     AnswerSum,
     LandedRange,
@@ -43,10 +41,12 @@ from daybook.ledger import (
     receipt,
     unbalanced_text,
 )
+from daybook.pipeline.due import rules_version
+from daybook.pipeline.erasures import erasures
 from daybook.providers import map_version
 from daybook.settings import Settings
-from daybook.snapshots import day_files, page_state, partition_counts, published_as
-from daybook.tables import DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, TABLES
+from daybook.sql.answers import AREAS, answers, answers_version
+from daybook.sql.checks import Finding, failed_text, findings_json
 from daybook_spark.answering import Staged, stage_answers
 from daybook_spark.checking import check_pages
 from daybook_spark.pages import Stage, stage_pages
@@ -152,7 +152,7 @@ class Proved:
     previous: dict[str, Any] | None
     """The day's newest ledger row."""
     rules: str
-    """From :func:`daybook.due.rules_version`."""
+    """From :func:`daybook.pipeline.due.rules_version`."""
     other_rows: bool = False
     """Whether the rows of ``events`` are others than the page's, though nothing else has changed."""
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from daybook.answers import AREAS
-from daybook.due import LakeDays, lake_days, neighbour_is_gone, raw_is_gone, why_refused
 from daybook.errors import NeedsDecision
-from daybook.lake import load
+from daybook.lake.catalog import load
+from daybook.lake.tables import RAW_EVENTS
+from daybook.pipeline.due import LakeDays, lake_days, neighbour_is_gone, raw_is_gone, why_refused
 from daybook.settings import Settings
-from daybook.tables import RAW_EVENTS
+from daybook.sql.answers import AREAS
 from daybook_spark.answering import Staged, stage_answers
 from daybook_spark.pages import Stage, stage_pages
 from daybook_spark.publishing import Proved, prove, publish_pages

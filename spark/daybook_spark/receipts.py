@@ -10,11 +10,11 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from daybook.answers import Answer, answers
-from daybook.lake import load
-from daybook.ledger import AnswerChange, RowChange
+from daybook.lake.catalog import load
+from daybook.lake.snapshots import page_state
+from daybook.pipeline.balance import AnswerChange, RowChange
 from daybook.settings import Settings
-from daybook.snapshots import page_state
+from daybook.sql.answers import Answer, answers
 from daybook_spark.answering import Staged
 from daybook_spark.staging import at_snapshot, on_dates
 

@@ -10,9 +10,9 @@ import os
 
 from pyspark.sql import SparkSession
 
+from daybook.jobs.config import jars, submit_conf
+from daybook.lake.state import check_state
 from daybook.settings import Settings
-from daybook.spark_conf import jars, submit_conf
-from daybook.state import check_state
 
 
 def server() -> str | None:
@@ -28,7 +28,7 @@ def spark_session(name: str, settings: Settings) -> SparkSession:
         settings: where lake and brokers are.
 
     Raises:
-        NeedsDecision: the state folder is not this one's own; see :func:`daybook.state.check_state`.
+        NeedsDecision: the state folder is not this one's own; see :func:`daybook.lake.state.check_state`.
     """
     check_state(settings)
     if server():

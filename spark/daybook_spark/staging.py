@@ -22,10 +22,10 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from daybook.lake import load
+from daybook.lake.catalog import load
+from daybook.lake.snapshots import partition_counts, property_of, published
+from daybook.lake.tables import CATALOG, NAMESPACE, spark_name
 from daybook.settings import Settings
-from daybook.snapshots import partition_counts, property_of, published
-from daybook.tables import CATALOG, NAMESPACE, spark_name
 
 WAP_ID = "wap.id"
 _TOKEN = "daybook.staged-as"

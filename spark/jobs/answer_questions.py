@@ -9,8 +9,8 @@ from typing import Any
 import click
 from pyspark.sql import SparkSession
 
-from daybook.answers import AREAS
 from daybook.settings import Settings
+from daybook.sql.answers import AREAS
 from daybook_spark.answering import stage_answers
 from daybook_spark.job import arguments, run
 from daybook_spark.pages import Stage

@@ -9,7 +9,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from daybook.erasures import erasures, user_digest
+from daybook.pipeline.erasures import erasures, user_digest
 from daybook.settings import Settings
 from daybook_spark.erasing import forget
 from daybook_spark.job import arguments, run

@@ -8,9 +8,9 @@ from typing import Any
 import click
 from pyspark.sql import SparkSession
 
-from daybook.due import dates_due, nothing_due
-from daybook.kafka_offsets import parse_offsets
-from daybook.ledger import day_name
+from daybook.kafka.offsets import parse_offsets
+from daybook.pipeline.balance import day_name
+from daybook.pipeline.due import dates_due, nothing_due
 from daybook.settings import Settings
 from daybook_spark.job import arguments, run
 from daybook_spark.landing import land

@@ -1,6 +1,6 @@
 """A day of one event, landed, answered and published in a lake of its own: what ``make setup`` lets a driver rehearse.
 
-The broker's part is played by one row; see :mod:`daybook.class_archive`.
+The broker's part is played by one row; see :mod:`daybook.jobs.class_archive`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from daybook.answers import AREAS
 from daybook.contract import EXAMPLES, client_event, complete, encode
-from daybook.kafka_offsets import offsets_text
-from daybook.position import END, LANDING, START
+from daybook.kafka.offsets import offsets_text
+from daybook.lake.tables import RAW_EVENTS
+from daybook.pipeline.position import END, LANDING, START
 from daybook.settings import Settings
-from daybook.tables import RAW_EVENTS
+from daybook.sql.answers import AREAS
 from daybook_spark.answering import stage_answers
 from daybook_spark.events import raw_records
 from daybook_spark.job import arguments, run

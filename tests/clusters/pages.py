@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from daybook.answers import answers
-from daybook.lake import answer_rows, ledger_rows
+from daybook.lake.catalog import answer_rows, ledger_rows
 from daybook.settings import Settings
+from daybook.sql.answers import answers
 
 _COUNTS = ("landed", "events", "duplicates", "rejected", "late", "balanced")
 

@@ -12,9 +12,9 @@ from types import TracebackType
 import pytest
 import urllib3
 
-from daybook.java import java
 from daybook.jobs.environment import package_dir
 from daybook.jobs.jars import JARS_DIR
+from daybook.jobs.java import java
 from tests.clusters.s3_store import S3Store
 from tests.integration.own_broker import free_ports, until
 

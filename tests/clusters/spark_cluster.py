@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from daybook.jobs.config import FEW
 from daybook.jobs.environment import job_environment, package_dir
 from daybook.settings import Settings
-from daybook.spark_conf import FEW
 from tests.integration.own_broker import free_ports, until
 
 _MASTER = "org.apache.spark.deploy.master.Master"

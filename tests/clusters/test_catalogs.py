@@ -13,11 +13,11 @@ import psycopg2  # type: ignore[import-untyped]
 import pytest
 
 from daybook.errors import BadInput
-from daybook.lake import load
+from daybook.jobs.submit import submit_command
+from daybook.lake.catalog import load
+from daybook.lake.tables import RAW_EVENTS
 from daybook.settings import Settings
-from daybook.spark_job import submit_command
 from daybook.stack import postgres
-from daybook.tables import RAW_EVENTS
 from tests.clusters import in_full
 from tests.clusters.pages import same_pages
 from tests.faults.day_lab import DayLab, audit, lab_on

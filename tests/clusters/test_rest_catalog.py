@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from daybook.errors import BadInput
-from daybook.java import java_home
-from daybook.lake import load, page_of
+from daybook.jobs.java import java_home
+from daybook.lake.catalog import load, page_of
+from daybook.lake.tables import RAW_EVENTS
 from daybook.settings import REPOSITORY, Settings
-from daybook.tables import RAW_EVENTS
 from daybook_spark.pages import create_tables
 from daybook_spark.session import spark_session
 from tests.clusters import in_full

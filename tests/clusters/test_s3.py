@@ -13,13 +13,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from daybook.java import java_home
 from daybook.jobs.environment import stack_environment
 from daybook.jobs.jars import S3_SPARK_LIB_DIR
-from daybook.lake import load
+from daybook.jobs.java import java_home
+from daybook.jobs.submit import submit_command
+from daybook.lake.catalog import load
+from daybook.lake.tables import EVENTS, RAW_EVENTS
 from daybook.settings import REPOSITORY
-from daybook.spark_job import submit_command
-from daybook.tables import EVENTS, RAW_EVENTS
 from daybook_spark.erasing import forget
 from daybook_spark.maintenance import STEPS
 from daybook_spark.rebuilding import rebuild

@@ -21,12 +21,12 @@ from airflow.sdk.exceptions import AirflowFailException
 from pydantic import SecretStr
 
 from daybook.errors import DaybookError
+from daybook.jobs.config import FEW
 from daybook.jobs.environment import job_environment, stack_environment, venv_bin
-from daybook.kafka_offsets import count_committed, topic_state
-from daybook.log_gaps import _without_markers
+from daybook.kafka.log_gaps import _without_markers
+from daybook.kafka.offsets import count_committed, topic_state
 from daybook.settings import REPOSITORY, Settings
 from daybook.settings import settings as settings_of_this_process
-from daybook.spark_conf import FEW
 from daybook_airflow.offsets_sensor import KafkaOffsetsSensor
 from tests.clusters import in_full
 from tests.faults.clients import Players, balance, holds

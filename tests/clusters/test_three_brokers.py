@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # its documented home
 
 from daybook.errors import DaybookError
-from daybook.kafka_admin import kafka_admin
-from daybook.kafka_topic import ensure_topic
+from daybook.kafka.admin import kafka_admin
+from daybook.kafka.topic import ensure_topic
 from daybook.settings import Settings
 from tests.clusters import in_full
 from tests.faults.clients import Players, balance, holds, workers

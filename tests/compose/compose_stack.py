@@ -20,7 +20,7 @@ RUN_TIMEOUT_SECONDS = 1_200
 
 _SHOW_ANSWERS = """
 import json, sys
-from daybook.answers import answers
+from daybook.sql.answers import answers
 from daybook.reading import answer_rows, ledger_rows
 from daybook.settings import settings
 days = sys.argv[1:]

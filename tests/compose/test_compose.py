@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from daybook.answers import answers
-from daybook.lake import answer_rows, ledger_rows
+from daybook.lake.catalog import answer_rows, ledger_rows
 from daybook.secret_names import names_a_secret
 from daybook.settings import REPOSITORY
+from daybook.sql.answers import answers
 from tests.compose.compose_stack import ComposeStack, engine
 from tests.figures import Figures
 from tests.integration.own_broker import until

@@ -25,17 +25,17 @@ from uuid import uuid4
 
 import urllib3
 
-from daybook.answers import AREAS
-from daybook.due import waiting_days
 from daybook.jobs.environment import job_environment, venv_bin
-from daybook.kafka_admin import KafkaAdmin, kafka_admin
-from daybook.kafka_offsets import BrokerAway, TopicMissing, offsets_text, topic_offsets
-from daybook.lake import catalog, latest_pages, load
-from daybook.position import position
+from daybook.jobs.submit import submit_command
+from daybook.kafka.admin import KafkaAdmin, kafka_admin
+from daybook.kafka.offsets import BrokerAway, TopicMissing, offsets_text, topic_offsets
+from daybook.lake.catalog import catalog, latest_pages, load
+from daybook.lake.snapshots import page_state
+from daybook.lake.tables import EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
+from daybook.pipeline.due import waiting_days
+from daybook.pipeline.position import position
 from daybook.settings import Settings
-from daybook.snapshots import page_state
-from daybook.spark_job import submit_command
-from daybook.tables import EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
+from daybook.sql.answers import AREAS
 from tests.integration.own_broker import OwnBroker, OwnIntake, kafka_environment, until
 
 STEP_TIMEOUT_SECONDS = 300

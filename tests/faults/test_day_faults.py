@@ -27,9 +27,9 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions, NewTopic  # type: ignore[attr-defined]  # their documented home
 
-from daybook.answers import AREAS, answers
+from daybook.kafka.topic_rules import topic_config
 from daybook.settings import Settings
-from daybook.topic_rules import topic_config
+from daybook.sql.answers import AREAS, answers
 from tests.faults.airflow_lab import PARTS, TASK_RUNNER, AirflowLab
 from tests.faults.conftest import FaultTable
 from tests.faults.day_lab import (

@@ -26,9 +26,9 @@ from pyspark.sql import SparkSession
 from daybook.cli import corrections
 from daybook.contract import EXAMPLES, client_event, complete, encode
 from daybook.errors import BadInput, DaybookError, NeedsDecision
-from daybook.kafka_admin import kafka_admin
-from daybook.kafka_conf import librdkafka_conf
-from daybook.kafka_offsets import (
+from daybook.kafka.admin import kafka_admin
+from daybook.kafka.config import librdkafka_conf
+from daybook.kafka.offsets import (
     BrokerAway,
     TopicMissing,
     config_of,
@@ -36,13 +36,13 @@ from daybook.kafka_offsets import (
     topic_offsets,
     topic_state,
 )
-from daybook.lake import load
-from daybook.ledger import LandedRange
-from daybook.losses import retention_warning
-from daybook.position import accepted_losses, position
+from daybook.kafka.topic_rules import topic_config
+from daybook.lake.catalog import load
+from daybook.lake.tables import RAW_EVENTS, spark_name
+from daybook.pipeline.balance import LandedRange
+from daybook.pipeline.losses import retention_warning
+from daybook.pipeline.position import accepted_losses, position
 from daybook.settings import Settings
-from daybook.tables import RAW_EVENTS, spark_name
-from daybook.topic_rules import topic_config
 from daybook_spark import landing
 from daybook_spark.landing import land
 from tests.integration.own_broker import OwnBroker, own_settings, until

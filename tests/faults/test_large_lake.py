@@ -30,10 +30,10 @@ from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotLogEntry, Sum
 from pyiceberg.typedef import Record
 from pyspark.sql import SparkSession
 
-from daybook.lake import load
+from daybook.lake.catalog import load
+from daybook.lake.snapshots import partition_counts, published
+from daybook.lake.tables import DAY_LEDGER, EVENTS, REJECTED_EVENTS
 from daybook.settings import Settings
-from daybook.snapshots import partition_counts, published
-from daybook.tables import DAY_LEDGER, EVENTS, REJECTED_EVENTS
 from daybook_spark.maintenance import expire_snapshots
 from daybook_spark.staging import WAP_ID
 from tests.figures import Figures

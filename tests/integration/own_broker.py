@@ -22,9 +22,9 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import TopicMetadata  # type: ignore[attr-defined]  # its documented home
 from pydantic import SecretStr
 
-from daybook.kafka_admin import kafka_admin
-from daybook.kafka_conf import librdkafka_conf
-from daybook.kafka_offsets import is_of_no_group
+from daybook.kafka.admin import kafka_admin
+from daybook.kafka.config import librdkafka_conf
+from daybook.kafka.offsets import is_of_no_group
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack import kafka
 from daybook.stack.environment import process_environment

@@ -7,11 +7,11 @@ from uuid import uuid4
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # its documented home
 
-from daybook.kafka_admin import kafka_admin
-from daybook.kafka_conf import librdkafka_conf
-from daybook.kafka_offsets import BrokerAway, TopicMissing, topic_offsets
+from daybook.kafka.admin import kafka_admin
+from daybook.kafka.config import librdkafka_conf
+from daybook.kafka.offsets import BrokerAway, TopicMissing, topic_offsets
+from daybook.kafka.topic_rules import topic_config
 from daybook.settings import Settings
-from daybook.topic_rules import topic_config
 from tests.integration.own_broker import until
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from daybook import airflow_client
 from daybook.airflow_client import AirflowApi
-from daybook.answers import answers
 from daybook.settings import Settings
+from daybook.sql.answers import answers
 from tests.integration.own_broker import until
 from tests.webhook import Webhook
 
@@ -95,7 +95,7 @@ class Stack:
 
         Those that name players are in no manifest.
         """
-        from daybook.lake import answer_rows
+        from daybook.lake.catalog import answer_rows
 
         return {
             name: answer_rows(self.settings, name, day.isoformat())

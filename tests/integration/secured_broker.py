@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
-from daybook.java import java
 from daybook.jobs.jars import KAFKA_LIB_DIR
-from daybook.kafka_admin import kafka_admin
+from daybook.jobs.java import java
+from daybook.kafka.admin import kafka_admin
 from daybook.settings import Settings
 from tests.integration.own_broker import OwnBroker, free_ports
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from daybook import class_archive
-from daybook.java import java, version
+from daybook.jobs import class_archive
+from daybook.jobs.config import FEW, MANY
 from daybook.jobs.environment import job_environment, venv_bin
+from daybook.jobs.java import java, version
+from daybook.jobs.submit import submit_command
 from daybook.settings import Settings
-from daybook.spark_conf import FEW, MANY
-from daybook.spark_job import submit_command
 
 pytestmark = pytest.mark.integration
 

@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka import Producer
 
 from daybook.airflow_client import AirflowRefused
-from daybook.answers import AREAS
-from daybook.kafka_conf import librdkafka_conf
+from daybook.kafka.config import librdkafka_conf
+from daybook.sql.answers import AREAS
 from tests.integration.own_broker import until
 from tests.integration.running_stack import DAG_ID, Stack
 

@@ -19,12 +19,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # their docum
 )
 
 from daybook.errors import NeedsDecision
-from daybook.kafka_admin import kafka_admin
-from daybook.kafka_conf import librdkafka_conf
-from daybook.kafka_offsets import config_of, topic_state
-from daybook.kafka_topic import ensure_topic
-from daybook.known_topics import noted_topic
-from daybook.log_gaps import unexplained
+from daybook.kafka.admin import kafka_admin
+from daybook.kafka.config import librdkafka_conf
+from daybook.kafka.known_topics import noted_topic
+from daybook.kafka.log_gaps import unexplained
+from daybook.kafka.offsets import config_of, topic_state
+from daybook.kafka.topic import ensure_topic
 from daybook.settings import Settings
 from daybook.stack import kafka
 from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, records, until

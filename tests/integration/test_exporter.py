@@ -18,10 +18,10 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
-from daybook import exporter
-from daybook.exporter import LedgerCollector
 from daybook.jobs.environment import job_environment, venv_bin
-from daybook.lake_table import LakeTable
+from daybook.lake.lake_table import LakeTable
+from daybook.operations import exporter
+from daybook.operations.exporter import LedgerCollector
 from daybook.settings import REPOSITORY, Settings
 from game_api import metrics as intake_metrics
 from tests.integration.own_broker import OwnBroker, free_ports, until

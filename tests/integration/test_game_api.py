@@ -28,7 +28,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # their docum
 )
 from prometheus_client import REGISTRY
 
-from daybook.kafka_admin import kafka_admin
+from daybook.kafka.admin import kafka_admin
 from daybook.settings import Settings
 from game_api.producer import EventProducer
 from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, record_ids, records, until

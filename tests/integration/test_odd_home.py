@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from daybook.lake import latest_pages, read_answer
+from daybook.lake.catalog import latest_pages, read_answer
+from daybook.lake.state import State
 from daybook.stack import postgres
-from daybook.state import State
 from tests.faults.day_lab import audit, lab_on
 from tests.integration.own_broker import own_settings
 

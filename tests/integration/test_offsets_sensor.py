@@ -11,7 +11,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from confluent_kafka import Producer
 
-from daybook.kafka_conf import librdkafka_conf
+from daybook.kafka.config import librdkafka_conf
 from daybook_airflow.offsets_sensor import KafkaOffsetsSensor
 from daybook_airflow.offsets_trigger import KafkaOffsetsTrigger
 from tests.integration.own_topic import Topic

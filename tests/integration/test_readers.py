@@ -42,7 +42,7 @@ def test_a_second_engine_the_generator_and_kafka_agree_with_the_page(stack: Stac
 
 
 def test_a_number_is_traced_to_what_kafka_holds(stack: Stack, day: date) -> None:
-    from daybook.kafka_offsets import committed
+    from daybook.kafka.offsets import committed
 
     rows = stack.json("answer", "provider_event_popularity", "--day", day.isoformat())
     count = next(row["events"] for row in rows if row["provider"] == "cox" and row["item"] == "knife")

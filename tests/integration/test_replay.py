@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from daybook.rejected import Rejected
-from daybook.replay import open_records, repaired_by_hand, send_again
+from daybook.lake.tables import REPLAYED_RECORDS
+from daybook.operations.replay import open_records, repaired_by_hand, send_again
+from daybook.pipeline.rejected import Rejected
 from daybook.settings import Settings
-from daybook.tables import REPLAYED_RECORDS
 from tests.integration.own_broker import OwnBroker, OwnIntake, record_ids
 from tests.unit.small_lake import SmallLake
 
@@ -32,7 +32,7 @@ def test_what_was_accepted_and_not_written_down_is_sent_again_under_the_same_id(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("daybook.replay._write_down", killed)
+        patch.setattr("daybook.operations.replay._write_down", killed)
         with pytest.raises(KeyboardInterrupt):
             send_again(settings, repaired_by_hand(file, [UNREADABLE]))
     assert open_records(settings, [UNREADABLE]) == [UNREADABLE]

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from daybook.jobs import connect
-from daybook.lake import latest_pages
+from daybook.lake.catalog import latest_pages
 from daybook.stack import spark_connect
 from tests.integration.own_broker import own_settings, until
 from tests.integration.own_spark import OwnSpark
@@ -22,7 +22,7 @@ from tests.integration.own_spark import OwnSpark
 pytestmark = pytest.mark.integration
 
 IS_REFUSED = """
-from daybook.tables import REPLAYED_RECORDS, spark_name
+from daybook.lake.tables import REPLAYED_RECORDS, spark_name
 from daybook.settings import settings
 from daybook_spark.pages import create_tables
 from daybook_spark.session import spark_session

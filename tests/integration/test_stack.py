@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from daybook.settings import Settings
-from daybook.stack import airflow, commands, parts, postgres, scheduler, status, supervisor
+from daybook.stack import airflow, lifecycle, parts, postgres, scheduler, status, supervisor
 from daybook.stack.environment import MARKER, process_environment
 from daybook.stack.folders import short_dir
 from tests.integration.own_broker import free_ports
@@ -195,7 +195,7 @@ def far_away(tmp_path: Path) -> Iterator[Settings]:
     closed.mkdir(mode=0o700)
     settings = Settings(home=closed / ("a folder of 100% " + "x" * 90))
     yield settings
-    commands.take_down(settings)
+    lifecycle.take_down(settings)
 
 
 def test_down_ends_what_outlived_the_process_manager(far_away: Settings) -> None:
@@ -216,7 +216,7 @@ def test_down_ends_what_outlived_the_process_manager(far_away: Settings) -> None
         assert supervisor.states(far_away) is None
         assert {process.name() for process in supervisor.processes(far_away)} == {"postgres", "sleep"}
 
-        assert commands.take_down(far_away) == 2
+        assert lifecycle.take_down(far_away) == 2
 
         assert supervisor.processes(far_away) == []
         assert not short_dir(far_away).exists()

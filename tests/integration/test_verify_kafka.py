@@ -15,13 +15,13 @@ import pytest
 from confluent_kafka import TopicPartition
 from pyiceberg.catalog.sql import SqlCatalog
 
-from daybook.duckdb_lake import connect, table_rows
-from daybook.kafka_offsets import offsets_text, topic_state
-from daybook.lake_conf import sqlalchemy_uri
-from daybook.position import END, LANDING, START, TOPIC_ID
+from daybook.kafka.offsets import offsets_text, topic_state
+from daybook.lake.config import sqlalchemy_uri
+from daybook.lake.duckdb_engine import connect, table_rows
+from daybook.lake.tables import CATALOG, NAMESPACE, RAW_EVENTS
+from daybook.operations.verify import DIFFERENT, EQUAL, Verdict, _Verifying, as_in_kafka
+from daybook.pipeline.position import END, LANDING, START, TOPIC_ID
 from daybook.settings import Settings
-from daybook.tables import CATALOG, NAMESPACE, RAW_EVENTS
-from daybook.verify import DIFFERENT, EQUAL, Verdict, _Verifying, as_in_kafka
 from tests.integration.own_broker import OwnBroker, own_settings
 from tests.integration.own_topic import Topic
 
@@ -97,7 +97,7 @@ def test_a_record_that_kafka_does_not_have_is_found(settings: Settings) -> None:
 
 
 def test_a_record_that_was_erased_is_no_difference(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daybook.erasures.erasures", lambda _settings: [{"event_ids": ["1"]}])
+    monkeypatch.setattr("daybook.pipeline.erasures.erasures", lambda _settings: [{"event_ids": ["1"]}])
     found = held(settings, {0: SENT[0], 3: SENT[3]})
     assert found == Verdict(EQUAL, "Kafka: 2 records of the day, byte by byte, 1 erased")
 

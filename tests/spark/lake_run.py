@@ -8,13 +8,13 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from daybook.answers import AREAS
-from daybook.due import dates_due
-from daybook.kafka_offsets import offsets_text
-from daybook.lake import load
-from daybook.position import END, LANDING, START, position
+from daybook.kafka.offsets import offsets_text
+from daybook.lake.catalog import load
+from daybook.lake.tables import RAW_EVENTS
+from daybook.pipeline.due import dates_due
+from daybook.pipeline.position import END, LANDING, START, position
 from daybook.settings import Settings
-from daybook.tables import RAW_EVENTS
+from daybook.sql.answers import AREAS
 from daybook_spark.answering import Staged, stage_answers
 from daybook_spark.pages import Stage, stage_pages
 from daybook_spark.publishing import Published, publish_pages

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 from pyspark.sql import SparkSession
 
-from daybook.checks import checks, thresholds
+from daybook.sql.checks import checks, thresholds
 from daybook_spark.checking import failing_rows
 from event_generator.play import USER_AGENT
 

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from daybook.answers import AREAS, answers
-from daybook.lake import load
+from daybook.lake.catalog import load
+from daybook.lake.tables import EVENTS, spark_name
 from daybook.settings import Settings
-from daybook.tables import EVENTS, spark_name
+from daybook.sql.answers import AREAS, answers
 from daybook_spark.answering import stage_answers
 from daybook_spark.events import ids_also_in, same_ids_elsewhere
 from daybook_spark.pages import create_tables

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from daybook.answer_docs import answers_page
-from daybook.lake import answer_rows, page_of
-from daybook.query import query_rows
-from daybook.report import write_report
+from daybook.lake.catalog import answer_rows, page_of
+from daybook.lake.query import query_rows
+from daybook.lake.tables import spark_name
+from daybook.operations.trace import trace_rows
+from daybook.operations.verify import EQUAL, verify_day
+from daybook.report.write import write_report
 from daybook.settings import Settings
-from daybook.tables import spark_name
-from daybook.trace import trace_rows
-from daybook.verify import EQUAL, verify_day
+from daybook.sql.answers_page import answers_page
 from tests.dropped_in import NAME, drop_in, own_answers
 from tests.spark.lake_run import Run, an_id
 from tests.spark.topic_records import Topic

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from daybook.answers import answers
-from daybook.due import dates_due
 from daybook.formatting import json_value
-from daybook.lake import answer_rows, page_of
+from daybook.lake.catalog import answer_rows, page_of
+from daybook.pipeline.due import dates_due
 from daybook.settings import Settings
+from daybook.sql.answers import answers
 from tests.known_days import RECEIVED_AT, KnownDay, known_days, sent
 from tests.spark.lake_run import Run
 from tests.spark.topic_records import Topic

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from daybook.answers import answers
-from daybook.due import dates_due, nothing_due
-from daybook.erasures import erasures
 from daybook.errors import DaybookError, NeedsDecision
-from daybook.kafka_offsets import offsets_text
-from daybook.lake import answer_rows, ledger, load
-from daybook.position import END, LANDING, START, position
+from daybook.kafka.offsets import offsets_text
+from daybook.lake.catalog import answer_rows, ledger, load
+from daybook.lake.tables import CATALOG, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
+from daybook.pipeline.due import dates_due, nothing_due
+from daybook.pipeline.erasures import erasures
+from daybook.pipeline.position import END, LANDING, START, position
 from daybook.settings import Settings
-from daybook.tables import CATALOG, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
+from daybook.sql.answers import answers
 from daybook_spark.erasing import forget
 from daybook_spark.landing import keep_position, left_staged
 from daybook_spark.maintenance import (

@@ -13,20 +13,20 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from daybook.answers import AREAS, answers
 from daybook.contract import EXAMPLES
-from daybook.due import dates_due, nothing_due, rules_version
-from daybook.erasures import user_digest
 from daybook.errors import DaybookError
-from daybook.kafka_offsets import offsets_text
-from daybook.lake import answer_rows, ledger, load
-from daybook.ledger import LandedRange
-from daybook.position import END, LANDING, START, position
+from daybook.kafka.offsets import offsets_text
+from daybook.lake.catalog import answer_rows, ledger, load
+from daybook.lake.tables import CHECK_FAILURES, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, TABLES, spark_name
+from daybook.operations.verify import DIFFERENT, verify_day
+from daybook.pipeline.balance import LandedRange
+from daybook.pipeline.due import dates_due, nothing_due, rules_version
+from daybook.pipeline.erasures import user_digest
+from daybook.pipeline.position import END, LANDING, START, position
 from daybook.providers import Provider, resolve
-from daybook.report import day_content
+from daybook.report.write import day_content
 from daybook.settings import Settings
-from daybook.tables import CHECK_FAILURES, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, TABLES, spark_name
-from daybook.verify import DIFFERENT, verify_day
+from daybook.sql.answers import AREAS, answers
 from daybook_spark.erasing import _records, forget
 from daybook_spark.pages import Stage
 from daybook_spark.rebuilding import rebuild

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from daybook.answers import answers
 from daybook.errors import BadInput
-from daybook.export import export_day
-from daybook.lake import answer_rows, load
+from daybook.lake.catalog import answer_rows, load
+from daybook.lake.tables import EVENTS, RAW_EVENTS, spark_name
+from daybook.operations.export import export_day
+from daybook.operations.trace import trace_rows
+from daybook.operations.verify import DIFFERENT, EQUAL, NOT_COMPARED, Verdict, verify_day
 from daybook.settings import Settings
-from daybook.tables import EVENTS, RAW_EVENTS, spark_name
-from daybook.trace import trace_rows
-from daybook.verify import DIFFERENT, EQUAL, NOT_COMPARED, Verdict, verify_day
+from daybook.sql.answers import answers
 from tests.known_days import KnownDay
 from tests.spark.test_known_days import KNOWN, each_known_day, published
 
@@ -116,7 +116,7 @@ Change = Any
 @pytest.fixture
 def tampered(published: Settings) -> Any:
     """Rewrites a day of a table behind the ledger's back, as no writer of Daybook does, and puts it back."""
-    from daybook import lake
+    from daybook.lake import catalog
 
     restored = []
 
@@ -128,11 +128,11 @@ def tampered(published: Settings) -> Any:
         _rewrite(table, day, pa.Table.from_pylist(change(before.to_pylist()), schema=before.schema))
         pinned = table.refresh().current_snapshot()
         assert pinned is not None
-        pages = lake.latest_pages(published)
+        pages = catalog.latest_pages(published)
         pages["snapshots"] = [dict(snapshots) for snapshots in pages["snapshots"]]  # readers share the ledger's own
         for snapshots in pages.loc[pages["event_date"].astype(str) == day, "snapshots"]:
             snapshots[name] = pinned.snapshot_id
-        patch.setattr(lake, "latest_pages", lambda _settings: pages)
+        patch.setattr(catalog, "latest_pages", lambda _settings: pages)
 
     with pytest.MonkeyPatch.context() as patch:
         yield tamper
@@ -162,7 +162,7 @@ def test_a_page_that_was_built_by_other_sql_is_no_wrong_page(
 ) -> None:
     day = str(KNOWN[ORDINARY].day)
     tampered("provider_usage", day, lambda rows: [{**row, "users": 99} for row in rows])
-    monkeypatch.setattr("daybook.verify.answers_version", lambda: "another")
+    monkeypatch.setattr("daybook.operations.verify.answers_version", lambda: "another")
     assert different(published, day) == []
     [told] = [one for one in verify_day(published, day) if "built by other SQL" in one.line]
     assert told.verdict == NOT_COMPARED
@@ -200,8 +200,8 @@ def test_across_days_both_engines_say_the_same(published: Settings, spark: Spark
     """Their statements are Spark's SQL: Spark runs them as they stand."""
     from datetime import timedelta
 
-    from daybook.answers import ACROSS_DAYS
-    from daybook.answers import answers as answers_of
+    from daybook.sql.answers import ACROSS_DAYS
+    from daybook.sql.answers import answers as answers_of
 
     last = max(known.day for known in KNOWN.values())
     for name, answer in answers_of(ACROSS_DAYS).items():

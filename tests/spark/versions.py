@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from daybook.java import java_home
+from daybook.jobs.java import java_home
 from daybook.settings import REPOSITORY, Settings
 
 GROWN = {
@@ -133,9 +133,9 @@ class Play:
     def seen(self, version: str, day: date) -> dict[str, Any]:
         """The day's page, read without Spark, and by DuckDB."""
         with self.versions[version].loaded():
-            from daybook.lake import page_of, read_answer
-            from daybook.query import open_lake
-            from daybook.verify import verify_day
+            from daybook.lake.catalog import page_of, read_answer
+            from daybook.lake.query import open_lake
+            from daybook.operations.verify import verify_day
 
             page = page_of(self.settings, str(day))
             counts = {name: int(page[name]) for name in ("revision", "landed", "events", "rejected")}

@@ -16,12 +16,9 @@ from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DateType, NestedField, StringType, TimestamptzType
 
-from daybook.kafka_offsets import Offsets, offsets_text
-from daybook.lake_conf import sqlalchemy_uri
-from daybook.ledger import LandedRange, PageCounts, balance, lines_json
-from daybook.position import END, LANDING
-from daybook.settings import Settings
-from daybook.tables import (
+from daybook.kafka.offsets import Offsets, offsets_text
+from daybook.lake.config import sqlalchemy_uri
+from daybook.lake.tables import (
     ACCEPTED_LOSSES,
     CATALOG,
     DAY_LEDGER,
@@ -31,6 +28,9 @@ from daybook.tables import (
     REJECTED_EVENTS,
     REPLAYED_RECORDS,
 )
+from daybook.pipeline.balance import LandedRange, PageCounts, balance, lines_json
+from daybook.pipeline.position import END, LANDING
+from daybook.settings import Settings
 
 _LONGS = ("sent", "accepted", "refused", "landed", "events", "duplicates", "rejected", "late")
 _TEXTS = ("lines", "receipt", "changes", "checks", "range_start", "range_end")

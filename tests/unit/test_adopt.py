@@ -12,11 +12,11 @@ from click.testing import CliRunner, Result
 
 from daybook.cli.main import cli
 from daybook.errors import BadInput, NeedsDecision
-from daybook.lake import broken_file, latest_pages, load, read_answer
+from daybook.lake.catalog import broken_file, latest_pages, load, read_answer
+from daybook.lake.state import State, marker_file, open_state, unfinished_file
+from daybook.lake.tables import EVENTS, TABLES
 from daybook.settings import Settings, settings
 from daybook.stack import postgres
-from daybook.state import State, marker_file, open_state, unfinished_file
-from daybook.tables import EVENTS, TABLES
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)
@@ -112,7 +112,7 @@ def test_an_adoption_that_was_stopped_is_repeated(lake: SmallLake, monkeypatch: 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("daybook.adopt.os.replace", stop)
+        patched.setattr("daybook.operations.adopt.os.replace", stop)
         assert CliRunner().invoke(cli, ["adopt"]).exit_code == 1
     with pytest.raises(NeedsDecision, match="daybook adopt"):
         latest_pages(loaded)

@@ -8,11 +8,11 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from daybook.answer_docs import ANSWERS_PAGE, answers_page
-from daybook.answers import ACROSS_DAYS, Balance, all_answers, answer_files, answers, answers_version, read_answer
-from daybook.duckdb_lake import in_duckdb, tables_of
 from daybook.errors import DaybookError
-from daybook.sql_files import parameters
+from daybook.lake.duckdb_engine import in_duckdb, tables_of
+from daybook.sql.answers import ACROSS_DAYS, Balance, all_answers, answer_files, answers, answers_version, read_answer
+from daybook.sql.answers_page import ANSWERS_PAGE, answers_page
+from daybook.sql.files import parameters
 from tests.dropped_in import TEXT, drop_in, own_answers
 
 
@@ -52,7 +52,7 @@ def test_no_two_answers_have_one_name() -> None:
 @pytest.mark.parametrize("name", answers())
 def test_what_stands_behind_a_row_is_said_in_columns_that_there_are(name: str) -> None:
     """Where no line says it, it is the key: then the key's columns are the events'."""
-    from daybook.tables import EVENTS, TABLES
+    from daybook.lake.tables import EVENTS, TABLES
 
     answer = answers()[name]
     said = answer.events or " AND ".join(f"events.{column} = answer.{column}" for column in answer.key)

@@ -20,19 +20,19 @@ import pytest
 from click.testing import CliRunner, Result
 from pyiceberg.catalog.sql import SqlCatalog
 
-from daybook.backup import indexes
 from daybook.cli.operations import backup, restore
 from daybook.cli.stack import up
 from daybook.errors import BadInput, DaybookError, NeedsDecision
 from daybook.files import digest_of, state_dir
-from daybook.lake import ledger, load, read_answer
-from daybook.lake_conf import sqlalchemy_uri
-from daybook.lake_files import copy_catalog, path_of
+from daybook.lake.catalog import ledger, load, read_answer
+from daybook.lake.config import sqlalchemy_uri
+from daybook.lake.files import copy_catalog, path_of
+from daybook.lake.state import State, check_state
+from daybook.lake.tables import CATALOG
+from daybook.operations.backup import indexes
 from daybook.settings import Settings, settings
 from daybook.stack import postgres, supervisor
 from daybook.stack.parts import parts
-from daybook.state import State, check_state
-from daybook.tables import CATALOG
 from tests.integration.own_broker import free_ports
 from tests.unit.small_lake import SmallLake
 from tests.unit.test_files import open_to_others
@@ -174,7 +174,7 @@ def test_a_damaged_backup_is_refused_before_anything_is_written(lake: SmallLake,
 def test_a_backup_that_was_killed_is_none(lake: SmallLake, folder: Path) -> None:
     """Killed for real, between two files; the one before it stands."""
     code = (
-        "import sys, time, daybook.backup as b\n"
+        "import sys, time, daybook.operations.backup as b\n"
         "copy, left = b._Copier._copy, [5]\n"
         "def slow(self, source, part):\n"
         "    left[0] -= 1\n"
@@ -210,7 +210,7 @@ def killed_restore(folder: Path, function: str, call: int) -> None:
     """Kill a restore for real, when it calls a function of its module for the n-th time; half of a file is written."""
     owner, _, name = f"r.{function}".rpartition(".")
     code = (
-        "import pathlib, shutil, time, daybook.restore as r\n"
+        "import pathlib, shutil, time, daybook.operations.restore as r\n"
         f"original, left = {owner}.{name}, [{call}]\n"
         "def stop(*arguments):\n"
         "    left[0] -= 1\n"
@@ -314,7 +314,7 @@ def test_a_lake_that_cannot_move_leaves_nothing_behind(
     def refuse(*_: object) -> None:  # PyIceberg writes no files of deleted positions
         raise DaybookError("files of deleted positions")
 
-    monkeypatch.setattr("daybook.restore.move", refuse)
+    monkeypatch.setattr("daybook.operations.restore.move", refuse)
     with pytest.raises(DaybookError, match="deleted positions"):
         bring_back(folder)
     assert [*elsewhere.home.iterdir()] == []
@@ -445,7 +445,7 @@ def test_a_copy_that_cannot_be_written_is_checked_and_restored(
     def read_only(path: str, flags: int) -> int:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
 
-    monkeypatch.setattr("daybook.backup.private_opener", read_only)
+    monkeypatch.setattr("daybook.operations.backup.private_opener", read_only)
     assert "is whole" in bring_back(folder, "--check").output
     assert bring_back(folder).exit_code == 0
 
@@ -674,7 +674,7 @@ def test_a_file_that_is_deleted_meanwhile_is_told(
         copied(source, target)
         next(path_of(lake.settings.warehouse).rglob("*.parquet")).unlink()
 
-    monkeypatch.setattr("daybook.backup.copy_catalog", then_delete)
+    monkeypatch.setattr("daybook.operations.backup.copy_catalog", then_delete)
     with pytest.raises(DaybookError, match=r"\.parquet went away .* lake_maintenance or .*This backup is incomplete"):
         back_up(folder)
     assert indexes(folder)[0] == []

@@ -13,8 +13,8 @@ import pytest
 import vl_convert
 from markupsafe import Markup
 
-from daybook import charts
-from daybook.charts import HEAT_STEPS, WIDTH, Bar, distances, heat_map, hour_curve, ranked_bars, trend
+from daybook.report import charts
+from daybook.report.charts import HEAT_STEPS, WIDTH, Bar, distances, heat_map, hour_curve, ranked_bars, trend
 
 HOSTILE = '<script>alert("x")</script>&amp;{{ 7*7 }}'
 UNSEEN = "tab\tnul\0turn\u202eend\ud800"

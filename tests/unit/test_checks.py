@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from daybook.checks import CHECKS_DIR, checks, thresholds
 from daybook.errors import DaybookError
-from daybook.sql_files import parameters
+from daybook.sql.checks import CHECKS_DIR, checks, thresholds
+from daybook.sql.files import parameters
 
 
 def test_every_check_is_read_and_every_threshold_used() -> None:

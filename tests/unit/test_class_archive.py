@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from daybook import class_archive
-from daybook.java import SUPPORTED
+from daybook.jobs import class_archive
+from daybook.jobs.config import submit_conf
+from daybook.jobs.java import SUPPORTED
 from daybook.settings import REPOSITORY, Settings, settings
 from daybook.setup.class_archive import install
-from daybook.spark_conf import submit_conf
 
 
 def test_a_driver_is_told_of_the_archive_if_there_is_one(

@@ -9,10 +9,10 @@ from importlib import metadata
 import pytest
 from click.testing import CliRunner
 
-from daybook.answers import all_answers
 from daybook.cli.main import COMMANDS, GROUPS, cli
 from daybook.errors import BadInput
 from daybook.settings import Settings
+from daybook.sql.answers import all_answers
 
 
 def test_help_lists_every_verb_in_a_group_with_its_whole_summary() -> None:

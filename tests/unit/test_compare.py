@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from daybook import report
+from daybook.analysis.compare import compare
 from daybook.cli.main import cli
-from daybook.compare import compare
 from daybook.errors import BadInput
-from daybook.lake import ledger_rows
-from daybook.report import write_report
+from daybook.lake.catalog import ledger_rows
+from daybook.lake.tables import EVENTS
+from daybook.report import write as report
+from daybook.report.write import write_report
 from daybook.settings import Settings
-from daybook.tables import EVENTS
 from tests.unit.small_lake import SmallLake
 
 FIRST = date(2026, 5, 1)

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pandas as pd
 import pytest
 
-from daybook.comparisons import MEASURES, Comparison, compare_day, relative_change
+from daybook.analysis.comparisons import MEASURES, Comparison, compare_day, relative_change
 
 DAY = date(2026, 5, 10)
 

@@ -23,13 +23,13 @@ from airflow.sdk.definitions.retry_policy import RetryAction
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, ParamValidationError
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from daybook import class_archive
-from daybook.answers import AREAS, answer_files
 from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
+from daybook.jobs import class_archive
+from daybook.jobs.config import FEW, MANY, MANY_RECORDS, submit_conf
+from daybook.operations.plan import NotLanded
 from daybook.pipeline.manifest import manifest_path
-from daybook.plan import NotLanded
 from daybook.settings import Settings, settings
-from daybook.spark_conf import FEW, MANY, MANY_RECORDS, submit_conf
+from daybook.sql.answers import AREAS, answer_files
 from daybook.stack import spark_connect
 from daybook_airflow.assets import table_assets
 from daybook_airflow.notifier import FailureNotifier
@@ -307,7 +307,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
         return nothing, None
 
     monkeypatch.setattr("event_generator.play.play_day", play_day)
-    monkeypatch.setattr("daybook.plan.read_not_landed", lambda *_: NotLanded(KAFKA))
+    monkeypatch.setattr("daybook.operations.plan.read_not_landed", lambda *_: NotLanded(KAFKA))
     return requests
 
 

@@ -6,9 +6,9 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from daybook.driver_files import LEFT_AFTER, driver_dir, remove_leftovers
+from daybook.jobs.config import submit_conf
+from daybook.jobs.temp_files import LEFT_AFTER, driver_dir, remove_leftovers
 from daybook.settings import Settings
-from daybook.spark_conf import submit_conf
 
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.drop_alarm import Volume, judged_days, months, thinned
-from daybook.drops import FALSE_ALARM_RATE, FEWEST_DAYS, Counts, DropCheck, find_drops, judge
+from daybook.analysis.drops import FALSE_ALARM_RATE, FEWEST_DAYS, Counts, DropCheck, find_drops, judge
 
 DAY = date(2026, 5, 3)
 PROVIDERS = ("att", "comcast", "cox", "google")

@@ -13,7 +13,7 @@ import pytest
 from daybook.jobs.environment import job_environment, stack_environment
 from daybook.settings import Settings, settings
 from daybook.stack.airflow import write_config
-from daybook.stack.commands import _differing
+from daybook.stack.lifecycle import _differing
 
 OTHER = "postgresql://another/airflow"
 

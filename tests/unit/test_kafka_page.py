@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from daybook.kafka.topic_rules import topic_config
 from daybook.settings import REPOSITORY, Settings
-from daybook.topic_rules import topic_config
 
 PAGE = (REPOSITORY / "docs" / "kafka.md").read_text(encoding="utf-8")
 

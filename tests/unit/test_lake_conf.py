@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from daybook.errors import BadInput, DaybookError
+from daybook.jobs.config import jars
 from daybook.jobs.environment import stack_environment
-from daybook.lake_conf import pyiceberg_properties, spark_properties
+from daybook.jobs.submit import submit_command
+from daybook.lake.config import pyiceberg_properties, spark_properties
 from daybook.settings import Settings, settings
-from daybook.spark_conf import jars
-from daybook.spark_job import submit_command
 
 
 def chosen(monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
@@ -39,7 +39,7 @@ def test_no_bucket_no_word_of_s3(own_settings: Settings) -> None:
 def test_without_the_jar_the_command_is_told(
     own_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daybook.spark_conf.S3_SPARK_LIB_DIR", tmp_path)
+    monkeypatch.setattr("daybook.jobs.config.S3_SPARK_LIB_DIR", tmp_path)
     lake = chosen(monkeypatch, lake_warehouse="s3://lake/day")
     with pytest.raises(DaybookError, match="make setup-s3"):
         jars(lake)

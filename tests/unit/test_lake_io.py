@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from daybook.errors import DaybookError
-from daybook.lake import load
-from daybook.lake_io import check_avro
+from daybook.lake.catalog import load
+from daybook.lake.file_io import check_avro
+from daybook.lake.tables import RAW_EVENTS
 from daybook.settings import Settings
-from daybook.tables import RAW_EVENTS
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)

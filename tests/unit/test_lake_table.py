@@ -15,12 +15,12 @@ from click.testing import CliRunner
 
 from daybook.cli.main import COMMANDS, cli
 from daybook.errors import DaybookError, NeedsDecision
-from daybook.exporter import read_lake
-from daybook.lake import broken_file, latest_pages, load, read_answer
-from daybook.report import write_report
+from daybook.lake.catalog import broken_file, latest_pages, load, read_answer
+from daybook.lake.state import State
+from daybook.lake.tables import DAY_LEDGER, EVENTS, NAMESPACE, RAW_EVENTS
+from daybook.operations.exporter import read_lake
+from daybook.report.write import write_report
 from daybook.settings import Settings
-from daybook.state import State
-from daybook.tables import DAY_LEDGER, EVENTS, NAMESPACE, RAW_EVENTS
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)
@@ -145,7 +145,7 @@ def test_every_verb_that_reads_data_files_names_the_one(lake: SmallLake, damage:
 
 @pytest.mark.parametrize("kind", ["metadata file", "manifest list", "manifest"])
 def test_counts_out_of_the_metadata_name_the_file(lake: SmallLake, kind: str) -> None:
-    from daybook.snapshots import partition_counts
+    from daybook.lake.snapshots import partition_counts
 
     broken(lake, RAW_EVENTS, kind, garble)
     with pytest.raises(DaybookError) as raised:
@@ -202,7 +202,7 @@ def test_a_catalog_that_another_program_holds_is_said_to_be(lake: SmallLake) -> 
 
 @pytest.mark.parametrize("uri", ["file:///data/x.parquet", "file:/data/x.parquet", "/data/x.parquet"])
 def test_a_file_is_named_by_its_path_however_its_writer_spelled_it(uri: str) -> None:
-    from daybook.lake_table import unreadable
+    from daybook.lake.lake_table import unreadable
 
     assert str(unreadable(EVENTS, "data file", uri, FileNotFoundError())).startswith("/data/x.parquet, a data file")
     assert str(unreadable(EVENTS, "data file", "s3://bucket/x.parquet", OSError("no"))).startswith("s3://bucket/")

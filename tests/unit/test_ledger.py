@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from daybook.ledger import AnswerSum, LandedRange, PageCounts, Play, balance, unbalanced_text
+from daybook.pipeline.balance import AnswerSum, LandedRange, PageCounts, Play, balance, unbalanced_text
 from daybook.settings import REPOSITORY
 
 DAY = date(2026, 5, 3)

@@ -68,7 +68,7 @@ def test_each_setting_target_and_file_is_there(text: str) -> None:
 def test_what_may_be_said_by_a_failing_run_is_said_by_the_code() -> None:
     code = "".join(
         (REPOSITORY / name).read_text(encoding="utf-8")
-        for name in ("daybook/losses.py", "spark/daybook_spark/landing.py")
+        for name in ("daybook/pipeline/losses.py", "spark/daybook_spark/landing.py")
     )
     told = re.findall(r'fails: "([^"]+)"', OPERATIONS)
     assert len(told) == 4

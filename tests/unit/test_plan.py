@@ -11,18 +11,27 @@ import pytest
 from click.testing import CliRunner
 
 from daybook import airflow_client
-from daybook.answers import answers_version
 from daybook.cli.main import cli
-from daybook.due import lake_days, rules_version
 from daybook.errors import BadInput, DaybookError
-from daybook.kafka_offsets import TopicState
-from daybook.lake import load
-from daybook.losses import Loss
-from daybook.plan import MAX_DAYS, NotLanded, Outlook, Pace, ask_airflow, days_between, estimate, read_not_landed
-from daybook.position import Position
+from daybook.kafka.offsets import TopicState
+from daybook.lake.catalog import load
+from daybook.lake.tables import RAW_EVENTS
+from daybook.operations.plan import (
+    MAX_DAYS,
+    NotLanded,
+    Outlook,
+    Pace,
+    ask_airflow,
+    days_between,
+    estimate,
+    read_not_landed,
+)
+from daybook.pipeline.due import lake_days, rules_version
+from daybook.pipeline.losses import Loss
+from daybook.pipeline.position import Position
 from daybook.providers import map_version
 from daybook.settings import Settings
-from daybook.tables import RAW_EVENTS
+from daybook.sql.answers import answers_version
 from event_generator.manifest import Request
 from tests.unit.small_lake import TAKEN_AT, SmallLake
 
@@ -44,7 +53,7 @@ def kafka_away(monkeypatch: pytest.MonkeyPatch) -> None:
     def away(_: Settings) -> TopicState:
         raise DaybookError("Kafka at 127.0.0.1:9092 does not answer (timed out); nothing was changed. Clear the task")
 
-    monkeypatch.setattr("daybook.kafka_offsets.topic_state", away)
+    monkeypatch.setattr("daybook.kafka.offsets.topic_state", away)
 
 
 MakeOutlook = Callable[..., Outlook]
@@ -354,8 +363,8 @@ def test_what_is_not_landed_is_counted_by_the_day_on_which_it_happened(
         return [Message(b'{"occurred_at": "2026-05-03T12:00:00Z"}'), Message(b"\xff")]
 
     topic = TopicState("topic", first={0: 0, 1: 5, 2: 0}, end={0: 7, 1: 9, 2: 0}, retention_ms=-1)
-    monkeypatch.setattr("daybook.kafka_offsets.topic_state", lambda _: topic)
-    monkeypatch.setattr("daybook.kafka_offsets.committed", committed)
+    monkeypatch.setattr("daybook.kafka.offsets.topic_state", lambda _: topic)
+    monkeypatch.setattr("daybook.kafka.offsets.committed", committed)
     start = Position({0: 5, 1: 3}, 1, "topic")
     found = read_not_landed(lake.settings, start, lambda done, of: None)
     # of what is lost, the rest is read: what would be landed once the loss is accepted
@@ -407,8 +416,8 @@ def test_what_an_open_transaction_hides_is_not_said_to_be_landed(
 ) -> None:
     lake.land({DAY: 3}, end={0: 3})
     topic = TopicState("topic", first={0: 0}, end={0: 3}, retention_ms=-1, hidden={0: 30}, unfit="topic t is compacted")
-    monkeypatch.setattr("daybook.kafka_offsets.topic_state", lambda _: topic)
-    monkeypatch.setattr("daybook.losses.overwritten", lambda *_: set())
+    monkeypatch.setattr("daybook.kafka.offsets.topic_state", lambda _: topic)
+    monkeypatch.setattr("daybook.pipeline.losses.overwritten", lambda *_: set())
     arguments = ["plan", "--from", str(DAY), "--to", str(DAY)]
     printed = CliRunner().invoke(cli, arguments).stdout
     assert "0 records in Kafka are not landed yet, and an open transaction hides up to 30 more" in printed

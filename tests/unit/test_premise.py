@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.premise_coverage import World, coverage, grouped, players_events
-from daybook.premise import FEWEST_EVENTS, THRESHOLD, Premise, check_premise, distance_between
+from daybook.analysis.drift import FEWEST_EVENTS, THRESHOLD, Premise, check_premise, distance_between
 from event_generator.day import LABELS, build_day
 
 DAY = date(2026, 5, 3)

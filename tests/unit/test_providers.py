@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from publicsuffixlist import PublicSuffixList
 
 from daybook import providers
+from daybook.analysis.provider_lookup import explain
 from daybook.cli.answers import provider
 from daybook.errors import BadInput
-from daybook.provider_lookup import explain
 from daybook.providers import ALIASES_FILE, BUCKETS, aliases, map_version, resolve
 
 

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from daybook.cli.main import cli
 from daybook.errors import BadInput
-from daybook.lake import answer_rows
-from daybook.query import query_rows
+from daybook.lake.catalog import answer_rows
+from daybook.lake.query import query_rows
 from daybook.settings import Settings
 from tests.unit.small_lake import SmallLake
 
@@ -42,7 +42,7 @@ def test_a_query_sees_the_published_days(lake: SmallLake) -> None:
 
 @pytest.mark.parametrize("few", [0, 40], ids=["of all files", "of the days' files"])
 def test_a_day_that_was_never_published_is_not_seen(lake: SmallLake, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daybook.snapshots.FEW_DAYS", few)
+    monkeypatch.setattr("daybook.lake.snapshots.FEW_DAYS", few)
     lake.put("event_popularity", date(2026, 5, 5), SWORD)
     assert counts(lake.settings) == {DAY: 10, NEXT_DAY: 7}
 
@@ -218,7 +218,7 @@ def test_a_lake_that_is_older_than_the_answer_says_how_to_go_on(lake: SmallLake)
 
 
 def test_an_export_says_which_day_is_not_published(lake: SmallLake, tmp_path: Path) -> None:
-    from daybook.export import export_day
+    from daybook.operations.export import export_day
 
     with pytest.raises(BadInput, match="2026-05-09 is not published"):
         export_day(lake.settings, "2026-05-09", tmp_path)

@@ -17,10 +17,19 @@ from rich.console import Console
 
 from daybook.cli.main import cli
 from daybook.cli.output import print_table
-from daybook.dismissals import dismissals_file
 from daybook.errors import BadInput, DaybookError, NotNow
-from daybook.lake import answer_rows, latest_pages, latest_revisions, ledger, ledger_rows, load, page_of, read_answer
-from daybook.lake_conf import sqlalchemy_uri
+from daybook.lake.catalog import (
+    answer_rows,
+    latest_pages,
+    latest_revisions,
+    ledger,
+    ledger_rows,
+    load,
+    page_of,
+    read_answer,
+)
+from daybook.lake.config import sqlalchemy_uri
+from daybook.pipeline.dismissals import dismissals_file
 from daybook.settings import Settings, settings
 from tests.unit.small_lake import SmallLake
 
@@ -260,7 +269,7 @@ def test_checks_of_a_day_that_was_never_built_are_none(lake: SmallLake, form: li
 def test_a_rebuild_of_days_without_a_page_starts_no_spark(
     lake: SmallLake, form: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daybook.spark_job.run_job", lambda *_: pytest.fail("it has started Spark"))
+    monkeypatch.setattr("daybook.jobs.submit.run_job", lambda *_: pytest.fail("it has started Spark"))
     done = CliRunner().invoke(cli, ["rebuild", "--from", "2031-01-01", "--to", "2031-01-02", *form])
     assert isinstance(done.exception, BadInput)
     assert "no day from 2031-01-01 to 2031-01-02 has a page" in str(done.exception)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from daybook.contract import client_event
-from daybook.rejected import Rejected
+from daybook.pipeline.rejected import Rejected
 
 ID = "0b9f1d0e-6d53-4b53-9d0f-3f1f6d1c2a01"
 EVENT = {

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 from daybook.cli import corrections
 from daybook.errors import DaybookError
-from daybook.replay import Coordinates, send_again
+from daybook.lake.tables import REPLAYED_RECORDS
+from daybook.operations.replay import Coordinates, send_again
 from daybook.settings import Settings
-from daybook.tables import REPLAYED_RECORDS
 from tests.unit.small_lake import SmallLake
 from tests.unit.test_rejected import EVENT, a_record
 
@@ -75,7 +75,7 @@ def intake(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     told: list[float] = []
-    monkeypatch.setattr("daybook.replay.time.sleep", told.append)
+    monkeypatch.setattr("daybook.operations.replay.time.sleep", told.append)
     return told
 
 
@@ -84,7 +84,7 @@ def events_of(number: int) -> dict[Coordinates, dict[str, Any]]:
 
 
 def written(settings: Settings) -> list[int]:
-    from daybook.lake import load
+    from daybook.lake.catalog import load
 
     table = load(settings, REPLAYED_RECORDS)
     assert table is not None
@@ -133,7 +133,7 @@ def test_a_replay_waits_as_long_as_it_is_asked_to(own_settings: Settings, intake
 def test_a_replay_does_not_wait_for_ever(
     own_settings: Settings, intake: Intake, slept: list[float], monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:
-    monkeypatch.setattr("daybook.replay.LONGEST_WAIT_SECONDS", 9)
+    monkeypatch.setattr("daybook.operations.replay.LONGEST_WAIT_SECONDS", 9)
     intake.told = lambda sent: (429, {"Retry-After": asked}, {})
     with pytest.raises(DaybookError, match="asks for longer waits than 9 s in all; what it accepted before is"):
         send_again(own_settings, events_of(3))

@@ -19,17 +19,16 @@ from typing import Any
 import pytest
 from pyiceberg.table import Table
 
-from daybook import lake as lake_module
-from daybook import report
-from daybook.answers import ACROSS_DAYS, answers
-from daybook.comparisons import Comparison
-from daybook.drops import Drop, Total
+from daybook.analysis.comparisons import Comparison
+from daybook.analysis.drift import Driver, Premise
+from daybook.analysis.drops import Drop, Total
 from daybook.errors import BadInput
 from daybook.files import write_private
 from daybook.formatting import csv_text
-from daybook.ledger import AnswerChange, RowChange, changes_json
-from daybook.premise import Driver, Premise
-from daybook.report import (
+from daybook.lake import catalog as lake_module
+from daybook.pipeline.balance import AnswerChange, RowChange, changes_json
+from daybook.report import write
+from daybook.report.write import (
     SHOWN_ROWS,
     day_content,
     day_page,
@@ -40,6 +39,7 @@ from daybook.report import (
     write_report_of_run,
 )
 from daybook.settings import Settings
+from daybook.sql.answers import ACROSS_DAYS, answers
 from tests.hostile_text import commands_a_terminal
 from tests.unit.small_lake import SmallLake
 
@@ -407,7 +407,7 @@ def test_files_and_table_say_the_same(whole: SmallLake) -> None:
             for row in table["rows"]
         ]
         assert rows == said
-        shown = {report._cell(cell, name) for row in table["rows"] for name, cell in row.items()}
+        shown = {write._cell(cell, name) for row in table["rows"] for name, cell in row.items()}
         assert shown <= {*page.texts["td"], *page.texts["th"]}, table["name"]
 
 
@@ -457,7 +457,7 @@ def test_a_page_is_written_after_what_it_links_to(whole: SmallLake, monkeypatch:
         order.append(file.name)
         return as_it_is(file, text)
 
-    monkeypatch.setattr(report, "write_private", replace)
+    monkeypatch.setattr(write, "write_private", replace)
     write_report(whole.settings, "2026-05-03")
     pages = [name for name in order if not name.endswith(".csv")]
     assert pages == ["2026-05-03.json", "2026-05-03.html", "index.json", "index.html"]
@@ -524,21 +524,21 @@ def test_premise_alarms_and_comparisons_are_shown(whole: SmallLake, tmp_path: Pa
 
 
 def test_a_change_is_told_in_its_own_measure() -> None:
-    assert report._change(9, 10) == "-10.0%"
-    assert report._change(10, 10) == "the same"
-    assert report._change(1, 0) == "from none"
-    assert report._cell(20511.4, "events") == "20,511"
+    assert write._change(9, 10) == "-10.0%"
+    assert write._change(10, 10) == "the same"
+    assert write._change(1, 0) == "from none"
+    assert write._cell(20511.4, "events") == "20,511"
 
 
 def test_a_share_is_known_by_the_end_of_its_name() -> None:
-    assert [report._cell(0.5, name) for name in ("share", "buyers_share", "coverage", "lift", "shares_of")] == [
+    assert [write._cell(0.5, name) for name in ("share", "buyers_share", "coverage", "lift", "shares_of")] == [
         *("50.0%", "50.0%", "50.0%", "0.50", "0.50")
     ]
 
 
 def test_the_overview_says_what_the_days_own_files_say(whole: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     as_it_is = day_content
-    monkeypatch.setattr(report, "day_content", lambda settings, day: judged(as_it_is(settings, day)))
+    monkeypatch.setattr(write, "day_content", lambda settings, day: judged(as_it_is(settings, day)))
     index = Page(write_report(whole.settings, "2026-05-03")[-1])
     columns = [text for text in index.texts["th"] if text[:1].isalpha()]
     cells = index.texts["td"][: len(columns) - 1]

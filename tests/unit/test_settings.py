@@ -8,10 +8,10 @@ import shlex
 import pytest
 
 from daybook.errors import BadInput
+from daybook.jobs.config import submit_conf
 from daybook.jobs.environment import stack_environment
+from daybook.lake.tables import CATALOG
 from daybook.settings import OUR_SPARK_CONF, REPOSITORY, Settings, settings
-from daybook.spark_conf import submit_conf
-from daybook.tables import CATALOG
 
 EXAMPLE = REPOSITORY / ".env.example"
 

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 import bootstrap
-from daybook import jars, network
+from daybook import network
 from daybook.errors import DaybookError
 from daybook.jobs.jars import JARS_DIR, LIB_DIR
 from daybook.settings import REPOSITORY
+from daybook.setup import jars
 from tests.integration.secured_broker import Authority
 from tests.tls_server import InspectingProxy, TlsServer
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from daybook.java import FIXED_OPTIONS
+from daybook.jobs.config import submit_conf
 from daybook.jobs.environment import job_environment
+from daybook.jobs.java import FIXED_OPTIONS
 from daybook.settings import Settings
-from daybook.spark_conf import submit_conf
 from daybook.stack import kafka
 from daybook.stack.environment import process_environment
 

@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from daybook import state as state_module
 from daybook.cli.main import cli
 from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
-from daybook.java import java
-from daybook.lake import latest_pages, load, page_of
-from daybook.lake_conf import sqlalchemy_uri
+from daybook.jobs.java import java
+from daybook.lake import state as state_module
+from daybook.lake.catalog import latest_pages, load, page_of
+from daybook.lake.config import sqlalchemy_uri
+from daybook.lake.state import State, check_state, marker_file, open_state, unfinished_file, who
+from daybook.lake.tables import DAY_LEDGER, NAMESPACE, RAW_EVENTS
 from daybook.settings import Settings, settings
-from daybook.stack.commands import bring_up
-from daybook.state import State, check_state, marker_file, open_state, unfinished_file, who
-from daybook.tables import DAY_LEDGER, NAMESPACE, RAW_EVENTS
+from daybook.stack.lifecycle import bring_up
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)
@@ -62,7 +62,7 @@ def refusals(loaded: Settings, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     def started(_: Settings) -> None:
         raise AssertionError("the stack was started")
 
-    monkeypatch.setattr("daybook.stack.commands._alone", started)
+    monkeypatch.setattr("daybook.stack.lifecycle._alone", started)
     for ask in (
         lambda: latest_pages(loaded),
         lambda: open_state(loaded),
@@ -355,7 +355,7 @@ def test_a_lake_beside_the_folder_under_its_quoted_name_is_found(
     ],
 )
 def test_one_place_has_several_names(tmp_path: Path, warehouse: str, location: str, is_ours: bool) -> None:
-    from daybook.lake_place import refuse_elsewhere
+    from daybook.lake.place import refuse_elsewhere
 
     loaded = Settings(home=tmp_path, lake_warehouse=warehouse)
     if is_ours:
@@ -390,7 +390,7 @@ def test_a_bucket_is_looked_into_as_a_folder_is(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_rest_catalog_chooses_places_itself(tmp_path: Path) -> None:
-    from daybook.lake_place import refuse_elsewhere
+    from daybook.lake.place import refuse_elsewhere
 
     loaded = Settings(home=tmp_path, lake_catalog_uri="https://catalog/iceberg", lake_warehouse="game")
     refuse_elsewhere(loaded, "events", "s3://bucket/game_1f/events_2c")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from daybook.errors import DaybookError
-from daybook.known_topics import note_topic, noted_topic
+from daybook.kafka.known_topics import note_topic, noted_topic
+from daybook.kafka.topic_rules import differences, doubts, topic_config, unfit
 from daybook.settings import Settings
-from daybook.topic_rules import differences, doubts, topic_config, unfit
 
 CLUSTER = Settings(kafka_bootstrap_servers="kafka-1:9092", kafka_replication=3)
 

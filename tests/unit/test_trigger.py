@@ -13,7 +13,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 from airflow.triggers.base import TriggerEvent
 
-from daybook import kafka_offsets
+from daybook.kafka import offsets
 from daybook_airflow.offsets_goal import OffsetsGoal
 from daybook_airflow.offsets_sensor import KafkaOffsetsSensor
 from daybook_airflow.offsets_trigger import KafkaOffsetsTrigger
@@ -70,7 +70,7 @@ def test_an_event_ends_the_wait_as_it_says() -> None:
 
 def test_a_broker_that_is_away_is_waited_for_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", _connection("127.0.0.1:1"))
-    monkeypatch.setattr(kafka_offsets, "REQUEST_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(offsets, "REQUEST_TIMEOUT_SECONDS", 0.3)
     began = datetime.now(UTC)
     deadline = began + timedelta(seconds=1)
     trigger = KafkaOffsetsTrigger(

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from daybook import backup, exporter, kafka_offsets, losses
 from daybook.errors import NeedsDecision
-from daybook.exporter import LedgerCollector
-from daybook.kafka_offsets import TopicState
-from daybook.ledger import LandedRange
-from daybook.position import Position
+from daybook.kafka import offsets
+from daybook.kafka.offsets import TopicState
+from daybook.operations import backup, exporter
+from daybook.operations.exporter import LedgerCollector
+from daybook.pipeline import losses
+from daybook.pipeline.balance import LandedRange
+from daybook.pipeline.position import Position
 from daybook.settings import Settings
 from daybook_spark import landing
 from tests.unit.small_lake import SmallLake
@@ -91,7 +93,7 @@ def test_a_landing_refuses_an_unfit_topic() -> None:
 def test_a_landing_refuses_gaps_that_nothing_explains_and_names_them(
     own_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daybook.log_gaps.unexplained", lambda *_: [(3, 6), (9, 9)])
+    monkeypatch.setattr("daybook.kafka.log_gaps.unexplained", lambda *_: [(3, 6), (9, 9)])
     with_gaps = [LandedRange(0, 0, 20, 15, gaps=5), LandedRange(1, 0, 20, 20)]
     with pytest.raises(NeedsDecision) as refused:
         landing._refuse_gaps(own_settings, Position({}), with_gaps, DAY)
@@ -103,7 +105,7 @@ def test_a_landing_refuses_gaps_that_nothing_explains_and_names_them(
     accepted = "; ".join(losses.gaps_of(own_settings, {0: (0, 20)}))
     monkeypatch.setattr(landing, "accepted_gaps", lambda *_: set(accepted.split("; ")))
     landing._refuse_gaps(own_settings, Position({}), with_gaps, DAY)
-    monkeypatch.setattr("daybook.log_gaps.unexplained", lambda *_: [(3, 6), (9, 10)])
+    monkeypatch.setattr("daybook.kafka.log_gaps.unexplained", lambda *_: [(3, 6), (9, 10)])
     with pytest.raises(NeedsDecision, match=r"offsets 9\.\.10 of partition 0\. No transaction"):
         landing._refuse_gaps(own_settings, Position({}), with_gaps, DAY)
 
@@ -115,14 +117,14 @@ def test_many_gaps_are_counted_and_some_are_named() -> None:
 
 
 def test_hidden_is_what_lies_between_the_two_ends() -> None:
-    assert kafka_offsets.hidden({0: 3, 1: 7, 2: 9}, {0: 5, 1: 7, 2: 8}) == {0: 2}
+    assert offsets.hidden({0: 3, 1: 7, 2: 9}, {0: 5, 1: 7, 2: 8}) == {0: 2}
 
 
 def test_a_backup_says_what_a_transaction_hides_from_it(
     own_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     topic = TopicState("one", first={0: 0}, end={0: 3}, retention_ms=-1, hidden={0: 30})
-    monkeypatch.setattr(kafka_offsets, "topic_state", lambda _: topic)
+    monkeypatch.setattr(offsets, "topic_state", lambda _: topic)
     monkeypatch.setattr("daybook.stack.kafka.port_is_free", lambda _: False)
     left_out: list[str] = []
     taken = SimpleNamespace(take=lambda *_: None)

@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from daybook.cli.days import verify
-from daybook.duckdb_lake import connect
-from daybook.kafka_offsets import offsets_text
-from daybook.lake import page_of
-from daybook.position import END, LANDING, START
+from daybook.kafka.offsets import offsets_text
+from daybook.lake.catalog import page_of
+from daybook.lake.duckdb_engine import connect
+from daybook.lake.tables import EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
+from daybook.operations.verify import DIFFERENT, EQUAL, NOT_COMPARED, Claim, Verdict, _Verifying, claimed
+from daybook.pipeline.position import END, LANDING, START
 from daybook.settings import Settings
-from daybook.tables import EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
-from daybook.verify import DIFFERENT, EQUAL, NOT_COMPARED, Claim, Verdict, _Verifying, claimed
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)

@@ -1,0 +1,1 @@
+"""Statistics over published days; nothing here writes."""

@@ -1,0 +1,162 @@
+"""``daybook compare``: a day beside the days before it, read from the lake: its mixes, drops and counts.
+
+What is counted here is judged in :mod:`daybook.analysis.drift`, :mod:`daybook.analysis.drops` and
+:mod:`daybook.analysis.comparisons`, which know no lake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from daybook.formatting import json_tree
+from daybook.lake.tables import EVENTS
+from daybook.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from duckdb import DuckDBPyConnection
+    from numpy.typing import NDArray
+
+    from daybook.analysis.comparisons import Comparison
+    from daybook.analysis.drift import Premise
+    from daybook.analysis.drops import DropCheck
+
+TRAILING_DAYS = 28
+"""Four of each weekday."""
+PLAYER_GROUPS = 4096
+"""Players are put together by a hash of their id, so that a day of a million players is resampled as fast as a small
+one; the groups are as independent as the players are."""
+
+EVENT_MIX, PROVIDER_MIX = "event mix", "provider mix"
+_CATEGORIES = {
+    EVENT_MIX: ("event_popularity", "COALESCE(item, REPLACE(event_type, '_', ' '))"),
+    PROVIDER_MIX: ("provider_usage", "provider"),
+}
+"""Subject -> the answer that has its counts, and what it counts by, as an expression over that and over ``events``."""
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """A day beside the days before it."""
+
+    day: date
+    premises: tuple[Premise, ...]
+    """Of the event mix, then of the provider mix."""
+    drops: DropCheck
+    measures: tuple[Comparison, ...]
+    """Events, players, purchases and guild joins beside yesterday, the week and the same weekday."""
+
+    @property
+    def sentences(self) -> list[str]:
+        """What there is to say, in words."""
+        total = [self.drops.total.sentence] if self.drops.total else []
+        return [
+            *total,
+            *(premise.sentence for premise in self.premises),
+            self.drops.sentence,
+            *(drop.sentence for drop in self.drops.drops),
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "day": self.day.isoformat(),
+            "premise": [json_tree(premise) for premise in self.premises],
+            "drops": json_tree(self.drops),
+            "comparisons": [json_tree(measure) for measure in self.measures],
+        }
+
+
+def compare(settings: Settings, day: str) -> Comparisons:
+    """Hold a published day against the days before it, as all of them are published now.
+
+    Args:
+        settings: where the lake is.
+        day: ``YYYY-MM-DD``, UTC.
+
+    Raises:
+        BadInput: the day is not published.
+    """
+    from daybook.analysis.comparisons import compare_day
+    from daybook.analysis.drops import find_drops
+    from daybook.lake.catalog import latest_pages, page_of
+    from daybook.lake.duckdb_engine import connect, published_rows
+
+    one: date = page_of(settings, day)["event_date"]
+    pages = latest_pages(settings)
+    pages = pages[(pages["event_date"] <= one) & (pages["event_date"] >= one - timedelta(days=TRAILING_DAYS))]
+    published = list(pages["event_date"])
+    with connect() as connection:
+        for name in ("daily_activity", "provider_event_popularity", *(table for table, _ in _CATEGORIES.values())):
+            rows = published_rows(settings, name, pages)
+            connection.register(name, rows if rows is not None else _no_rows(name))
+        of_day = published_rows(settings, EVENTS, pages[pages["event_date"] == one])
+        connection.register(EVENTS, of_day if of_day is not None else _no_rows(EVENTS))
+        # both mixes are counted from it: the day's events are read once
+        connection.execute(
+            f"CREATE TEMP TABLE played AS SELECT HASH(user_id) % {PLAYER_GROUPS} AS place, event_type, item, provider, "
+            f"COUNT(*) AS events FROM {EVENTS} GROUP BY ALL"
+        ).fetchall()
+        activity = _frame(
+            connection, "SELECT event_date, events, users, purchases, guild_joins FROM daily_activity ORDER BY ALL"
+        )
+        cells = _frame(
+            connection,
+            "SELECT event_date, provider, event_type, item, events FROM provider_event_popularity ORDER BY ALL",
+        )
+        players = {
+            row["event_date"]: min(row["users"], PLAYER_GROUPS)
+            for row in activity.to_dict("records")
+            if row["event_date"] < one
+        }
+        premises = tuple(_premise(connection, subject, one, players) for subject in _CATEGORIES)
+    return Comparisons(one, premises, find_drops(cells, one, published), tuple(compare_day(activity, one, published)))
+
+
+def _premise(connection: DuckDBPyConnection, subject: str, day: date, players: Mapping[date, int]) -> Premise:
+    from daybook.analysis.drift import check_premise
+
+    answer, category = _CATEGORIES[subject]
+    usual = _frame(
+        connection,
+        f"SELECT event_date, {category} AS category, events FROM {answer} WHERE event_date < $day ORDER BY ALL",
+        day=day,
+    )
+    counted = _frame(
+        connection,
+        f"SELECT place, {category} AS category, SUM(events) AS events FROM played GROUP BY ALL ORDER BY ALL",
+    )
+    today, categories = _matrix(counted)
+    return check_premise(subject, day, usual, today, categories, players_before=players)
+
+
+def _matrix(counted: pd.DataFrame) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Groups of players x categories, and the categories' names."""
+    table = counted.pivot(index="place", columns="category", values="events").fillna(0).astype("int64")
+    return table.to_numpy(), tuple(table.columns)
+
+
+def _frame(connection: DuckDBPyConnection, sql: str, **values: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    found = connection.execute(sql, values)
+    columns = [column[0] for column in found.description or ()]
+    return pd.DataFrame(found.fetchall(), columns=columns)
+
+
+def _no_rows(name: str) -> Any:
+    """A table without rows, for one that no day has filled yet."""
+    import pyarrow as pa
+
+    text = ("provider", "event_type", "item", "user_id")
+    counts = ("events", "users", "purchases", "guild_joins")
+    columns = [
+        ("event_date", pa.date32()),
+        *((one, pa.string()) for one in text),
+        *((one, pa.int64()) for one in counts),
+    ]
+    return pa.schema(columns).empty_table()

@@ -1,0 +1,54 @@
+"""The answers across days (``spark/sql/across_days``): worked out by DuckDB from the published days, when asked for."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from daybook.days import parse_day
+from daybook.errors import BadInput
+from daybook.settings import Settings
+from daybook.sql.answers import Answer
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+def across_rows(settings: Settings, answer: Answer, day: str) -> list[dict[str, Any]]:
+    """The rows of an answer across days, as the days up to one are published now; in the answer's order.
+
+    Args:
+        settings: where the lake is.
+        answer: one of the folder ``across_days``.
+        day: the last day that it looks at, ``YYYY-MM-DD``, UTC.
+
+    Raises:
+        BadInput: the day is not published, or no published day has a table that the answer rests on.
+    """
+    from daybook.lake.catalog import latest_pages, page_of
+    from daybook.lake.duckdb_engine import connect, in_duckdb, published_rows, tables_of
+
+    page_of(settings, day)
+    last = parse_day(day)
+    pages = latest_pages(settings)
+    with connect() as connection:
+        for table in sorted(tables_of(answer.statement)):
+            rows = published_rows(settings, table, pages[pages["event_date"] <= last])
+            if rows is None:
+                raise BadInput(
+                    f"{answer.name} rests on {table}, which no published day has; build them again with "
+                    f"`daybook rebuild --from {pages['event_date'].min()} --to {day}`"
+                )
+            connection.register(table, rows)
+        values = {"first_day": last - timedelta(days=answer.days - 1), "last_day": last}
+        return sorted_rows(connection, answer, in_duckdb(answer.statement), values)
+
+
+def sorted_rows(
+    connection: DuckDBPyConnection, answer: Answer, sql: str, values: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The rows of an answer's statement, in the answer's order, nulls first."""
+    from daybook.lake.duckdb_engine import fetch
+
+    order = ", ".join(f'"{column}" {"DESC" if falls else "ASC"} NULLS FIRST' for column, falls in answer.order)
+    return fetch(connection, f"SELECT * FROM ({sql}) AS answer ORDER BY {order}", values)

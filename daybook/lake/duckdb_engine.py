@@ -1,0 +1,285 @@
+"""The lake in DuckDB: a second engine beside Spark, for recounts, questions across days and analysts' own SQL.
+
+A connection reads nothing but what is registered with it, and writes nothing: no file, no network, no setting can be
+reached from SQL. Tables are registered as PyArrow datasets over the Parquet files that Iceberg names, so any storage
+that the lake may lie on is read the same way, columns and days that a statement does not ask for are not read, and
+nothing is loaded before it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from datetime import date
+from functools import lru_cache
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from daybook.errors import BadInput, DaybookError
+from daybook.lake.catalog import load
+from daybook.lake.files import is_local, path_of
+from daybook.lake.snapshots import day_files, page_state
+from daybook.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow.dataset as pads
+    from duckdb import DuckDBPyConnection
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.table import Table
+    from sqlglot import exp
+
+
+_PARQUET = b"PAR1"
+"""What a Parquet file begins and ends with."""
+
+
+def connect() -> DuckDBPyConnection:
+    """A connection of its own, in memory, UTC; it reaches nothing that is not registered with it."""
+    import duckdb
+
+    connection = duckdb.connect(
+        config={
+            "enable_external_access": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            # a misspelled table must not turn into a variable of this program
+            "python_enable_replacements": "false",
+            # DuckDB would write rows that memory cannot hold into the folder it was called in
+            "temp_directory": "",
+        }
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+@lru_cache(maxsize=128)
+def in_duckdb(statement: str) -> str:
+    """A statement in Spark's SQL as DuckDB takes it; ``:name`` becomes ``$name``. Comments are left out.
+
+    >>> in_duckdb("SELECT COUNT(item <=> :item) AS n -- how many")
+    'SELECT COUNT(item IS NOT DISTINCT FROM $item) AS n'
+    """
+    return parsed(statement).transform(_count_if).sql(dialect="duckdb", comments=False)
+
+
+def _count_if(node: exp.Expr) -> exp.Expr:
+    """COUNT_IF as Spark means it: 0 where the condition is null on every row, which DuckDB's own answers with null."""
+    from sqlglot import exp
+
+    if not isinstance(node, exp.CountIf):
+        return node
+    return exp.Filter(this=exp.Count(this=exp.Star()), expression=exp.Where(this=node.this))
+
+
+def parsed(sql: str) -> exp.Expr:
+    """The syntax tree of a text in Spark's SQL.
+
+    Raises:
+        DaybookError: it is none; the text says where.
+    """
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    try:
+        return sqlglot.parse_one(sql, dialect="spark")
+    except SqlglotError as error:
+        raise DaybookError(f"not a statement in Spark's SQL: {str(error).splitlines()[0]}") from None
+
+
+def tables_of(statement: str) -> set[str]:
+    """Names of the tables that a statement in Spark's SQL reads, without its own named steps.
+
+    >>> sorted(tables_of("WITH one AS (SELECT * FROM events) SELECT * FROM one JOIN purchases USING (item)"))
+    ['events', 'purchases']
+    """
+    from sqlglot import exp
+
+    tree = parsed(statement)
+    steps = {step.alias for step in tree.find_all(exp.CTE)}
+    return {table.name for table in tree.find_all(exp.Table)} - steps
+
+
+def published_rows(settings: Settings, name: str, pages: pd.DataFrame) -> pads.Dataset | None:
+    """The rows of a table that belong to some published days, as a dataset that nothing was read of yet.
+
+    Each day is taken as its newest page has it, also while a restatement of it is published by half.
+
+    Args:
+        settings: where the lake is.
+        name: ``events``, ``rejected_events`` or an answer.
+        pages: rows of :func:`daybook.lake.catalog.latest_pages`, one for each day that is wanted.
+
+    Returns:
+        The dataset, ``event_date`` among its columns; none if no day was ever published with this table.
+    """
+    table = load(settings, name)
+    if table is None:
+        return None
+    pinned = {
+        row["event_date"]: snapshot_id
+        for row in pages.to_dict("records")
+        if (snapshot_id := row["snapshots"].get(name)) is not None
+    }
+    files: list[tuple[date | None, str]] = []
+    for snapshot_id, days in _states(table, pinned).items():
+        files += _files(table, snapshot_id, days)
+    return _dataset(table, files)
+
+
+def table_rows(settings: Settings, name: str) -> pads.Dataset | None:
+    """All rows of a table as it is now, as a dataset that nothing was read of yet; none if there is no such table."""
+    table = load(settings, name)
+    if table is None:
+        return None
+    current = table.current_snapshot()
+    return _dataset(table, _files(table, current.snapshot_id, None) if current else [])
+
+
+def _states(table: Table, pinned: dict[date, int]) -> dict[int, set[date]]:
+    """The snapshots at which to read the days: the newest one, but for days that were written since their page."""
+    current = table.current_snapshot()
+    if current is None:
+        return {}
+    known = {one.snapshot_id: one.sequence_number or 0 for one in table.metadata.snapshots}
+    partitions = table.inspect.partitions(current.snapshot_id)
+    written = (
+        {
+            row["partition"]["event_date"]: known.get(row["last_updated_snapshot_id"], 0)
+            for row in partitions.select(["partition", "last_updated_snapshot_id"]).to_pylist()
+        }
+        if partitions.num_rows
+        else {}
+    )
+    states: dict[int, set[date]] = defaultdict(set)
+    for day, snapshot_id in pinned.items():
+        newest = current.snapshot_id
+        # a snapshot that was expired takes the files with it that only it had: what is left is as old, or a new page's
+        if snapshot_id != newest and written.get(day, 0) > known.get(snapshot_id, 0):
+            states[page_state(table, snapshot_id) or newest].add(day)
+        else:
+            states[newest].add(day)
+    return states
+
+
+def _files(table: Table, snapshot_id: int, days: Collection[date] | None) -> list[tuple[date | None, str]]:
+    """Day and path of each data file; of some days, or of all and of rows without a day."""
+    found = []
+    for day, task in day_files(table, snapshot_id, days):
+        if task.delete_files:
+            raise DaybookError(
+                f"{table.name()[-1]} holds row deletes beside its files, which this reader does not take into account; "
+                "nothing was read. Daybook writes none: find out who wrote to this table, and rewrite its files"
+            )
+        if is_local(task.file.file_path):
+            _refuse_cut(table.name()[-1], task.file)
+        found.append((day, task.file.file_path))
+    return found
+
+
+def _refuse_cut(table: str, file: DataFile) -> None:
+    """Refuse a data file that is gone, cut off or no Parquet: DuckDB would say so late, some statements without a name.
+
+    Raises:
+        DaybookError: it is; the text names it.
+    """
+    from daybook.lake.lake_table import Damaged, unreadable
+
+    try:
+        with path_of(file.file_path).open("rb") as data:
+            found = data.seek(0, os.SEEK_END)
+            if found != file.file_size_in_bytes:
+                raise Damaged(f"it has {found:,} bytes of {file.file_size_in_bytes:,}")
+            data.seek(-len(_PARQUET), os.SEEK_END)
+            if data.read() != _PARQUET:
+                raise Damaged("it does not end as a Parquet file does")
+    except (OSError, Damaged) as error:
+        raise unreadable(table, "data file", file.file_path, error) from None
+
+
+def _dataset(table: Table, files: Iterable[tuple[date | None, str]]) -> pads.Dataset:
+    import pyarrow.dataset as pads
+    from pyiceberg.io.pyarrow import PyArrowFileIO
+
+    if not isinstance(table.io, PyArrowFileIO):
+        raise DaybookError(
+            f"{table.location()} is read by {type(table.io).__name__}; DuckDB needs PyArrow's file systems"
+        )
+    schema = table.schema().as_arrow()
+    form = pads.ParquetFileFormat()
+    filesystems: dict[str, Any] = {}
+    fragments = []
+    for day, path in files:
+        scheme, netloc, place = table.io.parse_location(path)
+        filesystem = filesystems.setdefault(f"{scheme}://{netloc}", table.io.fs_by_scheme(scheme, netloc))
+        # what every row of the file has in common: a file of a day that is not asked for is not opened
+        common = None if day is None else pads.field("event_date") == day
+        fragments.append(form.make_fragment(place, filesystem, partition_expression=common))
+    return pads.FileSystemDataset(fragments, schema, form)
+
+
+def fetch(connection: DuckDBPyConnection, sql: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The rows of a statement in DuckDB's SQL, as dictionaries (:func:`fetch_table`).
+
+    Raises:
+        BadInput: DuckDB refuses it; the text says why.
+    """
+    return fetch_table(connection, sql, values)[1]
+
+
+def fetch_table(
+    connection: DuckDBPyConnection, sql: str, values: dict[str, Any] | None = None
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """The columns of a statement in DuckDB's SQL, and its rows as dictionaries.
+
+    Columns of the same name are numbered: ``item``, ``item_1``.
+
+    Raises:
+        BadInput: DuckDB refuses it; the text says why, and where if it is a mistake in the statement.
+    """
+    import duckdb
+
+    try:
+        found = connection.execute(sql, values or {})
+        names = _numbered([column[0] for column in found.description or ()])
+        rows: Sequence[tuple[Any, ...]] = found.fetchall()
+    except duckdb.Error as error:
+        raise refusal(str(error)) from None
+    return names, [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The names, those that came before with a number that makes another name of them.
+
+    >>> _numbered(["item", "item", "item_1", "item"])
+    ['item', 'item_2', 'item_1', 'item_3']
+    """
+    taken, result = set(names), list[str]()
+    for name in names:
+        if name in result:
+            name = next(one for number in count(1) if (one := f"{name}_{number}") not in taken)
+            taken.add(name)
+        result.append(name)
+    return result
+
+
+_OF_A_TABLE = re.compile(r"reading the stream registered as '(\w+)' failed: (.*)")
+_A_FILE = re.compile(r"'(/.+\.parquet)'")
+
+
+def refusal(said: str) -> DaybookError:
+    """What DuckDB's error means for the reader: a statement that it refuses, or a data file that cannot be read."""
+    of_table = _OF_A_TABLE.search(" ".join(said.split()))
+    if of_table is None:
+        return BadInput(f"DuckDB: {said}")
+    from daybook.lake.lake_table import unreadable
+
+    table, reason = of_table.groups()
+    file = _A_FILE.search(reason)
+    gone = "No such file" in reason
+    return unreadable(
+        table, "data file", file[1] if file else "a file", FileNotFoundError() if gone else ValueError(reason)
+    )

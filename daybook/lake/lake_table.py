@@ -1,0 +1,210 @@
+"""Tables of the lake as readers get them: a file that cannot be read is named, with the next command.
+
+PyIceberg, Avro and Arrow raise whatever their parsers meet, mostly without the file's name. After such an error the
+files that the failed read needs are looked at one by one, from the outside in, until one cannot be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.table import DataScan, FileScanTask, Table
+from pyiceberg.table.inspect import InspectTable
+from pyiceberg.typedef import EMPTY_DICT, Properties
+
+from daybook.errors import DaybookError, NeedsDecision
+from daybook.lake.files import is_local, path_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyiceberg.io import FileIO
+    from pyiceberg.table.snapshots import Snapshot
+
+_ALL = AlwaysTrue()
+
+
+class LakeTable(Table):
+    """A table whose readers name the file that they could not read."""
+
+    @classmethod
+    def of(cls, table: Table) -> LakeTable:
+        """The same table."""
+        return cls(table.name(), table.metadata, table.metadata_location, table.io, table.catalog, table.config)
+
+    def scan(
+        self,
+        row_filter: str | BooleanExpression = _ALL,
+        selected_fields: tuple[str, ...] = ("*",),
+        case_sensitive: bool = True,
+        snapshot_id: int | None = None,
+        options: Properties = EMPTY_DICT,
+        limit: int | None = None,
+    ) -> DataScan:
+        """As PyIceberg's."""
+        return _LakeScan(
+            table_metadata=self.metadata,
+            io=self.io,
+            row_filter=row_filter,
+            selected_fields=selected_fields,
+            case_sensitive=case_sensitive,
+            snapshot_id=snapshot_id,
+            options=options,
+            limit=limit,
+            catalog=self.catalog,
+            table_identifier=self.name(),
+        )
+
+    @property
+    def inspect(self) -> InspectTable:
+        """As PyIceberg's."""
+        return _LakeInspect(self)
+
+    def named_file_error(self) -> DaybookError | None:
+        """What is wrong with the first file of the table's current state that cannot be read; None if all can.
+
+        Of data files the length and the footer are read.
+        """
+        return _first_unreadable(self.name()[-1], self.io, self.current_snapshot(), data="footers")
+
+
+class _LakeScan(DataScan):
+    def plan_files(self) -> Iterable[FileScanTask]:
+        with self._named():
+            return list(super().plan_files())
+
+    def to_arrow(self, *args: Any, **kwargs: Any) -> pa.Table:
+        with self._named():
+            return super().to_arrow(*args, **kwargs)
+
+    def count(self) -> int:
+        with self._named():
+            return super().count()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        table = self.table_identifier[-1] if self.table_identifier else "?"
+        try:
+            yield
+        except DaybookError:
+            raise
+        except Exception as error:
+            named = _first_unreadable(table, self.io, self.snapshot(), self)
+            if named is None:
+                raise
+            raise named from error
+
+
+class _LakeInspect(InspectTable):
+    def partitions(self, snapshot_id: int | None = None, *args: Any, **kwargs: Any) -> pa.Table:
+        try:
+            return super().partitions(snapshot_id, *args, **kwargs)
+        except Exception as error:
+            snapshot = self.tbl.snapshot_by_id(snapshot_id) if snapshot_id else self.tbl.current_snapshot()
+            named = _first_unreadable(self.tbl.name()[-1], self.tbl.io, snapshot, data="none")
+            if named is None:
+                raise
+            raise named from error
+
+
+def unreadable(table: str, kind: str, uri: str, error: BaseException) -> DaybookError:
+    """One line on a file of the lake that cannot be read, and what to do.
+
+    Args:
+        table: of the lake.
+        kind: what the file is, such as ``data file``.
+        uri: the file.
+        error: what came of reading it.
+    """
+    file = f"{path_of(uri) if is_local(uri) else uri}, a {kind} of the lake's table {table},"
+    said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(error, FileNotFoundError):
+        return DaybookError(
+            f"{file} is missing. Nothing was changed. If `lake_maintenance` or `daybook forget-user` is running, "
+            "repeat when it has ended; otherwise restore a backup into an empty folder (`daybook restore`)"
+        )
+    if isinstance(error, OSError):
+        return DaybookError(
+            f"{file} cannot be read ({said}). Nothing was changed. See to that storage and its rights, then repeat"
+        )
+    return NeedsDecision(
+        f"{file} is damaged ({said}). Nothing was changed. Restore a backup into an empty folder (`daybook restore`); "
+        "`daybook restore --check` tells whether a backup is whole"
+    )
+
+
+class Damaged(Exception):
+    """A file that can be read holds something else than it should."""
+
+
+def _first_unreadable(
+    table: str,
+    io: FileIO,
+    snapshot: Snapshot | None,
+    scan: DataScan | None = None,
+    *,
+    data: Literal["whole", "footers", "none"] = "whole",
+) -> DaybookError | None:
+    """What is wrong with the first file of a snapshot that cannot be read: of all, or of those that a scan needs."""
+    from pyiceberg.manifest import read_manifest_list
+
+    if snapshot is None:
+        return None
+    try:
+        manifests = list(read_manifest_list(io.new_input(snapshot.manifest_list)))
+    except Exception as error:
+        return unreadable(table, "manifest list", snapshot.manifest_list, _as_damage(io, snapshot.manifest_list, error))
+    files = {}
+    for manifest in manifests:
+        try:
+            for entry in manifest.fetch_manifest_entry(io, discard_deleted=True):
+                files[entry.data_file.file_path] = entry.data_file.file_size_in_bytes
+        except Exception as error:
+            return unreadable(table, "manifest", manifest.manifest_path, _as_damage(io, manifest.manifest_path, error))
+    if data == "none":
+        return None
+    if scan is not None:
+        wanted = {task.file.file_path for task in DataScan.plan_files(scan)}
+        files = {path: size for path, size in files.items() if path in wanted}
+    for path, size in files.items():
+        try:
+            _read_parquet(io, path, size, whole=data == "whole")
+        except Exception as error:
+            return unreadable(table, "data file", path, error)
+    return None
+
+
+def _as_damage(io: FileIO, uri: str, error: Exception) -> Exception:
+    """The error of reading a file's bytes if that fails; otherwise what its parser said, as damage."""
+    try:
+        with io.new_input(uri).open() as file:
+            file.read()
+    except OSError as of_bytes:
+        return of_bytes
+    except ValueError:  # it was read, and is refused
+        pass
+    return Damaged(f"{type(error).__name__}: {error}")
+
+
+def _read_parquet(io: FileIO, path: str, size: int, *, whole: bool) -> None:
+    """Read a data file, or only its footer; raises what is wrong with it."""
+    import pyarrow.parquet as pq
+
+    source = io.new_input(path)
+    found = len(source)
+    if found != size:
+        raise Damaged(f"it has {found:,} bytes of {size:,}")
+    with source.open() as file:
+        try:
+            parquet = pq.ParquetFile(file)
+            for group in range(parquet.num_row_groups if whole else 0):
+                parquet.read_row_group(group)
+        except Exception as error:
+            raise Damaged(str(error)) from None
+
+
+def unreadable_metadata(table: str, uri: str, io: FileIO, error: Exception) -> DaybookError:
+    """One line on a metadata file that could not be read."""
+    return unreadable(table, "metadata file", uri, _as_damage(io, uri, error))

@@ -1,0 +1,150 @@
+"""Where the lake's tables must lie: below the warehouse of the settings, and known to the catalog of the settings.
+
+A catalog that opens is not yet this state's own. One that names tables elsewhere belongs to another state; one that is
+empty over a warehouse with tables is another catalog, or has lost them. Working on would write to another state's
+tables, or start a second history over the first and then delete the first as orphan files.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from daybook.errors import NeedsDecision, NotNow
+from daybook.lake.config import SQLITE, pyiceberg_properties
+from daybook.lake.files import is_local, metadata_files, path_of
+from daybook.lake.tables import NAMESPACE, RAW_EVENTS, TABLES
+from daybook.settings import Settings
+
+_FIRST_METADATA = "00000-"
+"""A table's first metadata file is written before the catalog knows the table, so a killed writer leaves one behind.
+Any later one comes from a table that a catalog knew."""
+
+
+def refuse_elsewhere(settings: Settings, table: str, location: str) -> None:
+    """Refuse a table that lies outside the warehouse. A REST catalog chooses the places itself.
+
+    Raises:
+        NeedsDecision: it does; the text says what to set or run.
+    """
+    if settings.has_rest_catalog or f"{_place(location)}/".startswith(f"{_place(settings.warehouse)}/"):
+        return
+    root = location.removesuffix(f"/{NAMESPACE}/{table}")
+    quoted = (settings.home / "lake" / "warehouse").as_uri()
+    if _place(root) == _place(quoted):
+        raise NeedsDecision(
+            f"the lake of {settings.home} lies beside it, in {path_of(root)}: an earlier Daybook wrote it there. "
+            "Nothing was changed. Bring it into the state folder by `daybook adopt`, or work with it where it is: "
+            f'DAYBOOK_LAKE_WAREHOUSE="{root}"'
+        )
+    raise NeedsDecision(
+        f"the table {table} lies in {location}, outside the warehouse of these settings, {settings.warehouse}: the "
+        "state folder was copied or moved, or the settings name another warehouse. Nothing was changed. Set "
+        f"DAYBOOK_HOME or DAYBOOK_LAKE_WAREHOUSE as it was there ({root}); if the folder was copied or moved with its "
+        "lake in it, make it a state of its own: `daybook adopt`"
+    )
+
+
+def refuse_forgotten(settings: Settings, table: str) -> None:
+    """Refuse to take a table for new that the catalog does not know, if the warehouse holds one of that name.
+
+    An answer's table may be dropped, and its files then wait for the next maintenance; the lake's own tables are never
+    dropped.
+
+    Raises:
+        NeedsDecision: it does.
+        NotNow: the warehouse cannot be listed.
+    """
+    if table not in TABLES or settings.has_rest_catalog:
+        return
+    folder = f"{settings.warehouse}/{NAMESPACE}/{table}/metadata"
+    names = [name for name in _names(settings, folder) if name.endswith(".metadata.json")]
+    if all(name.startswith(_FIRST_METADATA) for name in names):
+        return
+    file = settings.catalog_uri.removeprefix(SQLITE)
+    if not settings.catalog_uri.startswith(SQLITE):
+        lacks = f"the catalog {settings.catalog_uri} has no table {table}"
+    elif not os.path.exists(file):
+        lacks = f"the catalog {file} is missing"
+    else:
+        lacks = f"the catalog {file} " + (f"has no table {table}" if os.path.getsize(file) else "is empty (0 bytes)")
+    raise NeedsDecision(
+        f"{lacks}, but the warehouse {settings.warehouse} holds its files: the catalog was lost, or is another one. "
+        "Nothing was changed. Set DAYBOOK_LAKE_CATALOG_URI to the catalog of this warehouse; if it is lost, restore a "
+        "backup into an empty folder (`daybook restore`)"
+    )
+
+
+def refuse_other_catalog(settings: Settings) -> None:
+    """Refuse a SQLite catalog that has lost its tables, or that was put back alone over tables that went on since.
+
+    Looks without PyIceberg, so that ``up`` does not wait for it. A commit writes the table's next metadata file, then
+    the catalog names it: a commit that was stopped leaves a file that is one ahead of the catalog, never more. Where
+    catalog or files are elsewhere, they are put back by tools of their own, at different moments and on purpose.
+
+    Raises:
+        NeedsDecision: it is; working on would land again what these files hold, and remove them as orphans.
+    """
+    file = Path(settings.catalog_uri.removeprefix(SQLITE))
+    if not (settings.catalog_uri.startswith(SQLITE) and is_local(settings.warehouse)):
+        return
+    try:
+        known = metadata_files(file) if file.exists() else {}
+    except sqlite3.Error as error:
+        if "locked" in str(error):  # a job is at work on it
+            return
+        known = {}
+    if RAW_EVENTS not in known:
+        refuse_forgotten(settings, RAW_EVENTS)
+    for table in TABLES.keys() & known.keys():
+        metadata = path_of(known[table])
+        newest = max((_version(name) for name in _names(settings, str(metadata.parent))), default=0)
+        if newest > _version(metadata.name) + 1:
+            raise NeedsDecision(
+                f"the catalog {file} is older than its tables: it names version {_version(metadata.name)} of {table}, "
+                f"and the warehouse has version {newest}. It was put back alone. Nothing was changed. Bring back the "
+                "newest catalog, or restore a whole backup into an empty folder (`daybook restore`)"
+            )
+
+
+def _version(name: str) -> int:
+    """The version of a table's metadata file; 0 of any other file.
+
+    >>> _version("00012-8f1b.metadata.json"), _version("snap-1.avro")
+    (12, 0)
+    """
+    number, _, rest = name.partition("-")
+    return int(number) if number.isdigit() and rest.endswith(".metadata.json") else 0
+
+
+def _place(uri: str) -> str:
+    """The same text for the same place: schemes and spellings of one storage differ between Spark and its readers."""
+    if is_local(uri):
+        return os.path.realpath(path_of(uri))
+    scheme, _, rest = uri.rstrip("/").partition("://")
+    if scheme == "hdfs":  # the name node has several names
+        return f"hdfs:/{rest.partition('/')[2]}"
+    return f"{'s3' if scheme in {'s3a', 's3n'} else scheme}://{rest}"
+
+
+def _names(settings: Settings, folder: str) -> list[str]:
+    """Names of the files in a folder of the warehouse; nothing if there is no such folder."""
+    if is_local(folder):
+        try:
+            return os.listdir(path_of(folder))
+        except FileNotFoundError:
+            return []
+    import pyarrow.fs as pafs
+    from pyiceberg.io.pyarrow import PyArrowFileIO
+
+    io = PyArrowFileIO(pyiceberg_properties(settings))
+    scheme, netloc, path = io.parse_location(folder)
+    try:
+        found = io.fs_by_scheme(scheme, netloc).get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    except OSError as error:
+        raise NotNow(
+            f"the warehouse {settings.warehouse} cannot be listed ({str(error).splitlines()[0]}); nothing was changed. "
+            "See that DAYBOOK_LAKE_WAREHOUSE, its endpoint and its keys are right, then repeat"
+        ) from None
+    return [one.base_name for one in found]

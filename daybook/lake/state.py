@@ -1,0 +1,244 @@
+"""The marker of a state folder: which state it is, where it was made, when, by whom and in which format.
+
+``up``, every writer and every reader of the lake look at it (:func:`check_state`) before anything else. Tables name
+their files by absolute paths, so a folder that was copied or moved still points at the original's files. The marker
+shows that before a file is read, written or removed.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import re
+import uuid
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from daybook.errors import BadInput, NeedsDecision
+from daybook.files import write_private
+from daybook.lake.files import is_local
+from daybook.settings import Settings
+
+FORMAT = 1
+"""Version of the state folder's layout. Raised when an older Daybook could not work with the folder any more."""
+_STATE_FOLDERS = ("lake", "kafka", "postgres", "airflow", "manifests", "reports")
+"""What shows that a folder without a marker has been used before."""
+
+
+_REFUSED_IN_PATHS = (
+    (r"#", "a #", "PyIceberg cuts the path off"),
+    (r"\?", "a ?", "PyIceberg cuts the path off"),
+    (r",", "a comma", "Kafka and PostgreSQL's clients take it for a list of folders"),
+    (r"\s;", "a ; behind a space", "supervisor takes the rest for a comment"),
+    (r"\\", "a backslash", "Java and Spark take it for an escape"),
+    (r'"', 'a "', "Spark and PostgreSQL take it for the end of the path"),
+    (r"\s$", "a space at its end", "supervisor drops it"),
+)
+"""What some part of Daybook cannot have in the path of the state folder: pattern, its name, and why."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What the marker of a state folder says."""
+
+    id: str
+    """UUID, kept for the life of the state."""
+    format: int
+    home: str
+    """The folder that the tables' paths lie below."""
+    made_at: str
+    """UTC, ISO 8601."""
+    made_by: str
+    """User name."""
+    made_with: str
+    """Version of Daybook."""
+
+    @classmethod
+    def read(cls, home: Path) -> State | None:
+        """The state of a folder; None if the folder has no marker.
+
+        Raises:
+            NeedsDecision: the marker cannot be read.
+        """
+        file = marker_file(home)
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+            # a later version may have added fields
+            state = cls(**{field.name: values[field.name] for field in fields(cls)})
+            if not isinstance(state.format, int):
+                raise ValueError(f"format is {state.format!r}")
+        except FileNotFoundError:
+            return None
+        except PermissionError:
+            raise NeedsDecision(
+                f"{file} cannot be read: the state folder belongs to another user. Nothing was changed. Work as that "
+                "user, or name another folder: DAYBOOK_HOME"
+            ) from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise NeedsDecision(
+                f"{file} cannot be read ({type(error).__name__}: {error}). Nothing was changed. Restore a backup "
+                "(`daybook restore`), or remove this file if the folder was never copied or moved: `daybook up` makes "
+                "another"
+            ) from None
+        return state
+
+    @classmethod
+    def create(cls, settings: Settings) -> State:
+        """Write the marker of a new state; one that is there already is left as it is and returned."""
+        made = cls(
+            id=str(uuid.uuid4()),
+            format=FORMAT,
+            home=str(settings.home.resolve()),
+            made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            made_by=who(),
+            made_with=metadata.version("daybook"),
+        )
+        beside = write_private(settings.home / f".state.json.{made.id}", made._text())
+        try:
+            os.link(beside, marker_file(settings.home))  # of two at once only one succeeds
+        except FileExistsError:
+            return cls.read(settings.home) or made
+        finally:
+            beside.unlink()
+        return made
+
+    def write(self, home: Path) -> None:
+        """Write this marker in place of the one that is there."""
+        write_private(marker_file(home), self._text())
+
+    def _text(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+def marker_file(home: Path) -> Path:
+    """Where the marker of a state folder lies."""
+    return home / "state.json"
+
+
+def unfinished_file(home: Path) -> Path:
+    """The file that a state folder has while a backup is written into it; its text names the backup folder."""
+    return home / "restore-unfinished"
+
+
+def who() -> str:
+    """Name of the user who runs this process; ``uid N`` for a user id without a name, as containers have."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # KeyError before Python 3.13
+        return f"uid {os.getuid()}"
+
+
+def check_state(settings: Settings) -> State | None:
+    """Refuse a state folder whose tables cannot be trusted to be its own. Reads two small files, changes nothing.
+
+    Returns:
+        The state; None for a folder without a marker: a new one, or one of an older Daybook.
+
+    Raises:
+        NeedsDecision: a restore into the folder was not finished, the folder was copied or moved, or it belongs to a
+            newer Daybook. The text says what to do.
+    """
+    home = settings.home.resolve()
+    unfinished = unfinished_file(home)
+    if os.path.exists(unfinished):  # False also where this user may not look
+        raise NeedsDecision(
+            f"a restore into {home} was stopped before its end, so the state in it is incomplete. Nothing was changed. "
+            f"Repeat the restore: daybook restore --from {_text(unfinished)}"
+        )
+    state = State.read(home)
+    if state is None:
+        return None
+    if state.format > FORMAT:
+        raise NeedsDecision(
+            f"the state in {home} has format {state.format} and belongs to a newer Daybook ({state.made_with}); this "
+            f"one ({metadata.version('daybook')}) knows format {FORMAT}. Nothing was changed. Use the newer version"
+        )
+    if state.home != str(home) and not _is_all_elsewhere(settings):
+        raise NeedsDecision(_elsewhere(state, home))
+    return state
+
+
+def _is_all_elsewhere(settings: Settings) -> bool:
+    """Whether broker, catalog and warehouse are others': machines of a cluster may have the folder at several paths."""
+    return bool(settings.kafka_bootstrap_servers and settings.lake_catalog_uri and settings.lake_warehouse)
+
+
+def refuse_path(settings: Settings) -> None:
+    """Refuse a state folder, or a warehouse on this machine, whose path some part cannot work with.
+
+    Raises:
+        BadInput: the text names the character.
+    """
+    places = [("DAYBOOK_HOME", str(settings.home.resolve()))]
+    if is_local(settings.lake_warehouse):
+        places.append(("DAYBOOK_LAKE_WAREHOUSE", settings.lake_warehouse))
+    for name, path in places:
+        found = [(what, why) for pattern, what, why in _REFUSED_IN_PATHS if re.search(pattern, path)]
+        if not path.isprintable():
+            found.append(("a character that cannot be printed", "configuration files cannot hold it"))
+        if found:
+            what, why = found[0]
+            raise BadInput(
+                f"the path of {name} contains {what}: {path!r}. Daybook does not work there: {why}. Nothing was "
+                "changed. Name another folder; a state that is in this one moves by `daybook backup` and `daybook "
+                "restore`"
+            )
+
+
+def open_state(settings: Settings) -> list[str]:
+    """Check the state folder before the first write to it, and give it a marker if it has none.
+
+    A folder of an older Daybook is adopted if its tables lie in it; one of an older format is brought forward.
+
+    Returns:
+        What was done to a folder that was there before, as lines for the reader.
+
+    Raises:
+        BadInput: the folder's path has a character that some part cannot work with.
+        NeedsDecision: as :func:`check_state`; or the folder has no marker and its tables lie elsewhere; or its catalog
+            has lost them, or was put back alone.
+    """
+    from daybook.lake.catalog import load
+    from daybook.lake.place import refuse_other_catalog
+    from daybook.lake.tables import RAW_EVENTS
+
+    refuse_path(settings)
+    state = check_state(settings)
+    refuse_other_catalog(settings)
+    if state is None:
+        was_used = any((settings.home / name).exists() for name in _STATE_FOLDERS)
+        load(settings, RAW_EVENTS)  # raises if the tables lie elsewhere, or if the catalog has lost them
+        made = State.create(settings)
+        return [f"adopted the state in {settings.home}, which had no marker, as {made.id}"] if was_used else []
+    if state.format < FORMAT:
+        replace(state, format=FORMAT).write(settings.home)
+        return [f"brought the state in {settings.home} forward from format {state.format} to {FORMAT}"]
+    return []
+
+
+def _elsewhere(state: State, home: Path) -> str:
+    original = Path(state.home)
+    try:
+        other = State.read(original)
+    except NeedsDecision:
+        other = None
+    if other is not None and other.id == state.id:
+        return (
+            f"{home} is a copy of the state in {original}, and its tables name the original's files. Nothing was "
+            f"changed. Work with the original (DAYBOOK_HOME={original}), or make this copy a state of its own: "
+            "`daybook adopt`"
+        )
+    return (
+        f"the state in {home} was moved or copied from {original}, and its tables name files there. Nothing was "
+        "changed. Move it back, or make it a state of its own here: `daybook adopt`"
+    )
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip() or "BACKUP"
+    except (OSError, ValueError):
+        return "BACKUP"

@@ -1,0 +1,116 @@
+"""``daybook adopt``: make a state folder that was copied or moved a state of its own, where it lies now.
+
+The lake's metadata names files by their full paths. They are rewritten here as ``daybook restore`` does it, the catalog
+last; the marker follows. Until then every other command refuses the folder, so an adoption that was stopped is
+repeated.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+from daybook.errors import BadInput
+from daybook.files import private_dir
+from daybook.lake.config import SQLITE
+from daybook.lake.files import copy_catalog, is_local, metadata_files, move, path_of
+from daybook.lake.state import FORMAT, State, marker_file, refuse_path, unfinished_file
+from daybook.settings import Settings
+
+
+def adopt_state(loaded: Settings) -> list[str]:
+    """Make the folder of the settings a state of its own; what was done, as lines.
+
+    Raises:
+        BadInput: the stack is up, a restore was not finished, the folder's path cannot be used, or its lake does not
+            lie in it. Nothing was changed.
+        DaybookError: the lake cannot be told that it lies elsewhere.
+    """
+    from daybook.stack import postgres, supervisor
+
+    refuse_path(loaded)
+    if unfinished_file(loaded.home).exists():
+        raise BadInput(f"a restore into {loaded.home} was not finished; repeat that restore. Nothing was changed")
+    if supervisor.states(loaded) is not None:
+        raise BadInput(f"the stack of {loaded.home} is up; `daybook down` first. Nothing was changed")
+    state = State.read(loaded.home)
+    if state is not None and state.format > FORMAT:
+        raise BadInput(f"the state in {loaded.home} belongs to a newer Daybook; use that version. Nothing was changed")
+    home = str(loaded.home.resolve())
+    if state is not None and state.home != home and _shares_a_lake(loaded):
+        raise BadInput(
+            f"the lake of {home} lies outside it, in {loaded.warehouse}, and {state.home} has a catalog of it too: of "
+            "two catalogs over one warehouse each removes the other's files. Nothing was changed. If that folder is "
+            f"gone, remove {marker_file(loaded.home)}: `daybook up` makes another"
+        )
+    lines = _move_lake(loaded)
+    postgres.remove_other_pid_file(loaded)
+    if state is None:
+        State.create(loaded)
+    elif state.home != home:
+        # the original may live on: two states do not share a name
+        replace(state, id=str(uuid.uuid4()), home=home, format=FORMAT).write(loaded.home)
+    else:
+        return [*lines, f"{loaded.home} was a state of its own already"]
+    return [*lines, f"{loaded.home} is a state of its own; `daybook up` starts it"]
+
+
+def _shares_a_lake(loaded: Settings) -> bool:
+    """Whether the catalog came along in the folder, and the tables did not."""
+    if not loaded.catalog_uri.startswith(SQLITE):
+        return False
+    return not is_local(loaded.warehouse) or loaded.home.resolve() not in path_of(loaded.warehouse).resolve().parents
+
+
+def _move_lake(loaded: Settings) -> list[str]:
+    """Rewrite the paths in a lake that lies in the state folder and names another place."""
+    catalog = Path(loaded.catalog_uri.removeprefix(SQLITE))
+    if not (loaded.catalog_uri.startswith(SQLITE) and is_local(loaded.warehouse) and catalog.exists()):
+        return []
+    try:
+        places = metadata_files(catalog)
+    except sqlite3.Error as error:
+        raise BadInput(f"the lake's catalog {catalog} cannot be read ({error}); nothing was changed") from None
+    roots = {location.rpartition(f"/game/{table}/metadata/")[0] for table, location in places.items()}
+    others = {str(path_of(root)) for root in roots} - {str(path_of(loaded.warehouse))}
+    if not others:
+        return []
+    if len(others) > 1:
+        raise BadInput(f"the lake's tables lie in several places: {', '.join(sorted(others))}. Nothing was changed")
+    (former,) = others
+    here = path_of(loaded.warehouse)
+    beside = path_of((loaded.home / "lake" / "warehouse").as_uri())
+    if not here.exists() and Path(former) == beside != here and beside.is_dir():
+        private_dir(here.parent)
+        beside.rename(here)  # an earlier Daybook wrote the lake there, under the quoted name of the folder
+    kinds = {path: kind for path in sorted(here.rglob("*")) if (kind := _kind(path))}
+    missing = [table for table, location in places.items() if here / _below(location, former) not in kinds]
+    if missing:
+        raise BadInput(
+            f"the files of {', '.join(sorted(missing))} are not in {here}: the catalog names {former}, and the copy "
+            "has not all of it. Nothing was changed. Copy the folder whole, or restore a backup (`daybook restore`)"
+        )
+    moved = catalog.with_name(f".{catalog.name}.adopted")
+    moved.unlink(missing_ok=True)
+    copy_catalog(catalog, moved)
+    move(moved, here, kinds, former, loaded.warehouse)
+    os.replace(moved, catalog)
+    return [f"the lake's tables, which named {former}, name {here} now: {len(places)} tables, {len(kinds)} files"]
+
+
+def _below(location: str, root: str) -> str:
+    return str(path_of(location))[len(root) :].lstrip("/")
+
+
+def _kind(path: Path) -> str | None:
+    """What a file below a warehouse is to :func:`daybook.lake.files.move`; None for those that name no other file."""
+    if path.name.startswith(".") or path.parent.name != "metadata":
+        return None
+    if path.name.endswith(".metadata.json"):
+        return "metadata"
+    if path.suffix == ".avro":
+        return "manifest_list" if path.name.startswith("snap-") else "manifest"
+    return None

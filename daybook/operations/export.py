@@ -1,0 +1,53 @@
+"""``daybook export``: published days as plain Parquet files that need no catalog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from daybook.files import private_dir, whole_file
+from daybook.lake.tables import EVENTS
+from daybook.settings import Settings
+
+
+def export_day(settings: Settings, day: str, folder: Path) -> list[tuple[Path, int]]:
+    """Write the events and every answer of a day, as its newest page has them.
+
+    Each table is a folder of its own, partitioned as Hive does it: ``<table>/event_date=YYYY-MM-DD/part.parquet``. The
+    date stands in the folder's name alone, where pandas, Polars, DuckDB, PyArrow and Spark look for it. A file takes
+    the place of its former self in one step; a day without a row of a table has a file without rows. Files and the
+    folders of the days are their user's alone: they hold what players did.
+
+    Returns:
+        The files, and how many rows each has.
+
+    Raises:
+        BadInput: the day is not published.
+    """
+    import pyarrow.parquet as pq
+
+    from daybook.lake.catalog import latest_pages, page_of
+    from daybook.lake.duckdb_engine import published_rows
+    from daybook.sql.answers import answers
+
+    page = page_of(settings, day)
+    pages = latest_pages(settings)
+    of_day = pages[pages["event_date"] == page["event_date"]]
+    written = []
+    for name in (EVENTS, *answers()):
+        rows = published_rows(settings, name, of_day)
+        if rows is None:
+            continue
+        columns = [column for column in rows.schema.names if column != "event_date"]
+        file = folder / name / f"event_date={day}" / "part.parquet"
+        private_dir(file.parent)
+        scanner = rows.scanner(columns=columns)
+        count = 0
+        with (
+            whole_file(file) as beside,
+            pq.ParquetWriter(beside, scanner.projected_schema, compression="zstd") as writer,
+        ):
+            for batch in scanner.to_batches():
+                writer.write_batch(batch)
+                count += batch.num_rows
+        written.append((file, count))
+    return written

@@ -1,0 +1,467 @@
+"""``daybook plan``: what a backfill of some days would do, told before it is started. Changes nothing.
+
+What a run builds is decided by :mod:`daybook.pipeline.due`, the rule that the runs themselves go by. It is held
+against what the lake has and what Kafka has beyond it: the first run of a backfill lands all of that, whatever day it
+is for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from daybook.airflow_client import DAG
+from daybook.days import day_bounds, parse_day
+from daybook.errors import BadInput, DaybookError
+from daybook.settings import Settings
+
+if TYPE_CHECKING:
+    from daybook.airflow_client import AirflowApi
+    from daybook.pipeline.due import LakeDays
+    from daybook.pipeline.losses import Loss
+    from daybook.pipeline.position import Position
+
+MAX_DAYS = 3_660
+"""Days of one plan: ten years."""
+BASIS_RUNS = 20
+"""Finished runs that the estimate rests on; each costs one call of Airflow's API."""
+
+PUBLISHED = "published"
+RESTATED = "published, would be restated"
+ONLY_RAW = "only in raw"
+ONLY_KAFKA = "only in Kafka"
+MAYBE_KAFKA = "maybe in Kafka"
+GENERATED = "generated"
+EMPTY = "empty"
+NOTHING_KNOWN = "nothing known"
+NOT_OVER = "not over yet"
+
+FINISHED = frozenset({"success", "failed"})
+"""States of a run that `airflow backfill create --reprocess-behavior completed` runs again."""
+WAITING_STEPS = frozenset({"generate_events", "wait_for_offsets"})
+"""Steps whose time says nothing of another day."""
+PAGE = 100
+"""Runs that Airflow's API gives at once."""
+
+Show = Callable[[int, int], None]
+"""Told how many offsets of how many were read."""
+
+
+@dataclass(frozen=True)
+class NotLanded:
+    """What Kafka holds beyond the offsets where the record stands."""
+
+    per_day: Mapping[date | None, int] = field(default_factory=dict)
+    """Records of each event date; none stands for those that name no day."""
+    first_taken_at: datetime | None = None
+    """When Kafka took the first of them, UTC."""
+    loss: Loss | None = None
+    """What Kafka no longer has; without an operator's decision no run lands anything."""
+    hidden: int = 0
+    """Offsets behind the end of what can be read: an open transaction hides them, and a run waits for its end."""
+    unfit: str | None = None
+    """Why no run lands anything from a topic of this configuration, with what cures it."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long Airflow's last runs took, in seconds, without waiting for the day and without generating it."""
+
+    builds: Sequence[float] = ()
+    """Of each run that published: its Spark steps and the report."""
+    landings: Sequence[float] = ()
+    """Of each run: its step ``land_events``, which is all that a run with nothing to build does."""
+
+
+@dataclass(frozen=True)
+class RunsSoFar:
+    """What Airflow says of the DAG's runs."""
+
+    ran: Mapping[date, str] = field(default_factory=dict)
+    """State of the run that there is of a day already."""
+    pace: Pace = field(default_factory=Pace)
+    paused: bool | None = None
+    """Whether the DAG is paused: runs of a backfill wait until it is not. None if Airflow was not asked."""
+
+
+@dataclass(frozen=True)
+class DayPlan:
+    """One day of the plan."""
+
+    day: str
+    state: str
+    records: int
+    """Raw records in the lake."""
+    on_page: int | None
+    """Raw records that its page counts; none without a page."""
+    not_landed: int | None
+    """Records in Kafka that were not landed yet; none if Kafka was not read."""
+    generated: int | None
+    """Events that the generator holds an acknowledgement for; none for a day that it has not played."""
+    revision: int | None
+    does: str
+    """What the backfill would do with it, in words."""
+
+
+def read_not_landed(settings: Settings, start: Position, show: Show) -> NotLanded:
+    """Read what Kafka holds beyond a position, up to its present end, and count it by event date.
+
+    After a loss it is what Kafka still has. Joins no consumer group and commits nothing.
+
+    Raises:
+        DaybookError: the broker does not answer, or the topic is missing.
+    """
+    from daybook.contract import event_date
+    from daybook.kafka.offsets import committed, topic_state
+    from daybook.pipeline.losses import loss_since
+
+    topic = topic_state(settings)
+    loss = loss_since(settings, start, topic)
+    begin = loss.resume_from if loss else start.offsets
+    ranges = {at: (begin.get(at, 0), end) for at, end in sorted(topic.end.items()) if begin.get(at, 0) < end}
+    offsets = sum(end - first for first, end in ranges.values())
+    per_day: Counter[date | None] = Counter()
+    first_taken_at: datetime | None = None
+    for at, (first, end) in ranges.items():
+        for message in committed(settings, at, first, end):
+            taken_at = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+            first_taken_at = min(first_taken_at or taken_at, taken_at)
+            per_day[event_date(message.value(), taken_at, settings.future_tolerance_minutes)] += 1
+            if (done := per_day.total()) % 1_000 == 0:
+                show(done, offsets)
+    return NotLanded(per_day, first_taken_at, loss, sum(topic.hidden.values()), topic.unfit)
+
+
+def generated_days(settings: Settings, days: Sequence[date]) -> dict[date, int]:
+    """Of each day that was generated to its end: how many events the generator holds an acknowledgement for.
+
+    Raises:
+        DaybookError: a manifest cannot be read.
+    """
+    from daybook.pipeline.manifest import read_manifest
+
+    told = {day: read_manifest(settings, day) for day in days}
+    return {day: int(manifest["accepted"]) for day, manifest in told.items() if manifest is not None}
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """All that decides what a backfill of some days does."""
+
+    known: LakeDays
+    """What the lake knows now."""
+    waiting: NotLanded | None
+    """What Kafka holds beyond it; none if Kafka was not read."""
+    days: Sequence[date]
+    """The days of the backfill, in order."""
+    now: datetime
+    """The present moment, UTC."""
+    ran: Mapping[date, str] = field(default_factory=dict)
+    """State of the run that Airflow has of a day already."""
+    generated: Mapping[date, int] = field(default_factory=dict)
+    """From :func:`generated_days`."""
+    plays: int = 0
+    """Events that each run generates of a day without events of its own; 0 = live traffic."""
+    goes_on: Callable[[date], bool] = lambda _day: False
+    """Whether the records that there are of a day that was not generated to its end are the generator's."""
+    grace: timedelta = timedelta(0)
+    """How long after its end a day of live traffic stays open."""
+
+    @cached_property
+    def after(self) -> LakeDays:
+        """What the lake will know once all that waits in Kafka has been landed."""
+        if self.waiting is None or self.waiting.first_taken_at is None:
+            return self.known
+        return self.known.with_landed(self.waiting.per_day, self.waiting.first_taken_at)
+
+    def is_built(self, day: date) -> bool:
+        """Whether a run of the day would have something to build of the day itself."""
+        return self.after.is_due(day, day) or self.is_played(day)
+
+    def is_played(self, day: date) -> bool:
+        """Whether a run of the day generates events: the rule of :mod:`event_generator.by_default`."""
+        if not self.plays or day in self.generated or day in self.known.pages:
+            return False
+        return not self.after.raw.get(day) or self.goes_on(day)
+
+    @cached_property
+    def reprocess(self) -> bool:
+        """Whether a day that has to be built was run before, so that Airflow has to be told to run it again."""
+        fresh = next((day for day in self._over if day not in self.ran), None)
+        again = (day for day in self._over if self.ran.get(day) in FINISHED and self.is_built(day))
+        # a page to which records were added is restated by any run within the lateness window
+        return any(fresh is None or day not in self.known.pages or not self.after.is_due(day, fresh) for day in again)
+
+    @cached_property
+    def _over(self) -> list[date]:
+        return [day for day in self.days if day_bounds(day)[1] < self.now]
+
+    @cached_property
+    def runs(self) -> list[date]:
+        """The days that Airflow would create a run for, or clear the run of."""
+        return [day for day in self._over if day not in self.ran or (self.reprocess and self.ran[day] in FINISHED)]
+
+    @cached_property
+    def restated(self) -> list[date]:
+        """The days with a page that the first run restates beside its own."""
+        first = self.runs[0] if self.runs else None
+        return [one for one in sorted(self.after.pages) if first and one != first and self.after.is_due(one, first)]
+
+    @property
+    def also_restated(self) -> list[dict[str, Any]]:
+        """Those of them that lie outside the days: ``day``, ``records`` that its page does not show."""
+        inside = set(self.days)
+        outside = [one for one in self.restated if one not in inside]
+        return [{"day": one.isoformat(), "records": self._new(one)} for one in outside]
+
+    @property
+    def builds(self) -> int:
+        """How many of the runs build something."""
+        restated = set(self.restated)
+        building = {day for day in self.runs if day not in restated and self.is_built(day)}
+        return len(building | set(self.runs[:1] if restated or self.after.undated_are_due else []))
+
+    def rows(self) -> list[DayPlan]:
+        """The days, each with what is known of it and what would be done."""
+        waiting = self.waiting.per_day if self.waiting else None
+        pages = self.known.pages
+        return [
+            DayPlan(
+                day=day.isoformat(),
+                state=self.state(day),
+                records=self.known.raw.get(day, 0),
+                on_page=int(pages[day]["landed"]) if day in pages else None,
+                not_landed=waiting.get(day, 0) if waiting is not None else None,
+                generated=self.generated.get(day),
+                revision=int(pages[day]["revision"]) if day in pages else None,
+                does=self.does(day),
+            )
+            for day in self.days
+        ]
+
+    def state(self, day: date) -> str:
+        """Where the records of a day stand now, or that it has none."""
+        if day_bounds(day)[1] >= self.now:
+            return NOT_OVER
+        if day in self.known.pages:
+            return RESTATED if self.after.is_due(day, day) else PUBLISHED
+        if self.known.raw.get(day):
+            return ONLY_RAW
+        if self.waiting is None:
+            return MAYBE_KAFKA
+        if self.waiting.per_day.get(day):
+            return ONLY_KAFKA
+        if day in self.generated:
+            return GENERATED
+        return EMPTY if self.after.is_due(day, day) else NOTHING_KNOWN
+
+    def does(self, day: date) -> str:
+        """What the backfill does with a day."""
+        if self.state(day) == NOT_OVER:
+            return f"no run: it ends on {day + timedelta(days=1)} at 00:00 UTC, and Airflow leaves it out"
+        if day not in self._run_days:
+            told = f"no run: Airflow has one of this day, in state {self.ran[day]}"
+            return f"{told}; {self._work(day)}" if day in self.restated else told
+        closes_at = day_bounds(day)[1] + self.grace
+        held = "nothing before `daybook accept-loss`, then: " if self.waiting and self.waiting.loss else ""
+        wait = f"; waits until {closes_at:%Y-%m-%d %H:%M} UTC, when the day closes" if self.now < closes_at else ""
+        return f"{held}{self._refused(day) or self._work(day)}{wait}"
+
+    @cached_property
+    def _run_days(self) -> frozenset[date]:
+        return frozenset(self.runs)
+
+    def _new(self, day: date) -> int:
+        return self.after.raw.get(day, 0) - int(self.after.pages[day]["landed"])
+
+    def _refused(self, day: date) -> str | None:
+        """Why the run of a day would fail: what it would have to build from is missing."""
+        from daybook.pipeline.due import why_refused
+
+        if not self.known.near:
+            return None
+        first = day - timedelta(days=self.after.lateness_days)
+        dates = [one for one in {day, *self.restated} if one >= first and self.after.is_due(one, day)]
+        left = {one: count for one, count in self.known.raw.items() if one is not None}
+        said = why_refused(self.after, left, sorted(dates))
+        return f"fails: {said}" if said else None
+
+    def _work(self, day: date) -> str:
+        state, count, played = self.state(day), self.after.raw.get(day, 0), self.generated.get(day)
+        empty = (
+            "publishes a page of zeros: records had come before it ended, and none is of it"
+            if self.after.is_due(day, day)
+            else "no page: no record of it has come, and none at all before its end"
+        )
+        if self.is_played(day):
+            return f"plays {self.plays} events of it and builds its page"
+        if state == PUBLISHED:
+            why = "raw records that it rests on were removed" if self._new(day) else "nothing new"
+            return f"stays as revision {self.known.pages[day]['revision']}: {why}; its run ends after land_events"
+        if state == RESTATED and self._new(day) > 0:
+            by = "its run" if day == self.runs[0] else f"the first run, of {self.runs[0]},"
+            return f"{by} restates it: {self._new(day)} records more"
+        if state == RESTATED:
+            return "builds it again: its page is of another provider map, other answers or other settings"
+        if state in (ONLY_RAW, ONLY_KAFKA):
+            told = f"; {played} were acknowledged to the generator" if played is not None else ""
+            return f"publishes its first page, of {count} records{told}"
+        if state == MAYBE_KAFKA:
+            return f"lands what Kafka has of it; without any, {empty}"
+        if state == GENERATED and self.after.is_due(day, day):
+            return f"fails: {played} events were acknowledged to the generator, and none is in the lake or in Kafka"
+        return empty
+
+
+def estimate(runs: int, builds: int, pace: Pace) -> tuple[float | None, str]:
+    """Seconds that the runs take one after the other, and what that rests on, in words.
+
+    Landings share a pool of one slot, so runs that overlap take not much less; on a stack with a Spark server, which
+    answers one day while the next is landed, up to a third.
+
+    Args:
+        runs: runs that Airflow creates.
+        builds: those of them that build a page.
+        pace: how long the last runs took.
+    """
+    if not runs:
+        return 0.0, "no run is to be created"
+    if not pace.landings or (builds and not pace.builds):
+        return None, "no estimate: no run of the kind has ended well yet"
+    seconds, basis = 0.0, []
+    for count, took, what in (
+        (builds, pace.builds, ("that publishes", "that publish")),
+        (runs - builds, pace.landings, ("that only looks (land_events)", "that only look (land_events)")),
+    ):
+        if count:
+            seconds += count * median(took)
+            basis.append(
+                f"{runs_text(count)} {what[count > 1]} at {median(took):.0f} s, the median of the last {len(took)}"
+            )
+    caveat = "without waiting or generating. Runs that overlap take less, days of another size more or less"
+    return seconds, f"{'; '.join(basis)}; {caveat}"
+
+
+def ask_airflow(client: AirflowApi, first: date, last: date) -> RunsSoFar:
+    """The runs that Airflow has of the days of a range, and how long its last runs took.
+
+    Raises:
+        DaybookError: Airflow does not answer, or refuses.
+    """
+    from daybook.airflow_client import seconds_of
+
+    ran: dict[date, str] = {}
+    seen = 0
+    while True:
+        span = f"logical_date_gte={first}T00:00:00Z&logical_date_lte={last}T00:00:00Z"
+        told = client.call("GET", f"/dags/{DAG}/dagRuns?{span}&order_by=logical_date&limit={PAGE}&offset={seen}")
+        for run in told["dag_runs"]:
+            moment = datetime.fromisoformat(run["logical_date"]).astimezone(UTC)
+            if moment == day_bounds(moment.date())[0]:  # a run triggered with another moment is none of a backfill's
+                ran[moment.date()] = str(run["state"])
+        seen += len(told["dag_runs"])
+        if not told["dag_runs"] or seen >= told["total_entries"]:
+            break
+    builds, landings = [], []
+    newest = client.call("GET", f"/dags/{DAG}/dagRuns?state=success&order_by=-start_date&limit={BASIS_RUNS}")
+    for run in newest["dag_runs"]:
+        told = client.call("GET", f"/dags/{DAG}/dagRuns/{run['dag_run_id']}/taskInstances")["task_instances"]
+        steps = {step["task_id"]: step for step in told if step["task_id"] not in WAITING_STEPS}
+        landings.append(seconds_of(steps["land_events"]))
+        if steps["publish_day"]["state"] == "success":
+            builds.append(sum(map(seconds_of, steps.values())))
+    return RunsSoFar(ran, Pace(builds, landings), bool(client.call("GET", f"/dags/{DAG}")["is_paused"]))
+
+
+def days_between(first: str, last: str) -> list[date]:
+    """The days from the first to the last, both included.
+
+    Raises:
+        BadInput: not days, in the wrong order, or more than :data:`MAX_DAYS`.
+    """
+    start, end = parse_day(first), parse_day(last)
+    if start > end:
+        raise BadInput(f"{first} is after {last}; nothing was changed")
+    count = (end - start).days + 1
+    if count > MAX_DAYS:
+        raise BadInput(f"{first} to {last} are {count} days; a plan is of {MAX_DAYS} at most")
+    return [start + timedelta(days=number) for number in range(count)]
+
+
+def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show) -> dict[str, Any]:
+    """The plan as ``daybook plan --json`` prints it.
+
+    What does not answer is left out and said: ``kafka`` and ``airflow`` hold why, or none.
+
+    Raises:
+        BadInput: the lake's catalog does not answer.
+        DaybookError: a manifest cannot be read.
+    """
+    from daybook import airflow_client
+    from daybook.lake.catalog import load
+    from daybook.lake.tables import RAW_EVENTS
+    from daybook.pipeline.due import lake_days
+    from daybook.pipeline.position import position
+    from event_generator.by_default import sent_late_events_of
+    from event_generator.progress import begun_before
+
+    raw = load(settings, RAW_EVENTS)
+    known = lake_days(settings, raw)
+    waiting, no_kafka = None, None
+    try:
+        waiting = read_not_landed(settings, position(settings, raw), show)
+    except DaybookError as error:
+        # what comes behind is advice for a task
+        no_kafka = f"{str(error).partition(';')[0]}: the plan is of what the lake knows; what is not landed is left out"
+    so_far, no_airflow = RunsSoFar(), None
+    try:
+        if not airflow_client.password_file(settings).exists():
+            raise DaybookError("this Daybook's Airflow was never started")
+        so_far = ask_airflow(airflow_client.api(settings, 5), days[0], days[-1])
+    except DaybookError as error:
+        no_airflow = f"{error}: which of the days it has run already is not known, and no estimate can be given"
+    outlook = Outlook(
+        known,
+        waiting,
+        days,
+        now,
+        so_far.ran,
+        generated_days(settings, days),
+        settings.events_of_a_run,
+        lambda day: bool(begun_before(settings, day)) or sent_late_events_of(settings, day),
+        timedelta(minutes=settings.day_grace_minutes),
+    )
+    runs, builds = len(outlook.runs), outlook.builds
+    seconds, basis = (None, no_airflow) if no_airflow else estimate(runs, builds, so_far.pace)
+    command = (
+        f"airflow backfill create --dag-id {DAG} --from-date {outlook.runs[0]} --to-date {outlook.runs[-1]}"
+        f"{' --reprocess-behavior completed' if outlook.reprocess else ''}"
+        if builds or (runs and waiting is None)
+        else None
+    )
+    return {
+        "days": [asdict(row) for row in outlook.rows()],
+        "also_restated": outlook.also_restated,
+        "not_landed": sum(waiting.per_day.values()) if waiting else None,
+        "hidden": waiting.hidden if waiting else None,
+        "lost": waiting.loss.text if waiting and waiting.loss else None,
+        "unfit": waiting.unfit if waiting else None,
+        "kafka": no_kafka,
+        "airflow": no_airflow,
+        "paused": so_far.paused,
+        "runs": runs,
+        "builds": builds,
+        "estimate_seconds": round(seconds, 1) if seconds is not None else None,
+        "basis": basis,
+        "command": command,
+    }
+
+
+def runs_text(count: int) -> str:
+    """A number of runs, in words."""
+    return "1 run" if count == 1 else f"{count} runs"

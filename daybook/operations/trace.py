@@ -1,0 +1,102 @@
+"""``daybook trace``: from a number to the events behind it, and where Kafka has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from daybook.errors import BadInput, DaybookError
+from daybook.lake.tables import EVENTS
+from daybook.settings import Settings
+from daybook.sql.answers import Answer, answers
+
+COORDINATES = ("landing", "kafka_partition", "kafka_offset")
+SHOWN_COLUMNS = (*COORDINATES, "event_id", "event_type", "item", "guild", "user_id", "host", "provider", "occurred_at")
+SHOWN_ROWS = 20
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Rows of an answer, and the events behind them."""
+
+    rows: list[dict[str, Any]]
+    """The answer's rows that were asked for."""
+    events: list[dict[str, Any]]
+    """The events, each once, by coordinates: :data:`SHOWN_COLUMNS`."""
+    counted: int | None
+    """What the rows say they count: events, or players of a single row; none where they say neither."""
+    found: int
+    """As many events, or players, were found."""
+    of: str
+    """``events`` or ``players``."""
+
+
+def trace_rows(settings: Settings, name: str, day: str, where: str | None) -> Trace:
+    """Find the events behind rows of a day's answer, as published.
+
+    Args:
+        settings: where the lake is.
+        name: an answer of a day.
+        day: ``YYYY-MM-DD``, UTC.
+        where: which rows, a condition in Spark's SQL over the answer's columns; none for all of them.
+
+    Raises:
+        BadInput: no such answer, no such day, no such row, or a condition that is none.
+    """
+    from daybook.lake.catalog import latest_pages, page_of
+    from daybook.lake.duckdb_engine import connect, fetch, published_rows
+
+    known = answers()
+    if name not in known:
+        raise BadInput(f"{name!r} has no rows that can be traced; these have: {', '.join(known)}")
+    answer = known[name]
+    page_of(settings, day)
+    pages = latest_pages(settings)
+    of_day = pages[pages["event_date"].astype(str) == day]
+    chosen = _condition(where, answer) if where else "TRUE"
+    behind = _behind(answer)
+    with connect() as connection:
+        for table, view in ((name, "answer"), (EVENTS, EVENTS)):
+            rows = published_rows(settings, table, of_day)
+            if rows is None:
+                raise BadInput(f"the page of {day} has no {table}; `daybook rebuild --from {day} --to {day}` builds it")
+            connection.register(view, rows)
+        order = ", ".join(f'"{column}"' for column, _ in answer.order)
+        told = fetch(connection, f"SELECT * EXCLUDE (event_date) FROM answer WHERE {chosen} ORDER BY {order}")
+        if not told:
+            raise BadInput(f"no row of {name} of {day} is meant by {where!r}; `daybook answer {name} --day {day}`")
+        columns = ", ".join(f"events.{column}" for column in SHOWN_COLUMNS)
+        found = fetch(
+            connection,
+            f"SELECT DISTINCT {columns} FROM events, answer WHERE ({chosen}) AND ({behind}) "
+            f"ORDER BY {', '.join(COORDINATES)}",
+        )
+    if answer.balance:
+        return Trace(told, found, sum(row[answer.balance.column] for row in told), len(found), "events")
+    players = len({row["user_id"] for row in found})
+    return Trace(told, found, told[0]["users"] if len(told) == 1 and "users" in told[0] else None, players, "players")
+
+
+def _condition(where: str, answer: Answer) -> str:
+    """A condition over the answer's columns, in DuckDB's SQL."""
+    from sqlglot import exp
+
+    from daybook.lake.duckdb_engine import parsed
+
+    try:
+        tree = parsed(f"SELECT 1 FROM answer WHERE {where}").args["where"].this
+    except DaybookError as error:
+        raise BadInput(f"{where!r} is no condition: {error}") from None
+    for column in tree.find_all(exp.Column):
+        if column.name not in answer.columns:
+            raise BadInput(f"{answer.name} has no column {column.name!r}; it has {', '.join(answer.columns)}")
+        column.set("table", exp.to_identifier("answer"))
+    return str(tree.sql(dialect="duckdb"))
+
+
+def _behind(answer: Answer) -> str:
+    """Which events stand behind a row of the answer, as a condition in DuckDB's SQL over ``events`` and ``answer``."""
+    from daybook.lake.duckdb_engine import parsed
+
+    said = answer.events or " AND ".join(f"events.{name} <=> answer.{name}" for name in answer.key) or "TRUE"
+    return str(parsed(f"SELECT 1 FROM events, answer WHERE {said}").args["where"].this.sql(dialect="duckdb"))

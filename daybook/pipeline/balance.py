@@ -1,0 +1,221 @@
+"""The ledger: what must balance before a day is published, and the row that says it did.
+
+Pure arithmetic over counts; the counting is in ``daybook_spark``, the reading in :mod:`daybook.lake.catalog`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Line:
+    """Two counts that must be equal."""
+
+    line: str
+    """What is held against what, in words."""
+    left: int
+    right: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether the line balances."""
+        return self.left == self.right
+
+
+@dataclass(frozen=True)
+class Play:
+    """What the generator says of its day."""
+
+    sent: int
+    accepted: int
+    refused: int
+    repeated: int
+    """Acknowledgements for an id that it holds one for already: it sent the event again."""
+    accepted_ids: int
+    """Ids that it holds an acknowledgement for."""
+    accepted_ids_landed: int
+    """Those of them that stand in ``raw_events``."""
+    erased_ids: int = 0
+    """Those of them that do not, because they were erased on a player's request."""
+
+
+@dataclass(frozen=True)
+class AnswerSum:
+    """What an answer's rows of a day add up to, and the events that it counts."""
+
+    events: int
+    """Rows of the table ``events``: all of the day, or those of a kind."""
+    total: int
+    """Sum of the answer's balancing column."""
+    of: str | None = None
+    """The kind, as a condition in SQL; none for all events of the day."""
+
+
+@dataclass(frozen=True)
+class PageCounts:
+    """The counts of one day's page, each counted for itself: none is worked out from another."""
+
+    day: date | None
+    """The day, or none for the records that name no day."""
+    landed: int
+    events: int
+    duplicates: int
+    rejected: int
+    late: int
+    answer_sums: dict[str, AnswerSum] = field(default_factory=dict)
+    """Answer -> its sum, for the answers that count events one by one."""
+    play: Play | None = None
+
+
+@dataclass(frozen=True)
+class LandedRange:
+    """What a run landed of one partition."""
+
+    partition: int
+    start: int
+    end: int
+    records: int
+    gaps: int = 0
+    """Offsets for which the broker has no committed record, by a reader of its own: transaction markers, aborted
+    records."""
+    landing: int = 0
+    """Number of the landing; 0 from a landing step of an older version."""
+
+
+def balance(counts: PageCounts, landed: list[LandedRange]) -> list[Line]:
+    """The lines that must hold before the page is published.
+
+    Args:
+        counts: the page's counts.
+        landed: what the run landed of each partition; empty if an earlier run had landed it all.
+
+    Returns:
+        The lines in the order in which a record travels: sender, Kafka, raw, events, answers.
+    """
+    lines = []
+    play = counts.play
+    if play is not None:
+        lines.append(Line("sent by the generator = accepted + refused", play.sent, play.accepted + play.refused))
+        acknowledged = play.accepted_ids + play.repeated
+        lines.append(Line("acknowledged ids of the generator + repeated = accepted", acknowledged, play.accepted))
+        found = "acknowledged ids found in raw_events" + (" + erased" if play.erased_ids else "")
+        lines.append(Line(found, play.accepted_ids_landed + play.erased_ids, play.accepted_ids))
+    lines += [
+        Line(f"Kafka offsets {part.start} to {part.end} of partition {part.partition} = raw records landed + gaps",
+             part.end - part.start, part.records + part.gaps)
+        for part in landed
+    ]  # fmt: skip
+    lines.append(
+        Line(
+            "raw records of the day = events + duplicates + rejected",
+            counts.landed,
+            counts.events + counts.duplicates + counts.rejected,
+        )
+    )
+    lines += [
+        Line(f"events of the day{f' where {one.of}' if one.of else ''} = sum over {name}", one.events, one.total)
+        for name, one in sorted(counts.answer_sums.items())
+    ]
+    return lines
+
+
+@dataclass(frozen=True)
+class RowChange:
+    """One row of an answer, before and after."""
+
+    key: dict[str, Any]
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class AnswerChange:
+    """What a revision changed in one answer."""
+
+    added: int
+    removed: int
+    changed: int
+    """Rows."""
+    rows: list[RowChange]
+    """Those that changed most, the most first."""
+
+
+def changes_json(changes: dict[str, AnswerChange]) -> str:
+    """The changes as the ledger keeps them."""
+    return json.dumps({name: asdict(change) for name, change in changes.items()}, ensure_ascii=False)
+
+
+def lines_json(lines: list[Line]) -> str:
+    """The lines as the ledger keeps them: a JSON list of objects with line, left, right, ok."""
+    return json.dumps([{**asdict(line), "ok": line.ok} for line in lines], ensure_ascii=False)
+
+
+def unbalanced_text(day: date | None, lines: list[Line]) -> str:
+    """Says which lines of a day do not hold and by how much; empty when all hold."""
+    wrong = [
+        f"{line.line}: {line.left:,} against {line.right:,} ({line.left - line.right:+,d})"
+        for line in lines
+        if not line.ok
+    ]
+    return f"{day_name(day)} does not balance: {'; '.join(wrong)}" if wrong else ""
+
+
+def receipt(
+    counts: PageCounts, revision: int, previous: dict[str, int] | None, changed: dict[str, AnswerChange] | None = None
+) -> str:
+    """One sentence on what a revision changed.
+
+    Args:
+        counts: the page's counts.
+        revision: number of the revision.
+        previous: events, duplicates, rejected and late of the revision before; none for the first.
+        changed: what changes in the answers.
+
+    >>> page = PageCounts(date(2026, 5, 3), landed=12, events=11, duplicates=1, rejected=0, late=0)
+    >>> receipt(page, 1, None)
+    '2026-05-03 r1: 11 events, 1 duplicates, 0 rejected'
+    >>> receipt(PageCounts(date(2026, 5, 3), landed=20000, events=20000, duplicates=0, rejected=0, late=0), 1, None)
+    '2026-05-03 r1: 20,000 events, 0 duplicates, 0 rejected'
+    >>> receipt(page, 2, {"events": 10, "duplicates": 1, "rejected": 0, "late": 0})
+    '2026-05-03 r2: +1 events'
+    >>> receipt(page, 3, {"events": 11, "duplicates": 1, "rejected": 0, "late": 0})
+    '2026-05-03 r3: the same counts'
+    """
+    head = f"{day_name(counts.day)} r{revision}"
+    if previous is None:
+        return f"{head}: {counts.events:,} events, {counts.duplicates:,} duplicates, {counts.rejected:,} rejected"
+    changes = [
+        f"{getattr(counts, name) - previous[name]:+,d} {name}"
+        for name in ("events", "duplicates", "rejected", "late")
+        if getattr(counts, name) != previous[name]
+    ]
+    said = [", ".join(changes) or "the same counts"]
+    if changed:
+        said.append(f"{len(changed)} answer{'s' if len(changed) > 1 else ''} changed")
+    if move := _rank_move(changed or {}):
+        said.append(move)
+    return f"{head}: {'; '.join(said)}"
+
+
+def _rank_move(changed: dict[str, AnswerChange]) -> str:
+    """The row that has risen to the best place, in words."""
+    risen = [
+        (row.after["rank"], row.before["rank"], name, row)
+        for name, change in sorted(changed.items())
+        for row in change.rows
+        if row.before and row.after and row.after.get("rank", 0) < row.before.get("rank", 0)
+    ]
+    if not risen:
+        return ""
+    now, was, name, row = min(risen, key=lambda one: one[0])
+    shown = " ".join(str(value) for value in row.key.values() if value is not None)
+    return f"{shown} now rank {now} (was {was}) in {name}"
+
+
+def day_name(day: date | None) -> str:
+    """The day for a reader; the records that name no day have a name too."""
+    return day.isoformat() if day else "records without a day"

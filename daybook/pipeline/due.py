@@ -1,0 +1,298 @@
+"""Which days a run has to build: the rule that ``land_events`` goes by and ``daybook plan`` foretells by.
+
+A day is due when its raw records are more than its newest page counts, or it was built by another provider map, other
+answers or other settings of lateness and tolerance. A run builds its own day, and any day that has a page already and
+is due: late events restate their day. A day that has no page yet waits for the run that it belongs to: it may still be
+filling. A day without a record is only known to be empty if something had been recorded before it ended; of a day
+before the record began nothing is known, and it gets no page of zeros. A day whose raw records retention has removed is
+never built again: its page stands. Where raw records are missing that no retention can have removed, the day's run
+fails and says so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from daybook.days import day_bounds
+from daybook.lake.catalog import latest_revisions, load
+from daybook.lake.snapshots import partition_counts, record_began
+from daybook.lake.tables import RAW_EVENTS, REJECTED_EVENTS
+from daybook.pipeline.erasures import erased_since, erasures
+from daybook.providers import map_version
+from daybook.settings import Settings
+from daybook.sql.answers import answers_version
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
+
+@dataclass(frozen=True)
+class LakeDays:
+    """What the lake knows of its days at one moment: all that decides what a run builds."""
+
+    raw: Mapping[date | None, int]
+    """Raw records of each date; none stands for those that name no day."""
+    pages: Mapping[date, Mapping[str, Any]]
+    """The newest ledger row of each day that has a page."""
+    near: Mapping[date, date]
+    """The days within ``lateness_days`` of one whose raw records are gone, each with such a day.
+
+    Their ids are held against that day's records, without which an event could be counted on both days: they cannot be
+    built any more than that day itself.
+    """
+    erased: Sequence[Mapping[str, Any]]
+    """From :func:`daybook.pipeline.erasures.erasures`."""
+    rejected_without_day: int
+    """Rows of ``rejected_events`` that name no day."""
+    began: Callable[[], datetime]
+    """From :func:`record_began`; asked only for a day without a record."""
+    lateness_days: int
+    versions: tuple[str, str]
+    """Of the provider map and of the answers, as a page would be built now."""
+    rules: str
+    """From :func:`rules_version`, as a page would be built now."""
+    kept_from: date | None
+    """From :func:`raw_kept_from`."""
+
+    def is_due(self, one: date, day: date, *, force: bool = False) -> bool:
+        """Whether the run of a day has to build a date, or has to fail because it cannot (:func:`why_refused`)."""
+        page = self.pages.get(one)
+        if page is None:
+            return one == day and (one in self.raw or self.began() < day_bounds(one)[1])
+        if self.lacks(one):
+            return one == day and (force or not self.is_past_retention(one))
+        has_more = page["landed"] < self.raw.get(one, 0)
+        if one in self.near:
+            is_wanted = has_more or self._is_stale(page)
+            return one == day and (force or (is_wanted and not self.is_past_retention(self.near[one])))
+        if has_more:
+            # older days are listed by `daybook status` and restated on request
+            return one >= day - timedelta(days=self.lateness_days)
+        # a change of the map or of the answers restates other days by `daybook rebuild`, not by the next day's run
+        return one == day and (force or self._is_stale(page))
+
+    def lacks(self, day: date) -> bool:
+        """Whether raw records that a day's page counts are missing, other than those that were erased since."""
+        page = self.pages.get(day)
+        return page is not None and _lacks(page, self.raw.get(day, 0), self.erased)
+
+    def is_past_retention(self, day: date) -> bool:
+        """Whether retention may have removed the raw records of a day."""
+        return self.kept_from is not None and day < self.kept_from
+
+    def _is_stale(self, page: Mapping[str, Any]) -> bool:
+        """Whether a page was built by another map, other answers or other rules; older pages do not name the rules."""
+        rules = page.get("rules_version")
+        is_of_other_rules = isinstance(rules, str) and rules != self.rules
+        return is_of_other_rules or (page["provider_map_version"], page["answers_version"]) != self.versions
+
+    def with_landed(self, counts: Mapping[date | None, int], first_taken_at: datetime) -> LakeDays:
+        """What the lake will know once these records have been landed.
+
+        Args:
+            counts: records of each date; none stands for those that name no day.
+            first_taken_at: when Kafka took the first of them, UTC.
+        """
+        raw = Counter(self.raw) + Counter(counts)
+        return replace(
+            self,
+            raw=raw,
+            near=_near_removed(self.lateness_days, raw, self.pages, self.erased),
+            began=lambda: min(self.began(), first_taken_at),
+        )
+
+    @property
+    def undated_are_due(self) -> bool:
+        """Whether there are raw records without a day that were not rejected yet; any run does that."""
+        return self.raw.get(None, 0) > self.rejected_without_day
+
+
+def lake_days(settings: Settings, raw_table: Table | None) -> LakeDays:
+    """What the lake knows of its days.
+
+    Args:
+        settings: where the lake is.
+        raw_table: metadata of ``raw_events``, which decides how much of it is seen.
+    """
+    raw = partition_counts(raw_table)
+    pages = {row["event_date"]: row for row in latest_revisions(settings)}
+    erased = erasures(settings)
+    return LakeDays(
+        raw=raw,
+        pages=pages,
+        near=_near_removed(settings.lateness_days, raw, pages, erased),
+        erased=erased,
+        rejected_without_day=partition_counts(load(settings, REJECTED_EVENTS)).get(None, 0),
+        began=cache(partial(record_began, raw_table)),
+        lateness_days=settings.lateness_days,
+        versions=(map_version(), answers_version()),
+        rules=rules_version(settings),
+        kept_from=raw_kept_from(settings, datetime.now(UTC).date()),
+    )
+
+
+def rules_version(settings: Settings) -> str:
+    """Names the setting that decides which records of a day are its events.
+
+    ``DAYBOOK_FUTURE_TOLERANCE_MINUTES`` is not part of it: a record gets its day when it is landed, and keeps it.
+
+    >>> rules_version(Settings(lateness_days=30))
+    'lateness 30 days'
+    """
+    return f"lateness {settings.lateness_days} days"
+
+
+def raw_kept_from(settings: Settings, today: date) -> date | None:
+    """The first day whose raw records retention leaves alone; none if raw records are kept for ever.
+
+    >>> str(raw_kept_from(Settings(raw_retention_days=90), date(2026, 5, 3)))
+    '2026-02-02'
+    """
+    return today - timedelta(days=settings.raw_retention_days) if settings.raw_retention_days else None
+
+
+def dates_due(settings: Settings, day: date, *, force: bool) -> list[date | None]:
+    """The dates that the run of a day has to build, in order; the records without a day last.
+
+    Args:
+        settings: where the lake is.
+        day: the run's own day.
+        force: build the run's own day even if its page is up to date.
+    """
+    known = lake_days(settings, load(settings, RAW_EVENTS))
+    due = sorted(one for one in {day, *known.pages} if known.is_due(one, day, force=force))
+    return [*due, *([None] if known.undated_are_due else [])]
+
+
+def nothing_due(settings: Settings, day: date) -> str:
+    """Why a run has nothing to build, for the reader."""
+    known = lake_days(settings, load(settings, RAW_EVENTS))
+    page, left = known.pages.get(day), known.raw.get(day, 0)
+    if page is None:
+        return f"nothing is known of {day}: no event of it was received, and none at all before its end; not published"
+    if known.lacks(day):
+        return raw_is_gone(known, day, left)
+    if day in known.near and left > page["landed"]:
+        return neighbour_is_gone(known, day)
+    return f"{day} is up to date at revision {page['revision']}: no new records, nothing to publish"
+
+
+def raw_is_gone(known: LakeDays, day: date, left: int) -> str:
+    """Why a day whose raw records are missing cannot be built again, for the reader; ``left``: those that are there."""
+    page = known.pages[day]
+    counted = f"{left} of its {page['landed']} raw records are left"
+    if known.is_past_retention(day):
+        return (
+            f"{day} is published as revision {page['revision']} and cannot be built again: {counted}, "
+            "DAYBOOK_RAW_RETENTION_DAYS removed the others. Nothing was changed"
+        )
+    return (
+        f"{day} cannot be built again: {counted}, and DAYBOOK_RAW_RETENTION_DAYS {_retention_text(known)}. Nothing was "
+        f"changed, revision {page['revision']} stays published. `daybook verify --day {day}` says which are missing; "
+        "`daybook restore` brings a backup back"
+    )
+
+
+def _retention_text(known: LakeDays) -> str:
+    if known.kept_from is None:
+        return "is 0, so nothing may have removed the others"
+    return f"keeps those of {known.kept_from} and later, so it has not removed the others"
+
+
+def _near_removed(
+    lateness_days: int,
+    raw: Mapping[date | None, int],
+    pages: Mapping[date, Mapping[str, Any]],
+    erased: Sequence[Mapping[str, Any]],
+) -> dict[date, date]:
+    removed = [day for day, page in pages.items() if _lacks(page, raw.get(day, 0), erased)]
+    window = [timedelta(days=days) for days in range(-lateness_days, lateness_days + 1)]
+    return {day + span: day for day in removed for span in window}
+
+
+def _lacks(page: Mapping[str, Any], left: int, erased: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether raw records of a page are missing: more than players' erasures since have removed."""
+    gone = page["landed"] - left
+    return bool(gone > 0 and gone > erased_since(erased, page["event_date"], page["published_at"]))
+
+
+def neighbour_is_gone(known: LakeDays, day: date) -> str:
+    """Why a day near one whose raw records are missing cannot be built, for the reader."""
+    removed = known.near[day]
+    if known.is_past_retention(removed):
+        return (
+            f"{day} cannot be built: DAYBOOK_RAW_RETENTION_DAYS removed the raw records of {removed}, without which an "
+            f"event of {day} could be counted on both days. Nothing was changed"
+        )
+    return (
+        f"{day} cannot be built: raw records of {removed} are missing, without which an event of {day} could be "
+        f"counted on both days. DAYBOOK_RAW_RETENTION_DAYS {_retention_text(known)}. Nothing was changed. "
+        f"`daybook verify --day {removed}` says which are missing; `daybook restore` brings a backup back"
+    )
+
+
+def why_refused(known: LakeDays, left: Mapping[date, int], dates: Iterable[date | None]) -> str | None:
+    """Why dates cannot be built, for the reader: what their pages, or ids, rest on is missing.
+
+    Args:
+        known: the lake's days.
+        left: of each date, the raw records that are left of those its page was built from. Records that came since may
+            be as many as those that were removed, so they are not counted.
+        dates: the dates that a run would build.
+    """
+    for day in dates:
+        if day is None:
+            continue
+        if (page := known.pages.get(day)) and _lacks(page, left.get(day, 0), known.erased):
+            return raw_is_gone(known, day, left.get(day, 0))
+        if known.raw.get(day) and known.near.get(day, day) != day:
+            return neighbour_is_gone(known, day)
+    return None
+
+
+def waiting_text(waiting: Sequence[Mapping[str, Any]]) -> str:
+    """Waiting days in a few words: how many, from when to when, with how many records that no page shows.
+
+    >>> day = {"records": 3, "on_page": 1}
+    >>> waiting_text([{"day": "2014-01-01", **day}, {"day": "2014-01-05", **day}])
+    '2 days from 2014-01-01 to 2014-01-05 with 4 records'
+    """
+    records = sum(row["records"] - row["on_page"] for row in waiting)
+    days = waiting[0]["day"] if len(waiting) == 1 else f"from {waiting[0]['day']} to {waiting[-1]['day']}"
+    return (
+        f"{len(waiting):,} day{'' if len(waiting) == 1 else 's'} {days} "
+        f"with {records:,} record{'' if records == 1 else 's'}"
+    )
+
+
+def waiting_days(settings: Settings) -> list[dict[str, Any]]:
+    """Days with landed records that their page does not show: ``day``, ``records``, ``on_page``, ``why``.
+
+    A run takes up the first two kinds by itself; a day behind the lateness window is built when it is asked for.
+    """
+    from daybook.airflow_client import TRIGGER
+    from daybook.lake.catalog import latest_pages, load
+    from daybook.lake.snapshots import partition_counts
+    from daybook.lake.tables import RAW_EVENTS
+
+    pages = {row["event_date"]: row["landed"] for row in latest_pages(settings).to_dict("records")}
+    oldest = datetime.now(UTC).date() - timedelta(days=settings.lateness_days + 1)
+
+    def why(day: date) -> str:
+        if day not in pages:
+            if day >= datetime.now(UTC).date():
+                return "has no page; it is not over"
+            return f"""has no page; if no run of it is under way, build it: {TRIGGER} -c '{{"day": "{day}"}}'"""
+        return "the next run restates it" if day >= oldest else "behind the lateness window; trigger the day"
+
+    landed = {day: count for day, count in partition_counts(load(settings, RAW_EVENTS)).items() if day}
+    return [
+        {"day": day.isoformat(), "records": count, "on_page": pages.get(day, 0), "why": why(day)}
+        for day, count in sorted(landed.items())
+        if count > pages.get(day, 0)
+    ]

@@ -1,0 +1,141 @@
+"""The records that are no event: ``daybook rejected`` lists them, :mod:`daybook.operations.replay` sends them again."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+from daybook.contract import FIELDS, moment_text
+from daybook.days import parse_day
+from daybook.documents import document
+from daybook.errors import BadInput
+from daybook.lake.snapshots import page_state
+from daybook.lake.tables import REJECTED_EVENTS
+from daybook.settings import Settings
+
+_NAMESPACE = UUID("5f8f2c1e-7d0b-5c3a-9a57-0d4b2c9e6a10")
+"""Makes ids out of coordinates: the same record gets the same id whenever it is repaired."""
+SHOWN_ROWS = 20
+
+CONFLICT = "conflict"
+"""The reason for which a record is sent again only if it is asked for: somebody has to see that both happened."""
+NEEDS_ID = {"no_event_id", CONFLICT}
+"""Reasons that an id of the record's own repairs."""
+NEEDS_TIME = {"no_time", "too_old", "in_future"}
+"""Reasons that the time at which Kafka took the record repairs."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A record that is no event."""
+
+    landing: int
+    kafka_partition: int
+    kafka_offset: int
+    kafka_timestamp: datetime
+    reason: str
+    detail: str
+    value: bytes | None
+
+    @property
+    def coordinates(self) -> tuple[int, int, int]:
+        """Names the record for ever."""
+        return self.landing, self.kafka_partition, self.kafka_offset
+
+    def repaired(self) -> dict[str, Any] | None:
+        """The event that the record can be made into without asking anybody; none if somebody has to look.
+
+        Fields the contract does not know are left out. An id that is missing, is no UUID, or is another event's is made
+        from the coordinates; a time that is missing or cannot be is the one at which Kafka took the record.
+        """
+        # in UTF-16 or behind a byte order mark it is the same document
+        value = self.value or b""
+        try:
+            told = document(value.decode(json.detect_encoding(value)).encode())
+        except ValueError:
+            return None
+        if told is None:
+            return None
+        event = {name: told[name] for name in FIELDS if told.get(name) is not None}
+        if self.reason in NEEDS_ID or not _is_uuid(event.get("event_id")):
+            event["event_id"] = id_made_of(self.coordinates)
+        if self.reason in NEEDS_TIME:
+            event["occurred_at"] = moment_text(self.kafka_timestamp)
+        # without it the intake would take the host of this request
+        event.setdefault("host", "")
+        return event
+
+    def as_json(self) -> dict[str, Any]:
+        """For a reader, and for a file that is repaired by hand and given to ``daybook replay --repaired``."""
+        text: str | None = None
+        coded: str | None = None
+        try:
+            text = self.value.decode() if self.value is not None else None
+        except UnicodeDecodeError:
+            coded = base64.b64encode(self.value or b"").decode()
+        return {
+            "landing": self.landing,
+            "kafka_partition": self.kafka_partition,
+            "kafka_offset": self.kafka_offset,
+            "kafka_timestamp": moment_text(self.kafka_timestamp),
+            "reason": self.reason,
+            "detail": self.detail,
+            "value": text,
+            "value_base64": coded,
+            "event": self.repaired(),
+        }
+
+
+def id_made_of(coordinates: tuple[int, int, int]) -> str:
+    """The id of the event that stands for a record without one of its own: the same at every call."""
+    return str(uuid5(_NAMESPACE, "/".join(map(str, coordinates))))
+
+
+def _is_uuid(value: Any) -> bool:
+    try:
+        return bool(UUID(value))
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+def rejected_records(settings: Settings, day: date | None, reason: str | None = None) -> list[Rejected]:
+    """The records that were rejected of a day, as its page has them, or of those that name no day; by coordinates.
+
+    Args:
+        settings: where the lake is.
+        day: the day; none for the records that name no day.
+        reason: only those with this reason code.
+
+    Raises:
+        BadInput: the day is not published.
+    """
+    from daybook.lake.catalog import load, page_of
+
+    pinned = page_of(settings, day.isoformat())["snapshots"].get(REJECTED_EVENTS) if day else None
+    table = load(settings, REJECTED_EVENTS)
+    if table is None:
+        return []
+    known = page_state(table, pinned) if pinned else None
+    of_day = f"event_date = '{day}'" if day else "event_date IS NULL"
+    rows = table.scan(row_filter=of_day, snapshot_id=known).to_arrow().to_pylist()
+    found = [
+        Rejected(**{name: row[name] for name in Rejected.__dataclass_fields__})
+        for row in rows
+        if reason is None or row["reason"] == reason
+    ]
+    return sorted(found, key=lambda one: one.coordinates)
+
+
+def chosen_day(day: str | None, no_day: bool) -> date | None:
+    """What ``--day`` and ``--no-day`` say.
+
+    Raises:
+        BadInput: not one of the two.
+    """
+    if (day is None) == (not no_day):
+        raise BadInput("give --day D, or --no-day for the records that name no day")
+    return parse_day(day) if day else None

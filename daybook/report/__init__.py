@@ -1,0 +1,1 @@
+"""The report of a day and the overview: HTML with plots."""

@@ -1,0 +1,217 @@
+"""The jars of the broker and of Spark: fetched once at set-up, checked against ``jars/sha256.txt`` every time.
+
+``python -m daybook.setup.jars`` is the last step of ``make setup``; it makes the archive of their classes too. Nothing
+resolves a jar at run time. ``python -m daybook.setup.jars s3`` (``make setup-s3``) fetches what a warehouse in a bucket
+needs, which nobody else has to carry: 69 MB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from daybook.errors import DaybookError
+from daybook.files import write_private
+from daybook.jobs.jars import JARS_DIR, LIB_DIR, S3_LIB_DIR
+from daybook.jobs.java import is_from_wheel, java
+from daybook.network import UNKNOWN_ISSUER, java_proxy_options, system_certificates
+from daybook.setup.class_archive import install as make_class_archive
+
+SHA256_FILE = JARS_DIR / "sha256.txt"
+S3_SHA256_FILE = JARS_DIR / "sha256-s3.txt"
+
+
+@dataclass(frozen=True)
+class JarSet:
+    """Jars that are fetched together."""
+
+    confs: tuple[str, ...]
+    """Those of ``jars/ivy.xml``, each a folder of its own."""
+    lib: Path
+    sha256_file: Path
+    target: str
+    """Of the Makefile: what fetches them."""
+
+
+def every_stack() -> JarSet:
+    """What every Daybook runs with: the broker's jars and Spark's."""
+    return JarSet(("kafka", "spark"), LIB_DIR, SHA256_FILE, "setup")
+
+
+def for_s3() -> JarSet:
+    """What Spark needs beside them for a warehouse in a bucket."""
+    return JarSet(("s3",), S3_LIB_DIR, S3_SHA256_FILE, "setup-s3")
+
+
+def sums_of(lib: Path) -> dict[str, str]:
+    """SHA-256 of every file below the folder, by path relative to it, in order."""
+    files = sorted(path for path in lib.rglob("*") if path.is_file())
+    sums: dict[str, str] = {}
+    for path in files:
+        with path.open("rb") as jar:
+            sums[path.relative_to(lib).as_posix()] = hashlib.file_digest(jar, "sha256").hexdigest()
+    return sums
+
+
+def listed_sums(sha256_file: Path = SHA256_FILE) -> dict[str, str]:
+    """What the committed list says, in the same form as :func:`sums_of`; the file is ``sha256sum``'s own format."""
+    lines = sha256_file.read_text(encoding="utf-8").splitlines()
+    return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
+
+
+def problems(lib: Path, listed: dict[str, str]) -> list[str]:
+    """What is wrong with the jars, one short text for each file; empty if each is there and as listed."""
+    found = sums_of(lib)
+    wrong = [f"{name} is missing" for name in listed if name not in found]
+    wrong += [f"{name} is not in the list" for name in found if name not in listed]
+    wrong += [f"{name} has another SHA-256" for name in listed if found.get(name, listed[name]) != listed[name]]
+    return sorted(wrong)
+
+
+def _trust_of_this_machine(into: Path, certificates: Path) -> list[str]:
+    """Options that make Java trust the certificate authorities of a PEM file, in place of those that it brings."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
+    from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
+
+    with warnings.catch_warnings():
+        # authorities of long ago have serial numbers that the library frowns upon; nothing to tell the reader
+        warnings.simplefilter("ignore")
+        known = x509.load_pem_x509_certificates(certificates.read_bytes())
+    # Java reads no store without a password; there is nothing secret in this one
+    password = "public"
+    store = into / "authorities.p12"
+    entries = [PKCS12Certificate(authority, f"authority {number}".encode()) for number, authority in enumerate(known)]
+    store.parent.mkdir(parents=True, exist_ok=True)
+    store.write_bytes(serialize_java_truststore(entries, BestAvailableEncryption(password.encode())))
+    return [f"-Djavax.net.ssl.trustStore={store}", f"-Djavax.net.ssl.trustStorePassword={password}"]
+
+
+def fetch(into: Path, jar_set: JarSet) -> None:
+    """Fetch a set of ``jars/ivy.xml`` through the Ivy that ships in pyspark, as ``<conf>/<name>-<version>.jar``.
+
+    Ivy's cache lies beside the result, never in the user's home.
+
+    Raises:
+        DaybookError: Ivy could not get them all.
+    """
+    import pyspark
+
+    (ivy,) = (Path(pyspark.__file__).parent / "jars").glob("ivy-*.jar")
+    started = time.monotonic()
+    certificates = system_certificates()
+    # the wheel's Java brings its own list of authorities; one of the machine's own mostly has the machine's
+    trust = _trust_of_this_machine(into, certificates) if certificates and is_from_wheel() else []
+    # a proxy's password is in it: in a file, since everybody may read a command line
+    options = write_private(into / "java-options", "".join(f"{_quoted(one)}\n" for one in java_proxy_options()))
+    arguments = [f"@{options}", f"-Divy.default.ivy.user.dir={into / 'ivy'}", "-jar", str(ivy)]
+    arguments += ["-settings", str(JARS_DIR / "ivysettings.xml"), "-ivy", str(JARS_DIR / "ivy.xml")]
+    arguments += ["-confs", *jar_set.confs]
+    arguments += ["-retrieve", str(into / "lib" / "[conf]" / "[artifact]-[revision].[ext]"), "-types", "jar", "bundle"]
+    total = len(listed_sums(jar_set.sha256_file))
+    status, done, said = _run_ivy([str(java()), *trust, *arguments], started, total)
+    is_untrusted = status != 0 and any(UNKNOWN_ISSUER.search(line) for line in said)
+    if is_untrusted and certificates and not trust:
+        sys.stdout.write(f"jars: Java does not know who signed the repository's certificate; trying {certificates}\n")
+        trust = _trust_of_this_machine(into, certificates)
+        status, done, said = _run_ivy([str(java()), *trust, *arguments], started, total)
+    if status != 0:
+        # Ivy prints a summary of what it could not find at its end
+        reasons = [line for line in said if re.search("not found|refused|timed out|Exception|UnknownHost", line)]
+        reason = reasons[-1] if reasons else (said or ["no output"])[-1]
+        advice = (
+            f"the certificate's issuer is not in {certificates or 'any file of certificates'}; name a PEM file that "
+            f"has it: SSL_CERT_FILE=FILE make {jar_set.target}"
+            if is_untrusted
+            else f"`make {jar_set.target}` tries again"
+        )
+        raise DaybookError(f"jars: Ivy fetched {done} of {total} and stopped: {reason}; {advice}")
+    sys.stdout.write(f"{'jars':<9}{time.monotonic() - started:4.0f} s\n")
+
+
+def _quoted(option: str) -> str:
+    """An option as Java reads it from a file."""
+    return '"' + option.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _run_ivy(command: list[str], started: float, total: int) -> tuple[int, int, list[str]]:
+    """Run Ivy; its exit status, how many jars it fetched, and what else it said."""
+    on_terminal = sys.stdout.isatty()
+    done = 0
+    said: list[str] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for line in process.stdout or ():
+            if "[SUCCESSFUL" in line:
+                done += 1
+                if on_terminal:
+                    sys.stdout.write(f"\r{'jars':<9}{time.monotonic() - started:4.0f} s  {done} of {total}")
+                    sys.stdout.flush()
+            elif line.strip(" .\n"):
+                said.append(line.strip())
+    if on_terminal:
+        sys.stdout.write("\r\x1b[2K")
+    return process.returncode, done, said
+
+
+def install(jar_set: JarSet) -> None:
+    """See that the jars of a set are there and right; fetch them anew if not.
+
+    Raises:
+        DaybookError: what was fetched is not what the list says. It is removed, and nothing wrong is left in place.
+    """
+    lib, listed = jar_set.lib, listed_sums(jar_set.sha256_file)
+    wrong = problems(lib, listed)
+    if not wrong:
+        return
+    if lib.exists():
+        sys.stdout.write(f"jars: {wrong[0]}{f' and {len(wrong) - 1} more' if wrong[1:] else ''}; fetching all again\n")
+    # in the venv, on the same file system as the checkout: a clone needs nothing outside its own folder
+    work = Path(sys.prefix) / "jars-fetched"
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        fetch(work, jar_set)
+        if wrong := problems(work / "lib", listed):
+            raise DaybookError(
+                f"jars: {', '.join(wrong)}, against jars/{jar_set.sha256_file.name}; the fetched files were removed"
+            )
+        shutil.rmtree(lib, ignore_errors=True)
+        (work / "lib").rename(lib)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _relist(jar_set: JarSet) -> None:
+    work = Path(sys.prefix) / "jars-fetched"
+    fetch(work, jar_set)
+    lines = (f"{digest}  {name}\n" for name, digest in sums_of(work / "lib").items())
+    jar_set.sha256_file.write_text("".join(lines), encoding="utf-8")
+    shutil.rmtree(work)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Install the jars, or those for ``s3``; with ``relist``, write the lists of sums anew as ``ivy.xml`` is now."""
+    try:
+        if list(arguments) == ["relist"]:
+            for jar_set in (every_stack(), for_s3()):
+                _relist(jar_set)
+        if list(arguments) == ["s3"]:
+            install(for_s3())
+        else:
+            install(every_stack())
+            make_class_archive()
+    except DaybookError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The questions and checks, which are `.sql` files: found and parsed."""

@@ -1,0 +1,198 @@
+"""The embedded stack is started and stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from daybook import airflow_client
+from daybook.airflow_client import USER
+from daybook.errors import BadInput, DaybookError
+from daybook.files import last_lines, private_opener, run_dir, state_dir, write_private
+from daybook.jobs.environment import stack_environment
+from daybook.kafka.topic import ensure_topic
+from daybook.lake.state import open_state
+from daybook.settings import Settings
+from daybook.stack import airflow, kafka, postgres, spark_connect, supervisor
+from daybook.stack.parts import Part, log_of, parts, ports
+
+Say = Callable[[str], None]
+"""Prints a line for the reader."""
+_LOOK_EVERY_SECONDS = 0.4
+
+
+@contextlib.contextmanager
+def _alone(loaded: Settings) -> Iterator[None]:
+    """Wait until no other ``up`` or ``down`` of this stack is at work."""
+    with open(run_dir(loaded) / "lock", "w", encoding="utf-8", opener=private_opener) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _refuse_taken_ports(loaded: Settings) -> None:
+    seen: dict[int, str] = {}
+    problems: list[str] = []
+    for part, port, setting in ports(loaded):
+        if port in seen:
+            problems.append(f"{setting} and {seen[port]} are both {port}")
+        elif not kafka.port_is_free(port):
+            problems.append(f"port {port} ({part}) is taken; {setting} moves it")
+        seen[port] = setting
+    if problems:
+        raise BadInput(f"{'; '.join(problems)}. Nothing was started")
+
+
+def _wait(loaded: Settings, waiting: list[Part], say: Say, show_waiting: Say, deadline: float) -> None:
+    """Wait until these parts are healthy; says of each when it is.
+
+    Raises:
+        DaybookError: one gave up, or is late. The last lines of its log are printed.
+    """
+    began = time.monotonic()
+    reasons: dict[str, str] = {part.name: "not started yet" for part in waiting}
+    while waiting:
+        states = supervisor.states(loaded)
+        if states is None:
+            raise DaybookError(f"supervisord went away; log: {log_of(loaded, 'supervisord')}")
+        for part in list(waiting):
+            state = states[part.name]
+            reason = part.trouble(loaded, state.started) if state.name == "running" else f"it is {state.name}"
+            if reason is None:
+                waiting.remove(part)
+                say(f"{part.name:<22} healthy after {time.monotonic() - began:3.0f} s")
+                continue
+            reasons[part.name] = reason
+            if state.name == "fatal" or time.monotonic() > deadline:
+                log = log_of(loaded, part.name)
+                for line in last_lines(loaded.logs_dir / f"{part.name}.log"):
+                    sys.stderr.write(f"  | {line}\n")
+                late = "does not start" if state.name == "fatal" else f"is late ({reason})"
+                raise DaybookError(
+                    f"{part.name} {late}; its log: {log}. The others are left as they are; `daybook down` stops all"
+                )
+        if waiting:
+            names = ", ".join(part.name for part in waiting)
+            show_waiting(f"waiting for {names}  {time.monotonic() - began:.0f} s")
+            time.sleep(_LOOK_EVERY_SECONDS)
+
+
+def bring_up(loaded: Settings, say: Say, show_waiting: Say = lambda _text: None) -> bool:
+    """Start what does not run, and wait until all is healthy; returns whether anything had to be started.
+
+    Args:
+        loaded: what is to be started, and where.
+        say: prints a line: what was done, and each part when it is healthy.
+        show_waiting: shows what is waited for, in place of what it showed before.
+
+    Raises:
+        BadInput: a port is taken, the stack runs with other settings, or other means start it. Nothing was changed.
+        NeedsDecision: the state folder was copied, moved, restored by half or belongs to a newer Daybook, or its lake
+            lies elsewhere. Nothing was started.
+        DaybookError: a part does not become healthy in time.
+    """
+    if loaded.airflow_server_url:
+        raise BadInput(
+            f"DAYBOOK_AIRFLOW_SERVER_URL names an Airflow at {loaded.airflow_url}: whoever started it starts and stops "
+            "this stack (make compose-up, make compose-down). Nothing was started"
+        )
+    for line in open_state(loaded):  # before anything else is written, the lock included
+        say(line)
+    with _alone(loaded):
+        environment = json.dumps(stack_environment(loaded), indent=1, sort_keys=True)
+        noted = run_dir(loaded) / "environment.json"
+        states = supervisor.states(loaded)
+        table = parts(loaded)
+        if states is None:
+            if ended := supervisor.end_processes(loaded):
+                say(f"ended {ended} processes that an earlier stack had left behind")
+            _refuse_taken_ports(loaded)
+            state_dir(loaded, "logs")
+            if not loaded.kafka_bootstrap_servers:
+                kafka.prepare(loaded)
+            postgres.prepare(loaded)
+            airflow.write_config(loaded)
+            if loaded.has_spark_connect:
+                spark_connect.prepare(loaded)
+            supervisor.launch(loaded, table)
+            write_private(noted, environment)
+        elif differ := _differing(noted.read_text(encoding="utf-8"), environment):
+            raise BadInput(
+                f"the stack is up with other settings than these: {', '.join(differ)}; `daybook down` first, then "
+                "`daybook up`, or set them as they were"
+            )
+        elif all(state.name == "running" for state in states.values()) and not any(
+            part.trouble(loaded, states[part.name].started) for part in table
+        ):
+            return False
+        deadline = time.monotonic() + loaded.up_timeout_seconds
+        base = [part for part in table if part.is_base]
+        for part in [*base, *(part for part in table if part.is_early)]:
+            supervisor.start(loaded, part)
+        # the migration takes some seconds, in which the broker comes up
+        _wait(loaded, [part for part in base if part.name == "postgres"], say, show_waiting, deadline)
+        airflow.migrate(loaded, deadline - time.monotonic())
+        _wait(loaded, [part for part in base if part.name != "postgres"], say, show_waiting, deadline)
+        _enlarge_topic(loaded, say)
+        others = [part for part in table if not part.is_base]
+        for part in others:
+            if not part.is_early:
+                supervisor.start(loaded, part)
+        _wait(loaded, others, say, show_waiting, deadline)
+        airflow.ensure_pools(loaded)
+        return True
+
+
+def _enlarge_topic(loaded: Settings, say: Say) -> None:
+    """Bring the embedded broker's topic to what the settings say; other brokers are left to their operators."""
+    if loaded.kafka_bootstrap_servers:
+        return
+    did, *more = ensure_topic(loaded, set_config=True)
+    for line in more if did.startswith("kept") else (did, *more):
+        say(f"topic {loaded.kafka_topic}: {line}")
+
+
+def _differing(noted: str, environment: str) -> list[str]:
+    """The settings that differ between two noted environments: their names, since a value may be private."""
+    before, now = _shell_independent(noted), _shell_independent(environment)
+    differ = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    # what is derived from a setting differs with it, and tells its reader less
+    return [name for name in differ if name.startswith("DAYBOOK_")] or differ
+
+
+def _shell_independent(environment: str) -> dict[str, str]:
+    """The settings in a noted environment, without what differs from shell to shell."""
+    noted: dict[str, str] = json.loads(environment)
+    return {name: value for name, value in noted.items() if name.startswith(("DAYBOOK_", "AIRFLOW_", "PYICEBERG_"))}
+
+
+def take_down(loaded: Settings) -> int:
+    """Stop the stack and everything it started; returns how many of its processes were running.
+
+    Raises:
+        DaybookError: a process cannot be ended.
+    """
+    if not loaded.home.exists():
+        return 0
+    with _alone(loaded):
+        count = len(supervisor.processes(loaded))
+        if supervisor.states(loaded) is not None:
+            table = parts(loaded)
+            supervisor.stop(loaded, [part for part in table if not part.is_base])
+            supervisor.stop(loaded, [part for part in table if part.is_base])
+            supervisor.shut_down(loaded)
+        supervisor.end_processes(loaded)
+        supervisor.remove_sockets(loaded)
+        return count
+
+
+def where(loaded: Settings) -> list[str]:
+    """Where to find what is up: lines for the reader."""
+    return [
+        f"intake      {loaded.intake_url}",
+        f"Airflow     {loaded.airflow_url}  user {USER}, password in {airflow_client.password_file(loaded)}",
+        f"logs        {loaded.logs_dir}",
+    ]
