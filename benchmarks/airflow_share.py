@@ -23,7 +23,7 @@ from benchmarks.day import DAY, PEERS_DIR, SEED
 from benchmarks.measure import Contestant, Goal, at_most, conclude, parser, take_turns
 from daybook import airflow_client
 from daybook.airflow_client import AirflowApi
-from daybook.lake.catalog import latest_revisions
+from daybook.lake.ledger import latest_revisions
 from daybook.settings import Settings
 from daybook.stack import airflow
 from daybook.stack.lifecycle import bring_up, take_down

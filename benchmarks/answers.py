@@ -25,9 +25,11 @@ from benchmarks.history import add_history
 from benchmarks.measure import ROUNDS, Contestant, Goal, TreeWatch, at_most, keep, parser, print_tables, take_turns
 from benchmarks.whole_day import Row, Rows
 from daybook.jobs import connect
-from daybook.lake import catalog
-from daybook.lake.catalog import answer_rows, load, page_of
+from daybook.lake import ledger
+from daybook.lake.answers import answer_rows
+from daybook.lake.catalog import load
 from daybook.lake.duckdb_engine import fetch, in_duckdb
+from daybook.lake.ledger import page_of
 from daybook.lake.query import query_rows
 from daybook.lake.tables import EVENTS
 from daybook.settings import Settings
@@ -206,7 +208,7 @@ def cold_reads(settings: Settings) -> dict[str, Asked]:
     """Some of them, each as the first of a process that has its modules loaded: the ledger is read for each."""
 
     def cold(ask: Asked) -> Any:
-        catalog._LEDGER.clear()
+        ledger._LEDGER.clear()
         return ask()
 
     # what the ledger takes is the same for all answers: one stands for them

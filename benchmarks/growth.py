@@ -37,7 +37,7 @@ from benchmarks.measure import (
 )
 from daybook.kafka.admin import kafka_admin
 from daybook.kafka.offsets import Offsets, topic_offsets
-from daybook.lake.catalog import latest_revisions
+from daybook.lake.ledger import latest_revisions
 from daybook.settings import Settings
 from tests.integration.own_broker import OwnBroker, own_settings
 from tests.integration.own_spark import OwnSpark

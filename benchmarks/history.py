@@ -37,8 +37,9 @@ from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotLogEntry, Sum
 from pyiceberg.typedef import Record
 
 from benchmarks.day import SEED
-from daybook.lake.catalog import latest_revisions, load
+from daybook.lake.catalog import load
 from daybook.lake.config import SQLITE
+from daybook.lake.ledger import latest_revisions
 from daybook.lake.snapshots import EPOCH, property_of, published
 from daybook.lake.tables import DAY_LEDGER, EVENTS, RAW_EVENTS
 from daybook.pipeline.position import END, LANDING, LAST, START, TOPIC_ID

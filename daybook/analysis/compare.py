@@ -83,8 +83,8 @@ def compare(settings: Settings, day: str) -> Comparisons:
     """
     from daybook.analysis.comparisons import compare_day
     from daybook.analysis.drops import find_drops
-    from daybook.lake.catalog import latest_pages, page_of
     from daybook.lake.duckdb_engine import connect, published_rows
+    from daybook.lake.ledger import latest_pages, page_of
 
     one: date = page_of(settings, day)["event_date"]
     pages = latest_pages(settings)

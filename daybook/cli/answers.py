@@ -12,7 +12,7 @@ from daybook.cli.output import print_table
 from daybook.cli.terminal import for_programs
 from daybook.errors import BadInput
 from daybook.formatting import csv_text, json_value
-from daybook.lake.catalog import answer_rows
+from daybook.lake.answers import answer_rows
 from daybook.lake.query import query_table
 from daybook.providers import map_version
 from daybook.settings import REPOSITORY, settings

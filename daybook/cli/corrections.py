@@ -122,7 +122,7 @@ def rebuild(first: str, last: str, dry_run: bool) -> None:
     For a new provider map, a new or mended answer, a mended rule. A day that comes out as it was keeps its revision.
     """
     from daybook.jobs.submit import run_job
-    from daybook.lake.catalog import latest_pages
+    from daybook.lake.ledger import latest_pages
     from daybook.report.write import write_report
 
     start, end = parse_day(first), parse_day(last)

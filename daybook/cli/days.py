@@ -16,7 +16,7 @@ from daybook.cli.output import print_table
 from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
 from daybook.formatting import json_rows, json_value
-from daybook.lake.catalog import ledger_rows
+from daybook.lake.ledger import ledger_rows
 from daybook.lake.receipts import receipts_of, row_text
 from daybook.lake.tables import CHECK_FAILURES
 from daybook.operations.plan import days_between, plan_of, runs_text
@@ -102,7 +102,7 @@ def _print_waiting(settings: Settings, show_all: bool) -> None:
 
 def _notices(settings: Settings) -> list[tuple[str, list[dict[str, Any]]]]:
     """What the reader of the ledger has to know besides, as titled tables; nothing where there is nothing to say."""
-    from daybook.lake.catalog import latest_pages
+    from daybook.lake.ledger import latest_pages
     from daybook.pipeline.position import accepted_losses
 
     pages = latest_pages(settings)
@@ -154,7 +154,8 @@ def receipts(day: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="A JSON list of row objects.")
 def checks(day: str, as_json: bool) -> None:
     """Print the rows that checks found wrong, of pages that were published and of pages that were stopped."""
-    from daybook.lake.catalog import load, page_of
+    from daybook.lake.catalog import load
+    from daybook.lake.ledger import page_of
 
     table = load(settings(), CHECK_FAILURES)
     found = table.scan(row_filter=f"event_date = '{parse_day(day)}'").to_pandas() if table is not None else None

@@ -66,7 +66,8 @@ def _print_results(loaded: Settings, day: str, console: Console) -> None:
         DaybookError: the day is not published, or does not balance.
     """
     from daybook.cli.output import print_table
-    from daybook.lake.catalog import answer_rows, ledger_rows, page_of
+    from daybook.lake.answers import answer_rows
+    from daybook.lake.ledger import ledger_rows, page_of
 
     page = next((row for row in ledger_rows(loaded) if row["day"] == day), None)
     if page is None or not page["balanced"]:

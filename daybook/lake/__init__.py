@@ -3,7 +3,8 @@
 :func:`load`, :func:`read_answer` and :func:`open_lake` are for other programs; README.md shows them.
 """
 
-from daybook.lake.catalog import load, read_answer
+from daybook.lake.answers import read_answer
+from daybook.lake.catalog import load
 from daybook.lake.query import open_lake
 
 __all__ = ["load", "open_lake", "read_answer"]

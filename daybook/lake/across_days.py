@@ -25,8 +25,8 @@ def across_rows(settings: Settings, answer: Answer, day: str) -> list[dict[str, 
     Raises:
         BadInput: the day is not published, or no published day has a table that the answer rests on.
     """
-    from daybook.lake.catalog import latest_pages, page_of
     from daybook.lake.duckdb_engine import connect, in_duckdb, published_rows, tables_of
+    from daybook.lake.ledger import latest_pages, page_of
 
     page_of(settings, day)
     last = parse_day(day)

@@ -111,7 +111,7 @@ def published_rows(settings: Settings, name: str, pages: pd.DataFrame) -> pads.D
     Args:
         settings: where the lake is.
         name: ``events``, ``rejected_events`` or an answer.
-        pages: rows of :func:`daybook.lake.catalog.latest_pages`, one for each day that is wanted.
+        pages: rows of :func:`daybook.lake.ledger.latest_pages`, one for each day that is wanted.
 
     Returns:
         The dataset, ``event_date`` among its columns; none if no day was ever published with this table.

@@ -29,8 +29,8 @@ def open_lake(settings: Settings, wanted: set[str] | None = None) -> DuckDBPyCon
     Raises:
         BadInput: there is no published day yet.
     """
-    from daybook.lake.catalog import latest_pages
     from daybook.lake.duckdb_engine import connect, published_rows, table_rows
+    from daybook.lake.ledger import latest_pages
     from daybook.lake.tables import EVENTS, REJECTED_EVENTS, TABLES
     from daybook.sql.answers import answers
 

@@ -20,7 +20,7 @@ def receipts_of(settings: Settings, day: str) -> list[dict[str, Any]]:
     Raises:
         BadInput: the day is not published.
     """
-    from daybook.lake.catalog import ledger, page_of
+    from daybook.lake.ledger import ledger, page_of
 
     page_of(settings, day)
     rows = ledger(settings)

@@ -25,8 +25,8 @@ def export_day(settings: Settings, day: str, folder: Path) -> list[tuple[Path, i
     """
     import pyarrow.parquet as pq
 
-    from daybook.lake.catalog import latest_pages, page_of
     from daybook.lake.duckdb_engine import published_rows
+    from daybook.lake.ledger import latest_pages, page_of
     from daybook.sql.answers import answers
 
     page = page_of(settings, day)

@@ -18,7 +18,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from daybook.kafka.offsets import Offsets, TopicState, record_time, topic_state
-from daybook.lake.catalog import latest_pages, load
+from daybook.lake.catalog import load
+from daybook.lake.ledger import latest_pages
 from daybook.lake.tables import RAW_EVENTS
 from daybook.pipeline.losses import loss_since
 from daybook.pipeline.position import Position, accepted_losses, position

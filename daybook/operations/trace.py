@@ -43,8 +43,8 @@ def trace_rows(settings: Settings, name: str, day: str, where: str | None) -> Tr
     Raises:
         BadInput: no such answer, no such day, no such row, or a condition that is none.
     """
-    from daybook.lake.catalog import latest_pages, page_of
     from daybook.lake.duckdb_engine import connect, fetch, published_rows
+    from daybook.lake.ledger import latest_pages, page_of
 
     known = answers()
     if name not in known:

@@ -51,8 +51,8 @@ def verify_day(settings: Settings, day: str) -> Iterator[Verdict]:
     Raises:
         BadInput: the day is not published.
     """
-    from daybook.lake.catalog import latest_pages, page_of
     from daybook.lake.duckdb_engine import connect, published_rows, table_rows
+    from daybook.lake.ledger import latest_pages, page_of
 
     page = page_of(settings, day).to_dict()
     pages = latest_pages(settings)
@@ -109,7 +109,7 @@ class _Verifying:
     @cached_property
     def ledger_rows(self) -> int:
         """Rows of the ledger that say they are the page's revision; runs of older versions could write two."""
-        from daybook.lake.catalog import ledger
+        from daybook.lake.ledger import ledger
 
         rows = ledger(self.settings)
         return int(((rows["event_date"] == self.day) & (rows["revision"] == self.page["revision"])).sum())

@@ -19,7 +19,8 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from daybook.days import day_bounds
-from daybook.lake.catalog import latest_revisions, load
+from daybook.lake.catalog import load
+from daybook.lake.ledger import latest_revisions
 from daybook.lake.snapshots import partition_counts, record_began
 from daybook.lake.tables import RAW_EVENTS, REJECTED_EVENTS
 from daybook.pipeline.erasures import erased_since, erasures
@@ -276,7 +277,8 @@ def waiting_days(settings: Settings) -> list[dict[str, Any]]:
     A run takes up the first two kinds by itself; a day behind the lateness window is built when it is asked for.
     """
     from daybook.airflow_client import TRIGGER
-    from daybook.lake.catalog import latest_pages, load
+    from daybook.lake.catalog import load
+    from daybook.lake.ledger import latest_pages
     from daybook.lake.snapshots import partition_counts
     from daybook.lake.tables import RAW_EVENTS
 

@@ -113,7 +113,8 @@ def rejected_records(settings: Settings, day: date | None, reason: str | None = 
     Raises:
         BadInput: the day is not published.
     """
-    from daybook.lake.catalog import load, page_of
+    from daybook.lake.catalog import load
+    from daybook.lake.ledger import page_of
 
     pinned = page_of(settings, day.isoformat())["snapshots"].get(REJECTED_EVENTS) if day else None
     table = load(settings, REJECTED_EVENTS)

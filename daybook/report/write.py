@@ -20,16 +20,9 @@ from daybook.analysis.compare import TRAILING_DAYS, compare
 from daybook.errors import BadInput
 from daybook.files import write_private
 from daybook.formatting import csv_text, escaped, json_tree, json_value
-from daybook.lake.catalog import (
-    LEDGER_COUNTS,
-    answer_rows,
-    coverage_of_days,
-    ledger_rows,
-    ledger_state,
-    load,
-    other_days,
-    page_of,
-)
+from daybook.lake.answers import answer_rows, coverage_of_days
+from daybook.lake.catalog import load
+from daybook.lake.ledger import LEDGER_COUNTS, ledger_rows, ledger_state, other_days, page_of
 from daybook.lake.receipts import receipts_of, row_text
 from daybook.lake.snapshots import page_state
 from daybook.lake.tables import REJECTED_EVENTS

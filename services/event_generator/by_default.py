@@ -47,7 +47,8 @@ def is_taken(settings: Settings, day: date) -> bool:
     Raises:
         DaybookError: the lake or the broker does not answer, or a manifest cannot be read.
     """
-    from daybook.lake.catalog import latest_revisions, load
+    from daybook.lake.catalog import load
+    from daybook.lake.ledger import latest_revisions
     from daybook.lake.snapshots import partition_counts
     from daybook.lake.tables import RAW_EVENTS
     from daybook.operations.plan import read_not_landed

@@ -10,7 +10,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from daybook.errors import DaybookError
-from daybook.lake.catalog import latest_revisions, load
+from daybook.lake.catalog import load
+from daybook.lake.ledger import latest_revisions
 from daybook.lake.state import who
 from daybook.lake.tables import (
     CATALOG,

@@ -11,7 +11,8 @@ from pyiceberg.table.snapshots import Operation, Snapshot
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from daybook.lake.catalog import latest_revisions, ledger, load
+from daybook.lake.catalog import load
+from daybook.lake.ledger import latest_revisions, ledger
 from daybook.lake.snapshots import partition_counts, readers_states
 from daybook.lake.tables import CATALOG, RAW_EVENTS, REJECTED_EVENTS, TABLES, spark_name
 from daybook.pipeline.position import position

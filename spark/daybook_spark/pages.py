@@ -12,7 +12,8 @@ from pyspark.sql import functions as F
 
 from daybook.errors import NeedsDecision
 from daybook.kafka.offsets import Offsets
-from daybook.lake.catalog import latest_revisions, ledger, load
+from daybook.lake.catalog import load
+from daybook.lake.ledger import latest_revisions, ledger
 from daybook.lake.tables import (
     EVENTS,
     RAW_EVENTS,

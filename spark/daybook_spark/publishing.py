@@ -24,7 +24,8 @@ from pyspark.sql import functions as F
 
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka.offsets import offsets_text
-from daybook.lake.catalog import latest_revisions, load
+from daybook.lake.catalog import load
+from daybook.lake.ledger import latest_revisions
 from daybook.lake.snapshots import day_files, page_state, partition_counts, published_as
 from daybook.lake.tables import DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, TABLES
 from daybook.pipeline.balance import (

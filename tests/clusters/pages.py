@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from daybook.lake.catalog import answer_rows, ledger_rows
+from daybook.lake.answers import answer_rows
+from daybook.lake.ledger import ledger_rows
 from daybook.settings import Settings
 from daybook.sql.answers import answers
 

@@ -10,7 +10,8 @@ import pytest
 
 from daybook.errors import BadInput
 from daybook.jobs.java import java_home
-from daybook.lake.catalog import load, page_of
+from daybook.lake.catalog import load
+from daybook.lake.ledger import page_of
 from daybook.lake.tables import RAW_EVENTS
 from daybook.settings import REPOSITORY, Settings
 from daybook_spark.pages import create_tables

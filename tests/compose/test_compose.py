@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from daybook.lake.catalog import answer_rows, ledger_rows
+from daybook.lake.answers import answer_rows
+from daybook.lake.ledger import ledger_rows
 from daybook.secret_names import names_a_secret
 from daybook.settings import REPOSITORY
 from daybook.sql.answers import answers

@@ -29,7 +29,8 @@ from daybook.jobs.environment import job_environment, venv_bin
 from daybook.jobs.submit import submit_command
 from daybook.kafka.admin import KafkaAdmin, kafka_admin
 from daybook.kafka.offsets import BrokerAway, TopicMissing, offsets_text, topic_offsets
-from daybook.lake.catalog import catalog, latest_pages, load
+from daybook.lake.catalog import catalog, load
+from daybook.lake.ledger import latest_pages
 from daybook.lake.snapshots import page_state
 from daybook.lake.tables import EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
 from daybook.pipeline.due import waiting_days

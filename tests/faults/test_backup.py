@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daybook.lake.catalog import latest_pages, ledger
+from daybook.lake.ledger import latest_pages, ledger
 from tests.faults.day_lab import DayLab, audit
 from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, until
 

@@ -95,7 +95,7 @@ class Stack:
 
         Those that name players are in no manifest.
         """
-        from daybook.lake.catalog import answer_rows
+        from daybook.lake.answers import answer_rows
 
         return {
             name: answer_rows(self.settings, name, day.isoformat())

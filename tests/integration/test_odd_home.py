@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from daybook.lake.catalog import latest_pages, read_answer
+from daybook.lake.answers import read_answer
+from daybook.lake.ledger import latest_pages
 from daybook.lake.state import State
 from daybook.stack import postgres
 from tests.faults.day_lab import audit, lab_on

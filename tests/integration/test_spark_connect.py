@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from daybook.jobs import connect
-from daybook.lake.catalog import latest_pages
+from daybook.lake.ledger import latest_pages
 from daybook.stack import spark_connect
 from tests.integration.own_broker import own_settings, until
 from tests.integration.own_spark import OwnSpark

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from daybook.lake.catalog import answer_rows, page_of
+from daybook.lake.answers import answer_rows
+from daybook.lake.ledger import page_of
 from daybook.lake.query import query_rows
 from daybook.lake.tables import spark_name
 from daybook.operations.trace import trace_rows

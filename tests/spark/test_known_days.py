@@ -8,7 +8,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from daybook.formatting import json_value
-from daybook.lake.catalog import answer_rows, page_of
+from daybook.lake.answers import answer_rows
+from daybook.lake.ledger import page_of
 from daybook.pipeline.due import dates_due
 from daybook.settings import Settings
 from daybook.sql.answers import answers

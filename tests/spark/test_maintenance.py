@@ -16,7 +16,9 @@ from pyspark.sql import SparkSession
 
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka.offsets import offsets_text
-from daybook.lake.catalog import answer_rows, ledger, load
+from daybook.lake.answers import answer_rows
+from daybook.lake.catalog import load
+from daybook.lake.ledger import ledger
 from daybook.lake.tables import CATALOG, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.pipeline.due import dates_due, nothing_due
 from daybook.pipeline.erasures import erasures

@@ -16,7 +16,9 @@ from pyspark.sql import functions as F
 from daybook.contract import EXAMPLES
 from daybook.errors import DaybookError
 from daybook.kafka.offsets import offsets_text
-from daybook.lake.catalog import answer_rows, ledger, load
+from daybook.lake.answers import answer_rows
+from daybook.lake.catalog import load
+from daybook.lake.ledger import ledger
 from daybook.lake.tables import CHECK_FAILURES, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, TABLES, spark_name
 from daybook.operations.verify import DIFFERENT, verify_day
 from daybook.pipeline.balance import LandedRange

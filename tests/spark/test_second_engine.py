@@ -11,7 +11,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from daybook.errors import BadInput
-from daybook.lake.catalog import answer_rows, load
+from daybook.lake.answers import answer_rows
+from daybook.lake.catalog import load
 from daybook.lake.tables import EVENTS, RAW_EVENTS, spark_name
 from daybook.operations.export import export_day
 from daybook.operations.trace import trace_rows
@@ -116,7 +117,7 @@ Change = Any
 @pytest.fixture
 def tampered(published: Settings) -> Any:
     """Rewrites a day of a table behind the ledger's back, as no writer of Daybook does, and puts it back."""
-    from daybook.lake import catalog
+    from daybook.lake import ledger
 
     restored = []
 
@@ -128,11 +129,11 @@ def tampered(published: Settings) -> Any:
         _rewrite(table, day, pa.Table.from_pylist(change(before.to_pylist()), schema=before.schema))
         pinned = table.refresh().current_snapshot()
         assert pinned is not None
-        pages = catalog.latest_pages(published)
+        pages = ledger.latest_pages(published)
         pages["snapshots"] = [dict(snapshots) for snapshots in pages["snapshots"]]  # readers share the ledger's own
         for snapshots in pages.loc[pages["event_date"].astype(str) == day, "snapshots"]:
             snapshots[name] = pinned.snapshot_id
-        patch.setattr(catalog, "latest_pages", lambda _settings: pages)
+        patch.setattr(ledger, "latest_pages", lambda _settings: pages)
 
     with pytest.MonkeyPatch.context() as patch:
         yield tamper

@@ -133,7 +133,8 @@ class Play:
     def seen(self, version: str, day: date) -> dict[str, Any]:
         """The day's page, read without Spark, and by DuckDB."""
         with self.versions[version].loaded():
-            from daybook.lake.catalog import page_of, read_answer
+            from daybook.lake.answers import read_answer
+            from daybook.lake.ledger import page_of
             from daybook.lake.query import open_lake
             from daybook.operations.verify import verify_day
 

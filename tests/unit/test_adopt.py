@@ -12,7 +12,9 @@ from click.testing import CliRunner, Result
 
 from daybook.cli.main import cli
 from daybook.errors import BadInput, NeedsDecision
-from daybook.lake.catalog import broken_file, latest_pages, load, read_answer
+from daybook.lake.answers import read_answer
+from daybook.lake.catalog import broken_file, load
+from daybook.lake.ledger import latest_pages
 from daybook.lake.state import State, marker_file, open_state, unfinished_file
 from daybook.lake.tables import EVENTS, TABLES
 from daybook.settings import Settings, settings

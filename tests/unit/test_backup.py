@@ -24,9 +24,11 @@ from daybook.cli.operations import backup, restore
 from daybook.cli.stack import up
 from daybook.errors import BadInput, DaybookError, NeedsDecision
 from daybook.files import digest_of, state_dir
-from daybook.lake.catalog import ledger, load, read_answer
+from daybook.lake.answers import read_answer
+from daybook.lake.catalog import load
 from daybook.lake.config import sqlalchemy_uri
 from daybook.lake.files import copy_catalog, path_of
+from daybook.lake.ledger import ledger
 from daybook.lake.state import State, check_state
 from daybook.lake.tables import CATALOG
 from daybook.operations.backup import indexes

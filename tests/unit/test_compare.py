@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from daybook.analysis.compare import compare
 from daybook.cli.main import cli
 from daybook.errors import BadInput
-from daybook.lake.catalog import ledger_rows
+from daybook.lake.ledger import ledger_rows
 from daybook.lake.tables import EVENTS
 from daybook.report import write as report
 from daybook.report.write import write_report

@@ -15,7 +15,9 @@ from click.testing import CliRunner
 
 from daybook.cli.main import COMMANDS, cli
 from daybook.errors import DaybookError, NeedsDecision
-from daybook.lake.catalog import broken_file, latest_pages, load, read_answer
+from daybook.lake.answers import read_answer
+from daybook.lake.catalog import broken_file, load
+from daybook.lake.ledger import latest_pages
 from daybook.lake.state import State
 from daybook.lake.tables import DAY_LEDGER, EVENTS, NAMESPACE, RAW_EVENTS
 from daybook.operations.exporter import read_lake

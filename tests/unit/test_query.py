@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from daybook.cli.main import cli
 from daybook.errors import BadInput
-from daybook.lake.catalog import answer_rows
+from daybook.lake.answers import answer_rows
 from daybook.lake.query import query_rows
 from daybook.settings import Settings
 from tests.unit.small_lake import SmallLake

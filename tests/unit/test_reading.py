@@ -18,17 +18,10 @@ from rich.console import Console
 from daybook.cli.main import cli
 from daybook.cli.output import print_table
 from daybook.errors import BadInput, DaybookError, NotNow
-from daybook.lake.catalog import (
-    answer_rows,
-    latest_pages,
-    latest_revisions,
-    ledger,
-    ledger_rows,
-    load,
-    page_of,
-    read_answer,
-)
+from daybook.lake.answers import answer_rows, read_answer
+from daybook.lake.catalog import load
 from daybook.lake.config import sqlalchemy_uri
+from daybook.lake.ledger import latest_pages, latest_revisions, ledger, ledger_rows, page_of
 from daybook.pipeline.dismissals import dismissals_file
 from daybook.settings import Settings, settings
 from tests.unit.small_lake import SmallLake

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from daybook.cli.days import verify
 from daybook.kafka.offsets import offsets_text
-from daybook.lake.catalog import page_of
 from daybook.lake.duckdb_engine import connect
+from daybook.lake.ledger import page_of
 from daybook.lake.tables import EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
 from daybook.operations.verify import DIFFERENT, EQUAL, NOT_COMPARED, Claim, Verdict, _Verifying, claimed
 from daybook.pipeline.position import END, LANDING, START
