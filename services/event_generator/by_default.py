@@ -51,7 +51,7 @@ def is_taken(settings: Settings, day: date) -> bool:
     from daybook.lake.ledger import latest_revisions
     from daybook.lake.snapshots import partition_counts
     from daybook.lake.tables import RAW_EVENTS
-    from daybook.operations.plan import read_not_landed
+    from daybook.pipeline.not_landed import read_not_landed
     from daybook.pipeline.position import position
 
     if any(page["event_date"] == day for page in latest_revisions(settings)):

@@ -26,8 +26,8 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
 from daybook.jobs import class_archive
 from daybook.jobs.config import FEW, MANY, MANY_RECORDS, submit_conf
-from daybook.operations.plan import NotLanded
 from daybook.pipeline.manifest import manifest_path
+from daybook.pipeline.not_landed import NotLanded
 from daybook.settings import Settings, settings
 from daybook.sql.answers import AREAS, answer_files
 from daybook.stack import spark_connect
@@ -307,7 +307,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
         return nothing, None
 
     monkeypatch.setattr("event_generator.play.play_day", play_day)
-    monkeypatch.setattr("daybook.operations.plan.read_not_landed", lambda *_: NotLanded(KAFKA))
+    monkeypatch.setattr("daybook.pipeline.not_landed.read_not_landed", lambda *_: NotLanded(KAFKA))
     return requests
 
 

@@ -16,18 +16,10 @@ from daybook.errors import BadInput, DaybookError
 from daybook.kafka.offsets import TopicState
 from daybook.lake.catalog import load
 from daybook.lake.tables import RAW_EVENTS
-from daybook.operations.plan import (
-    MAX_DAYS,
-    NotLanded,
-    Outlook,
-    Pace,
-    ask_airflow,
-    days_between,
-    estimate,
-    read_not_landed,
-)
+from daybook.operations.plan import MAX_DAYS, Outlook, Pace, ask_airflow, days_between, estimate
 from daybook.pipeline.due import lake_days, rules_version
 from daybook.pipeline.losses import Loss
+from daybook.pipeline.not_landed import NotLanded, read_not_landed
 from daybook.pipeline.position import Position
 from daybook.providers import map_version
 from daybook.settings import Settings
