@@ -14,15 +14,13 @@ busy cores: the first chart takes 1.2 s, most of it the start of the library's e
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
-from xml.etree import ElementTree
 
 from daybook.formatting import printable
+from daybook.report.svg import draw, nothing, short
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -37,14 +35,6 @@ TREND_DAYS = 28
 
 _INK, _SOFT, _LINE = "var(--ink)", "var(--soft)", "var(--line)"
 _MARK, _REST, _ACCENT = "var(--mark)", "var(--rest)", "var(--accent)"
-_SVG = "{http://www.w3.org/2000/svg}"
-_TAGS = {"g", "path", "line", "rect", "text", "tspan"}
-_ATTRIBUTES = {
-    *("d", "x", "y", "x1", "y1", "x2", "y2", "dx", "dy", "width", "height", "transform"),
-    *("fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "stroke-linecap"),
-    *("opacity", "text-anchor", "font-size", "font-weight"),
-}
-_INVISIBLE = re.compile(r"\b(?:background|foreground)\b")
 
 
 @dataclass(frozen=True)
@@ -106,7 +96,7 @@ def ranked_bars(title: str, bars: Sequence[Bar], top: int = TOP_BARS) -> Markup:
     ranked = sorted(bars, key=lambda bar: -bar.count)
     total = sum(bar.count for bar in ranked)
     if not total:
-        return _nothing()
+        return nothing()
     shown, others = (ranked, []) if len(ranked) <= top + 1 else (ranked[:top], ranked[top:])
     said = [f"{shown[0].label} leads with {_percent(shown[0].count / total)} ({shown[0].count:,} of {total:,})"]
     said += [f"{bar.label} {_percent(bar.count / total)}" for bar in shown[1:3]]
@@ -118,7 +108,7 @@ def ranked_bars(title: str, bars: Sequence[Bar], top: int = TOP_BARS) -> Markup:
     data = [
         {
             "at": at,
-            "label": _short(bar.label, 18),
+            "label": short(bar.label, 18),
             "count": bar.count if at < bars_end else 0,
             "counted": f"{bar.count:,}",
             "share": _percent(bar.count / total),
@@ -153,7 +143,7 @@ def ranked_bars(title: str, bars: Sequence[Bar], top: int = TOP_BARS) -> Markup:
             _text("share", wide + right, align="right", color=_SOFT),
         ],
     }
-    return _draw(spec, (left, 0, right, 0), f"Bar chart, {title}: {', then '.join(said[:2])}{_also(said[2:])}.")
+    return draw(spec, (left, 0, right, 0), f"Bar chart, {title}: {', then '.join(said[:2])}{_also(said[2:])}.")
 
 
 def heat_map(
@@ -174,7 +164,7 @@ def heat_map(
     rows = _ranking({}, ((row, count) for (row, _), count in counts.items()))
     columns = _ranking({}, ((column, count) for (_, column), count in counts.items()))
     if not rows or not columns:
-        return _nothing()
+        return nothing()
     ordered = [*(row for row in row_order if row in rows), *(row for row in rows if row not in row_order)]
     row_of = _folded(ordered, TOP_ROWS)
     column_of = _folded(list(columns), TOP_COLUMNS)
@@ -200,13 +190,13 @@ def heat_map(
                 "ink": f"var(--heat-ink-{step})",
             }
         )
-    names = [{"row": at, "label": _short(row, 13), "counted": f"{totals[row]:,}"} for at, row in enumerate(row_names)]
+    names = [{"row": at, "label": short(row, 13), "counted": f"{totals[row]:,}"} for at, row in enumerate(row_names)]
     heads: list[tuple[int, list[str]]] = [(at, _lines(column)) for at, column in enumerate(column_names)]
     left = 122
     # heads that are wider than their column lean
     leans = any(len(line) * 6.5 > (WIDTH - left) / len(heads) for _, lines in heads for line in lines)
     if leans:
-        heads = [(at, [_short(column, 12)]) for at, column in enumerate(column_names)]
+        heads = [(at, [short(column, 12)]) for at, column in enumerate(column_names)]
     above, right = (62, 20) if leans else (30, 0)
     wide, high = WIDTH - left - right, 23 * len(row_names)
     y = {"field": "row", "type": "ordinal", "axis": None, "scale": {"padding": 0.06}}
@@ -252,7 +242,7 @@ def heat_map(
     words = f"{most} is first on {leaders[most]} of {len(row_names)} {rows_are}"
     if exceptions := [f"{column} on {row}" for row, column in first.items() if column != most]:
         words += f"; else {', '.join(exceptions[:3])}{' and others' if len(exceptions) > 3 else ''}"
-    return _draw(spec, (left, above, right, 0), f"Heat map, {title}: {words}.")
+    return draw(spec, (left, above, right, 0), f"Heat map, {title}: {words}.")
 
 
 def heat_top(largest: float) -> float:
@@ -272,7 +262,7 @@ def hour_curve(title: str, counts: Mapping[int, int]) -> Markup:
     """
     hours = {hour: counts.get(hour, 0) for hour in range(24)}
     if not any(hours.values()):
-        return _nothing()
+        return nothing()
     busiest = max(hours, key=lambda hour: hours[hour])
     quietest = min(hours, key=lambda hour: hours[hour])
     data = [
@@ -308,7 +298,7 @@ def hour_curve(title: str, counts: Mapping[int, int]) -> Markup:
         f"Bar chart, {title}: busiest at {busiest:02d}:00 with {hours[busiest]:,}, quietest at {quietest:02d}:00 "
         f"with {hours[quietest]:,}."
     )
-    return _draw(spec, (42, 22, 18, 22), alternative)
+    return draw(spec, (42, 22, 18, 22), alternative)
 
 
 def trend(title: str, counts: Mapping[str, int], day: str, days: int = TREND_DAYS) -> Markup:
@@ -327,7 +317,7 @@ def trend(title: str, counts: Mapping[str, int], day: str, days: int = TREND_DAY
     span = [(last - timedelta(days=back)).isoformat() for back in range(days - 1, -1, -1)]
     known = {one: counts[one] for one in span if one in counts}
     if not known:
-        return _nothing()
+        return nothing()
     # days before the first one that there is are no gap, they were not yet
     span = span[span.index(next(iter(known))) :] if len(known) > 1 else span[-2:]
     data = [{"at": at, "count": known.get(one)} for at, one in enumerate(span)]
@@ -392,7 +382,7 @@ def trend(title: str, counts: Mapping[str, int], day: str, days: int = TREND_DAY
     missing = len(span) - len(known) - (day not in known)
     if missing and len(known) > 1:
         words += f"; {_days(missing)} between {'has' if missing == 1 else 'have'} no page"
-    return _draw(spec, (42, 22, 24, 22), f"Line chart, {title}, {span[0]} to {day}: {words}.")
+    return draw(spec, (42, 22, 24, 22), f"Line chart, {title}, {span[0]} to {day}: {words}.")
 
 
 def distances(title: str, premises: Sequence[Ranged]) -> Markup:
@@ -403,12 +393,12 @@ def distances(title: str, premises: Sequence[Ranged]) -> Markup:
     """
     known = [one for one in premises if one.distance is not None]
     if not known:
-        return _nothing()
+        return nothing()
     data: list[dict[str, Any]] = []
     bounds: list[dict[str, Any]] = []
     marks: list[dict[str, Any]] = []
     for at, one in enumerate(known):
-        data.append({"at": at, "value": one.distance, "label": _short(one.subject, 14)})
+        data.append({"at": at, "value": one.distance, "label": short(one.subject, 14)})
         if one.low is not None and one.high is not None:
             bounds.append({"at": at, "value": one.low, "to": one.high})
         for value, said, shade in ((one.chance, "chance", _SOFT), (one.threshold, "threshold", _ACCENT)):
@@ -465,7 +455,7 @@ def distances(title: str, premises: Sequence[Ranged]) -> Markup:
         + (f", threshold {one.threshold:.3f}" if one.threshold is not None else "")
         for one in known
     ]
-    return _draw(spec, (left, 8, 16, 22), f"Range plot, {title}: {'; '.join(words)}.")
+    return draw(spec, (left, 8, 16, 22), f"Range plot, {title}: {'; '.join(words)}.")
 
 
 def event_label(event_type: str, item: str | None) -> str:
@@ -550,82 +540,3 @@ def _days(count: int) -> str:
 
 def _percent(share: float) -> str:
     return f"{share:.1%}"
-
-
-def _short(text: str, width: int) -> str:
-    r"""As much of a label as there is room for; what cannot be seen (controls, changes of direction) as a dot.
-
-    >>> _short("a-very-long-provider-name.example", 12), _short("tab\tand\u202e", 12)
-    ('a-very-long…', 'tab·and·')
-    """
-    seen = printable(text)
-    room = width
-    for at, letter in enumerate(seen):
-        room -= 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        if room < 0:
-            cut = at
-            break
-    else:
-        return seen
-    return seen[: cut - 1] + "…"
-
-
-def _nothing() -> Markup:
-    from markupsafe import Markup
-
-    return Markup("")
-
-
-def _draw(spec: dict[str, Any], around: tuple[int, int, int, int], alternative: str) -> Markup:
-    """The chart as markup: what Vega-Lite makes of the specification, freed of everything but shapes and text.
-
-    Args:
-        spec: with ``width`` and ``height`` of the drawing itself.
-        around: room left of it, above, right and below, for labels.
-        alternative: the main finding, for those who do not see the picture.
-    """
-    from markupsafe import Markup, escape
-
-    left, above, right, below = around
-    width, height = spec["width"] + left + right, spec["height"] + above + below
-    drawn = ElementTree.fromstring(
-        _to_svg({**spec, "padding": {"left": left, "top": above, "right": right, "bottom": below}})
-    )
-    body = "".join(_markup(child) for child in drawn)
-    said = escape(_short(alternative, 600))
-    return Markup(f'<svg role="img" aria-label="{said}" viewBox="0 0 {width} {height}">{body}</svg>')
-
-
-def _to_svg(spec: dict[str, Any]) -> str:
-    import vl_convert
-
-    whole = {
-        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-        "background": None,
-        "autosize": "none",
-        "config": {"aria": False, "view": {"stroke": None}, "axis": {"labelFont": "sans-serif"}},
-        **spec,
-    }
-    # no address is allowed: nothing is ever fetched
-    svg: str = vl_convert.vegalite_to_svg(whole, allowed_base_urls=[])
-    return svg
-
-
-def _markup(element: ElementTree.Element) -> str:
-    from markupsafe import escape
-
-    tag = element.tag.removeprefix(_SVG)
-    if tag not in _TAGS or _INVISIBLE.search(element.get("class", "")) or element.get("display") == "none":
-        return ""
-    inner = "".join(_markup(child) for child in element)
-    text = str(escape(element.text)) if element.text else ""
-    if tag == "g" and not inner:
-        return ""
-    attributes = "".join(
-        f' {name}="{escape(value.removesuffix("px") if name == "font-size" else value)}"'
-        for name, value in element.attrib.items()
-        if name in _ATTRIBUTES and not (name == "opacity" and value == "1")
-    )
-    if tag == "g" and not attributes.replace(' transform="translate(0,0)"', ""):
-        return inner
-    return f"<{tag}{attributes}>{text}{inner}</{tag}>"

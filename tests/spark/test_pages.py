@@ -26,7 +26,7 @@ from daybook.pipeline.due import dates_due, nothing_due, rules_version
 from daybook.pipeline.erasures import user_digest
 from daybook.pipeline.position import END, LANDING, START, position
 from daybook.providers import Provider, resolve
-from daybook.report.write import day_content
+from daybook.report.content import day_content
 from daybook.settings import Settings
 from daybook.sql.answers import AREAS, answers
 from daybook_spark.erasing import _records, forget

@@ -17,6 +17,7 @@ from daybook.cli.main import cli
 from daybook.errors import BadInput
 from daybook.lake.ledger import ledger_rows
 from daybook.lake.tables import EVENTS
+from daybook.report import content, pages
 from daybook.report import write as report
 from daybook.report.write import write_report
 from daybook.settings import Settings
@@ -210,8 +211,8 @@ def test_only_the_pages_that_changed_are_written_again(own_settings: Settings, m
         written.append(day)
         revisions = {row["day"]: row["revision"] for row in ledger_rows(settings)}
         record = {
-            "looks_back_on": report.looks_back_on(revisions, day),
-            "neighbours": report.neighbours(revisions, day),
+            "looks_back_on": content.looks_back_on(revisions, day),
+            "neighbours": content.neighbours(revisions, day),
         }
         settings.reports_dir.mkdir(parents=True, exist_ok=True)
         (settings.reports_dir / f"{day}.json").write_text(json.dumps(record), encoding="utf-8")
@@ -236,13 +237,13 @@ def test_a_page_that_another_run_made_old_while_it_was_written_is_written_again(
     lake: SmallLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two runs of a backfill write one page: the one that writes last has read the lake before the other published."""
-    last, as_it_is = date(2026, 5, 9), report.day_page
+    last, as_it_is = date(2026, 5, 9), pages.day_page
 
     def publish_meanwhile(content: dict[str, Any]) -> str:
-        monkeypatch.setattr(report, "day_page", as_it_is)
+        monkeypatch.setattr(pages, "day_page", as_it_is)
         publish(lake, date(2026, 5, 8), a_day(3), revision=2)
         return as_it_is(content)
 
-    monkeypatch.setattr(report, "day_page", publish_meanwhile)
+    monkeypatch.setattr(pages, "day_page", publish_meanwhile)
     write_report(lake.settings, str(last))
     assert compared(lake, last) == compared_now(lake, last)

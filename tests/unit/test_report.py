@@ -27,17 +27,10 @@ from daybook.files import write_private
 from daybook.formatting import csv_text
 from daybook.lake import catalog as lake_module
 from daybook.pipeline.balance import AnswerChange, RowChange, changes_json
-from daybook.report import write
-from daybook.report.write import (
-    SHOWN_ROWS,
-    day_content,
-    day_page,
-    day_record,
-    index_page,
-    message_page,
-    write_report,
-    write_report_of_run,
-)
+from daybook.report import content, pages, write
+from daybook.report.content import SHOWN_ROWS, day_content
+from daybook.report.pages import day_page, index_page, message_page
+from daybook.report.write import day_record, write_report, write_report_of_run
 from daybook.settings import Settings
 from daybook.sql.answers import ACROSS_DAYS, answers
 from tests.hostile_text import commands_a_terminal
@@ -407,7 +400,7 @@ def test_files_and_table_say_the_same(whole: SmallLake) -> None:
             for row in table["rows"]
         ]
         assert rows == said
-        shown = {write._cell(cell, name) for row in table["rows"] for name, cell in row.items()}
+        shown = {pages._cell(cell, name) for row in table["rows"] for name, cell in row.items()}
         assert shown <= {*page.texts["td"], *page.texts["th"]}, table["name"]
 
 
@@ -524,21 +517,21 @@ def test_premise_alarms_and_comparisons_are_shown(whole: SmallLake, tmp_path: Pa
 
 
 def test_a_change_is_told_in_its_own_measure() -> None:
-    assert write._change(9, 10) == "-10.0%"
-    assert write._change(10, 10) == "the same"
-    assert write._change(1, 0) == "from none"
-    assert write._cell(20511.4, "events") == "20,511"
+    assert pages._change(9, 10) == "-10.0%"
+    assert pages._change(10, 10) == "the same"
+    assert pages._change(1, 0) == "from none"
+    assert pages._cell(20511.4, "events") == "20,511"
 
 
 def test_a_share_is_known_by_the_end_of_its_name() -> None:
-    assert [write._cell(0.5, name) for name in ("share", "buyers_share", "coverage", "lift", "shares_of")] == [
+    assert [pages._cell(0.5, name) for name in ("share", "buyers_share", "coverage", "lift", "shares_of")] == [
         *("50.0%", "50.0%", "50.0%", "0.50", "0.50")
     ]
 
 
 def test_the_overview_says_what_the_days_own_files_say(whole: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     as_it_is = day_content
-    monkeypatch.setattr(write, "day_content", lambda settings, day: judged(as_it_is(settings, day)))
+    monkeypatch.setattr(content, "day_content", lambda settings, day: judged(as_it_is(settings, day)))
     index = Page(write_report(whole.settings, "2026-05-03")[-1])
     columns = [text for text in index.texts["th"] if text[:1].isalpha()]
     cells = index.texts["td"][: len(columns) - 1]

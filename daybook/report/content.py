@@ -1,0 +1,264 @@
+"""What a day's page and the overview hold: everything that they need is read from the lake here."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from daybook.analysis.compare import TRAILING_DAYS, compare
+from daybook.errors import BadInput
+from daybook.formatting import json_value
+from daybook.lake.answers import answer_rows, coverage_of_days
+from daybook.lake.catalog import load
+from daybook.lake.ledger import ledger_rows, other_days, page_of
+from daybook.lake.receipts import receipts_of
+from daybook.lake.snapshots import page_state
+from daybook.lake.tables import REJECTED_EVENTS
+from daybook.pipeline.dismissals import dismissals, split_dismissed
+from daybook.pipeline.due import waiting_days, waiting_text
+from daybook.settings import Settings
+from daybook.sql.answers import ACROSS_DAYS, Answer, answers
+from daybook.sql.checks import checks
+
+FIRST_ANSWERS: tuple[str, ...] = ("event_popularity", "provider_usage", "provider_event_popularity")
+"""What the page is opened for; the other answers follow by name."""
+
+
+SHOWN_ROWS = 20
+"""How many rows of an answer stand open on a page."""
+
+
+KEPT_ROWS = 200
+"""How many rows of an answer a page holds at all; its CSV and the day's JSON have every one."""
+
+
+COUNT_MEANINGS = {
+    "sent": "by the event generator for this day",
+    "refused": "by the intake, with the reason to the sender; they never reached Kafka",
+    "accepted": "acknowledged to the sender: in Kafka",
+    "other_days": "late ones of the accepted, which count on the day they happened; less what others sent of this day",
+    "landed": "raw records of this day in the lake",
+    "duplicates": "of the landed: repeats of an event, with the same id and content",
+    "rejected": "of the landed: no event, kept with a reason",
+    "events": "what every answer counts",
+    "late": "of the events: came after the day's first page was built",
+}
+"""What each count is, for the page; docs/glossary.md has them too."""
+
+
+OVERVIEW_COUNTS: tuple[str, ...] = ("sent", "accepted", "landed", "events", "duplicates", "rejected", "late")
+"""The ledger's counts that the overview has room for."""
+
+
+def looks_back_on(revisions: Mapping[str, int], day: str) -> dict[str, int]:
+    """The published days that a day is compared with, and the revision of each."""
+    first = (date.fromisoformat(day) - timedelta(days=TRAILING_DAYS)).isoformat()
+    return {one: revisions[one] for one in sorted(revisions) if first <= one < day}
+
+
+def neighbours(days: Iterable[str], day: str) -> dict[str, str | None]:
+    """The nearest published days ``before`` and ``after`` a day."""
+    known = sorted(days)
+    at = bisect_left(known, day)
+    after = known[at + 1 :] if day in known[at : at + 1] else known[at:]
+    return {"before": known[at - 1] if at else None, "after": next(iter(after), None)}
+
+
+def day_content(settings: Settings, day: str) -> dict[str, Any]:
+    """All that a day's page is made of, as read from the lake.
+
+    Returns:
+        ``page`` (the ledger row), ``answers`` (tables), ``lines``, ``changes``, ``warnings``, ``offsets``, ``receipts``
+        (of all revisions), ``rejected`` ((reason, count) pairs, the most first), ``events_of_days`` (day -> events),
+        ``looks_back_on`` (day -> revision of the days compared with), ``neighbours`` (the nearest published days
+        ``before`` and ``after``), ``premise`` (two of ``daybook.analysis.drift.Premise``), ``alarms``
+        (``daybook.analysis.drops.Drop``, or a sentence why none can be told), ``alarms_say`` (what the alarm says in a
+        sentence), ``total`` (``daybook.analysis.drops.Total``, or None) and ``comparisons``
+        (``daybook.analysis.comparisons.Comparison``).
+
+    Raises:
+        BadInput: the day is not published.
+    """
+    page = {str(name): json_value(cell) for name, cell in page_of(settings, day).items()}
+    page["other_days"] = other_days(page)
+    starts, ends = json.loads(page["range_start"]), json.loads(page["range_end"])
+    known, all_checks = answers(), checks()
+    names = [name for name in FIRST_ANSWERS if name in known] + [name for name in known if name not in FIRST_ANSWERS]
+    changes = json.loads(page["changes"])
+    beside = compare(settings, day)
+    events_of_days = {row["day"]: row["events"] for row in ledger_rows(settings)}
+    revisions = {row["day"]: row["revision"] for row in ledger_rows(settings)}
+    return {
+        "page": page,
+        # an answer added since the page was built is not part of it; of a day without events none has rows
+        "answers": [
+            _of_day(settings, known[name], page) for name in names if name in page["snapshots"] or page["events"] == 0
+        ],
+        "lines": json.loads(page["lines"]),
+        "changes": {
+            name: {**change, "rows": [] if name in known and known[name].names_players else change["rows"]}
+            for name, change in changes.items()
+        },
+        "warnings": [
+            {**found, "meaning": check.meaning if (check := all_checks.get(found["check"])) else ""}
+            for found in json.loads(page["checks"])
+        ],
+        "offsets": [{"partition": int(at), "start": starts[at], "end": ends[at]} for at in sorted(ends, key=int)],
+        "receipts": [
+            {name: one[name] for name in ("revision", "published_at", "receipt")} for one in receipts_of(settings, day)
+        ],
+        "rejected": _rejected(settings, page),
+        "events_of_days": events_of_days,
+        "looks_back_on": looks_back_on(revisions, day),
+        "neighbours": neighbours(revisions, day),
+        "premise": list(beside.premises),
+        "alarms": list(beside.drops.drops) if beside.drops.judged else beside.drops.sentence,
+        "alarms_say": beside.drops.sentence,
+        "total": beside.drops.total,
+        "comparisons": list(beside.measures),
+    }
+
+
+def overview_content(settings: Settings) -> dict[str, Any]:
+    """All that the overview is made of: the ledger and the coverage from the lake, verdicts from the days' own files.
+
+    Returns:
+        ``pages``, the newest day first, ``written``, the days that have a file, ``across``: tables of the answers
+        across days up to the newest day, none of an answer that the pages are older than, and ``waiting``: the days
+        with records that no page shows, in words, and the moment of that.
+    """
+    folder = settings.reports_dir
+    coverage = coverage_of_days(settings)
+    newest = max((page["day"] for page in ledger_rows(settings)), default=None)
+    return {
+        "pages": [
+            {**page, "coverage": coverage.get(page["day"]), **verdicts_of(folder / f"{page['day']}.json")}
+            for page in reversed(ledger_rows(settings))
+        ],
+        "written": {file.stem for file in folder.glob("????-??-??.html")},
+        "waiting": _waiting(settings),
+        "across": [table for one in answers(ACROSS_DAYS).values() if (table := _across(settings, one, newest))],
+    }
+
+
+def _waiting(settings: Settings) -> str:
+    waiting, _ = split_dismissed(waiting_days(settings), dismissals(settings))
+    return f"{waiting_text(waiting)}, at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC" if waiting else ""
+
+
+def _of_day(settings: Settings, answer: Answer, page: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer of a day as a table."""
+    day = page["event_date"]
+    if answer.names_players:
+        return _table(answer, day, [], day, hidden=_count_rows(settings, answer.name, page))
+    return _table(answer, day, answer_rows(settings, answer.name, day), day)
+
+
+def _across(settings: Settings, answer: Answer, newest: str | None) -> dict[str, Any] | None:
+    """An answer across days, up to the newest one; none if no page is as young as what it rests on."""
+    if newest is None:
+        return None
+    try:
+        return _table(answer, newest, answer_rows(settings, answer.name, newest), ACROSS_DAYS)
+    except BadInput:
+        return None
+
+
+def _table(answer: Answer, day: str, rows: list[dict[str, Any]], folder: str, *, hidden: int = 0) -> dict[str, Any]:
+    """What a page shows of an answer: its rows, what they mean, how they came about and the file that has them."""
+    columns = list(rows[0]) if rows else list(answer.columns)
+    numbers = [
+        name for name in columns if all(isinstance(row[name], int | float) for row in rows if row[name] is not None)
+    ]
+    return {
+        "name": answer.name,
+        "area": answer.area,
+        "day": day,
+        "question": answer.question,
+        "grain": answer.grain,
+        "columns": columns,
+        "meanings": answer.columns,
+        "numbers": numbers,
+        "rows": rows,
+        "hidden": hidden,
+        "statement": answer.statement.strip(),
+        "commands": _commands(answer, day, rows),
+        "file": None if answer.names_players else f"{folder}/{answer.name}.csv",
+    }
+
+
+def _count_rows(settings: Settings, name: str, page: Mapping[str, Any]) -> int:
+    table = load(settings, name)
+    pinned = page["snapshots"].get(name)
+    if table is None or pinned is None:
+        return 0
+    known = page_state(table, pinned)
+    return table.scan(row_filter=f"event_date = '{page['event_date']}'", snapshot_id=known).count()
+
+
+def _rejected(settings: Settings, page: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """How many records were rejected for which reason, the most first; the records themselves are not read."""
+    pinned = page["snapshots"].get(REJECTED_EVENTS)
+    table = load(settings, REJECTED_EVENTS) if pinned and page["rejected"] else None
+    if table is None:
+        return []
+    rows = table.scan(
+        row_filter=f"event_date = '{page['event_date']}'",
+        selected_fields=("reason",),
+        snapshot_id=page_state(table, pinned),
+    ).to_arrow()
+    counts = [(one["values"], one["counts"]) for one in rows["reason"].value_counts().to_pylist()]
+    return sorted(counts, key=lambda one: (-one[1], one[0]))
+
+
+def _commands(answer: Answer, day: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What to type to see the answer, and the events behind one of its rows."""
+    told = [f"daybook answer {answer.name} --day {day}"]
+    if answer.area == ACROSS_DAYS:  # no event stands behind one of its rows alone
+        return told
+    for row in rows:
+        key = {name: row[name] for name in answer.key}
+        # a row of players' making that a terminal would not show as it is is no example
+        if not key or not all(str(value).isprintable() for value in key.values()):
+            continue
+        terms = [f"{name} IS NULL" if value is None else f"{name} = {_sql(value)}" for name, value in key.items()]
+        return [*told, f"daybook trace {answer.name} --day {day} --where {shlex.quote(' AND '.join(terms))}"]
+    return told if answer.key else [*told, f"daybook trace {answer.name} --day {day}"]
+
+
+def _sql(value: Any) -> str:
+    """A value as Spark's SQL writes it; it takes a backslash before a quote, two quotes are two texts to it."""
+    quoted = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return str(value) if isinstance(value, int | float) else f"'{quoted}'"
+
+
+def verdicts_of(file: Path) -> dict[str, Any]:
+    """A day's premise in a word, with its distances, and how many alarms it has, as its own file says; else None."""
+    told = written_record(file) or {}
+    premise, alarms = told.get("premise") or [], told.get("alarms")
+    worst = ("deviates", "unclear", "too few days", "holds")
+    return {
+        "premise": {
+            "verdict": min((one["verdict"] for one in premise), key=worst.index),
+            "distances": ", ".join("–" if one["distance"] is None else f"{one['distance']:.3f}" for one in premise),
+        }
+        if premise
+        else None,
+        "alarms": len(alarms) if isinstance(alarms, list) else None,
+    }
+
+
+def written_record(file: Path) -> dict[str, Any] | None:
+    """A day's own file as it was written, None without one; empty if it cannot be read."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}

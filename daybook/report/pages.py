@@ -1,0 +1,245 @@
+"""The pages as HTML, and the sentences on them; nothing here reads the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from daybook.formatting import escaped
+from daybook.lake.ledger import LEDGER_COUNTS
+from daybook.lake.receipts import row_text
+from daybook.report import charts
+from daybook.report.content import COUNT_MEANINGS, KEPT_ROWS, OVERVIEW_COUNTS, SHOWN_ROWS
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+
+def day_page(content: Mapping[str, Any]) -> str:
+    """The page of a day as HTML."""
+    rows = {table["name"]: table["rows"] for table in content["answers"]}
+    page = content["page"]
+    usage = rows.get("provider_usage", [])
+    return (
+        _environment()
+        .get_template("day.html.j2")
+        .render(
+            **content,
+            counts=LEDGER_COUNTS,
+            meanings=COUNT_MEANINGS,
+            shown={table["name"] for table in content["answers"]},
+            users_say=users_say(page["events"], rows),
+            providers_say=providers_say(usage),
+            pictures=_pictures(content, rows),
+            coverage=next((row["coverage"] for row in usage), None),
+            unknown=[row for row in usage if _is_bucket(row["provider"])],
+        )
+    )
+
+
+def index_page(content: Mapping[str, Any]) -> str:
+    """The overview as HTML."""
+    pages = content["pages"]
+    events = {page["day"]: page["events"] for page in pages}
+    picture = charts.trend("events per day", events, max(events)) if events else ""
+    return _environment().get_template("index.html.j2").render(**content, counts=OVERVIEW_COUNTS, picture=picture)
+
+
+def users_say(events: int, rows: Mapping[str, list[dict[str, Any]]]) -> str:
+    """What users do, in a few plain sentences made of the day's answers."""
+    if not events:
+        return "Nothing: the day is known to have no event."
+    said = []
+    if activity := rows.get("daily_activity"):
+        [day] = activity
+        kinds = [f"{_share(day['purchases'] / events)} purchases", f"{_share(day['guild_joins'] / events)} guild joins"]
+        said.append(
+            f"{_count(day['users'], 'player')} made {_count(events, 'event')}, {day['events_per_user']:.1f} each: "
+            f"{kinds[0]} and {kinds[1]}."
+        )
+    else:
+        said.append(f"{_count(events, 'event')}.")
+    if popular := rows.get("event_popularity"):
+        names = [charts.event_label(row["event_type"], row["item"]) for row in popular[:3]]
+        named = [f"{name} ({_share(row['share'])})" for name, row in zip(names, popular, strict=False)]
+        said.append(f"Most popular: {_listed(named)}.")
+    if hours := rows.get("hourly_activity"):
+        busiest = max(hours, key=lambda row: int(row["events"]))
+        said.append(f"The busiest hour begins at {busiest['hour']:02d}:00 UTC ({_share(busiest['events'] / events)}).")
+    return " ".join(said)
+
+
+def providers_say(usage: Sequence[Mapping[str, Any]]) -> str:
+    """Which providers users come from, in a few plain sentences."""
+    if not usage:
+        return "From none: the day has no event with a host."
+    named = [row for row in usage if not _is_bucket(row["provider"])]
+    if not named:
+        return "No event's host belongs to a known provider."
+    top = named[:3]
+    said = [f"{row['provider']} ({_share(row['share'])})" for row in top]
+    sentence = f"Most events come from {_listed(said)}"
+    if len(named) > len(top) > 1:
+        carried = _share(sum(row["share"] for row in top))
+        sentence += f"; these {len(top)} of {len(named)} known providers carry {carried}"
+    unknown = 1 - usage[0]["coverage"]
+    return f"{sentence}. " + (
+        f"Of {_share(unknown)} of the events the provider is not known." if unknown > 0 else "Every provider is known."
+    )
+
+
+def message_page(title: str, says: Iterable[str], commands: Mapping[str, str], links: Mapping[str, str]) -> str:
+    """A page in the frame of the others that says why there is none, and how to go on.
+
+    Args:
+        title: what is the case, in a few words.
+        says: more of it, and what readers see meanwhile; a paragraph each.
+        commands: what it does -> a command to type.
+        links: text -> name of another page.
+    """
+    return _environment().get_template("message.html.j2").render(title=title, says=says, commands=commands, links=links)
+
+
+def _pictures(content: Mapping[str, Any], rows: Mapping[str, list[dict[str, Any]]]) -> dict[str, Markup]:
+    """The charts of a day by name; empty where there is nothing to draw."""
+    popular, usage = rows.get("event_popularity", []), rows.get("provider_usage", [])
+    mix = rows.get("provider_event_popularity", [])
+    # a head of a narrow column: the item alone, unless two types have one of that name
+    kinds = {(row["event_type"], row["item"]) for row in mix}
+    items = [item for _, item in kinds if item is not None]
+    heads = {
+        kind: kind[1] if kind[1] is not None and items.count(kind[1]) == 1 else charts.event_label(*kind)
+        for kind in kinds
+    }
+    day = content["page"]["event_date"]
+    return {
+        "events": charts.ranked_bars(
+            "events by kind",
+            [charts.Bar(charts.event_label(row["event_type"], row["item"]), row["events"]) for row in popular],
+        ),
+        "hours": charts.hour_curve(
+            "events by hour of the day, UTC", {row["hour"]: row["events"] for row in rows.get("hourly_activity", [])}
+        ),
+        "providers": charts.ranked_bars(
+            "events by provider",
+            [charts.Bar(row["provider"], row["events"], not _is_bucket(row["provider"])) for row in usage],
+        ),
+        "mix": charts.heat_map(
+            "share of each provider's events by kind of event",
+            {(row["provider"], heads[row["event_type"], row["item"]]): row["events"] for row in mix},
+            [row["provider"] for row in usage],
+            "providers",
+        ),
+        "trend": charts.trend("events per day", content["events_of_days"], day),
+        "premise": charts.distances("distance from the days before", content["premise"]),
+    }
+
+
+def _is_bucket(provider: str) -> bool:
+    """Whether it stands for hosts without a known provider."""
+    return provider.startswith("(")
+
+
+def _listed(said: Sequence[str]) -> str:
+    return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _share(share: float) -> str:
+    return f"{share:.1%}"
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    # hosts, players and items come from the internet: everything is escaped unless it is markup made here
+    environment = Environment(
+        loader=PackageLoader("daybook.report"), autoescape=True, undefined=StrictUndefined, finalize=_without_commands
+    )
+    environment.globals |= {"shown_rows": SHOWN_ROWS, "kept_rows": KEPT_ROWS}
+    environment.filters |= {
+        "cell": _cell,
+        "change": _change,
+        "verdict": _verdict,
+        "mix": _mix,
+        "weekday": _weekday,
+        "moment": _moment,
+        "minute": _minute,
+        "balanced": _balanced,
+        "label": _label,
+        "row_text": row_text,
+    }
+    return environment
+
+
+def _without_commands(value: Any) -> Any:
+    """What a template puts into the page: a mark that turns the text around it, or hides, is shown as an escape."""
+    return escaped(value) if isinstance(value, str) else value
+
+
+def _cell(value: Any, column: str) -> str:
+    """A cell for people: thousands apart, shares in percent, a dash for nothing."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        # of a mean of thousands nobody reads the hundredths
+        return f"{value:.1%}" if _is_share(column) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _is_share(column: str) -> bool:
+    return column == "share" or column.endswith(("_share", "coverage"))
+
+
+def _change(value: float, before: float) -> str:
+    """By how much a count is above or below another, in words for a cell."""
+    from daybook.analysis.comparisons import relative_change
+
+    if value == before:
+        return "the same"
+    change = relative_change(value, before)
+    return "from none" if change is None else f"{change:+.1%}"
+
+
+def _mix(verdict: str) -> str:
+    """A verdict on a mix, in a reader's words."""
+    return {
+        "holds": "as usual",
+        "deviates": "different",
+        "unclear": "not clear",
+        "too few days": "too early to say",
+    }.get(verdict, verdict)
+
+
+def _verdict(verdict: str) -> str:
+    """The class of a verdict's word."""
+    return {"holds": "good", "deviates": "bad"}.get(verdict, "soft")
+
+
+def _weekday(day: str) -> str:
+    return f"{date.fromisoformat(day):%A}"
+
+
+def _moment(text: str) -> str:
+    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _minute(text: str) -> str:
+    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M}"
+
+
+def _balanced(is_balanced: bool) -> Markup:
+    from markupsafe import Markup
+
+    return Markup('<span class="good">Balanced</span>' if is_balanced else '<span class="bad">Does not balance</span>')
+
+
+def _label(column: str) -> str:
+    return column.replace("_", " ").capitalize()
