@@ -35,7 +35,7 @@ def own_answers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have the project's ``.sql`` files read from a copy, which a test may change; returns its folder."""
     copy = folder / "sql"
     shutil.copytree(SQL_DIR, copy)
-    monkeypatch.setattr("daybook.sql.files.SQL_DIR", copy)
+    monkeypatch.setattr("daybook.sql.answers.SQL_DIR", copy)
     return copy
 
 

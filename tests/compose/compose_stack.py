@@ -21,7 +21,8 @@ RUN_TIMEOUT_SECONDS = 1_200
 _SHOW_ANSWERS = """
 import json, sys
 from daybook.sql.answers import answers
-from daybook.reading import answer_rows, ledger_rows
+from daybook.lake.answers import answer_rows
+from daybook.lake.ledger import ledger_rows
 from daybook.settings import settings
 days = sys.argv[1:]
 shown = {day: {name: answer_rows(settings(), name, day) for name in answers()} for day in days}
@@ -82,8 +83,8 @@ class ComposeStack:
     def airflow(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The answer of Airflow's API, asked from inside."""
         code = (
-            "import json, sys; from daybook.settings import settings; from daybook.stack import airflow; "
-            "json.dump(airflow.api(settings()).call(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])), sys.stdout)"
+            "import json, sys; from daybook.settings import settings; from daybook.airflow_client import api; "
+            "json.dump(api(settings()).call(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])), sys.stdout)"
         )
         told = self.inside("airflow-scheduler", "python", "-c", code, method, path, json.dumps(body)).stdout
         return json.loads(told)

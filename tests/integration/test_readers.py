@@ -1,4 +1,4 @@
-"""A published day as analysts read it: by the verbs, and by the examples that the README shows."""
+"""A published day as analysts read it: by the verbs, and by the examples of docs/tasks.md."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.integration
 DAY = datetime.now(UTC).date() - timedelta(days=24)
 """A day of its own for this module."""
 EVENTS = 1_500
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-EXAMPLES = {text.split(":")[0].lstrip("# "): text for text in re.findall(r"```python\n(.+?)```", README, re.DOTALL)}
+TASKS = (REPOSITORY / "docs" / "tasks.md").read_text(encoding="utf-8")
+EXAMPLES = {text.split(":")[0].lstrip("# "): text for text in re.findall(r"```python\n(.+?)```", TASKS, re.DOTALL)}
 
 
 @pytest.fixture(scope="module")

@@ -177,13 +177,14 @@ def test_a_backup_that_was_killed_is_none(lake: SmallLake, folder: Path) -> None
     """Killed for real, between two files; the one before it stands."""
     code = (
         "import sys, time, daybook.operations.backup as b\n"
+        "from daybook.cli.operations import backup\n"
         "copy, left = b._Copier._copy, [5]\n"
         "def slow(self, source, part):\n"
         "    left[0] -= 1\n"
         "    if left[0] == 0: print('half', flush=True); time.sleep(60)\n"
         "    return copy(self, source, part)\n"
         "b._Copier._copy = slow\n"
-        f"b.backup(['--to', {str(folder)!r}])\n"
+        f"backup(['--to', {str(folder)!r}])\n"
     )
 
     def killed() -> str:
@@ -213,6 +214,7 @@ def killed_restore(folder: Path, function: str, call: int) -> None:
     owner, _, name = f"r.{function}".rpartition(".")
     code = (
         "import pathlib, shutil, time, daybook.operations.restore as r\n"
+        "from daybook.cli import operations\n"
         f"original, left = {owner}.{name}, [{call}]\n"
         "def stop(*arguments):\n"
         "    left[0] -= 1\n"
@@ -221,7 +223,7 @@ def killed_restore(folder: Path, function: str, call: int) -> None:
         "        print('here', flush=True); time.sleep(60)\n"
         "    return original(*arguments)\n"
         f"{owner}.{name} = stop\n"
-        f"r.restore(['--from', {str(folder)!r}])\n"
+        f"operations.restore(['--from', {str(folder)!r}])\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""The README states no command, file or target that is not there."""
+"""README and docs/tasks.md call Airflow as it is, and every picture is shown."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import pytest
 
 from daybook.settings import REPOSITORY
 
-TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "docs" / "tasks.md"]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 PLACEHOLDERS = {"A": "2026-05-03", "B": "2026-05-04", "D": "2026-05-03", "N": "100", "S": "1"}
-SPANS = re.findall(r"`([^`]+)`", TEXT)
+SPANS = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL))
 
 
 def commands(program: str) -> list[list[str]]:
-    """The arguments of each time that the README calls a program, placeholders filled in."""
+    """The arguments of each time that a page calls a program, placeholders filled in."""
     lines = [span.split(" ", 1)[1] for span in SPANS if span.startswith(f"{program} ")]
-    assert lines, f"the README calls {program}"
+    assert lines, f"the pages call {program}"
     return [[PLACEHOLDERS.get(word, word) for word in shlex.split(line.rstrip("."))] for line in lines]
 
 
@@ -31,4 +32,4 @@ def test_each_airflow_command_is_one(arguments: list[str]) -> None:
 
 def test_each_picture_is_shown() -> None:
     pictures = {path.name for path in (REPOSITORY / "docs" / "images").glob("*.png")}
-    assert {Path(target).name for target in re.findall(r"\]\((docs/images/[^)]+)\)", TEXT)} == pictures
+    assert {Path(target).name for target in re.findall(r"\]\((?:docs/)?(images/[^)]+)\)", TEXT)} == pictures
