@@ -41,12 +41,13 @@ compose-demo: compose-up ## the day of `make demo` on it
 compose-down: ## stop it; its volumes keep Kafka, the lake and the state
 	@$(COMPOSE) down
 
-lint: setup ## style, types, SQL, and which package imports which
+lint: setup ## style, types, SQL, which package imports which, subjects of commits
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary .
 	@$(BIN)/sqlfluff lint --disable-progress-bar spark/sql
 	@$(BIN)/lint-imports --no-logo --no-cache
+	@$(BIN)/python .ci/commit_subjects.py
 
 bench: setup ## every stage beside what one would pick instead; writes benchmarks/RESULTS.md (hours; needs ab; node for one peer)
 	@$(BIN)/python -m benchmarks

@@ -1,6 +1,6 @@
 """The lake: its tables, and how they are read without Spark.
 
-:func:`load`, :func:`read_answer` and :func:`open_lake` are for other programs; README.md shows them.
+:func:`load`, :func:`read_answer` and :func:`open_lake` are for other programs; docs/tasks.md shows them.
 """
 
 from daybook.lake.answers import read_answer
