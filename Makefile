@@ -79,4 +79,4 @@ format: setup ## write Python and SQL in the house style
 	@$(BIN)/ruff format --quiet .
 
 test: lint browser ## all checks and tests, on stacks of their own beside one that is up (an hour)
-	@$(BIN)/pytest -q -n 2 --dist loadscope --no-loadscope-reorder
+	@$(BIN)/pytest -q -n 2 --dist loadscope --no-loadscope-reorder --durations 40 --durations-min 10
