@@ -1,7 +1,7 @@
-"""Set-up: from a checkout and Python 3.11 to a complete ``.venv`` and the jars, by ``make setup``.
+"""Set-up for ``make setup``: creates a complete ``.venv`` and the jars from a checkout and Python 3.11.
 
-Runs on the standard library alone, before anything is installed. Each step can be repeated: a set-up that was
-interrupted is repaired by running it again, and one that is complete is recognised by its stamp and only checked.
+Needs only the standard library, because nothing is installed yet. Each step can be repeated: run an interrupted set-up
+again to repair it. A complete set-up is recognised by its stamp and only checked.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ STAMP = VENV / "daybook-setup.stamp"
 UNFINISHED = VENV / "daybook-setup.unfinished"
 LOG = VENV / "daybook-setup.log"
 OLDEST, NEWEST = (3, 11), (3, 13)
-"""The Pythons that the lock has wheels for."""
+"""The Python versions that the lock has wheels for."""
 
 
 class SetupError(Exception):
-    """The set-up cannot go on; the text is one line for the reader."""
+    """The set-up cannot continue; the text is one line for the reader."""
 
 
 def say(line: str) -> None:
-    """One line on the terminal, shown at once."""
+    """Print one line to the terminal immediately."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def use_supported_python() -> None:
-    """Start over under a supported Python from the PATH if this one is too old or too new.
+    """Restart under a supported Python from the PATH if this one is too old or too new.
 
     Raises:
-        SetupError: there is none.
+        SetupError: there is no supported Python.
     """
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
         found = shutil.which(f"python3.{minor}")
-        # a version manager's stub can be on the PATH without a Python behind it
+        # a version manager's stub can be on the PATH without an installed Python
         if found and subprocess.call([found, "-c", "import venv"], stderr=subprocess.DEVNULL) == 0:
             os.execv(found, [found, *sys.argv])
     raise SetupError(
@@ -58,7 +58,7 @@ def use_supported_python() -> None:
 
 
 def wanted_stamp() -> list[str]:
-    """What a complete set-up says of itself: where and for which Python it was made, and from what, as a digest."""
+    """Return the stamp of a complete set-up: its folder, its Python, and a digest of its inputs."""
     sources = hashlib.sha256()
     for path in (LOCK, ROOT / "pyproject.toml", ROOT / "bootstrap.py"):
         sources.update(path.read_bytes())
@@ -66,13 +66,13 @@ def wanted_stamp() -> list[str]:
 
 
 class UntrustedError(SetupError):
-    """A command of a step does not know who signed a server's certificate."""
+    """A command of a step does not trust the issuer of a server's certificate."""
 
 
 def fetch_step(name: str, command: list[str]) -> None:
-    """Run a step that fetches something; with the system's certificates if the command's own lack the issuer.
+    """Run a step that fetches something; use the system's certificates if the command's own lack the issuer.
 
-    Behind a proxy that opens TLS connections every certificate is of the company's authority, which the system knows.
+    Behind a proxy that intercepts TLS, the company's authority, which the system trusts, signs every certificate.
 
     Raises:
         SetupError: the command failed.
@@ -88,25 +88,25 @@ def fetch_step(name: str, command: list[str]) -> None:
             raise SetupError(f"{error}; its issuer is unknown, and the system has none: {advice}") from None
         say(f"{name}: it does not know who signed the server's certificate; trying {certificates}")
         try:
-            # what pip reads, and uv
+            # the variables that pip and uv read
             step(name, command, PIP_CERT=str(certificates), SSL_CERT_FILE=str(certificates))
         except UntrustedError:
             raise SetupError(f"{error}; the certificate's issuer is not in {certificates} either: {advice}") from None
 
 
 def step(name: str, command: list[str], **variables: str) -> None:
-    """Run the command of a step; shows seconds and its last line of output, and keeps the output in the log.
+    """Run the command of a step; show the seconds and its last line of output, and store the output in the log.
 
     Args:
-        name: what is shown.
-        command: what is run.
-        variables: of its environment, besides this process'.
+        name: name to show.
+        command: command to run.
+        variables: environment variables in addition to those of this process.
 
     Raises:
-        UntrustedError: the command failed over a certificate.
-        SetupError: it failed.
+        UntrustedError: the command failed because of a certificate.
+        SetupError: the command failed otherwise.
     """
-    # here, and not above: the image's build imports this file alone
+    # imported here, not above: the image's build imports only this file
     from daybook.network import UNKNOWN_ISSUER
 
     started = time.monotonic()
@@ -129,7 +129,7 @@ def step(name: str, command: list[str], **variables: str) -> None:
     try:
         with LOG.open("a", encoding="utf-8") as log:
             log.write(f"\n$ {' '.join(command)}\n")
-            # pip and uv are told where their venv is, not left to find another one that is active
+            # set the venv for pip and uv, so that they do not use another active one
             environment = {**os.environ, "VIRTUAL_ENV": str(VENV), "UV_NO_PROGRESS": "1", "NO_COLOR": "1", **variables}
             is_untrusted = False
             with subprocess.Popen(
@@ -157,7 +157,7 @@ def step(name: str, command: list[str], **variables: str) -> None:
 
 
 def uv_requirement() -> str:
-    """The lock's entry for uv, with its hashes: what pip itself has to install."""
+    """Return the lock's entry for uv with its hashes, which pip itself has to install."""
     entry: list[str] = []
     for line in LOCK.read_text(encoding="utf-8").splitlines():
         if line.startswith("uv=="):
@@ -174,18 +174,18 @@ def uv_requirement() -> str:
 
 
 def install() -> None:
-    """Make the venv what the lock says; returns at once if it is."""
+    """Make the venv match the lock; return immediately if it does."""
     stamp = STAMP.read_text(encoding="utf-8").splitlines() if STAMP.exists() else []
     wanted = wanted_stamp()
     if stamp == wanted and not UNFINISHED.exists():
         return
-    # a half-written package can look installed, and a venv does not survive being moved: both begin anew
+    # a half-written package can look installed, and a moved venv does not work: both are created again
     anew = UNFINISHED.exists() or stamp[:1] not in ([], wanted[:1])
     if anew:
         say("the last set-up was interrupted, or the folder has moved; starting with a new .venv")
     if anew or not (VENV / "bin" / "pip").exists():
         shutil.rmtree(VENV, ignore_errors=True)
-        # venv and ensurepip come apart on Debian: the package that holds both is named there in venv's own message
+        # Debian separates venv and ensurepip: venv's own message names the package that has both
         made = subprocess.run(
             [sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True, errors="replace", check=False
         )
@@ -202,17 +202,17 @@ def install() -> None:
         fetch_step("installer", [*pip, "--no-deps", "--require-hashes", "-r", uv_lock.name])
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(PYTHON)]
     fetch_step("packages", [*uv, "--require-hashes", "-r", str(LOCK)])
-    # hatchling is in the lock, so the project itself needs no network and no second resolution
+    # hatchling is in the lock, so the project's own installation needs no network and no second resolution
     step("project", [*uv, "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
-    # once, here: each task is a new Python, and one that may not write bytecode (PYTHONDONTWRITEBYTECODE) would compile
-    # all that it imports each time. With 10 s of set-up a small day takes 43 s in place of 52
+    # compile once, here: each task is a new Python process. One that may not write bytecode (PYTHONDONTWRITEBYTECODE)
+    # would compile all its imports each time. For 10 s of set-up a small day takes 43 s instead of 52
     step("bytecode", [str(PYTHON), "-m", "compileall", "-qq", "-j", "0", str(VENV / "lib")])
     STAMP.write_text("\n".join(wanted) + "\n", encoding="utf-8")
     UNFINISHED.unlink()
 
 
 def main() -> int:
-    """Set up; returns the exit status."""
+    """Run the set-up; return the exit status."""
     try:
         use_supported_python()
         with Path(__file__).open(encoding="utf-8") as this_file:
@@ -223,7 +223,7 @@ def main() -> int:
                 fcntl.flock(this_file, fcntl.LOCK_EX)
             started = time.monotonic()
             install()
-            # in the venv's own process: it knows which Java there is, and it checks the jars on every run
+            # in a process of the venv: it knows which Java there is, and it checks the jars on every run
             if subprocess.call([str(PYTHON), "-m", "daybook.setup.jars"], cwd=ROOT) != 0:
                 return 1
             say(f"ready in {time.monotonic() - started:.1f} s: .venv/bin/daybook --help")

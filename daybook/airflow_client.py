@@ -1,4 +1,4 @@
-"""A small client of the running Airflow's REST API, and how runs of the daily DAG are named and started."""
+"""A small client of the running Airflow's REST API, and the name and trigger command of the daily DAG."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ USER = "admin"
 
 
 class AirflowApi:
-    """Reads and writes Airflow's REST API; logs in at the first call that needs it."""
+    """Client of Airflow's REST API; logs in at the first call that needs it."""
 
     def __init__(self, settings: Settings, password: str, timeout_seconds: float = 20) -> None:
         self._url = settings.airflow_url
         self._password = password
         self._timeout_seconds = timeout_seconds
         self._token: str | None = None
-        # never through a proxy: it is this machine
+        # never through a proxy: the API is on this machine
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]) -> Any:
@@ -41,16 +41,16 @@ class AirflowApi:
             raise DaybookError(f"Airflow does not answer at {self._url}: {network_reason(error)}") from None
 
     def health(self) -> dict[str, dict[str, Any]]:
-        """State of each component, with the time of its last heartbeat; needs no login."""
+        """Return the state of each component, with the time of its last heartbeat; needs no login."""
         answer: dict[str, dict[str, Any]] = self._send("GET", "/api/v2/monitor/health", None, {})
         return answer
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The decoded answer of one call, with ``path`` below ``/api/v2``.
+        """Return the decoded response of one call, with ``path`` below ``/api/v2``.
 
         Raises:
-            AirflowRefused: it answered with an error status.
-            DaybookError: it did not answer.
+            AirflowRefused: Airflow answered with an error status.
+            DaybookError: Airflow did not answer.
         """
         if self._token is None:
             login = {"username": USER, "password": self._password}
@@ -67,12 +67,12 @@ class AirflowRefused(DaybookError):
 
 
 def password_file(settings: Settings) -> Path:
-    """Where the password of the UI's user ``admin`` is, as JSON; only the user may read it."""
+    """Return the JSON file with the password of the UI's user ``admin``; only the user may read it."""
     return airflow_home(settings) / "passwords.json"
 
 
 def password(settings: Settings) -> str:
-    """The password of the UI's user.
+    """Return the password of the UI's user.
 
     Raises:
         DaybookError: its file cannot be read.
@@ -88,7 +88,7 @@ def password(settings: Settings) -> str:
 
 
 def api(settings: Settings, timeout_seconds: float = 20) -> AirflowApi:
-    """A client of this stack's Airflow."""
+    """Return a client of this stack's Airflow."""
     return AirflowApi(settings, password(settings), timeout_seconds)
 
 
@@ -96,11 +96,11 @@ DAG = "game_events_daily"
 
 
 TRIGGER = f"airflow dags trigger {DAG}"
-"""The command that starts a run of yesterday; ``-c`` and a JSON object ask for more."""
+"""The command that starts a run of yesterday; ``-c`` with a JSON object sets parameters."""
 
 
 def seconds_of(step: dict[str, Any]) -> float:
-    """How long a step has been running, or ran; a deferred wait counts."""
+    """Return how long a step has been running, or ran, including deferred waits."""
     if not step["start_date"]:
         return 0.0
     end = datetime.fromisoformat(step["end_date"]) if step["end_date"] else datetime.now(UTC)

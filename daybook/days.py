@@ -1,4 +1,4 @@
-"""The day rule: which day a run is for, when a day is over. All days are UTC calendar days."""
+"""The day rule: the day that a run is for, and the end of a day. All days are UTC calendar days."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from daybook.errors import BadInput
 
 
 def parse_day(text: str) -> date:
-    """A day written ``YYYY-MM-DD``.
+    """Parse a day written ``YYYY-MM-DD``.
 
     Raises:
         BadInput: the text is not such a day.
@@ -25,17 +25,17 @@ def parse_day(text: str) -> date:
 
 
 def run_day(*, run_type: str, logical_date: datetime | None, run_after: datetime, day_param: str | None) -> date:
-    """The day that an Airflow run is for.
+    """Return the day that an Airflow run is for.
 
-    A day asked for by name wins, except in a backfill, where every run would get the same one. Otherwise it is the day
-    that the run's logical date lies in, but never one that had not ended when the run became due: a trigger without a
-    date, or with the present moment as its date, means yesterday.
+    The ``day`` parameter takes precedence, except in a backfill, where every run would get the same day. Otherwise it
+    is the day of the run's logical date, but never a day that had not ended when the run became due. A trigger without
+    a date, or with the present moment as its date, therefore means yesterday.
 
     Args:
         run_type: Airflow's run type: ``scheduled``, ``manual``, ``backfill`` or ``asset_triggered``.
         logical_date: start of the run's data interval, if the run has one.
         run_after: when the run became due.
-        day_param: the run's ``day`` parameter, ``YYYY-MM-DD``, or none.
+        day_param: the run's ``day`` parameter, ``YYYY-MM-DD``, or None.
 
     Raises:
         BadInput: ``day_param`` is not a day.
@@ -49,6 +49,6 @@ def run_day(*, run_type: str, logical_date: datetime | None, run_after: datetime
 
 
 def day_bounds(day: date) -> tuple[datetime, datetime]:
-    """First moment of the day and first moment after it."""
+    """Return the first moment of the day and the first moment after it."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     return start, start + timedelta(days=1)

@@ -1,8 +1,8 @@
-"""JSON as every reader of Daybook takes it: one value in UTF-8 and nothing else.
+"""The JSON rules of every reader in Daybook: one value in UTF-8 and nothing else.
 
-The intake, ``daybook.contract.event_date`` and the commands read with :func:`decoded` and :func:`document`; Spark reads
-by the same rules (:mod:`daybook_spark.documents`). ``tests/odd_documents.py`` holds all of them against one table.
-Python's own reader alone is more lenient than that: it takes NaN, a name twice, and guesses UTF-16.
+The intake, ``daybook.contract.event_date`` and the commands use :func:`decoded` and :func:`document`; Spark applies the
+same rules (:mod:`daybook_spark.documents`). ``tests/odd_documents.py`` checks all of them with one table. Python's own
+parser is more lenient: it accepts NaN and duplicate names, and guesses UTF-16.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 MAX_DEPTH = 100
-"""Arrays and objects inside each other. An event is flat; both engines have a limit of their own near 1,000."""
+"""Maximum nesting of arrays and objects. An event is flat; both engines have their own limit near 1,000."""
 MAX_NUMBER_CHARACTERS = 1_000
-"""Of one number; Java's reader takes no longer one."""
+"""Maximum length of a number; Java's parser has the same limit."""
 MAX_FIELD_NAME_CHARACTERS = 50_000
-"""Of the name of a field; Java's reader takes no longer one."""
+"""Maximum length of a field name; Java's parser has the same limit."""
 
 
 class NotJson(ValueError):
-    """Bytes are not one JSON value: why, and the name of the field if it is one field's fault."""
+    """The bytes are not one JSON value: has the reason, and the name of the field that caused it, if there is one."""
 
     def __init__(self, detail: str, field: str | None = None) -> None:
         super().__init__(detail)
@@ -29,11 +29,12 @@ class NotJson(ValueError):
 
 
 def decoded(raw: bytes) -> Any:
-    """The one JSON value that the bytes are.
+    """Decode the bytes as a single JSON value.
 
     Raises:
-        NotJson: they are not UTF-8 (a byte order mark included), not JSON, more than one value, nested more than
-            :data:`MAX_DEPTH` deep, or hold NaN, an infinity, a number that is too long or a name twice in one object.
+        NotJson: the bytes are not UTF-8 (or begin with a byte order mark), not JSON, more than one value, or nested
+            deeper than :data:`MAX_DEPTH`; or they hold NaN, an infinity, a number that is too long, or a name twice in
+            one object.
     """
     try:
         value = json.loads(
@@ -55,9 +56,9 @@ def decoded(raw: bytes) -> Any:
 
 
 def document(value: bytes | None) -> dict[str, Any] | None:
-    r"""The JSON object that a record's value is, or none if it is not exactly one.
+    r"""Return the JSON object in a record's value, or None if the value is not exactly one object.
 
-    Text with half a surrogate pair (``"\ud800"``) is no text in UTF-8, so such a value is none either.
+    Text with a lone surrogate (``"\ud800"``) is not valid UTF-8, so such a value gives None too.
 
     >>> document(b' {"item": "sword"} ')
     {'item': 'sword'}

@@ -7,36 +7,36 @@ from difflib import get_close_matches
 
 
 class DaybookError(Exception):
-    """Something the reader can act on; its text is one line that says what, which day, what is safe and what to do.
+    """An error that the reader can act on; its one-line text names the problem, the day, what is safe and what to do.
 
-    The command line prints the text alone and exits with :attr:`exit_status`; a failing task raises it, so that its
-    text is the last line of the log.
+    The command line prints only the text and exits with :attr:`exit_status`. A failing task raises it, so that the text
+    is the last line of the log.
     """
 
     exit_status = 1
 
 
 class NeedsDecision(DaybookError):
-    """Another try would end the same: somebody has to look, and decide. Airflow does not try the task again."""
+    """Retrying cannot help: a person has to decide. Airflow does not retry the task."""
 
 
 class BadInput(DaybookError):
-    """What was asked for cannot be: a wrong day, an unknown answer, a stack that is not up. Nothing was changed."""
+    """The request is invalid: a wrong day, an unknown answer, a stack that is not up. Nothing was changed."""
 
     exit_status = 2
 
 
 class NotNow(BadInput):
-    """What is needed does not answer, or is in use, at this moment: another try may succeed."""
+    """A dependency does not answer or is in use at the moment: a retry may succeed."""
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether another try of the same may succeed."""
+    """Whether a retry of the same operation may succeed."""
     return isinstance(error, NotNow) or not isinstance(error, NeedsDecision | BadInput)
 
 
 def network_reason(error: BaseException) -> str:
-    """Why a request failed, in the system's words: urllib wraps them in its own.
+    """Return the system's message for a failed request, which urllib wraps in its own.
 
     >>> from urllib.error import URLError
     >>> network_reason(URLError(ConnectionRefusedError(111, "Connection refused")))
@@ -49,7 +49,7 @@ def network_reason(error: BaseException) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence with the names that are most like a misspelt one; empty if none is.
+    """Return a sentence with the names most similar to a misspelt one; empty if no name is similar.
 
     >>> did_you_mean("statsu", ["status", "answers"])
     ' Did you mean status?'

@@ -1,8 +1,8 @@
-"""Files and folders that only their user may read, and that are whole or absent.
+"""Private files and folders that are written atomically.
 
-The modes here do not depend on the umask or on who made the folder: what Daybook writes holds secrets and what players
-did. A file is written beside its place, given to the disk and then moved: after a kill or a power cut the path has the
-old file or the new one, never a part.
+The modes do not depend on the umask or on the creator of the folder, because Daybook's files hold secrets and players'
+actions. A file is written next to its final path, synced to disk and then renamed. After a kill or a power cut the path
+has the old file or the new one, never a part.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 
 
 def private_dir(path: Path) -> Path:
-    """Make a folder, and those above it that are missing; take all rights of others from the folder itself."""
+    """Create a folder and its missing parents; remove all permissions of other users from the folder itself."""
     for one in (*reversed(path.parents), path):
         one.mkdir(exist_ok=True, mode=PRIVATE_FOLDER)
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        # a volume can belong to another user, who lets this one write: what is written in it is private all the same
+        # a volume can belong to another user who grants write access: the files in it are still private
         with contextlib.suppress(PermissionError):
             path.chmod(PRIVATE_FOLDER)
     return path
 
 
 def state_dir(settings: Settings, *names: str) -> Path:
-    """The state folder, or a folder below it by the names of the path; made if it is missing, and private."""
+    """Return the state folder, or the folder below it with these path names; created if missing, and private."""
     path = private_dir(settings.home)
     for name in names:
         path = private_dir(path / name)
@@ -40,10 +40,10 @@ def state_dir(settings: Settings, *names: str) -> Path:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A new, private file beside a path: fill it in the block, then it takes the path's place; or the path stays.
+    """Replace a file atomically by a new, private one that the block fills; if the block fails, the path is unchanged.
 
     Yields:
-        The file to fill. Its name begins with a dot, which readers of folders leave out.
+        The file to fill, next to the path. Its name begins with a dot, which readers of folders skip.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.unlink(missing_ok=True)
@@ -68,15 +68,15 @@ def write_private(path: Path, content: str | bytes) -> Path:
 
 
 def private_opener(path: str, flags: int) -> int:
-    """For :func:`open`: a file that is made is private."""
+    """Opener for :func:`open` that creates private files."""
     return os.open(path, flags, PRIVATE_FILE)
 
 
 def sync_dir(path: Path) -> None:
-    """Give a folder's entries to the disk: names, not what the files hold."""
+    """Sync a folder's entries to disk: the names, not the contents of the files."""
     folder = os.open(path, os.O_RDONLY)
     try:
-        # some network file systems cannot do it for a folder; there the server decides
+        # some network file systems cannot sync a folder; there the server decides
         with contextlib.suppress(OSError):
             os.fsync(folder)
     finally:
@@ -84,18 +84,18 @@ def sync_dir(path: Path) -> None:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def run_dir(settings: Settings) -> Path:
-    """Folder of the configuration that the parts run with; only the user may look into it."""
+    """Return the folder of the parts' runtime configuration; only the user may read it."""
     return state_dir(settings, "run")
 
 
 def last_lines(log: Path, count: int = 12) -> list[str]:
-    """The last lines of a log, without blank ones; none if there is no log yet."""
+    """Return the last lines of a log, without blank ones; empty if there is no log yet."""
     if not log.exists():
         return []
     with log.open("rb") as file:

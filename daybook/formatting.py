@@ -1,4 +1,4 @@
-"""Values as text: JSON, CSV, tables for people, and the text of players on its way to a terminal."""
+"""Formats values as text: JSON, CSV, tables for people, and players' text for a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def json_value(value: Any) -> Any:
-    """A cell as a JSON type: missing values as None, NumPy numbers as Python's, moments in ISO 8601, UTC with ``Z``.
+    """Return a cell as a JSON type: None if missing, Python's numbers for NumPy's, times in ISO 8601, UTC with ``Z``.
 
     >>> json_value(float("nan")) is None, json_value(date(2026, 5, 3))
     (True, '2026-05-03')
@@ -33,7 +33,7 @@ def json_value(value: Any) -> Any:
 
 
 def json_tree(value: Any) -> Any:
-    """Dataclasses, dictionaries and lists, however deep, as JSON types.
+    """Convert dataclasses, dictionaries and lists of any depth to JSON types.
 
     >>> json_tree({"days": (date(2026, 5, 3),)})
     {'days': ['2026-05-03']}
@@ -48,27 +48,27 @@ def json_tree(value: Any) -> Any:
 
 
 def json_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a frame as JSON objects."""
+    """Return the rows of a frame as JSON objects."""
     return [{str(name): json_value(cell) for name, cell in row.items()} for row in frame.to_dict("records")]
 
 
 _FORMULA = re.compile(r"(^|;)([=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
-"""What makes a spreadsheet take a text for a formula, at the beginning of a cell.
+"""Characters that make a spreadsheet treat text as a formula, at the beginning of a cell.
 
-Where a comma stands before decimals a spreadsheet begins a new cell at each semicolon.
+In locales with a decimal comma a spreadsheet begins a new cell at each semicolon.
 """
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, for_spreadsheets: bool = False) -> str:
-    r"""Rows as comma-separated values, a header first, null as an empty field.
+    r"""Return rows as comma-separated values, with a header first and null as an empty field.
 
-    Names of items, guilds and hosts come from the internet, and a file is opened with a spreadsheet.
+    Names of items, guilds and hosts come from the internet, and people open such files with a spreadsheet.
 
     Args:
-        columns: in their order.
+        columns: names of the columns, in order.
         rows: with JSON types.
-        for_spreadsheets: lines end as RFC 4180 says, and a text that would be run as a formula gets an apostrophe
-            before it; numbers are left alone. Otherwise every text is as it is, and a line ends with a newline alone.
+        for_spreadsheets: use the line ends of RFC 4180, and put an apostrophe before text that would run as a formula;
+            numbers are unchanged. Otherwise all text is unchanged, and a line ends with a newline alone.
 
     >>> csv_text(["item", "events"], [{"item": "=1+1", "events": -1}, {"item": None, "events": 3}])
     'item,events\n=1+1,-1\n,3\n'
@@ -87,7 +87,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, for_s
 
 
 def shown(cell: Any, *, exact: bool = False) -> str:
-    """A cell for people: thousands apart, no decimals that say nothing, a dash for nothing.
+    """Format a cell for people: thousands separators, no meaningless decimals, a dash for a missing value.
 
     >>> shown(20000), shown(900.0), shown(0.23456), shown(1234.56), shown(4.125)
     ('20,000', '900', '0.2346', '1,235', '4.125')
@@ -102,23 +102,23 @@ def shown(cell: Any, *, exact: bool = False) -> str:
         return str(cell)
     if isinstance(cell, int):
         return str(cell) if exact else f"{cell:,}"
-    # of thousands nobody reads the fractions, of a share of 0.5 not the noughts
+    # drop the fraction of thousands, and the trailing zeros of a share such as 0.5
     text = f"{cell:,.0f}" if abs(cell) >= 1000 and not exact else f"{cell:.4f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 _CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Controls, format marks (directions, joiners, tags), halves of a pair, ends of lines and paragraphs beside LF."""
+"""Controls, format marks (directions, joiners, tags), lone surrogates, line and paragraph separators besides LF."""
 
 
 def json_escape(letter: str) -> str:
-    """A character as JSON escapes it, by its UTF-16 units."""
+    """Return the JSON escape of a character, by its UTF-16 units."""
     units = letter.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 class _Escapes(dict[int, str]):
-    """For :meth:`str.translate`: fills itself with each character that is met."""
+    """Table for :meth:`str.translate` that adds each character when it is first looked up."""
 
     def __missing__(self, code: int) -> str:
         letter = chr(code)
@@ -131,7 +131,7 @@ _ESCAPES = _Escapes()
 
 
 def escaped(text: str) -> str:
-    r"""The text with an escape for whatever is no letter, sign, space, tab or end of a line; markup stays markup.
+    r"""Escape every character that is not a letter, sign, space, tab or line feed; markup is unchanged.
 
     >>> escaped("\x1b[2J \u202egnp.exe \U000e0041")
     '\\u001b[2J \\u202egnp.exe \\udb40\\udc41'
@@ -140,7 +140,7 @@ def escaped(text: str) -> str:
 
 
 def in_one_line(text: str) -> str:
-    r"""The same for a cell of a table, in which a tab or an end of a line could draw a row that is not there.
+    r"""Escape a text for a table cell, including tabs and line feeds, which could draw a row that does not exist.
 
     >>> in_one_line("knife\nsword")
     'knife\\u000asword'
@@ -149,5 +149,5 @@ def in_one_line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with a dot for each sign that cannot be seen: controls, changes of direction, halves of a pair."""
+    """Replace each invisible character by a dot: controls, changes of direction, lone surrogates."""
     return "".join(letter if letter.isprintable() else "·" for letter in text)

@@ -1,8 +1,8 @@
-"""Internationalised host names as ASCII: one rule for the hosts of events and for the providers' domains.
+"""Converts internationalised host names to ASCII: one rule for the hosts of events and the providers' domains.
 
 The rule is UTS 46 (non-transitional) with the labels of IDNA 2008, as browsers and registries apply it: ``faß.de`` is
-``xn--fa-hia.de``, another domain than ``fass.de``. Python's own ``idna`` codec follows the rule of 2003, which does not
-tell the two apart, and its cost grows with the square of the length.
+``xn--fa-hia.de``, a different domain from ``fass.de``. Python's own ``idna`` codec implements IDNA 2003, which does not
+distinguish the two, and its cost grows with the square of the length.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import idna
 MAX_NAME_CHARACTERS: Final = 253
 """Longest host name in ASCII (RFC 1035)."""
 MAX_LABEL_CHARACTERS: Final = 63
-"""Longest label of one, ``xn--`` included. Punycode has at least one character for each that it encodes."""
+"""Longest label of a host name, including ``xn--``. Punycode needs at least one character per encoded one."""
 
 
-# the hosts of a request repeat: a player plays all day from one
+# hosts repeat across requests: a player plays all day from one host
 @lru_cache(maxsize=4096)
 def ascii_name(name: str) -> str:
-    """A host name in lower case, with labels outside ASCII as ``xn--``; whether the result is a host is not checked.
+    """Return a host name in lower case, with non-ASCII labels as ``xn--``; does not check that it is a valid host.
 
-    Names and labels that are too long are refused before they are encoded.
+    Names and labels that are too long raise an error before they are encoded.
 
     Raises:
         ValueError: the name cannot be written in ASCII, or is too long.
@@ -34,13 +34,13 @@ def ascii_name(name: str) -> str:
     if name.isascii():
         return _bounded(name.lower())
     try:
-        # one code point can stand for 18 others, so the length is checked again after the mapping
+        # one code point can map to 18 others, so check the length again after the mapping
         mapped = _bounded(idna.uts46_remap(_bounded(name), std3_rules=False))
         labels: list[str] = []
         for label in mapped.split("."):
             labels.append(_ascii_label(label))
-            _bounded(".".join(labels))  # encoding is what costs: no label more than a name can hold
-    except UnicodeError:  # which idna's own errors are
+            _bounded(".".join(labels))  # encoding is expensive: no more labels than a name can hold
+    except UnicodeError:  # base class of idna's own errors
         raise ValueError("is not a host name") from None
     return ".".join(labels)
 

@@ -1,7 +1,8 @@
-"""How set-up reaches the network: the certificates that this machine trusts, and the proxy that it is to take.
+"""Network access of set-up: the certificates that this machine trusts, and its proxy.
 
-A company's proxy can open TLS connections: then every certificate is of the company's own authority, which the machine
-knows and the lists that come with pip, uv and Java do not. Runs on the standard library alone, for ``bootstrap.py``.
+A company's proxy can intercept TLS connections. Then the company's own authority signs every certificate: the machine
+trusts it, but the lists that come with pip, uv and Java do not have it. Needs only the standard library, for
+``bootstrap.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 UNKNOWN_ISSUER = re.compile(r"CERTIFICATE_VERIFY_FAILED|UnknownIssuer|PKIX path building failed")
-"""What pip, uv and Java say when they do not know who signed a certificate."""
+"""Messages of pip, uv and Java for a certificate with an unknown issuer."""
 
 _NAMING_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _BUNDLES = (
@@ -26,9 +27,9 @@ _BUNDLES = (
 
 
 def system_certificates() -> Path | None:
-    """PEM file of the authorities that this machine trusts: as the environment names it, or the system's; none if none.
+    """Return the PEM file of trusted authorities, from the environment or the system; None if neither has one.
 
-    The variables are those of OpenSSL, pip, requests and curl: what one tool was told of is good for all of them.
+    The variables are those of OpenSSL, pip, requests and curl: a file that is set for one tool is used for all.
     """
     named = [os.environ[name] for name in _NAMING_VARIABLES if os.environ.get(name)]
     places = [*named, _default_bundle(), *_BUNDLES]
@@ -36,14 +37,14 @@ def system_certificates() -> Path | None:
 
 
 def _default_bundle() -> str | None:
-    """The file that this Python's OpenSSL looks into."""
+    """Return the default certificate file of this Python's OpenSSL."""
     return ssl.get_default_verify_paths().cafile
 
 
 def java_proxy_options() -> list[str]:
-    """Options that make Java take the proxies of ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY``, as pip and uv do.
+    """Return options that make Java use ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY``, as pip and uv do.
 
-    Java reads none of these variables. User and password are as Ivy reads them, for both kinds of proxies.
+    Java ignores these variables. User and password are in the form that Ivy reads, for both kinds of proxies.
     """
     proxies = urllib.request.getproxies()
     options: list[str] = []
@@ -58,19 +59,19 @@ def java_proxy_options() -> list[str]:
             options.append(f"-Dhttp.proxyUser={unquote(parts.username)}")
             options.append(f"-Dhttp.proxyPassword={unquote(parts.password or '')}")
     if options:
-        # Java refuses a password for a tunnel by default
+        # by default Java does not send a password to open a tunnel
         options.append("-Djdk.http.auth.tunneling.disabledSchemes=")
         options.append(f"-Dhttp.nonProxyHosts={_java_hosts(proxies.get('no', ''))}")
     return list(dict.fromkeys(options))
 
 
 def _java_hosts(no_proxy: str) -> str:
-    """``NO_PROXY`` in Java's form: a name stands for itself and for every name below it.
+    """Return ``NO_PROXY`` in Java's form: a name covers itself and every name below it.
 
     >>> _java_hosts("example.com, .corp:8080")
     'localhost|127.*|[::1]|example.com|*.example.com|corp|*.corp'
     """
-    hosts = ["localhost", "127.*", "[::1]"]  # Java's own, which the option would replace
+    hosts = ["localhost", "127.*", "[::1]"]  # Java's defaults, which the option would replace
     for word in no_proxy.split(","):
         name = word.strip().removeprefix("*").removeprefix(".").partition(":")[0]
         if word.strip() == "*":

@@ -1,11 +1,13 @@
-"""Which internet host provider a host belongs to.
+"""Finds the internet provider that a host belongs to.
 
-The rule: of a host name the registrable domain is taken by the Public Suffix List (publicsuffix.org, private section
-left out, so that a domain under a hosting service counts as that service's) and looked up in
-``provider_aliases.csv``. Never by substring: ``seattlefiber.com`` is not ``att``. What has no registrable domain stands
-in a bucket of its own: an IP address (also as its reverse name under ``arpa``, or spelt oddly), a missing host, a bare
-name (a single label, a public suffix, or a name under no public top-level domain, such as ``nas.local``). A domain that
-the file does not know is ``(unmapped)``; it is kept, so that the answers can say what it was.
+The rule takes the registrable domain of a host name by the Public Suffix List (publicsuffix.org). It ignores the list's
+private section, so that a domain under a hosting service counts as that service's. It looks the domain up in
+``provider_aliases.csv``, never by substring: ``seattlefiber.com`` is not ``att``.
+
+Hosts without a registrable domain have their own buckets. These are an IP address (also as its reverse name under
+``arpa``, or in an unusual notation), a missing host, and a bare name. A bare name is a single label, a public suffix,
+or a name under no public top-level domain, such as ``nas.local``. A domain that is not in the file is ``(unmapped)``;
+it is stored, so that the answers can show it.
 """
 
 from __future__ import annotations
@@ -31,24 +33,24 @@ BARE_NAME = "(bare name)"
 MISSING = "(missing)"
 UNMAPPED = "(unmapped)"
 RULE_VERSION = 3
-"""Raised when the code below names another provider for the same host, list and file."""
+"""Increase it when the code below returns another provider for the same host, list and file."""
 
 BUCKETS: tuple[str, ...] = (BARE_NAME, IP_ADDRESS, MISSING, UNMAPPED)
-"""Provider names that are not providers: in brackets, so that no alias can ever be one of them."""
+"""Names of the buckets, which are not providers: the brackets ensure that no alias can be equal to one."""
 
 
 class Provider(NamedTuple):
-    """What a host resolves to."""
+    """The provider and domain of a host."""
 
     provider: str
     """Provider name of the alias file, or one of :data:`BUCKETS`."""
     domain: str | None
-    """Registrable domain, null for the buckets that have none."""
+    """Registrable domain; None for the buckets without one."""
 
 
 @lru_cache(maxsize=1)
 def aliases() -> dict[str, str]:
-    """Registrable domain -> provider name."""
+    """Return registrable domain -> provider name."""
     with ALIASES_FILE.open(encoding="utf-8", newline="") as file:
         return {row["domain"]: row["provider"] for row in csv.DictReader(file)}
 
@@ -57,19 +59,19 @@ def aliases() -> dict[str, str]:
 def _suffixes() -> PublicSuffixList:
     from publicsuffixlist import PublicSuffixList
 
-    # an unknown top-level domain is nobody's: names under it are private
+    # an unknown top-level domain is not public: names under it are private
     return PublicSuffixList(only_icann=True, accept_unknown=False)
 
 
 @lru_cache(maxsize=1)
 def map_version() -> str:
-    """Names the rule that gave a page its providers: the rule's, the alias file's and the suffix list's version."""
+    """Return the version of the provider map: of the rule, the alias file and the suffix list."""
     digest = hashlib.sha256(ALIASES_FILE.read_bytes()).hexdigest()[:12]
     return f"rule {RULE_VERSION}, aliases {digest}, suffixes {metadata.version('publicsuffixlist')}"
 
 
 def resolve(host: str | None) -> Provider:
-    """The provider of a host, as the contract keeps it or as another producer wrote it. Never raises.
+    """Return the provider of a host, as normalized by the contract or as another producer wrote it. Never raises.
 
     >>> resolve("user53.att.com")
     Provider(provider='att', domain='att.com')
@@ -92,9 +94,9 @@ def resolve(host: str | None) -> Provider:
 
 
 def _is_address(name: str) -> bool:
-    """Whether a name stands for an IP address: written as one, as its reverse name, or with a number for its end."""
+    """Whether a name means an IP address: it is one, is its reverse name, or ends with a number."""
     written = name.removeprefix("[").partition("]")[0].partition("%")[0]
-    # every address holds a colon or ends in a digit; most hosts do neither, and asking takes half the time they take
+    # every address has a colon or ends in a digit; most hosts do neither, and the full check takes half of their time
     if ":" in written or written[-1:].isdigit():
         with suppress(ValueError):
             ipaddress.ip_address(written)
@@ -105,7 +107,7 @@ def _is_address(name: str) -> bool:
 
 
 def _ascii(name: str) -> str:
-    """An internationalised name as the list has it (``xn--``); one that cannot be a host name as it is."""
+    """Return an internationalised name in the form of the list (``xn--``); an invalid host name is unchanged."""
     with suppress(ValueError):
         return ascii_name(name)
     return name

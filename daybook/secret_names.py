@@ -1,4 +1,4 @@
-"""Which names of settings stand for secrets, and which texts carry one: what must stay off every command line."""
+"""Recognizes names of secret settings, and texts that contain a secret: these must not be on a command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SECRET_ENDS: Final = (
     *("password", "passwd", "passphrase", "secret", "token", "credential", "credentials", "authorization", "jaas"),
     *("accesskey", "accountkey", "apikey", "privatekey", "secretkey", "sharedkey"),
 )
-"""A word that ends so is a secret: ``oauthtoken`` too."""
+"""A word with such an ending names a secret, such as ``oauthtoken``."""
 _SECRET_WORDS: Final = frozenset({"sas", "storepass", "keypass"})
 _SECRET_LAST_WORDS: Final = frozenset({"pass", "pwd", "sig", "signature"})
 _SECRET_PAIRS: Final = frozenset(
@@ -20,26 +20,26 @@ _SECRET_PAIRS: Final = frozenset(
 )
 _ABOUT_A_SECRET: Final = frozenset(
     {
-        # where it is, what gives it or checks it
+        # its place, its provider or its check
         *("file", "path", "dir", "directory", "location", "provider", "class", "impl", "ref", "name", "type", "format"),
         *("mechanism", "algorithm", "uri", "url", "endpoint", "id", "regex"),
-        # how it is handled
+        # its handling
         *("enabled", "disabled", "required", "length", "size", "bits", "count", "version", "interval", "period"),
         *("timeout", "renewal", "expiry", "ratio", "ms", "seconds", "minutes", "hours"),
     }
 )
-"""Last words of names that say something about a secret and hold none: ``secret.file``, ``credentials.provider``."""
+"""Last words of names that describe a secret but do not hold it: ``secret.file``, ``credentials.provider``."""
 _NAMES_OF_SECRETS: Final = re.compile(
     r"secretKeyRef|\.secrets\.|renewal\.credentials|\.token-(refresh|exchange|expires)-", re.IGNORECASE
 )
-"""Settings of Kubernetes, Kerberos and Iceberg whose values name a secret or where it is, or say how it is renewed."""
+"""Settings of Kubernetes, Kerberos and Iceberg whose values are the name, place or renewal options of a secret."""
 
 _URI_LOGIN: Final = re.compile(r"//[^/@\s]*:[^/@\s]+@")
 _ASSIGNMENT: Final = re.compile(r"(?:[?&;\s\"']|^)(?:-D)?([\w.-]+)=(?=[^\s&;])")
 
 
 def names_a_secret(name: str) -> bool:
-    """Whether the value of a setting with this name is a secret, as far as its name says.
+    """Whether the value of a setting is a secret, judging by the setting's name.
 
     >>> names_a_secret("spark.executorEnv.AWS_SECRET_ACCESS_KEY"), names_a_secret("spark.ssl.keyStorePassword")
     (True, True)
@@ -61,7 +61,7 @@ def names_a_secret(name: str) -> bool:
 
 
 def holds_a_secret(text: str) -> bool:
-    """Whether a text has a login with a password in a URI, or gives a value to a name that stands for a secret.
+    """Whether a text has a URI with a password, or assigns a value to the name of a secret.
 
     >>> holds_a_secret("jdbc:postgresql://db/lake?user=lake&password=x"), holds_a_secret("-Dmy.token=x -Xmx1g")
     (True, True)

@@ -1,7 +1,7 @@
-"""Settings: environment in, one frozen object out, every problem listed at once.
+"""Reads the settings from the environment into one frozen object, and lists every problem at once.
 
 Each setting is an environment variable ``DAYBOOK_<NAME>``; ``.env.example`` lists them all with default and unit (a
-test keeps the two together). Nothing here reads a file, opens a connection or creates a folder.
+test checks that the two agree). Nothing here reads a file, opens a connection or creates a folder.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from daybook.errors import BadInput
 from daybook.secret_names import holds_a_secret, names_a_secret
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-"""The checkout this code runs from: where ``dags/``, ``plugins/``, ``spark/`` and ``jars/`` lie."""
+"""The checkout that this code runs from, with ``dags/``, ``plugins/``, ``spark/`` and ``jars/``."""
 
 DAILY_EVENTS = 20_000
-"""Events of a generated day where nothing else is asked for."""
+"""Default number of events of a generated day."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -36,8 +36,8 @@ def _json_list(value: Any) -> Any:
 
 
 OUR_SPARK_CONF = ("spark.sql.session.timeZone", "spark.sql.extensions", "spark.sql.catalog.lake", "spark.master")
-"""Spark's settings that decide what a day is and where it lands: no setting of the user's may change them, nor what
-begins with one of them and a dot."""
+"""Spark settings that define a day and where it lands. No user setting may change them, or any setting whose name is
+one of them followed by a dot and more."""
 
 
 def _spark_conf(value: Any) -> Any:
@@ -62,7 +62,7 @@ def _spark_conf(value: Any) -> Any:
 
 
 class Settings(BaseSettings):
-    """What differs between one Daybook and another. Units stand in the names; times are UTC."""
+    """The settings of one Daybook. The names include units; times are UTC."""
 
     model_config = SettingsConfigDict(env_prefix="DAYBOOK_", env_ignore_empty=True, frozen=True, extra="ignore")
 
@@ -100,7 +100,7 @@ class Settings(BaseSettings):
         default=None,
         description="serve the 2019 routes, which take no key; empty = only while no API key is asked for",
     )
-    # decoded here, not by the source, which would stop at the first text that is no JSON and name nothing else
+    # decoded here, not by the source, which would stop at the first invalid JSON text and report no other problem
     items: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
         default=("sword", "shield", "helmet", "knife", "gauntlets"),
         min_length=1,
@@ -236,7 +236,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _raw_outlives_lateness(self) -> Settings:
-        # yesterday's run restates pages lateness_days back and holds their ids against those of lateness_days more
+        # yesterday's run restates days up to lateness_days back, and compares their ids with lateness_days more
         least = 2 * self.lateness_days + 1
         if 0 < self.raw_retention_days <= least:
             raise ValueError(
@@ -288,7 +288,7 @@ class Settings(BaseSettings):
         problems = []
         if has_sasl and not all(named):
             problems.append(f"{protocol} needs DAYBOOK_KAFKA_SASL_USERNAME and DAYBOOK_KAFKA_SASL_PASSWORD")
-        # left standing, they would look like protection that is not there
+        # if accepted, they would suggest protection that does not exist
         if not has_sasl and any(named):
             problems.append(f"DAYBOOK_KAFKA_SASL_* is set, and {protocol} shows no password to anybody")
         if not has_ssl and any(tls):
@@ -311,7 +311,7 @@ class Settings(BaseSettings):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def bootstrap_servers(self) -> str:
-        """``host:port`` list of the Kafka brokers in use."""
+        """List of the Kafka brokers in use, as ``host:port``."""
         return self.kafka_bootstrap_servers or f"127.0.0.1:{self.kafka_port}"
 
     @computed_field  # type: ignore[prop-decorator]
@@ -322,25 +322,25 @@ class Settings(BaseSettings):
 
     @property
     def flushes_each_write(self) -> bool:
-        """Whether events are on the disk before they are acknowledged: of one replica nobody else has a copy."""
+        """Whether events are flushed to disk before they are acknowledged: with one replica there is no other copy."""
         return self.kafka_replication == 1 if self.kafka_flush is None else self.kafka_flush
 
     @property
     def serves_legacy_routes(self) -> bool:
-        """Whether the 2019 routes are served: as set; unset, they are, unless API keys guard the others."""
+        """Whether the 2019 routes are served: as set, or by default only if no API keys protect the other routes."""
         return not self.api_keys_file if self.legacy_routes is None else self.legacy_routes
 
     @property
     def only_this_machine_sends(self) -> bool:
-        """Whether nobody else can send events: no API key is asked for, so the intake listens on loopback alone.
+        """Whether only this machine can send events: without API keys the intake listens only on loopback.
 
-        Another intake, other brokers or a proxy in front of the intake can be reached by others.
+        It is False with another intake, external brokers or a proxy in front of the intake: others can reach those.
         """
         return not (self.api_keys_file or self.api_url or self.kafka_bootstrap_servers or self.api_trusted_proxies)
 
     @property
     def events_of_a_run(self) -> int:
-        """How many events a run generates unless it is asked for another number; 0 = live traffic only."""
+        """Default number of events that a run generates; 0 = live traffic only."""
         if self.generated_events is not None:
             return self.generated_events
         return DAILY_EVENTS if self.only_this_machine_sends else 0
@@ -353,7 +353,7 @@ class Settings(BaseSettings):
 
     @property
     def has_local_spark(self) -> bool:
-        """Whether Spark works in the driver alone, without executors elsewhere."""
+        """Whether Spark runs only in the driver, without remote executors."""
         return self.spark_master.startswith("local")
 
     @property
@@ -368,7 +368,7 @@ class Settings(BaseSettings):
 
     @property
     def is_on_s3(self) -> bool:
-        """Whether the lake's files are in a bucket; where a REST catalog names the warehouse, the endpoint says."""
+        """Whether the lake's files are in a bucket; if a REST catalog names the warehouse, the endpoint decides."""
         warehouse = self.lake_warehouse
         named = self.has_rest_catalog and ":" not in warehouse
         return warehouse.startswith(("s3://", "s3a://")) or (named and bool(self.s3_endpoint))
@@ -376,7 +376,7 @@ class Settings(BaseSettings):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def catalog_uri(self) -> str:
-        """URI of the lake's catalog, as Spark takes it: JDBC's, or a REST catalog's."""
+        """URI of the lake's catalog for Spark: JDBC or a REST catalog."""
         return self.lake_catalog_uri or f"jdbc:sqlite:{self.home / 'lake' / 'catalog.db'}"
 
     @computed_field  # type: ignore[prop-decorator]
@@ -384,7 +384,7 @@ class Settings(BaseSettings):
     def warehouse(self) -> str:
         """URI of the lake's root folder, without a trailing slash.
 
-        The path in it is not escaped: Iceberg, Hadoop and Arrow take what follows the scheme as it is.
+        The path in it is not escaped: Iceberg, Hadoop and Arrow use the part after the scheme unchanged.
         """
         return (self.lake_warehouse or f"file://{self.home / 'lake' / 'warehouse'}").rstrip("/")
 
@@ -395,12 +395,12 @@ class Settings(BaseSettings):
 
     @property
     def reports_dir(self) -> Path:
-        """Folder of the HTML pages, one ``D.html`` for each published day."""
+        """Folder of the HTML reports, one ``D.html`` for each published day."""
         return self.home / "reports"
 
     @property
     def api_state_dir(self) -> Path:
-        """Folder of what the intake's workers share while they run: metrics and limits."""
+        """Folder of the state that the intake's running workers share: metrics and limits."""
         return self.home / f"api-{self.api_port}"
 
     @property
@@ -411,10 +411,10 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings of this process, read from the environment once.
+    """Return the settings of this process, read from the environment once.
 
     Raises:
-        BadInput: a variable is wrong; the text names every wrong one.
+        BadInput: a variable is invalid; the text names every invalid one.
     """
     try:
         loaded = Settings()

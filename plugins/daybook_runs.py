@@ -1,4 +1,4 @@
-"""Registers with Airflow what belongs to runs: the note with the day, and the reference of the deadline."""
+"""Registers Airflow components for runs: the note with the day, and the reference of the deadline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEADLINE_REFERENCES: list[Any] = [EndOfScheduledDay]
 
 
 class DaybookRunsPlugin(AirflowPlugin):
-    """Airflow reads the class attributes."""
+    """A plugin; Airflow reads its class attributes."""
 
     name = "daybook_runs"
     listeners = LISTENERS

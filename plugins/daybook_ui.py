@@ -1,7 +1,7 @@
-"""Registers the page in Airflow's UI: an item of the menu, and a tab on every run.
+"""Registers the page in Airflow's UI: a menu item, and a tab on every run.
 
-Every component of Airflow executes this file, each task's process too, so it loads nothing: the page itself is in
-:mod:`daybook_airflow.page`, which the API server alone asks for.
+Every Airflow component executes this file, including each task's process, so it imports nothing heavy. The page itself
+is in :mod:`daybook_airflow.page`, which only the API server loads.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-# addresses are relative, so that they stay right below the path of a proxy; Airflow fills in and encodes the ids
+# URLs are relative, so that they stay correct below a proxy's path; Airflow fills in and encodes the ids
 VIEWS: list[dict[str, Any]] = [
     {
         "name": "Daybook",
@@ -21,7 +21,7 @@ VIEWS: list[dict[str, Any]] = [
     },
     {
         "name": "Day's report",
-        "destination": "dag_run",  # of every DAG: a view cannot name one
+        "destination": "dag_run",  # on every DAG: a view cannot be limited to one
         "url_route": "daybook-report",
         "href": "daybook/run?dag_id={DAG_ID}&run_id={RUN_ID}",
     },
@@ -35,8 +35,8 @@ class DaybookPlugin(AirflowPlugin):
     external_views = VIEWS
 
     @property
-    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]  # made when it is asked for
-        """The application that answers below ``/daybook``."""
+    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]  # created on demand
+        """The application that serves ``/daybook``."""
         from daybook_airflow.page import app
 
         return [{"name": "Daybook", "app": app, "url_prefix": "/daybook"}]

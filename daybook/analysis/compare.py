@@ -1,7 +1,7 @@
-"""``daybook compare``: a day beside the days before it, read from the lake: its mixes, drops and counts.
+"""``daybook compare``: compares a day with the days before it: its mixes, drops and counts, read from the lake.
 
-What is counted here is judged in :mod:`daybook.analysis.drift`, :mod:`daybook.analysis.drops` and
-:mod:`daybook.analysis.comparisons`, which know no lake.
+This module counts. :mod:`daybook.analysis.drift`, :mod:`daybook.analysis.drops` and
+:mod:`daybook.analysis.comparisons` classify the counts and do not access the lake.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ if TYPE_CHECKING:
 TRAILING_DAYS = 28
 """Four of each weekday."""
 PLAYER_GROUPS = 4096
-"""Players are put together by a hash of their id, so that a day of a million players is resampled as fast as a small
-one; the groups are as independent as the players are."""
+"""Players are grouped by a hash of their id, so that resampling a day of a million players is as fast as a small day.
+The groups are as independent as the players are."""
 
 EVENT_MIX, PROVIDER_MIX = "event mix", "provider mix"
 _CATEGORIES = {
     EVENT_MIX: ("event_popularity", "COALESCE(item, REPLACE(event_type, '_', ' '))"),
     PROVIDER_MIX: ("provider_usage", "provider"),
 }
-"""Subject -> the answer that has its counts, and what it counts by, as an expression over that and over ``events``."""
+"""Subject -> the answer that has its counts, and its category, as an expression over that and over ``events``."""
 
 
 @dataclass(frozen=True)
 class Comparisons:
-    """A day beside the days before it."""
+    """A day compared with the days before it."""
 
     day: date
     premises: tuple[Premise, ...]
-    """Of the event mix, then of the provider mix."""
+    """For the event mix, then for the provider mix."""
     drops: DropCheck
     measures: tuple[Comparison, ...]
-    """Events, players, purchases and guild joins beside yesterday, the week and the same weekday."""
+    """Events, players, purchases and guild joins compared with yesterday, the week and the same weekday."""
 
     @property
     def sentences(self) -> list[str]:
-        """What there is to say, in words."""
+        """All findings, in words."""
         total = [self.drops.total.sentence] if self.drops.total else []
         return [
             *total,
@@ -62,7 +62,7 @@ class Comparisons:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return the comparisons as JSON types."""
         return {
             "day": self.day.isoformat(),
             "premise": [json_tree(premise) for premise in self.premises],
@@ -72,7 +72,7 @@ class Comparisons:
 
 
 def compare(settings: Settings, day: str) -> Comparisons:
-    """Hold a published day against the days before it, as all of them are published now.
+    """Compare a published day with the days before it, as all of them are published now.
 
     Args:
         settings: where the lake is.
@@ -135,7 +135,7 @@ def _premise(connection: DuckDBPyConnection, subject: str, day: date, players: M
 
 
 def _matrix(counted: pd.DataFrame) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Groups of players x categories, and the categories' names."""
+    """Return groups of players x categories, and the categories' names."""
     table = counted.pivot(index="place", columns="category", values="events").fillna(0).astype("int64")
     return table.to_numpy(), tuple(table.columns)
 
@@ -149,7 +149,7 @@ def _frame(connection: DuckDBPyConnection, sql: str, **values: Any) -> pd.DataFr
 
 
 def _no_rows(name: str) -> Any:
-    """A table without rows, for one that no day has filled yet."""
+    """Return a table without rows, for one that no day has filled yet."""
     import pyarrow as pa
 
     text = ("provider", "event_type", "item", "user_id")

@@ -1,7 +1,7 @@
-"""A day's figures beside those a reader compares them with: the day before, the week before, the same weekday.
+"""Compares a day's figures with the day before, the week before and the same weekday.
 
-Pure: daily figures in, comparisons out; no lake, no clock, no settings. Whether a difference is more than chance is not
-said here: :mod:`daybook.analysis.drops` and :mod:`daybook.analysis.drift` do.
+Pure: daily figures in, comparisons out; no lake, no clock, no settings. Whether a difference is more than chance is
+decided elsewhere: by :mod:`daybook.analysis.drops` and :mod:`daybook.analysis.drift`.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ MEASURES = ("events", "users", "purchases", "guild_joins")
 
 @dataclass(frozen=True)
 class Comparison:
-    """A figure of a day and what it was before; None where the day is not there."""
+    """A figure of a day and its earlier values; None for a day without data."""
 
     measure: str
     value: int | None
     day_before: int | None
     week_mean: float | None
-    """Mean over those of the 7 days before that are there."""
+    """Mean over those of the 7 days before that have data."""
     same_weekday: int | None
     """A week before."""
 
     @property
     def since_day_before(self) -> float | None:
-        """Relative change: 0.1 is 10 % more; None if there is nothing to relate to."""
+        """Relative change: 0.1 is 10 % more; None if there is nothing to compare with."""
         return relative_change(self.value, self.day_before)
 
     @property
     def since_week(self) -> float | None:
-        """Relative change against the mean of the week before."""
+        """Relative change compared with the mean of the week before."""
         return relative_change(self.value, self.week_mean)
 
     @property
     def since_same_weekday(self) -> float | None:
-        """Relative change against the same weekday a week before."""
+        """Relative change compared with the same weekday a week before."""
         return relative_change(self.value, self.same_weekday)
 
 
 def relative_change(value: float | None, base: float | None) -> float | None:
-    """How much more a value is than its base, as a share of the base; None without either, or from nothing.
+    """Return how much more a value is than its base, as a share of the base; None if one is missing or the base is 0.
 
     >>> relative_change(150, 100)
     0.5
@@ -59,10 +59,10 @@ def compare_day(figures: pd.DataFrame, day: date, published: Collection[date] | 
 
     Args:
         figures: columns event_date (date, each once at most), events, users, purchases and guild_joins (counts). Other
-            days may be among them.
+            days may be included.
         day: the day.
-        published: the days that are known: one of them without a row had no events, and a row of another day is not
-            looked at. Absent: the days with rows.
+        published: the days that are known: one of them without a row had no events, and rows of other days are
+            ignored. Default: the days with rows.
 
     Raises:
         ValueError: a day has two rows.

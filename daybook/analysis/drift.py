@@ -1,23 +1,24 @@
-"""The premise of 2019, checked: a daily batch is enough, because mixes do not deviate strongly from day to day.
+"""Checks the premise of 2019: a daily batch is enough, because mixes do not deviate strongly from day to day.
 
-How far the day's mix (of events, or of host providers) is from that of the days before it, between which bounds that
-distance lies, and what a manager should make of it. Pure: counts in, a verdict out; no lake, no clock, no settings.
+Measures the distance of the day's mix (of events, or of host providers) from that of the days before it. Also returns
+the bounds of that distance, and a verdict for a manager. Pure: counts in, a verdict out; no lake, no clock, no
+settings.
 
 The distance is Jensen-Shannon's: the square root of the divergence in base 2 (Lin 1991, "Divergence measures based on
-the Shannon entropy"), a metric (Endres & Schindelin 2003): 0 for equal mixes, 1 for mixes that share nothing. It takes
-categories that only one side has.
+the Shannon entropy"), a metric (Endres & Schindelin 2003): 0 for equal mixes, 1 for mixes that share nothing. It
+supports categories that only one side has.
 
 Bounds come from a bootstrap. The day: each *player group* gets a weight drawn from Poisson(1), because events of one
 player are not independent (Chamandy et al. 2012, "Estimating uncertainty for massive data streams"). The days before:
-whole days are drawn, one fewer than there are, so that the mean's variance comes out right for few days (Rao & Wu
-1988). Days of the same few players are alike, and yet it is chance which players they are. How much other players
-would have changed is known from a second draw of the day's players, scaled to as many as the busiest day before had.
-The part of that variance which the days before do not show between themselves is added to the drawn mean.
+whole days are drawn, one fewer than there are, so that the variance of the mean is right for few days (Rao & Wu 1988).
+Days with the same few players are alike, although it is chance which players they are. A second draw of the day's
+players, scaled to the number of players on the busiest day before, shows how much other players would have changed.
+The part of that variance that the days before do not show among themselves is added to the drawn mean.
 
-A distance cannot be negative, so that noise only ever adds: with n events and k categories, equal mixes seem about
-sqrt((k - 1) / (8 n ln 2)) apart. The draws add the same noise once more to the day's own, hence show how much it is:
-mean of the drawn divergences - measured divergence. It is taken off once from the measured divergence, and twice from
-the draws' quantiles; then roots are taken, with 0 for what falls below.
+A distance cannot be negative, so noise only ever adds to it: with n events and k categories, equal mixes seem about
+sqrt((k - 1) / (8 n ln 2)) apart. The draws add the same noise again to the day's own, so they show its size: mean of
+the drawn divergences - measured divergence. It is subtracted once from the measured divergence, and twice from the
+draws' quantiles; then roots are taken, with 0 for negative values.
 
 How often the 95 % interval held the true distance, and how often the distance was beyond `chance` (`python -m
 benchmarks.premise_coverage`: 400 days of each world, players with tastes of their own, 12 events each in the mean):
@@ -47,7 +48,7 @@ categories  players  days before  own mix  true distance  held    beyond chance
 ==========  =======  ===========  =======  =============  ======  =============
 
 ("own mix": each day before has a mix of its own around the usual one.) So the interval is cautious near zero, where
-nothing depends on it, and holds what it says around the threshold. 3 % to 6 % of unchanged days are beyond `chance`.
+nothing depends on it. Near the threshold its coverage is as stated. 3 % to 6 % of unchanged days are beyond `chance`.
 4096 groups and 50 categories take about 0.1 s.
 """
 
@@ -66,42 +67,42 @@ if TYPE_CHECKING:
     import pandas as pd
 
 THRESHOLD = 0.10
-"""From here on a deviation is strong. In words: a provider of 24 % of all events that falls to 12 % is 0.13, one of
+"""Deviations from here on are strong. In words: a provider of 24 % of all events that falls to 12 % is 0.13, one of
 16 % to 8 % is 0.105, one of 5 % that vanishes 0.16; one of 24 % that falls to 20 % is 0.04. So 0.10 is about "a main
-category halved, or a small one gone": what would have made somebody act before the next day's page."""
+category halved, or a small one gone": a change that somebody would have acted on before the next day's report."""
 
 MOST_DAYS, FEWEST_DAYS = 7, 3
-"""A week, so that each weekday stands in the mean once; with two days, a resample of one of them says nothing."""
+"""A week, so that each weekday counts once in the mean; with two days, a resample of one of them is meaningless."""
 
 FEWEST_EVENTS, FEWEST_GROUPS = 100, 30
-"""Below either no verdict: the interval would be wider than the threshold, and under 30 players' groups a bootstrap
-underestimates."""
+"""No verdict below either: the interval would be wider than the threshold, and with fewer than 30 player groups a
+bootstrap underestimates."""
 
 DRAWS = 500
 LEVEL = 0.95
 
 NAMED_SHARE, MOST_NAMED = 0.2, 3
-"""The sentence names the category with the biggest part of the divergence, and others that make a fifth of it."""
+"""The sentence names the category with the biggest part of the divergence, and others that contribute a fifth of it."""
 
 Verdict = Literal["holds", "deviates", "unclear", "too few days"]
 
 
 @dataclass(frozen=True)
 class Driver:
-    """A category's part in how far two mixes are from each other."""
+    """A category's contribution to the distance of two mixes."""
 
     category: str
     share: float
-    """Of the day's events, 0 to 1."""
+    """Share of the day's events, 0 to 1."""
     usual_share: float
     """The mean of its shares on the days before."""
     part: float
-    """Of the measured divergence, 0 to 1; all drivers' parts sum to 1."""
+    """Share of the measured divergence, 0 to 1; all drivers' parts sum to 1."""
 
 
 @dataclass(frozen=True)
 class Premise:
-    """What the check says of a day; distances are None where there is nothing to compare."""
+    """The result of the check for a day; distances are None where there is nothing to compare."""
 
     subject: str
     distance: float | None
@@ -110,7 +111,7 @@ class Premise:
     high: float | None
     """The 95 % interval of :attr:`distance`."""
     chance: float | None
-    """Had nothing changed, :attr:`distance` would be at most this on 95 % of days; it is chance which players come."""
+    """If nothing changed, :attr:`distance` is at most this on 95 % of days; it is chance which players come."""
     threshold: float
     verdict: Verdict
     sentence: str
@@ -119,7 +120,7 @@ class Premise:
     days: tuple[date, ...]
     """The days compared with, oldest first: those with events among the days given."""
     measured: float | None = None
-    """The distance as anyone computes it from the shares, with chance's part."""
+    """The distance computed directly from the shares, including the part that chance adds."""
 
 
 def check_premise(
@@ -133,10 +134,10 @@ def check_premise(
     threshold: float = THRESHOLD,
     draws: int = DRAWS,
 ) -> Premise:
-    """How far a day's mix is from the mean mix of the days before it.
+    """Measure how far a day's mix is from the mean mix of the days before it.
 
-    Each day before weighs the same, however many events it had: the premise speaks of days, and a promotion with ten
-    times the events must not become "the usual". What a thin day's mix adds in noise, the resampling of days shows.
+    Each day before has the same weight, however many events it had. The premise is about days, and a promotion with
+    ten times the events must not become "the usual". The resampling of days shows the noise that a thin day's mix adds.
 
     Args:
         subject: what is compared, for the sentence: "event mix" or "provider mix".
@@ -146,14 +147,14 @@ def check_premise(
         today: events of the day, groups of players x categories. A group is any set of whole players, such as a bucket
             of a hash of user ids: the more groups, the sharper; rows of zeros are harmless.
         categories: names of the columns of `today`.
-        players_before: how many players the days before had, capped as the groups of `today` are; without it chance is
-            not counted in which players the days before had.
+        players_before: how many players the days before had, capped as the groups of `today` are. Without it, the
+            chance of which players the days before had is not included.
         threshold: the distance from which on a deviation is strong.
         draws: bootstrap draws.
 
     Raises:
-        ValueError: the threshold is not above 0, `today` is no table of counts over `categories`, or `usual` holds the
-            day or a later one.
+        ValueError: the threshold is not above 0, `today` is not a table of counts over `categories`, or `usual` holds
+            the day or a later one.
     """
     counts = np.asarray(today)
     if counts.ndim != 2 or counts.shape[1] != len(categories) or len(set(categories)) != len(categories):
@@ -219,7 +220,7 @@ def check_premise(
 
 
 def distance_between(one: Sequence[float], other: Sequence[float]) -> float:
-    """The Jensen-Shannon distance of two mixes over the same categories.
+    """Return the Jensen-Shannon distance of two mixes over the same categories.
 
     >>> distance_between([1, 0], [0, 1])
     1.0
@@ -233,7 +234,7 @@ def distance_between(one: Sequence[float], other: Sequence[float]) -> float:
 def _days_before(
     subject: str, day: date, usual: pd.DataFrame, categories: Sequence[str]
 ) -> tuple[tuple[date, ...], list[str], NDArray[np.float64]]:
-    """The days compared with, all categories (the day's own first) and shares of days x categories."""
+    """Return the days compared with, all categories (the day's own first) and shares of days x categories."""
     import pandas as pd
 
     if not len(usual):
@@ -252,13 +253,13 @@ def _days_before(
 def _bootstrap(
     random: np.random.Generator, groups: NDArray[np.float64], before: NDArray[np.float64], draws: int, players: int
 ) -> tuple[NDArray[np.float64], float]:
-    """Divergences drawn around the measured one, and the one that chance alone stays below on 95 % of days.
+    """Return divergences drawn around the measured one, and the one that chance alone stays below on 95 % of days.
 
-    For chance, the day's draws are bent onto the usual mix: each category keeps its relative error, scaled to what it
-    would be at its usual share; one that has no events today gets a Poisson count's.
+    For chance, the day's draws are mapped onto the usual mix: each category retains its relative error, scaled to its
+    value at the usual share. A category without events today gets the error of a Poisson count.
 
     Args:
-        random: where draws come from.
+        random: the generator for the draws.
         groups: events of the day, groups x categories, no row empty.
         before: shares, days x categories.
         draws: how many.
@@ -285,7 +286,7 @@ def _bootstrap(
     drawn = _divergence_parts(_shares(sums), usual_drawn).sum(axis=1)
     unchanged = np.maximum(0.0, usual * (1.0 + relative))
     by_chance = _divergence_parts(_shares(unchanged), usual_drawn).sum(axis=1)
-    # as the distance itself: without the noise that every draw holds
+    # like the distance itself: without the noise that every draw contains
     return drawn, float(np.quantile(by_chance, LEVEL) - by_chance.mean())
 
 
@@ -295,9 +296,9 @@ def _shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _divergence_parts(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each category's part of the Jensen-Shannon divergence in bits, none negative (log sum inequality)."""
+    """Return each category's part of the Jensen-Shannon divergence in bits, never negative (log sum inequality)."""
     middle = (p + q) / 2.0
-    # where a share is 0 its term is 0, so that what stands in the logarithm does not matter
+    # where a share is 0 its term is 0, so the argument of the logarithm does not matter
     safe = np.where(middle > 0.0, middle, 1.0)
     terms = p * np.log2(np.where(p > 0.0, p / safe, 1.0)) + q * np.log2(np.where(q > 0.0, q / safe, 1.0))
     parts: NDArray[np.float64] = np.maximum(0.0, terms / 2.0)

@@ -1,26 +1,26 @@
 """The drop alarm: which provider, which event, or which event on which provider fell further than chance explains.
 
-Daily counts in, alarms out; no lake, no clock, no settings. `docs/drop-alarm.md` says the method in plain words and how
-often it is wrong (measured by `python -m benchmarks.drop_alarm`). In short:
+Daily counts in, alarms out; no lake, no clock, no settings. `docs/drop-alarm.md` explains the method in plain words and
+how often it is wrong (measured by `python -m benchmarks.drop_alarm`). In short:
 
-- *What is tested*: each event on each provider (a cell), each provider, each event, and the day's total; but only what
-  is expected to have :data:`FEWEST_EXPECTED` events: below, not even none at all would be certain.
+- *Tested counts*: each event on each provider (a cell), each provider, each event, and the day's total. A count is
+  tested only if at least :data:`FEWEST_EXPECTED` events are expected: below, not even zero events would be certain.
 - *Expected* is the usual share (of all events of the trailing days) times the day's total, so that weekends and growth
-  are no drops. If the total rose against its forecast because something rose, only as much of it counts as the others
-  kept: a promotion of one item is no drop of the others (:func:`_basis`).
+  are no drops. If the total exceeds its forecast because something rose, that rise is left out of the total as far as
+  the others did not share it: a promotion of one item is no drop of the others (:func:`_basis`).
 - *How unlikely*: the signed root of the binomial deviance of the count (half an event added, against discreteness),
   over the root of an overdispersion (quasi-likelihood: Wedderburn 1974; McCullagh & Nelder 1989, ch. 4 and 9), because
   events of one player come in bundles and mixes have days of their own. The overdispersion is Pearson's over the
-  trailing days, the cell's own and that of all cells of its kind weighed by their degrees of freedom, as Smyth 2004
-  does for variances, and never below 1. The ratio is taken as Student's t.
-- *What is usual*: trailing days on which a count was itself far off its median share are left out for that count, so
-  that an outage that lasts goes on alarming (:func:`_usual_days`).
+  trailing days. The cell's own and that of all cells of its kind are weighted by their degrees of freedom, as Smyth
+  2004 does for variances. It is never below 1. The ratio is treated as Student's t.
+- *Usual days*: if a count was far off its median share on a trailing day, that day is left out for that count. So an
+  outage that lasts continues to alarm (:func:`_usual_days`).
 - *The total* is tested by its logarithm against a regression on the trailing days: level, weekday and slope, as far as
   the days allow (:func:`_total_forecast`).
-- *A rise* is judged for the total alone, by the same forecast, distribution and limit (:func:`_total`).
-- *How often by chance*: Bonferroni over all that is tested, so that a normal day has any alarm with a probability of at
-  most :data:`FALSE_ALARM_RATE`, however the tests depend on each other.
-- *Who is to blame*: a provider that fell as a whole is named once, not each of its cells (:func:`_attributed`).
+- *A rise* is tested for the total alone, by the same forecast, distribution and limit (:func:`_total`).
+- *False alarms*: Bonferroni over all tests, so that a normal day has any alarm with a probability of at most
+  :data:`FALSE_ALARM_RATE`, however the tests depend on each other.
+- *Attribution*: a provider that fell as a whole is named once, not each of its cells (:func:`_attributed`).
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ MOST_DAYS, FEWEST_DAYS = 28, 7
 """Four of each weekday; with less than a week a weekend looks like a drop of the weekdays."""
 
 FALSE_ALARM_RATE = 0.01
-"""Share of normal days with any alarm, at most: three or four false alarms a year keep an alarm believed."""
+"""Share of normal days with any alarm, at most: with three or four false alarms a year people still trust it."""
 
 FEWEST_EXPECTED = 10.0
-"""With 60 tests at 1 %, no event at all is certain from -ln(0.01 / 60) = 8.7 expected ones on (Poisson)."""
+"""With 60 tests at 1 %, zero events are certain to be a drop from -ln(0.01 / 60) = 8.7 expected ones on (Poisson)."""
 
 POOL_DEGREES = 7.0
-"""What the overdispersion of all counts of a kind weighs, in degrees of freedom: as a week of the count's own. With 14,
-providers that hang on a few players had 1.0 to 1.7 times the false alarms that they should at 3 and 3.5 standard
-deviations; with less, few days leave a wide tail and see less."""
+"""Weight of the overdispersion of all counts of a kind, in degrees of freedom: as a week of the count's own. With 14,
+providers with only a few players had 1.0 to 1.7 times the intended false alarms at 3 and 3.5 standard deviations.
+With less, few days leave a wide tail and detect less."""
 
 OUTLIER_DEVIATIONS, MOST_OUTLIERS = 4.0, 0.25
-"""Trailing days that are further off than this, in robust deviations, are not taken as usual, up to a quarter of the
-days: an outage that lasts must go on alarming, and not widen what counts as chance; beyond a quarter it is the new
-usual. Days of the judged day's weekday always count: what happens every Sunday is no outage of this one."""
+"""Trailing days that are further off than this, in robust deviations, are not usual days, up to a quarter of the days.
+An outage that lasts must continue to alarm, and not widen what counts as chance; beyond a quarter it is the new usual.
+Days of the tested day's weekday always count: what happens every Sunday is no outage of this one."""
 
 FEWEST_TOTAL_DEGREES = 5
-"""What the regression of totals leaves at least: with fewer degrees of freedom Student's tail hides any drop."""
+"""Degrees of freedom that the regression of totals leaves at least: with fewer, Student's tail hides any drop."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Drop:
     events: int
     expected: float
     low: int
-    """The fewest events that would have been no alarm."""
+    """The smallest number of events that would not have alarmed."""
     drop: float
     """Share of the expected events that are missing, 0 to 1."""
     sentence: str
@@ -82,29 +82,29 @@ class Drop:
 
 @dataclass(frozen=True)
 class Total:
-    """All events of a day, held against the forecast."""
+    """All events of a day, compared with the forecast."""
 
     events: int
     expected: float
     low: int
-    """The fewest events that are as usual."""
+    """The smallest number of events that is as usual."""
     high: int
-    """The most events that are as usual."""
+    """The largest number of events that is as usual."""
     verdict: Literal["as usual", "rose", "fell"]
     sentence: str
 
 
 @dataclass(frozen=True)
 class DropCheck:
-    """What the alarm says of a day."""
+    """The alarm's result for a day."""
 
     day: date
     drops: tuple[Drop, ...]
-    """The most certain first."""
+    """The drops, the most certain first."""
     judged: bool
-    """False: too few days before, no statement about the day."""
+    """False: too few days before, so there is no statement about the day."""
     tested: int
-    """How many counts had a chance to alarm."""
+    """Number of counts that could have alarmed."""
     days: tuple[date, ...]
     """The days compared with, oldest first."""
     sentence: str
@@ -113,7 +113,7 @@ class DropCheck:
 
 
 class Counts(NamedTuple):
-    """Daily counts as arrays: what the alarm computes with."""
+    """Daily counts as arrays: the input of the alarm's computation."""
 
     trailing: NDArray[np.float64]
     """Days x providers x events, oldest first; no day of zeros."""
@@ -137,15 +137,15 @@ class Finding(NamedTuple):
 
 
 def find_drops(counts: pd.DataFrame, day: date, published: Collection[date] | None = None) -> DropCheck:
-    """The drops of a day against the published days before it.
+    """Find the drops of a day compared with the published days before it.
 
     Args:
         counts: columns event_date (date), provider (text), event_type (text), item (text, null for an event without
             one) and events (count), for the day and those before it; a combination without a row on a day had 0
-            events there. Days after the day are ignored, so are those beyond the last 28 before it.
-        day: the day to judge; without a row it had no events.
-        published: the days that are known. Days without rows among them had no events and are left out, as they say
-            nothing about shares; absent: the days with rows.
+            events there. Days after the day are ignored, and so are those beyond the last 28 before it.
+        day: the day to test; without a row it had no events.
+        published: the days that are known. Days without rows among them had no events; they are left out, because they
+            have no shares. Default: the days with rows.
     """
     import pandas as pd
 
@@ -153,7 +153,7 @@ def find_drops(counts: pd.DataFrame, day: date, published: Collection[date] | No
     dated = dated[dated["event_date"] <= day]
     if published is not None:
         dated = dated[dated["event_date"].isin({*published, day})]
-    # an event without an item must not fall out of the pivot
+    # an event without an item must not drop out of the pivot
     dated = dated.assign(item=dated["item"].astype("object").where(dated["item"].notna(), ""))
     table = dated.pivot_table(
         index="event_date", columns=["provider", "event_type", "item"], values="events", aggfunc="sum", fill_value=0
@@ -193,17 +193,17 @@ def find_drops(counts: pd.DataFrame, day: date, published: Collection[date] | No
 
 
 class Judged(NamedTuple):
-    """What :func:`judge` finds."""
+    """The result of :func:`judge`."""
 
     tested: int
-    """How many counts were tested for a drop."""
+    """Number of counts that were tested for a drop."""
     findings: list[Finding]
-    """Those that alarm, attributed, the most certain first."""
+    """The findings that alarm, attributed, the most certain first."""
     total: Total
 
 
 def judge(counts: Counts, rate: float = FALSE_ALARM_RATE) -> Judged:
-    """Test a day for drops, and its total for a rise too.
+    """Test a day for drops, and its total also for a rise.
 
     Args:
         counts: at least :data:`FEWEST_DAYS` trailing days.
@@ -221,7 +221,7 @@ def judge(counts: Counts, rate: float = FALSE_ALARM_RATE) -> Judged:
     measured = {kind: _Shares.of(past, now, counts, basis) for kind, (past, now) in kinds.items()}
     total_tested = forecast.expected >= FEWEST_EXPECTED
     tested = sum(int(shares.tested.sum()) for shares in measured.values()) + int(total_tested)
-    # the rise of the total is one test more
+    # the rise of the total is one more test
     critical = NormalDist().inv_cdf(1.0 - rate / (tested + 1))
 
     findings: list[Finding] = []
@@ -240,9 +240,9 @@ def judge(counts: Counts, rate: float = FALSE_ALARM_RATE) -> Judged:
 
 
 def _total(events: int, forecast: _Forecast, critical: float, fall_tested: bool) -> Total:
-    """The verdict on all events of a day. Both bounds are where :meth:`_Forecast.z` meets the critical value."""
+    """Classify all events of a day. Both bounds are where :meth:`_Forecast.z` meets the critical value."""
     expected = forecast.expected
-    # a count that is far below the expected one alarms, one near it does not; the same above
+    # a count far below the expected one alarms, one near it does not; the same applies above
     low = _least(lambda count: forecast.z(count) <= critical, -1, math.ceil(expected)) if fall_tested else 0
     above = math.ceil(expected)
     while forecast.rise(above) <= critical:
@@ -265,7 +265,7 @@ def _total_text(events: int, how: str, expected: float) -> str:
 
 
 class _Forecast(NamedTuple):
-    """The total's, of its logarithm."""
+    """The forecast of the total, on the scale of its logarithm."""
 
     log: float
     deviation: float
@@ -276,21 +276,21 @@ class _Forecast(NamedTuple):
         return math.exp(self.log)
 
     def z(self, total: float) -> float:
-        """How far below the forecast."""
+        """Return how far a total is below the forecast."""
         return _normal((self.log - math.log(total + 0.5)) / self.deviation, self.degrees)
 
     def rise(self, total: float) -> float:
-        """How far above the forecast."""
+        """Return how far a total is above the forecast."""
         return _normal((math.log(max(total - 0.5, 0.5)) - self.log) / self.deviation, self.degrees)
 
 
 def _total_forecast(counts: Counts) -> _Forecast:
-    """What the day's total should be, by least squares on the logarithms of the trailing days' totals.
+    """Forecast the day's total, by least squares on the logarithms of the trailing days' totals.
 
-    The richest model that leaves :data:`FEWEST_TOTAL_DEGREES` degrees of freedom: level, weekdays and slope (from three
-    weeks on); level and weekdays (two weeks); level alone, whose deviation then holds the weekly swing. Weekdays count
-    only if the day's own was seen twice. Days far off are left out (:data:`OUTLIER_DEVIATIONS`). The prediction's
-    deviation includes the coefficients' and is at least a Poisson count's.
+    It uses the richest model that leaves :data:`FEWEST_TOTAL_DEGREES` degrees of freedom: level, weekdays and slope
+    (from three weeks on); level and weekdays (two weeks); level alone, whose deviation then includes the weekly swing.
+    Weekdays count only if the day's own was seen twice. Days far off are left out (:data:`OUTLIER_DEVIATIONS`). The
+    prediction's deviation includes the coefficients' and is at least a Poisson count's.
     """
     kept = _usual_totals(counts)
     ordinals, logs = counts.trailing_ordinals[kept], np.log(counts.trailing.sum(axis=(1, 2))[kept])
@@ -312,9 +312,9 @@ def _total_forecast(counts: Counts) -> _Forecast:
 
 
 def _usual_totals(counts: Counts) -> NDArray[np.bool_]:
-    """Which trailing days' totals count as usual: those not far off the median, of their weekday if it was seen thrice.
+    """Return which trailing totals are usual: not far off the median, or their weekday's median if seen three times.
 
-    Medians, not the regression's residuals: some days of outage in a row would bend its slope and hide in it.
+    Uses medians, not the regression's residuals: some days of outage in a row would bend its slope and hide in it.
     """
     logs, weekdays = np.log(counts.trailing.sum(axis=(1, 2))), counts.trailing_ordinals % 7
     middles = np.full(len(logs), np.median(logs))
@@ -331,10 +331,10 @@ def _usual_totals(counts: Counts) -> NDArray[np.bool_]:
 
 
 def _basis(counts: Counts, forecast: float) -> float:
-    """The day's total that shares are taken of: without what rose, if the total shows that something rose.
+    """Return the day's total for computing shares, without what rose if the total shows that something rose.
 
-    If one item triples, all others' shares fall though nobody bought less. The weighted medians of providers' and of
-    events' ratios to their usual shares say what most of the day did; the total's forecast says whether the others
+    If one item triples, all others' shares fall although nobody bought less. The weighted medians of providers' and of
+    events' ratios to their usual shares show what most of the day did. The total's forecast shows whether the others
     fell or this one rose. So the total is lowered to what most of the day did, but not below its forecast.
     """
     total = float(counts.today.sum())
@@ -347,7 +347,7 @@ def _basis(counts: Counts, forecast: float) -> float:
 
 
 def _robust_deviation(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each column: the median of the absolute residuals, scaled to a normal distribution's standard deviation."""
+    """Return each column's median absolute residual, scaled to a normal distribution's standard deviation."""
     deviation: NDArray[np.float64] = np.median(np.abs(residuals), axis=0) / NormalDist().inv_cdf(0.75)
     return deviation
 
@@ -355,20 +355,20 @@ def _robust_deviation(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
 def _usual_days(
     past: NDArray[np.float64], totals: NDArray[np.float64], same_weekday: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Which days count as usual for each count, days x counts: those that are not far off the median share."""
+    """Return which days are usual for each count (days x counts): those that are not far off the median share."""
     median = np.median(past / totals[:, None], axis=0)
     deviations = np.sqrt(np.maximum(totals[:, None] * (median * (1.0 - median))[None, :], 1e-12))
     residuals = (past - totals[:, None] * median) / deviations
     usual = np.abs(residuals) <= OUTLIER_DEVIATIONS * np.maximum(1.0, _robust_deviation(residuals))
     usual |= same_weekday[:, None]
-    # a count whose median is 0 is too rare to judge its days
+    # a count whose median is 0 is too rare to classify its days
     few = (np.count_nonzero(~usual, axis=0) <= MOST_OUTLIERS * len(past)) & (median > 0)
     days: NDArray[np.bool_] = usual | ~few[None, :]
     return days
 
 
 def _weighted_median(now: NDArray[np.float64], usual: NDArray[np.float64], total: float) -> float:
-    """Of the ratios of counts to their usual shares of the total, each with its usual share as weight."""
+    """Return the median ratio of counts to their usual shares of the total, weighted by the usual shares."""
     weights = usual[usual > 0]
     ratios = now / np.maximum(weights * total, 1e-300)
     order = np.argsort(ratios, kind="stable")
@@ -381,7 +381,7 @@ class _Shares(NamedTuple):
     now: NDArray[np.float64]
     expected: NDArray[np.float64]
     spread: NDArray[np.float64]
-    """The variance over a binomial count's: overdispersion, and that the usual share is only estimated."""
+    """The variance relative to a binomial count's: overdispersion, and the error of the estimated usual share."""
     degrees: NDArray[np.float64]
     basis: float
     tested: NDArray[np.bool_]
@@ -395,7 +395,7 @@ class _Shares(NamedTuple):
         weights = np.where(usual, totals[:, None], 0.0)
         share = np.where(usual, past, 0.0).sum(axis=0) / weights.sum(axis=0)
         expected = basis * share
-        # what holds every event is the total, which has a test of its own
+        # a share that contains every event is the total, which has its own test
         tested = (expected >= FEWEST_EXPECTED) & (share < 1.0)
         own_degrees = np.count_nonzero(usual, axis=0) - 1.0
         variance = weights * (share * (1.0 - share))[None, :]
@@ -409,7 +409,7 @@ class _Shares(NamedTuple):
         return shares._replace(z=np.array(z))
 
     def z_of(self, at: int, events: float, expected: float | None = None) -> float:
-        """How far below expectation a count is, in standard deviations of a normal distribution; 0 if it is not."""
+        """Return how far a count is below expectation, in normal standard deviations; 0 if it is not."""
         expected = float(self.expected[at]) if expected is None else expected
         count = events + 0.5
         if count >= expected:
@@ -419,16 +419,16 @@ class _Shares(NamedTuple):
         return _normal(math.sqrt(max(0.0, deviance) / float(self.spread[at])), float(self.degrees[at]))
 
     def least_without_alarm(self, at: int, critical: float) -> int:
-        """The fewest events that do not alarm."""
+        """Return the smallest number of events that does not alarm."""
         return _least(lambda events: self.z_of(at, events) <= critical, int(self.now[at]), math.ceil(self.expected[at]))
 
 
 def _attributed(findings: list[Finding], counts: Counts, cells: _Shares, critical: float) -> list[Finding]:
-    """Each drop once, where it happened.
+    """Attribute each drop once, to where it happened.
 
-    A provider (an event) is named as a whole if it fell also without those of its cells that alarm: if its other cells
-    together fell by at least half of what the whole did, or are too few to say. Else only its cells are named. A cell
-    of a whole that is named stays only if it alarms also against what the whole kept.
+    A provider (an event) is named as a whole if it also fell without its alarming cells: its other cells together fell
+    by at least half as much as the whole, or are too few to decide. Otherwise only its cells are named. A cell of a
+    named whole remains only if it still alarms after its expected count is reduced by the drop of the whole.
     """
     events = counts.today.shape[1]
     expected = cells.expected.reshape(counts.today.shape)
@@ -456,20 +456,20 @@ def _attributed(findings: list[Finding], counts: Counts, cells: _Shares, critica
             continue
         kept = min(float(providers_kept[found.provider]), float(events_kept[found.event]))
         at = found.provider * events + found.event
-        # what a whole lost altogether leaves nothing to fall further
+        # if a whole lost everything, nothing is left to fall further
         if kept == 1.0 or cells.z_of(at, found.events, float(expected.flat[at]) * kept) > critical:
             named.append(found)
     return named
 
 
 def _normal(t: float, degrees: float) -> float:
-    """The normal deviate that is as unlikely as Student's t (Wallace 1959)."""
+    """Return the normal deviate that is as unlikely as Student's t (Wallace 1959)."""
     sign = math.copysign(1.0, t)
     return sign * (8.0 * degrees + 1.0) / (8.0 * degrees + 3.0) * math.sqrt(degrees * math.log1p(t * t / degrees))
 
 
 def _least(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """The smallest number above `low` for which it holds; it holds for `high`, and above the first it holds for all."""
+    """Return the smallest number above `low` where the monotone condition `holds`; it must hold for `high`."""
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
@@ -489,7 +489,7 @@ def _drop(found: Finding, provider: str | None, event: tuple[str, str] | None) -
 
 
 def _named(event_type: str, item: str | None) -> str:
-    """As people call it: the item for a purchase, "guild join" for join_guild."""
+    """Return the common name: the item for a purchase, "guild join" for join_guild."""
     if item is not None and event_type == "purchase_item":
         return item
     name = " ".join(reversed(event_type.split("_")))

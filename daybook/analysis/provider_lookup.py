@@ -17,7 +17,7 @@ REASONS = {
 
 
 def explain(host: str) -> dict[str, Any]:
-    """What becomes of a host: ``host`` as given, ``kept`` by the contract, ``domain``, ``provider`` and ``why``.
+    """Explain the provider of a host: ``host`` as given, ``kept`` by the contract, ``domain``, ``provider``, ``why``.
 
     Raises:
         BadInput: the intake would refuse it.

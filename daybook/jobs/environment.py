@@ -20,16 +20,16 @@ _NOT_INHERITED = (
     *("PYTHONPATH", "PYTHONHOME", "SPARK_CONF_DIR", "SPARK_DIST_CLASSPATH", "__PYVENV_LAUNCHER__"),
     "_JAVA_OPTIONS",
 )
-"""What would give the parts other code, another Spark configuration or other Java options than the checkout's."""
+"""Variables that would give the parts other code, Spark configuration or Java options than the checkout's."""
 
 
 def venv_bin() -> Path:
-    """Folder of the virtual environment's programs."""
+    """Return the folder of the virtual environment's programs."""
     return Path(sys.prefix) / "bin"
 
 
 def package_dir(name: str) -> Path:
-    """Folder of an installed package, found without running its code."""
+    """Return the folder of an installed package without running its code."""
     found = importlib.util.find_spec(name)
     if found is None or found.origin is None:
         raise ModuleNotFoundError(f"{name} is not installed; `make setup` installs it")
@@ -37,7 +37,7 @@ def package_dir(name: str) -> Path:
 
 
 def _text(value: Any) -> str:
-    """A setting as an environment variable holds it."""
+    """Return a setting in the form of an environment variable."""
     if value is None:
         return ""
     if isinstance(value, tuple | dict):
@@ -46,17 +46,17 @@ def _text(value: Any) -> str:
 
 
 def stack_environment(settings: Settings) -> dict[str, str]:
-    """What the parts, Airflow's command line and readers of the lake need to be told; holds no secret.
+    """Return the environment of the parts, Airflow's command line and readers of the lake; it holds no secret.
 
-    The day's settings are passed on as they were set, so that a task sees the same ones as the shell that started the
-    stack. Airflow's own settings, secrets among them, are in ``airflow.cfg`` below ``AIRFLOW_HOME``.
+    The settings are passed on unchanged, so that a task sees the same ones as the shell that started the stack.
+    Airflow's own settings, including secrets, are in ``airflow.cfg`` below ``AIRFLOW_HOME``.
     """
     from daybook.lake.config import SECRETS, pyiceberg_properties
 
     python = venv_bin() / "python"
     direct = [name for name in os.environ.get("NO_PROXY", os.environ.get("no_proxy", "")).split(",") if name]
     direct += [name for name in ("127.0.0.1", "localhost") if name not in direct]
-    # first: spark-submit looks for itself and for Python on the PATH
+    # first on the PATH: spark-submit looks there for itself and for Python
     path = [str(venv_bin())]
     path += [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder not in path]
     environment = {
@@ -66,18 +66,18 @@ def stack_environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW_CONN_KAFKA_DEFAULT": json.dumps(
             {
                 "conn_type": "kafka",
-                # a broker that is away is an error after seconds, not librdkafka's minute
+                # report an unavailable broker after seconds, not after librdkafka's minute
                 "extra": {**connection_extra(settings), "socket.timeout.ms": 10_000},
             }
         ),
         "JAVA_HOME": str(java_home()),
         "SPARK_HOME": str(package_dir("pyspark")),
-        # a driver that works alone would ask for the address of this machine's name, which not every machine has
+        # a local driver would otherwise resolve this machine's host name, which fails on some machines
         **({"SPARK_LOCAL_IP": "127.0.0.1"} if settings.has_local_spark else {}),
         "PYSPARK_PYTHON": str(python),
         "PYSPARK_DRIVER_PYTHON": str(python),
         "PATH": os.pathsep.join(path),
-        # a proxy in the user's environment would be asked for 127.0.0.1 too
+        # a proxy in the user's environment would otherwise get requests for 127.0.0.1 too
         "NO_PROXY": ",".join(direct),
         "no_proxy": ",".join(direct),
     }
@@ -89,34 +89,34 @@ def stack_environment(settings: Settings) -> dict[str, str]:
     environment |= {
         f"DAYBOOK_{name.upper()}": _text(value)
         for name in sorted(settings.model_fields_set)
-        # a secret stays in the environment it came from, which the parts inherit; `daybook env` prints this one
+        # a secret stays in the environment that it came from and that the parts inherit; `daybook env` prints this one
         if not isinstance(value := getattr(settings, name), SecretStr)
     }
     return environment | {"DAYBOOK_HOME": str(settings.home)}
 
 
 def _is_dropped(name: str) -> bool:
-    # a database or folder that the user's shell names for another Airflow would win over this stack's airflow.cfg
+    # a database or folder that the user's shell sets for another Airflow would override this stack's airflow.cfg
     return name in _NOT_INHERITED or name.startswith("AIRFLOW")
 
 
 def dropped_variables(settings: Settings) -> list[str]:
-    """The variables of this shell that Airflow's command line must not see, nor the parts: another Airflow's settings.
+    """Return the shell's variables to hide from the parts and Airflow's command line: another Airflow's settings.
 
-    Where other means start Airflow, these variables say what differs from ``airflow.cfg``: none is dropped.
+    With an externally managed Airflow these variables override ``airflow.cfg``, so nothing is dropped.
     """
     if settings.airflow_server_url:
         return []
-    return sorted(name for name in os.environ if _is_dropped(name) and name.isidentifier())  # as a shell's names are
+    return sorted(name for name in os.environ if _is_dropped(name) and name.isidentifier())  # valid in a shell
 
 
 def job_environment(settings: Settings) -> dict[str, str]:
-    """The whole environment of a program that works beside the stack: the user's and :func:`stack_environment`."""
+    """Return the full environment of a program alongside the stack: the user's plus :func:`stack_environment`."""
     return {
         **{name: value for name, value in os.environ.items() if not _is_dropped(name)},
         **stack_environment(settings),
-        # whatever the shell has: file names, digits and a JVM's arguments are the same in every part at every start
+        # override the shell's locale: file names, digits and JVM arguments must be the same in every part, every time
         "LC_ALL": "C.UTF-8",
-        # logs are written as they happen
+        # write logs without buffering
         "PYTHONUNBUFFERED": "1",
     }

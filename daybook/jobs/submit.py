@@ -19,27 +19,27 @@ from daybook.settings import Settings
 def run_job(
     settings: Settings, job: str, arguments: list[str], files: Mapping[str, Mapping[str, str]] | None = None
 ) -> dict[str, Any]:
-    """Submit a job, pass on its log to standard error, and return the summary it leaves.
+    """Submit a job, copy its log to standard error, and return the summary that it writes.
 
     Args:
         settings: where master, lake and brokers are.
         job: file name in ``spark/jobs``, without ``.py``.
         arguments: the job's arguments without ``--summary``.
-        files: further arguments, by name, whose values are text that may stand on no command line, such as a player's
-            name: each is handed on as a private JSON file, which is removed when the job has ended.
+        files: further arguments, by name, whose values must not appear on a command line, such as a player's name. Each
+            is passed as a private JSON file, which is removed when the job has ended.
 
     Raises:
-        DaybookError: the job failed, its text is the job's own if it left one; or :func:`open_state` refuses.
+        DaybookError: the job failed (with the job's own message, if it left one), or :func:`open_state` raised it.
     """
     from daybook.jobs.environment import job_environment
 
-    for line in open_state(settings):  # here too: a refusal need not wait for Spark
+    for line in open_state(settings):  # also here, to fail before Spark starts
         sys.stderr.write(f"{line}\n")
     with tempfile.TemporaryDirectory(prefix="daybook-") as folder:
         summary_file = Path(folder) / "summary.json"
         given = [*arguments, "--summary", str(summary_file)]
         for name, content in (files or {}).items():
-            file = Path(folder) / f"{name.removeprefix('--')}.json"  # the folder is its owner's alone
+            file = Path(folder) / f"{name.removeprefix('--')}.json"  # only its owner can enter the folder
             file.write_text(json.dumps(content), encoding="utf-8")
             given += [name, str(file)]
         command = submit_command(settings, job, given)
@@ -61,7 +61,7 @@ def run_job(
 
 
 def submit_command(settings: Settings, job: str, arguments: list[str], *, records: int = 0) -> list[str]:
-    """The command line that submits one of ``spark/jobs``, which is to land so many records."""
+    """Return the command line that submits one of ``spark/jobs``; ``records``: how many it will land."""
     from daybook.jobs.environment import venv_bin
 
     given = submit_conf(settings, records=records)

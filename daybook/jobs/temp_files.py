@@ -1,4 +1,4 @@
-"""Where Spark drivers keep their temporary files, and an end to what killed ones left there."""
+"""The folder of Spark drivers' temporary files, and the removal of files that killed drivers left there."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from daybook.files import state_dir
 from daybook.settings import Settings
 
 LEFT_AFTER = timedelta(days=7)
-"""No driver runs so long: what was last touched before that is nobody's."""
+"""No driver runs this long: older files have no owner."""
 
 
 def driver_dir(settings: Settings) -> Path:
-    """Folder of the drivers' temporary files, made if need be.
+    """Return the folder of the drivers' temporary files, created if missing.
 
-    Java's own is ``/tmp``, where each driver that is killed leaves its copies of the jars for ever: 70 MB.
+    Java's default is ``/tmp``, where each killed driver leaves its copies of the jars for ever: 70 MB.
     """
     return state_dir(settings, "drivers")
 
 
 def remove_leftovers(settings: Settings, now: datetime) -> list[str]:
-    """Remove what drivers left that are long gone; the names of what was removed.
+    """Remove the files that long-dead drivers left; return the removed names.
 
     Args:
         settings: where the state folder is.
@@ -33,7 +33,7 @@ def remove_leftovers(settings: Settings, now: datetime) -> list[str]:
         try:
             touched_at = path.lstat().st_mtime
         except FileNotFoundError:
-            continue  # a driver that has just ended took its own away
+            continue  # a driver that has just ended removed its own files
         if touched_at < (now - LEFT_AFTER).timestamp():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)

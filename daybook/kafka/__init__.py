@@ -1,1 +1,1 @@
-"""The broker: how it is reached, its topic, its offsets."""
+"""The broker: client configuration, topic and offsets."""

@@ -1,4 +1,4 @@
-"""Kafka's administration as Daybook uses it: it says why a broker that is there lets nobody in, within seconds."""
+"""AdminClient that reports authentication and TLS errors within seconds instead of timing out."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from daybook.kafka.config import librdkafka_conf, remedy
 from daybook.settings import Settings
 
 REFUSED_AFTER_SECONDS = 2.0
-"""How long a refused login or handshake is tried again before it counts: one broker of several may be at fault, or one
-connection have met a broker in its start."""
+"""How long a failed login or handshake is retried before it counts as an error. A single broker may be at fault, or a
+connection may have reached a broker that was starting."""
 _LOOK_EVERY_SECONDS = 0.1
 
 T = TypeVar("T")
 
 
 class KafkaAdmin(AdminClient):
-    """An AdminClient whose answers are waited for with :meth:`answer`.
+    """An AdminClient whose results are awaited with :meth:`answer`.
 
-    librdkafka tries a login that was refused again until the request's time is up, and then says that it is. What the
-    broker said comes by the way, as an event of the client.
+    librdkafka retries a failed login until the request times out, and then reports only the timeout. The broker's
+    actual error arrives separately, as an event of the client.
     """
 
     def __init__(self, conf: Mapping[str, str | int]) -> None:
         self._refused: KafkaError | None = None
         with_errors: dict[str, Any] = {**conf, "error_cb": self._note}
-        # librdkafka's own words (one line a second while the broker is away) would drown the one line that matters
+        # librdkafka logs a line every second while the broker is unavailable, which would hide the one that matters
         super().__init__({"log_level": 0, **with_errors})
 
     def answer(self, answer: Future[T]) -> T:
-        """Wait for an answer of this client; its own time-out ends the wait.
+        """Wait for a result of this client, until its own timeout.
 
         Raises:
-            KafkaException: the broker's error, or what keeps the client from asking; see
+            KafkaException: the broker's error, or the error that prevents the client from sending the request; see
                 :func:`daybook.kafka.config.remedy`.
         """
         refused_at: float | None = None
@@ -60,14 +60,14 @@ class KafkaAdmin(AdminClient):
 
 
 def kafka_admin(settings: Settings) -> KafkaAdmin:
-    """The administration of the brokers in the settings."""
+    """Return an admin client for the configured brokers."""
     return KafkaAdmin(librdkafka_conf(settings))
 
 
 def said(error: KafkaException) -> str:
-    """An error in words: what the broker does, what the client says of it, and where to look if waiting cures nothing.
+    """Describe an error: the broker's behaviour, the client's message and, if waiting cannot help, what to check.
 
-    A verb phrase: "does not answer (...)".
+    The text is a verb phrase: "does not answer (...)".
     """
     reason: KafkaError = error.args[0]
     return f"{remedy(reason.name()) or 'does not answer'} ({reason.str()})"

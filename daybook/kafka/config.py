@@ -1,6 +1,6 @@
-"""How Kafka clients are configured from the settings: librdkafka's dictionary and, beside it, Java's.
+"""Builds the configuration of Kafka clients from the settings, for librdkafka and for Java.
 
-Every client of Daybook takes its configuration from here (a test holds that), so a secured cluster is a matter of
+Every Kafka client of Daybook takes its configuration from here (a test checks this), so a secured cluster needs only
 settings. Imports no Kafka library and opens no connection.
 """
 
@@ -12,7 +12,7 @@ from daybook.errors import BadInput
 from daybook.settings import Settings
 
 PASSWORD = "sasl.password"
-"""The one key of :func:`librdkafka_conf` whose value is a secret."""
+"""The only key of :func:`librdkafka_conf` whose value is a secret."""
 
 _REMEDIES = {
     "_AUTHENTICATION": "refuses the login: see DAYBOOK_KAFKA_SASL_USERNAME, DAYBOOK_KAFKA_SASL_PASSWORD and "
@@ -25,11 +25,11 @@ _REMEDIES = {
     "CLUSTER_AUTHORIZATION_FAILED": "does not let this user do that: docs/kafka.md lists what each part must be "
     "allowed",
 }
-"""librdkafka's name of an error that waiting does not cure -> what it means and where to look."""
+"""librdkafka's name of an error that waiting cannot resolve -> its meaning and the settings to check."""
 
 
 def librdkafka_conf(settings: Settings) -> dict[str, str]:
-    """What any of librdkafka's clients needs to reach the brokers; the password stands under :data:`PASSWORD`."""
+    """Return the connection settings of librdkafka's clients; the password is under :data:`PASSWORD`."""
     return {
         "bootstrap.servers": settings.bootstrap_servers,
         **({"security.protocol": settings.kafka_security_protocol} if _is_secured(settings) else {}),
@@ -53,22 +53,22 @@ def librdkafka_conf(settings: Settings) -> dict[str, str]:
 
 
 def connection_extra(settings: Settings) -> dict[str, str]:
-    """The same for Airflow's connection, which is printed by ``daybook env``: without the secret."""
+    """Return the same without the password, for Airflow's connection, which ``daybook env`` prints."""
     return {name: value for name, value in librdkafka_conf(settings).items() if name != PASSWORD}
 
 
 def with_password(conf: dict[str, str], settings: Settings) -> dict[str, str]:
-    """A connection's configuration with the password that :func:`connection_extra` left out; one of its own stays."""
+    """Add the password that :func:`connection_extra` left out; a password that the connection has is not replaced."""
     if "sasl.username" not in conf or PASSWORD in conf:
         return conf
     return {**conf, PASSWORD: settings.kafka_sasl_password.get_secret_value()}
 
 
 def java_conf(settings: Settings) -> dict[str, str]:
-    """What Java's clients need to reach the brokers, as Spark's Kafka source passes it to driver and executors.
+    """Return the connection settings of Java's clients; Spark's Kafka source passes them to driver and executors.
 
-    Certificates are passed as their text: an executor on another machine needs no file. Holds secrets; they belong in
-    the reader's options, never in Spark's configuration or on a command line.
+    Certificates are passed as text, so an executor on another machine needs no file. The result holds secrets: pass it
+    as options of the reader, never in Spark's configuration or on a command line.
 
     Raises:
         BadInput: a PEM file cannot be read.
@@ -99,7 +99,7 @@ def java_conf(settings: Settings) -> dict[str, str]:
 
 
 def remedy(error_name: str) -> str | None:
-    """What an error of librdkafka means that waiting does not cure, as a verb phrase of the broker; none of others.
+    """Explain an error of librdkafka that waiting cannot resolve, as a verb phrase about the broker; None for others.
 
     >>> remedy("_AUTHENTICATION")[:17]
     'refuses the login'
@@ -116,12 +116,12 @@ def _has_sasl(settings: Settings) -> bool:
 
 
 def _named(files: dict[str, str]) -> dict[str, str]:
-    """Without those that are not set: an empty path would be looked for."""
+    """Drop the entries that are not set: librdkafka would look for an empty path."""
     return {name: value for name, value in files.items() if value}
 
 
 def _jaas(settings: Settings) -> str:
-    """The login in JAAS's words, where a backslash escapes."""
+    """Return the login in JAAS syntax, in which a backslash escapes."""
     is_plain = settings.kafka_sasl_mechanism == "PLAIN"
     module = "plain.PlainLoginModule" if is_plain else "scram.ScramLoginModule"
     user, password = settings.kafka_sasl_username, settings.kafka_sasl_password.get_secret_value()

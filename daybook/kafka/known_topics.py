@@ -1,7 +1,7 @@
-"""Which topic a state folder's events went to: its id, noted the first time that the topic is seen.
+"""Stores the id of the topic that a state folder's events went to, from the first time that the topic is seen.
 
-Without it a broker that has lost its log looks like one that never had a topic: the topic would be made again, empty,
-and what was acknowledged and not landed would be gone without a word.
+Without this id a broker that has lost its log looks like one that never had the topic. The topic would be created
+again, empty, and acknowledged events that had not landed would be lost silently.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from daybook.settings import Settings
 
 
 def noted_topic(settings: Settings) -> str | None:
-    """The id of the topic that these brokers had; none if this state folder never saw one.
+    """Return the stored id of these brokers' topic; None if this state folder never saw one.
 
     Raises:
         DaybookError: the note cannot be read.
@@ -24,7 +24,7 @@ def noted_topic(settings: Settings) -> str | None:
 
 
 def note_topic(settings: Settings, topic_id: str) -> None:
-    """Note the id of the topic that these brokers have."""
+    """Store the id of these brokers' topic."""
     notes = _notes(settings)
     if notes.get(_name(settings)) != topic_id:
         write_private(_file(settings), json.dumps({**notes, _name(settings): topic_id}, indent=1))
@@ -35,7 +35,7 @@ def _file(settings: Settings) -> Path:
 
 
 def _name(settings: Settings) -> str:
-    # another cluster's topic is another topic; of the embedded broker only the port may change
+    # another cluster's topic is a different one; for the embedded broker only the port may change
     return f"{settings.kafka_topic} at {settings.kafka_bootstrap_servers or 'the embedded broker'}"
 
 

@@ -1,8 +1,8 @@
-"""Offsets of a log that hold no record: which of them are a transaction's marker, and which are a loss.
+"""Classifies the offsets of a log that hold no record: a transaction's marker, or a loss.
 
-Kafka gives every record and every end of a transaction an offset. So an offset inside a log without a record is normal
-where a marker is, and nowhere else: compaction, or a broker at fault, has taken a record. A client does not tell its
-user of markers, so the batch at the offset is asked for, and its header is read.
+Kafka gives every record and every end of a transaction an offset. So an offset without a record inside a log is normal
+only if it is a marker. Otherwise compaction or a faulty broker has removed a record. Kafka clients do not expose
+markers, so this module fetches the batch at the offset and reads its header.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Gap = tuple[int, int]
 """First and last offset."""
 
 _BATCH_HEADER = struct.Struct(">qiibIhi")
-"""Base offset, length, leader's epoch, format, checksum, attributes, last offset as a distance from the base."""
+"""Base offset, length, leader's epoch, format, checksum, attributes, last offset relative to the base."""
 _CONTROL = 0x20
-"""Of the attributes: the batch is a transaction's marker."""
+"""Bit of the attributes: the batch is a transaction's marker."""
 _ANSWER_WITHIN_MS = 10_000
 
 
 def unexplained(settings: Settings, partition: int, start: int, end: int) -> list[Gap]:
-    """The offsets of ``[start, end)`` that hold neither a record nor a transaction's marker; not an empty range.
+    """Return the offsets of ``[start, end)`` with neither a record nor a transaction's marker; the range is not empty.
 
     Raises:
         DaybookError: the broker stopped answering.
@@ -41,7 +41,7 @@ def unexplained(settings: Settings, partition: int, start: int, end: int) -> lis
 
 
 def _gaps(settings: Settings, partition: int, start: int, end: int) -> Iterator[Gap]:
-    """Where no record is; what was aborted is one."""
+    """Yield the offsets without a record; aborted records count as records."""
     awaited = start
     for message in committed(settings, partition, start, end, aborted_too=True):
         offset = message.offset()
@@ -69,7 +69,7 @@ async def _without_markers(settings: Settings, partition: int, gaps: Sequence[Ga
                 if is_marker and base <= at:
                     at += 1
                     continue
-                # what follows next is a batch behind the gap, or one that compaction has thinned out
+                # the next batch is after the gap, or compaction has removed some of its records
                 stop = min(last, (base if base > at else end) - 1)
                 left = [*left[:-1], (left[-1][0], stop)] if left and left[-1][1] == at - 1 else [*left, (at, stop)]
                 at = stop + 1
@@ -85,7 +85,7 @@ async def _without_markers(settings: Settings, partition: int, gaps: Sequence[Ga
 
 
 async def _batch_at(client: AIOKafkaClient, topic: str, partition: int, offset: int) -> tuple[int, int, bool]:
-    """The batch that holds an offset, or the next one: its first offset, the one behind it, whether it is a marker."""
+    """Return the batch at an offset, or the next: its first offset, the offset after it, whether it is a marker."""
     from aiokafka.errors import NotLeaderForPartitionError, for_code
     from aiokafka.protocol.fetch import FetchRequest
     from aiokafka.structs import TopicPartition
@@ -93,7 +93,7 @@ async def _batch_at(client: AIOKafkaClient, topic: str, partition: int, offset: 
     leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
     if leader in {None, -1}:
         raise NotLeaderForPartitionError(f"partition {partition} has no leader")
-    # one byte: the broker gives the first batch whole all the same, and no second one
+    # a limit of one byte: the broker still returns the whole first batch, and no second one
     request = FetchRequest(_ANSWER_WITHIN_MS, 1, 1, 0, [(topic, [(partition, offset, 1)])])
     response = await client.send(leader, request)
     [(_, [(_, error_code, *_, records)])] = response.topics
@@ -104,7 +104,7 @@ async def _batch_at(client: AIOKafkaClient, topic: str, partition: int, offset: 
 
 
 def _client(settings: Settings) -> AIOKafkaClient:
-    """A client that can ask for a batch as it lies in the log."""
+    """Return a client that can fetch a batch in the format of the log."""
     import ssl
 
     from aiokafka.client import AIOKafkaClient

@@ -1,8 +1,8 @@
-"""Kafka offsets as Daybook speaks of them: a mapping partition -> offset, JSON with text keys when written down.
+"""Kafka offsets in Daybook: a mapping partition -> offset, stored as JSON with text keys.
 
-Everything is read as committed: what a producer aborted is no record. A partition has two ends. The committed one is
-where the first open transaction begins; the log's end is behind it while a transaction is open, and what lies between
-them is in Kafka and cannot be read yet.
+Everything is read with isolation level read_committed: aborted records do not count. A partition has two ends. The
+committed end is the start of the first open transaction. While a transaction is open, the log's end is after it, and
+the records between the two ends are in Kafka but cannot be read yet.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REQUEST_TIMEOUT_SECONDS = 10.0
 
 
 def offsets_text(offsets: Offsets) -> str:
-    """The offsets as JSON, partitions in order: equal offsets are equal texts.
+    """Return the offsets as JSON, ordered by partition: equal offsets give equal texts.
 
     >>> offsets_text({1: 7, 0: 3})
     '{"0": 3, "1": 7}'
@@ -42,7 +42,7 @@ def offsets_text(offsets: Offsets) -> str:
 
 
 def parse_offsets(text: str) -> Offsets:
-    """The offsets of a JSON text.
+    """Return the offsets in a JSON text.
 
     >>> parse_offsets('{"0": 3, "1": 7}')
     {0: 3, 1: 7}
@@ -51,22 +51,22 @@ def parse_offsets(text: str) -> Offsets:
 
 
 class TopicMissing(Exception):
-    """The broker answers and knows no such topic."""
+    """The broker answers, but the topic does not exist."""
 
 
 class BrokerAway(Exception):
-    """The broker does not answer, or cannot answer now; asking again later may help."""
+    """The broker is unavailable, at least for now; a later retry may succeed."""
 
 
 class BrokerRefuses(Exception):
-    """The broker is there and does not let this client in, or not at the topic.
+    """The broker answers, but authentication or authorization failed.
 
-    The text, a verb phrase, says where to look. Asking again helps once somebody has put that right.
+    The text, a verb phrase, names the settings to check. A retry succeeds only after somebody has fixed the cause.
     """
 
 
 class Which(StrEnum):
-    """Which of its offsets a partition is asked for."""
+    """The offset of a partition that is requested."""
 
     FIRST = "the first that the broker still has"
     COMMITTED = "the end of what can be read: before the first open transaction"
@@ -74,14 +74,14 @@ class Which(StrEnum):
 
 
 def topic_offsets(client: KafkaAdmin, topic: str, which: Which = Which.COMMITTED) -> Offsets:
-    """An offset of every partition of a topic, the committed end unless another is asked for. Blocks.
+    """Return an offset of every partition of a topic, by default the committed end. Blocks.
 
     Joins no consumer group and commits nothing.
 
     Raises:
         TopicMissing: there is no such topic.
         BrokerAway: no answer within :data:`REQUEST_TIMEOUT_SECONDS`.
-        BrokerRefuses: login, handshake or permission is wrong; said within seconds.
+        BrokerRefuses: login, TLS handshake or authorization failed; raised within seconds.
     """
     from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
     from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # its documented home
@@ -90,7 +90,7 @@ def topic_offsets(client: KafkaAdmin, topic: str, which: Which = Which.COMMITTED
     spec = OffsetSpec.earliest() if first else OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent's
     level = IsolationLevel.READ_UNCOMMITTED if which is Which.LOG else IsolationLevel.READ_COMMITTED
     try:
-        # describing, unlike asking for metadata, never creates the topic, whatever the broker's auto-creation says
+        # unlike a metadata request, describing never creates the topic, whatever the broker's auto-creation setting
         described = client.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_SECONDS)
         partitions = [partition.id for partition in client.answer(described[topic]).partitions]
         answers = client.list_offsets(
@@ -110,31 +110,31 @@ def topic_offsets(client: KafkaAdmin, topic: str, which: Which = Which.COMMITTED
 
 @dataclass(frozen=True)
 class TopicState:
-    """What the broker says of the topic at one moment."""
+    """The broker's state of the topic at one moment."""
 
     topic_id: str
-    """Changes when a topic is deleted and made again under its name."""
+    """Changes when a topic is deleted and created again under the same name."""
     first: Offsets
-    """First offset that the broker still has, of every partition."""
+    """First available offset of every partition."""
     end: Offsets
-    """The committed end of every partition: what can be read ends here."""
+    """The committed end of every partition: the readable records end here."""
     retention_ms: int
-    """How long the broker keeps a record; -1 = for ever."""
+    """How long the broker retains a record; -1 = for ever."""
     hidden: Offsets = field(default_factory=dict)
-    """Partition -> how many offsets an open transaction hides behind its end; without those that have none."""
+    """Partition -> number of offsets that an open transaction hides after its end; omits partitions without any."""
     unfit: str | None = None
-    """Why nothing can be landed from it, with what cures it (:func:`daybook.kafka.topic_rules.unfit`)."""
+    """The reason why nothing can be landed from it, and the remedy (:func:`daybook.kafka.topic_rules.unfit`)."""
     doubts: tuple[str, ...] = ()
-    """What of its configuration is weaker than the settings say (:func:`daybook.kafka.topic_rules.doubts`)."""
+    """The ways in which its configuration is weaker than the settings (:func:`daybook.kafka.topic_rules.doubts`)."""
 
     @property
     def log_end(self) -> Offsets:
-        """The end of every partition's log, which counts what open transactions hide."""
+        """The end of every partition's log, including the records that open transactions hide."""
         return {at: end + self.hidden.get(at, 0) for at, end in self.end.items()}
 
 
 def topic_state(settings: Settings) -> TopicState:
-    """The state of the topic.
+    """Return the current state of the topic.
 
     Raises:
         DaybookError: the broker does not answer, or the topic is missing.
@@ -146,7 +146,7 @@ def topic_state(settings: Settings) -> TopicState:
     client = kafka_admin(settings)
     topic = settings.kafka_topic
     try:
-        # in this order: what is committed in between is hidden in neither
+        # in this order: a record that is committed between the two requests is then not counted as hidden
         first, log_end = topic_offsets(client, topic, Which.FIRST), topic_offsets(client, topic, Which.LOG)
         end = topic_offsets(client, topic)
         asked = client.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_SECONDS)[topic]
@@ -175,10 +175,10 @@ def topic_state(settings: Settings) -> TopicState:
 
 
 def config_of(client: KafkaAdmin, topic: str, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> dict[str, str]:
-    """The configuration of a topic as its brokers tell it.
+    """Return the configuration of a topic from its brokers.
 
     Raises:
-        KafkaException: they do not answer, or do not let this user look (DescribeConfigs).
+        KafkaException: they do not answer, or this user lacks the permission DescribeConfigs.
     """
     from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]  # its documented home
 
@@ -188,7 +188,7 @@ def config_of(client: KafkaAdmin, topic: str, timeout_seconds: float = REQUEST_T
 
 
 def hidden(committed: Offsets, log: Offsets) -> Offsets:
-    """Partition -> offsets between its committed end and its log's; without those that have none.
+    """Return partition -> number of offsets between its committed end and its log's end; omits partitions without any.
 
     >>> hidden({0: 3, 1: 7}, {0: 5, 1: 7})
     {0: 2}
@@ -197,7 +197,7 @@ def hidden(committed: Offsets, log: Offsets) -> Offsets:
 
 
 def count_committed(settings: Settings, partition: int, start: int, end: int) -> int:
-    """How many records the broker has for the offsets ``[start, end)`` of a partition: a second reader beside Spark.
+    """Count the records in the offsets ``[start, end)`` of a partition, independently of Spark.
 
     Raises:
         DaybookError: the broker stopped answering.
@@ -208,9 +208,9 @@ def count_committed(settings: Settings, partition: int, start: int, end: int) ->
 def committed(
     settings: Settings, partition: int, start: int, end: int, *, aborted_too: bool = False
 ) -> Iterator[Message]:
-    """The records that the broker has for the offsets ``[start, end)`` of a partition, in their order; not empty.
+    """Yield the broker's records in the offsets ``[start, end)`` of a partition, in order; the range is not empty.
 
-    Joins no consumer group and commits nothing. With ``aborted_too`` also what a producer aborted.
+    Joins no consumer group and commits nothing. With ``aborted_too`` it includes aborted records.
 
     Raises:
         DaybookError: the broker stopped answering for :data:`REQUEST_TIMEOUT_SECONDS`, or no longer has the range.
@@ -220,7 +220,7 @@ def committed(
     with _reader(settings, partition, start, "read_uncommitted" if aborted_too else "read_committed") as consumer:
         awaited = start
         while True:
-            # never more than the range can hold: the client waits for as many as it was asked for, until its time is up
+            # never more than the range can hold: the client waits for the requested number until the timeout
             batch = consumer.consume(num_messages=min(10_000, end - awaited), timeout=REQUEST_TIMEOUT_SECONDS)
             if not batch:
                 raise DaybookError(
@@ -238,15 +238,15 @@ def committed(
                     if offset == end - 1:
                         return
                 elif error is None or error.code() == KafkaError._PARTITION_EOF:
-                    return  # what is left of the range holds no record
+                    return  # the rest of the range holds no record
                 else:
                     raise DaybookError(f"Kafka, partition {partition}: {error.str()}; nothing was changed")
 
 
 def digests(settings: Settings, offsets: Offsets) -> dict[int, str]:
-    """Partition -> digest (SHA-256, hex) of the value and time of the record at its offset.
+    """Return partition -> digest (SHA-256, hex) of the value and time of the record at its offset.
 
-    A partition is left out if the broker has no record there: it has lost it, or the offset is a transaction's marker.
+    A partition is omitted if there is no record: the broker has lost it, or the offset is a transaction's marker.
 
     Raises:
         DaybookError: the broker stopped answering.
@@ -260,9 +260,9 @@ def digests(settings: Settings, offsets: Offsets) -> dict[int, str]:
 
 
 def record_time(settings: Settings, partition: int, offset: int) -> datetime | None:
-    """The time of the first record at or after an offset, UTC; None if the log ends before.
+    """Return the time of the first record at or after an offset, UTC; None if the log ends before it.
 
-    One of a transaction that is open or aborted counts too: it is in the log for as long as the others.
+    Records of open and aborted transactions count too: the log retains them as long as the others.
     """
     with _reader(settings, partition, offset, "read_uncommitted") as consumer:
         message = consumer.poll(REQUEST_TIMEOUT_SECONDS)
@@ -274,7 +274,7 @@ def record_time(settings: Settings, partition: int, offset: int) -> datetime | N
 
 
 def first_since(settings: Settings, partition: int, moment: datetime) -> int | None:
-    """The offset of the first record of a partition whose time is not before a moment; None if all are older.
+    """Return the offset of a partition's first record at or after a moment; None if all records are older.
 
     Raises:
         DaybookError: the broker stopped answering.
@@ -291,9 +291,9 @@ def first_since(settings: Settings, partition: int, moment: datetime) -> int | N
 
 
 def is_of_no_group(error: KafkaError | None) -> bool:
-    """Whether a consumer's error is only that it may not join a group, which no reader here does.
+    """Whether a consumer's error is only a missing permission for its group, which no reader here joins.
 
-    librdkafka looks for the group's coordinator all the same, and a cluster with rights refuses it.
+    librdkafka looks for the group's coordinator anyway, and a cluster with ACLs denies the request.
     """
     from confluent_kafka import KafkaError
 
@@ -304,13 +304,13 @@ def is_of_no_group(error: KafkaError | None) -> bool:
 def _reader(
     settings: Settings, partition: int, start: int, isolation_level: str = "read_committed"
 ) -> Iterator[Consumer]:
-    """A consumer of one partition that joins no group and commits nothing."""
+    """Yield a consumer of one partition that joins no group and commits nothing."""
     from confluent_kafka import Consumer, TopicPartition
 
     consumer = Consumer(
         {
             **librdkafka_conf(settings),
-            "group.id": "daybook-reader",  # asked for by the client; nothing is ever committed under it
+            "group.id": "daybook-reader",  # the client requires it; nothing is ever committed under it
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "isolation.level": isolation_level,

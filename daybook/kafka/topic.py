@@ -1,4 +1,4 @@
-"""The topic of the events: made and enlarged from the settings, never made smaller; ``daybook create-topic``."""
+"""Creates and enlarges the topic of the events from the settings, and never shrinks it; ``daybook create-topic``."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _PAUSE_SECONDS = 0.3
 def ensure_topic(
     settings: Settings, timeout_seconds: float = 30.0, *, set_config: bool = False, recreate: bool = False
 ) -> list[str]:
-    """Make the topic if there never was one, and add the partitions that it lacks; safe to repeat.
+    """Create the topic if it never existed, and add missing partitions; safe to repeat.
 
     Args:
-        settings: the brokers, and what the topic shall be.
-        timeout_seconds: how long brokers are waited for that do not answer yet, or are fewer than the replicas.
-        set_config: where a topic that is there is weaker than the settings say, give it their configuration.
-        recreate: make it also if there was one, which the brokers have lost.
+        settings: the brokers, and the topic's intended configuration.
+        timeout_seconds: how long to wait for brokers that do not answer yet, or are fewer than the replicas.
+        set_config: set the configuration of an existing topic where it is weaker than the settings.
+        recreate: create it even if it existed before and the brokers have lost it.
 
     Returns:
-        What was done, or why nothing was, in lines for the reader; the first begins with "made", "raised" or "kept".
+        Lines for the reader: what was done, or why nothing was. The first begins with "made", "raised" or "kept".
 
     Raises:
-        DaybookError: brokers that do not answer, refuse, or are too few; or a topic that is unfit.
+        DaybookError: brokers do not answer, deny the request, or are too few; or the topic is unfit.
         NeedsDecision: the brokers have lost the topic.
     """
     from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -72,13 +72,13 @@ def ensure_topic(
         except KafkaException as error:
             reason = error.args[0]
             if reason.code() == KafkaError.TOPIC_ALREADY_EXISTS:
-                continue  # another one has made it since
+                continue  # another process has created it since
         if reason.code() not in worth_waiting or time.monotonic() + _PAUSE_SECONDS > deadline:
             raise DaybookError(
                 f"Kafka at {settings.bootstrap_servers} {_trouble(settings, reason) or said(KafkaException(reason))}; "
                 "nothing was changed. Put that right, then repeat `daybook create-topic`"
             )
-        time.sleep(_PAUSE_SECONDS)  # between two looks
+        time.sleep(_PAUSE_SECONDS)  # between two attempts
     _wait_until_served(admin, settings, deadline)
     return [*lines, *_noted(admin, settings, deadline)]
 
@@ -95,7 +95,7 @@ def _refuse_lost(settings: Settings, recreate: bool) -> None:
 
 
 def _noted(admin: KafkaAdmin, settings: Settings, deadline: float) -> list[str]:
-    """Note which topic it is; a line if it is another one than before."""
+    """Store the topic's id; return a line if the topic is not the previous one."""
     from confluent_kafka import TopicCollection
 
     name, before = settings.kafka_topic, noted_topic(settings)
@@ -139,7 +139,7 @@ def _made(admin: KafkaAdmin, settings: Settings, deadline: float) -> list[str]:
 def _enlarged(
     admin: KafkaAdmin, settings: Settings, found: TopicDescription, deadline: float, set_config: bool
 ) -> list[str]:
-    """Add partitions if the setting is larger; say what else differs, and change it only if asked to.
+    """Add partitions if the setting is larger; report other differences, and change them only on request.
 
     Raises:
         DaybookError: the topic is unfit.
@@ -212,7 +212,7 @@ def _set(admin: KafkaAdmin, name: str, values: Mapping[str, str], deadline: floa
 
 
 def _wait_until_served(admin: KafkaAdmin, settings: Settings, deadline: float) -> None:
-    """Until every partition answers: the controller has made them, the brokers lead them some moments later."""
+    """Wait until every partition answers: the brokers become leaders some moments after the controller creates them."""
     while True:
         try:
             if len(topic_offsets(admin, settings.kafka_topic)) >= settings.kafka_partitions:
@@ -228,9 +228,9 @@ def _wait_until_served(admin: KafkaAdmin, settings: Settings, deadline: float) -
             raise DaybookError(
                 f"Kafka at {settings.bootstrap_servers} has made the topic and {problem}; repeat `daybook create-topic`"
             )
-        time.sleep(_PAUSE_SECONDS)  # between two looks
+        time.sleep(_PAUSE_SECONDS)  # between two attempts
 
 
 def _left(deadline: float) -> float:
-    """Seconds for a request: no more than are left, and enough for an answer."""
+    """Return the timeout of a request in seconds: at most the time left, and enough for an answer."""
     return max(1.0, min(REQUEST_TIMEOUT_SECONDS, deadline - time.monotonic()))

@@ -1,7 +1,7 @@
-"""What the topic of the events must be, and what is wrong with one that is otherwise; opens no connection.
+"""Rules for the topic of the events, and the problems of a topic that breaks them; opens no connection.
 
-A topic can be changed at any time by whoever administers the brokers. So ``daybook create-topic``, each landing and the
-intake's readiness all ask these rules.
+The administrators of the brokers can change a topic at any time. So ``daybook create-topic``, each landing and the
+intake's readiness check all apply these rules.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Final
 from daybook.settings import Settings
 
 MIN_INSYNC_FROM_REPLICATION: Final = 3
-"""With so many replicas two must have an event before it counts as taken: one broker may be lost with all it has, and
-one may be away without the topic being closed to writers."""
+"""With at least so many replicas, two must have an event before it is acknowledged. The cluster then tolerates the loss
+of one broker with all its data, and stays writable while one broker is unavailable."""
 
 
 def topic_config(settings: Settings) -> dict[str, str]:
-    """The topic's own configuration, as it is made with."""
+    """Return the configuration that the topic is created with."""
     return {
-        # compaction would take an event for the newest state of its player and remove the others
+        # compaction would treat an event as the newest state of its player and remove the others
         "cleanup.policy": "delete",
         "retention.ms": str(settings.kafka_retention_days * 24 * 3_600_000),
-        # records go by age alone: a busy day must not push out one that is not landed
+        # records expire by age alone: a busy day must not push out records that have not landed
         "retention.bytes": "-1",
-        # the broker's clock says when a record was taken: one with a sender's wrong time could be deleted at once
+        # the broker's clock sets a record's time: with a sender's wrong clock a record could be deleted at once
         "message.timestamp.type": "LogAppendTime",
         "min.insync.replicas": "2" if settings.kafka_replication >= MIN_INSYNC_FROM_REPLICATION else "1",
         **({"flush.messages": "1"} if settings.flushes_each_write else {}),
@@ -33,12 +33,12 @@ def topic_config(settings: Settings) -> dict[str, str]:
 
 
 def unfit(topic: str, config: Mapping[str, str], replicas: int) -> str | None:
-    """Why no event can be entrusted to a topic, with what cures it; none if it is fit.
+    """Explain why a topic must not be used, with the remedy; None if it is fit.
 
     Args:
         topic: its name.
-        config: its configuration as the broker tells it.
-        replicas: of each of its partitions.
+        config: its configuration, from the broker.
+        replicas: number of replicas of each partition.
     """
     policy = config.get("cleanup.policy", "delete")
     if "compact" in policy:
@@ -57,20 +57,20 @@ def unfit(topic: str, config: Mapping[str, str], replicas: int) -> str | None:
 
 @dataclass(frozen=True)
 class Difference:
-    """What the broker tells of the topic otherwise than the settings say."""
+    """A difference between the topic's configuration and the settings."""
 
     name: str
     found: str
     shall: str
     weakness: str | None
-    """What can be lost by it; none where the topic is as good as the settings say, or better."""
+    """The risk of losing data; None if the topic is at least as safe as the settings."""
 
     def __str__(self) -> str:
         return f"{self.name} is {self.found}, the settings say {self.shall}"
 
 
 def differences(settings: Settings, config: Mapping[str, str]) -> list[Difference]:
-    """Everything in which a topic's configuration is not that of the settings."""
+    """Return every difference between a topic's configuration and the settings."""
     return [
         Difference(name, config[name], shall, _weakness(name, config[name], shall))
         for name, shall in topic_config(settings).items()
@@ -79,7 +79,7 @@ def differences(settings: Settings, config: Mapping[str, str]) -> list[Differenc
 
 
 def doubts(settings: Settings, config: Mapping[str, str]) -> list[str]:
-    """A line for each way in which a topic is weaker than the settings say; it can be landed from all the same."""
+    """Return a line for each way in which a topic is weaker than the settings; landing from it still works."""
     return [
         f"topic {settings.kafka_topic}: {one}: {one.weakness}. `daybook create-topic --set` sets it"
         for one in differences(settings, config)

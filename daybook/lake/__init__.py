@@ -18,7 +18,7 @@ _MODULES = {"load": "catalog", "open_lake": "query", "read_answer": "answers"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a reader when it is asked for: a DAG file that needs the tables' names alone loads no reader."""
+    """Import a reader on first use: a DAG file that needs only the tables' names then loads no reader."""
     if name in _MODULES:
         return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

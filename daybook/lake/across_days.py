@@ -1,4 +1,4 @@
-"""The answers across days (``spark/sql/across_days``): worked out by DuckDB from the published days, when asked for."""
+"""The answers across days (``spark/sql/across_days``): DuckDB computes them from the published days, on request."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def across_rows(settings: Settings, answer: Answer, day: str) -> list[dict[str, Any]]:
-    """The rows of an answer across days, as the days up to one are published now; in the answer's order.
+    """Return the rows of an answer across days, in the answer's order, from the days as published now.
 
     Args:
         settings: where the lake is.
         answer: one of the folder ``across_days``.
-        day: the last day that it looks at, ``YYYY-MM-DD``, UTC.
+        day: the last day that is included, ``YYYY-MM-DD``, UTC.
 
     Raises:
-        BadInput: the day is not published, or no published day has a table that the answer rests on.
+        BadInput: the day is not published, or no published day has a table that the answer needs.
     """
     from daybook.lake.duckdb_engine import connect, in_duckdb, published_rows, tables_of
     from daybook.lake.ledger import latest_pages, page_of
@@ -47,7 +47,7 @@ def across_rows(settings: Settings, answer: Answer, day: str) -> list[dict[str, 
 def sorted_rows(
     connection: DuckDBPyConnection, answer: Answer, sql: str, values: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """The rows of an answer's statement, in the answer's order, nulls first."""
+    """Return the rows of an answer's statement in the answer's order, nulls first."""
     from daybook.lake.duckdb_engine import fetch
 
     order = ", ".join(f'"{column}" {"DESC" if falls else "ASC"} NULLS FIRST' for column, falls in answer.order)

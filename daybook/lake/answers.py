@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def read_answer(settings: Settings, name: str, day: str) -> pd.DataFrame:
-    """A day's rows of an answer, as published: at the snapshot that the day's newest revision pins.
+    """Return a day's rows of an answer as published, at the snapshot that the day's newest revision pins.
 
-    If that snapshot has been expired, the oldest state that is left since is read: it shows the same page
+    If that snapshot has expired, the oldest remaining later snapshot is read. It shows the same revision
     (:func:`daybook.lake.snapshots.page_state`).
 
     Args:
@@ -28,11 +28,11 @@ def read_answer(settings: Settings, name: str, day: str) -> pd.DataFrame:
         day: ``YYYY-MM-DD``, UTC.
 
     Returns:
-        The table's columns without ``event_date``, in the order that the answer's file states, nulls first; buckets
-        of hosts without a provider stand behind the providers.
+        The table's columns without ``event_date``, in the order that the answer's file defines, nulls first. Buckets
+        of hosts without a provider are sorted after the providers.
 
     Raises:
-        BadInput: no such answer, or the day is not published; names what there is.
+        BadInput: no such answer, or the day is not published; the message lists the valid ones.
     """
     import pandas as pd
 
@@ -45,7 +45,7 @@ def read_answer(settings: Settings, name: str, day: str) -> pd.DataFrame:
     table = load(settings, name)
     pinned = page["snapshots"].get(name)
     if table is None or pinned is None:
-        # the answer had no row when the page was published, nor had any day before; or the day is known to be empty
+        # no row of the answer existed when the day was published, on any day; or the day is known to be empty
         if name in page["snapshots"] or page["events"] == 0:
             return pd.DataFrame(columns=list(known[name].columns))
         raise BadInput(
@@ -67,17 +67,17 @@ def read_answer(settings: Settings, name: str, day: str) -> pd.DataFrame:
 
 
 def _buckets_last(column: pd.Series) -> pd.Series:
-    """A key to sort a column by: a reader looks for providers, and brackets come before letters."""
+    """Return a sort key that puts buckets last: readers look for providers, but "(" sorts before letters."""
     if column.name != "provider":
         return column
     return column.mask(column.str.startswith("(", na=False), "\U0010ffff" + column)
 
 
 def answer_rows(settings: Settings, name: str, day: str) -> list[dict[str, Any]]:
-    """A day's rows of an answer, as published, in the answer's order; of an answer across days those up to the day.
+    """Return a day's rows of an answer as published, in its order; an answer across days covers the days up to it.
 
     Raises:
-        BadInput: no such answer, or the day is not published; names what there is.
+        BadInput: no such answer, or the day is not published; the message lists the valid ones.
     """
     from daybook.lake.across_days import across_rows
     from daybook.sql.answers import ACROSS_DAYS, answers
@@ -88,12 +88,12 @@ def answer_rows(settings: Settings, name: str, day: str) -> list[dict[str, Any]]
 
 
 def coverage_of_days(settings: Settings) -> dict[str, float]:
-    """Day -> share of its events whose provider is known, as the answer ``provider_usage`` has it; 0 to 1.
+    """Return, for each day, the share (0 to 1) of its events whose provider is known, from ``provider_usage``.
 
-    One scan of two columns, as the table is now: a millisecond for each day there is (0.4 s for a year, 3 s for ten),
-    where a read of each day at the snapshot its page pins would load the ledger as often. While a restatement is
-    published by half it is ahead of the page; the run that completes it writes the overview again. Days without events
-    have none.
+    One scan of two columns of the current table: a millisecond for each existing day (0.4 s for a year, 3 s for ten).
+    Reading each day at its pinned snapshot would load the ledger once for each day. While a restatement is half
+    published, the result is ahead of the published revision; the run that completes it writes the overview again.
+    Days without events are left out.
     """
     from daybook.lake.catalog import load
 
@@ -102,5 +102,5 @@ def coverage_of_days(settings: Settings) -> dict[str, float]:
         return {}
     rows = table.scan(selected_fields=("event_date", "coverage")).to_arrow()
     days, shares = rows["event_date"].to_pylist(), rows["coverage"].to_pylist()
-    # every row of a day holds the same
+    # every row of a day has the same value
     return {day.isoformat(): share for day, share in zip(days, shares, strict=True)}

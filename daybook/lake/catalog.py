@@ -1,6 +1,6 @@
 """Finds and loads the lake's tables without a JVM, through PyIceberg.
 
-Nothing here writes, and nothing needs the stack to be up. PyIceberg is loaded by the first call: it takes two seconds.
+Nothing here writes, and the stack does not have to be up. The first call imports PyIceberg, which takes two seconds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def catalog(settings: Settings) -> Catalog:
-    """The lake's catalog. Making it writes nothing: Spark makes the catalog's own tables with the first landing."""
+    """Return the lake's catalog without writing anything: Spark creates the catalog's tables with the first landing."""
     properties = pyiceberg_properties(settings) | {"py-io-impl": "daybook.lake.file_io.LakeFileIO"}
     if settings.has_rest_catalog:
         from pyiceberg.catalog.rest import RestCatalog
@@ -34,20 +34,20 @@ def catalog(settings: Settings) -> Catalog:
 
 
 def load(settings: Settings, table: str) -> Table | None:
-    """The table with its newest metadata; None while it, or the whole catalog, has not been made yet.
+    """Return the table with its newest metadata; None if the table or the whole catalog has not been created yet.
 
-    Every reader and every writer of the lake comes through here, so this is where a lake that is not this state's own
-    is refused.
+    Every reader and every writer of the lake calls this function. So it is the place that refuses a lake that does
+    not belong to this state.
 
     Raises:
         NeedsDecision: the state folder or the table belongs elsewhere, or the catalog has lost the table. Nothing was
             read or changed.
         BadInput: the catalog does not answer.
-        DaybookError: the table's metadata file cannot be read. So say the scans of the table of their files.
+        DaybookError: the table's metadata file cannot be read. The table's scans raise the same for their files.
     """
     check_state(settings)
     uri = settings.catalog_uri
-    # SQLite would make an empty file by looking
+    # SQLite would create an empty file on connecting
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         refuse_forgotten(settings, table)
         return None
@@ -71,7 +71,7 @@ def load(settings: Settings, table: str) -> Table | None:
         raise _away(error) from None
     except DaybookError:
         raise
-    except Exception as error:  # whatever the parser of the metadata file meets
+    except Exception as error:  # whatever the parser of the metadata file raises
         if settings.has_rest_catalog:
             raise
         raise _unreadable_metadata(settings, table, error) from error
@@ -80,9 +80,9 @@ def load(settings: Settings, table: str) -> Table | None:
 
 
 def broken_file(settings: Settings) -> DaybookError | None:
-    """What is wrong with the first file of the lake's current state that cannot be read; None if all can be.
+    """Return the problem of the first unreadable file of the lake's current state; None if all files can be read.
 
-    For errors of Spark, which name no file, or no next step. Reads the footer of each data file.
+    For Spark's errors, which lack the file or the next step. Reads the footer of each data file.
     """
     from daybook.lake.lake_table import LakeTable
 
@@ -97,7 +97,7 @@ def broken_file(settings: Settings) -> DaybookError | None:
 
 
 def _unreadable_metadata(settings: Settings, table: str, error: Exception) -> DaybookError:
-    """Why a table that the catalog knows could not be loaded: of a lake that was moved, or of a broken file."""
+    """Explain why a table in the catalog could not be loaded: the lake was moved, or a file is broken."""
     from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
     from pyiceberg.io import load_file_io
     from sqlalchemy import select
@@ -119,12 +119,12 @@ def _unreadable_metadata(settings: Settings, table: str, error: Exception) -> Da
 
 
 def _has_no_tables(error: BaseException | None) -> bool:
-    """Whether a database answered that it has no table of Iceberg's catalog: it is new, or another one."""
+    """Return whether the database reported that Iceberg's catalog tables are missing: it is new, or the wrong one."""
     return str(error) == "no such table: iceberg_tables" or getattr(error, "pgcode", None) == "42P01"
 
 
 def _catalog_trouble(settings: Settings, reason: BaseException | None) -> DaybookError:
-    """Why a catalog's database cannot be read. A SQLite file has no server that could be down."""
+    """Explain why a catalog's database cannot be read. A SQLite file has no server that could be down."""
     if not settings.catalog_uri.startswith(SQLITE):
         return _away(reason)
     file, said = settings.catalog_uri.removeprefix(SQLITE), str(reason)

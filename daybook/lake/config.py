@@ -1,9 +1,9 @@
-"""How the lake's catalog and its storage are reached: Spark's properties and, beside them, PyIceberg's.
+"""How to reach the lake's catalog and its storage: the properties for Spark and for PyIceberg.
 
 A catalog is SQLite, PostgreSQL or an Iceberg REST catalog; a warehouse is a folder, a bucket of an S3-compatible store
-or HDFS. No secret is among what Spark is told: it stands on a command line. The database's password comes from libpq's
-``PGPASSFILE``, the bucket's keys from the AWS SDKs' own chain, a REST catalog's token from the environment. Opens
-no connection.
+or HDFS. Spark's properties contain no secret, because they appear on a command line. The database's password comes
+from libpq's ``PGPASSFILE``, the bucket's keys from the AWS SDKs' own chain, a REST catalog's token from the
+environment. Opens no connection.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SECRETS = (TOKEN, CREDENTIAL)
 
 
 def sqlalchemy_uri(jdbc_uri: str) -> str:
-    """The SQLAlchemy form of a JDBC catalog URI: the same catalog, as PyIceberg takes it.
+    """Return the SQLAlchemy form of a JDBC catalog URI, for PyIceberg.
 
     Raises:
         BadInput: neither SQLite nor PostgreSQL.
@@ -36,7 +36,7 @@ def sqlalchemy_uri(jdbc_uri: str) -> str:
     if jdbc_uri.startswith(SQLITE):
         from sqlalchemy import URL
 
-        # it unquotes the path of a URI that it is given, JDBC does not
+        # SQLAlchemy unquotes the path of a URI, JDBC does not
         return URL.create("sqlite", database=jdbc_uri.removeprefix(SQLITE)).render_as_string()
     if jdbc_uri.startswith(POSTGRESQL):
         return f"postgresql+psycopg2:{jdbc_uri.removeprefix(POSTGRESQL)}"
@@ -47,31 +47,31 @@ def sqlalchemy_uri(jdbc_uri: str) -> str:
 
 
 def spark_properties(settings: Settings) -> dict[str, str]:
-    """Properties of Spark's catalog, each below ``spark.sql.catalog.<name>``; none of them is a secret."""
+    """Properties of Spark's catalog, each below ``spark.sql.catalog.<name>``; they contain no secret."""
     if settings.has_rest_catalog:
-        # Iceberg replaces env:NAME by the driver's environment, so that no command line has it
+        # Iceberg replaces env:NAME with the driver's environment variable, so no command line contains the secret
         secrets = {name: f"env:DAYBOOK_LAKE_CATALOG_{name.upper()}" for name in _rest_secrets(settings)}
         catalog = {"type": "rest", "uri": settings.catalog_uri, **secrets}
     else:
-        # the schema PyIceberg reads too
+        # the schema that PyIceberg reads too
         catalog = {"type": "jdbc", "uri": settings.catalog_uri, "jdbc.schema-version": "V1"}
     return {
         **catalog,
         "warehouse": settings.warehouse,
         **(_s3_for_spark(settings) if settings.is_on_s3 else {}),
-        # another run may have published since: every look at a table is a fresh one
+        # another run may have published since: every access loads the table afresh
         "cache-enabled": "false",
     }
 
 
 def _s3_for_spark(settings: Settings) -> dict[str, str]:
-    # path style: a store of one's own has no DNS name for each bucket
+    # path style: a self-hosted store has no DNS name for each bucket
     endpoint = {"s3.endpoint": settings.s3_endpoint, "s3.path-style-access": "true"} if settings.s3_endpoint else {}
     return {"io-impl": "org.apache.iceberg.aws.s3.S3FileIO", "client.region": settings.s3_region, **endpoint}
 
 
 def pyiceberg_properties(settings: Settings) -> dict[str, str]:
-    """Properties of PyIceberg's catalog; secrets stand under :data:`SECRETS`."""
+    """Properties of PyIceberg's catalog; secrets are under :data:`SECRETS`."""
     if settings.has_rest_catalog:
         catalog = {"type": "rest", "uri": settings.catalog_uri, **_rest_secrets(settings)}
     else:

@@ -1,9 +1,9 @@
-"""The lake in DuckDB: a second engine beside Spark, for recounts, questions across days and analysts' own SQL.
+"""The lake in DuckDB: a second engine next to Spark, for recounts, questions across days and analysts' own SQL.
 
-A connection reads nothing but what is registered with it, and writes nothing: no file, no network, no setting can be
-reached from SQL. Tables are registered as PyArrow datasets over the Parquet files that Iceberg names, so any storage
-that the lake may lie on is read the same way, columns and days that a statement does not ask for are not read, and
-nothing is loaded before it is asked for.
+A connection reads only what is registered with it, and writes nothing: SQL can reach no file, network or setting.
+Tables are registered as PyArrow datasets over the Parquet files that Iceberg names. So every storage that the lake
+supports is read the same way. Columns and days that a statement does not use are not read, and nothing is loaded in
+advance.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 
 _PARQUET = b"PAR1"
-"""What a Parquet file begins and ends with."""
+"""The magic bytes at the start and end of a Parquet file."""
 
 
 def connect() -> DuckDBPyConnection:
-    """A connection of its own, in memory, UTC; it reaches nothing that is not registered with it."""
+    """Return a new in-memory connection in UTC that can reach only what is registered with it."""
     import duckdb
 
     connection = duckdb.connect(
@@ -45,9 +45,9 @@ def connect() -> DuckDBPyConnection:
             "enable_external_access": "false",
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
-            # a misspelled table must not turn into a variable of this program
+            # a misspelled table must not resolve to a Python variable of this program
             "python_enable_replacements": "false",
-            # DuckDB would write rows that memory cannot hold into the folder it was called in
+            # DuckDB would spill rows that do not fit into memory to the working directory
             "temp_directory": "",
         }
     )
@@ -58,7 +58,7 @@ def connect() -> DuckDBPyConnection:
 
 @lru_cache(maxsize=128)
 def in_duckdb(statement: str) -> str:
-    """A statement in Spark's SQL as DuckDB takes it; ``:name`` becomes ``$name``. Comments are left out.
+    """Translate a statement in Spark's SQL into DuckDB's; ``:name`` becomes ``$name``. Comments are dropped.
 
     >>> in_duckdb("SELECT COUNT(item <=> :item) AS n -- how many")
     'SELECT COUNT(item IS NOT DISTINCT FROM $item) AS n'
@@ -67,7 +67,7 @@ def in_duckdb(statement: str) -> str:
 
 
 def _count_if(node: exp.Expr) -> exp.Expr:
-    """COUNT_IF as Spark means it: 0 where the condition is null on every row, which DuckDB's own answers with null."""
+    """Return COUNT_IF with Spark's meaning: 0 where the condition is null on every row; DuckDB's returns null."""
     from sqlglot import exp
 
     if not isinstance(node, exp.CountIf):
@@ -76,10 +76,10 @@ def _count_if(node: exp.Expr) -> exp.Expr:
 
 
 def parsed(sql: str) -> exp.Expr:
-    """The syntax tree of a text in Spark's SQL.
+    """Return the syntax tree of a text in Spark's SQL.
 
     Raises:
-        DaybookError: it is none; the text says where.
+        DaybookError: it is not valid SQL; the message names the position.
     """
     import sqlglot
     from sqlglot.errors import SqlglotError
@@ -91,7 +91,7 @@ def parsed(sql: str) -> exp.Expr:
 
 
 def tables_of(statement: str) -> set[str]:
-    """Names of the tables that a statement in Spark's SQL reads, without its own named steps.
+    """Return the names of the tables that a statement in Spark's SQL reads, without its own common table expressions.
 
     >>> sorted(tables_of("WITH one AS (SELECT * FROM events) SELECT * FROM one JOIN purchases USING (item)"))
     ['events', 'purchases']
@@ -104,17 +104,17 @@ def tables_of(statement: str) -> set[str]:
 
 
 def published_rows(settings: Settings, name: str, pages: pd.DataFrame) -> pads.Dataset | None:
-    """The rows of a table that belong to some published days, as a dataset that nothing was read of yet.
+    """Return the rows of a table for some published days as a dataset, without reading them yet.
 
-    Each day is taken as its newest page has it, also while a restatement of it is published by half.
+    Each day is read at its newest revision, even while a restatement of it is half published.
 
     Args:
         settings: where the lake is.
         name: ``events``, ``rejected_events`` or an answer.
-        pages: rows of :func:`daybook.lake.ledger.latest_pages`, one for each day that is wanted.
+        pages: rows of :func:`daybook.lake.ledger.latest_pages`, one for each wanted day.
 
     Returns:
-        The dataset, ``event_date`` among its columns; none if no day was ever published with this table.
+        The dataset, with ``event_date`` among its columns; None if no day was ever published with this table.
     """
     table = load(settings, name)
     if table is None:
@@ -131,7 +131,7 @@ def published_rows(settings: Settings, name: str, pages: pd.DataFrame) -> pads.D
 
 
 def table_rows(settings: Settings, name: str) -> pads.Dataset | None:
-    """All rows of a table as it is now, as a dataset that nothing was read of yet; none if there is no such table."""
+    """Return all current rows of a table as a dataset, without reading them yet; None if there is no such table."""
     table = load(settings, name)
     if table is None:
         return None
@@ -140,7 +140,7 @@ def table_rows(settings: Settings, name: str) -> pads.Dataset | None:
 
 
 def _states(table: Table, pinned: dict[date, int]) -> dict[int, set[date]]:
-    """The snapshots at which to read the days: the newest one, but for days that were written since their page."""
+    """Map snapshots to the days to read there: the newest, except for days rewritten since their revision."""
     current = table.current_snapshot()
     if current is None:
         return {}
@@ -157,7 +157,7 @@ def _states(table: Table, pinned: dict[date, int]) -> dict[int, set[date]]:
     states: dict[int, set[date]] = defaultdict(set)
     for day, snapshot_id in pinned.items():
         newest = current.snapshot_id
-        # a snapshot that was expired takes the files with it that only it had: what is left is as old, or a new page's
+        # an expired snapshot takes along the files that only it had: the rest is as old, or of a new revision
         if snapshot_id != newest and written.get(day, 0) > known.get(snapshot_id, 0):
             states[page_state(table, snapshot_id) or newest].add(day)
         else:
@@ -166,7 +166,7 @@ def _states(table: Table, pinned: dict[date, int]) -> dict[int, set[date]]:
 
 
 def _files(table: Table, snapshot_id: int, days: Collection[date] | None) -> list[tuple[date | None, str]]:
-    """Day and path of each data file; of some days, or of all and of rows without a day."""
+    """Return day and path of each data file: of some days, or of all days and of rows without a day."""
     found = []
     for day, task in day_files(table, snapshot_id, days):
         if task.delete_files:
@@ -181,10 +181,10 @@ def _files(table: Table, snapshot_id: int, days: Collection[date] | None) -> lis
 
 
 def _refuse_cut(table: str, file: DataFile) -> None:
-    """Refuse a data file that is gone, cut off or no Parquet: DuckDB would say so late, some statements without a name.
+    """Refuse a data file that is missing, truncated or not Parquet: DuckDB reports that late, sometimes unnamed.
 
     Raises:
-        DaybookError: it is; the text names it.
+        DaybookError: the file is one of these; the message names it.
     """
     from daybook.lake.lake_table import Damaged, unreadable
 
@@ -215,17 +215,17 @@ def _dataset(table: Table, files: Iterable[tuple[date | None, str]]) -> pads.Dat
     for day, path in files:
         scheme, netloc, place = table.io.parse_location(path)
         filesystem = filesystems.setdefault(f"{scheme}://{netloc}", table.io.fs_by_scheme(scheme, netloc))
-        # what every row of the file has in common: a file of a day that is not asked for is not opened
+        # every row of the file has this value: files of days that are not queried are not opened
         common = None if day is None else pads.field("event_date") == day
         fragments.append(form.make_fragment(place, filesystem, partition_expression=common))
     return pads.FileSystemDataset(fragments, schema, form)
 
 
 def fetch(connection: DuckDBPyConnection, sql: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    """The rows of a statement in DuckDB's SQL, as dictionaries (:func:`fetch_table`).
+    """Return the rows of a statement in DuckDB's SQL, as dictionaries (:func:`fetch_table`).
 
     Raises:
-        BadInput: DuckDB refuses it; the text says why.
+        BadInput: DuckDB rejects it; the message gives the reason.
     """
     return fetch_table(connection, sql, values)[1]
 
@@ -233,12 +233,12 @@ def fetch(connection: DuckDBPyConnection, sql: str, values: dict[str, Any] | Non
 def fetch_table(
     connection: DuckDBPyConnection, sql: str, values: dict[str, Any] | None = None
 ) -> tuple[list[str], list[dict[str, Any]]]:
-    """The columns of a statement in DuckDB's SQL, and its rows as dictionaries.
+    """Return the columns of a statement in DuckDB's SQL, and its rows as dictionaries.
 
     Columns of the same name are numbered: ``item``, ``item_1``.
 
     Raises:
-        BadInput: DuckDB refuses it; the text says why, and where if it is a mistake in the statement.
+        BadInput: DuckDB rejects it; the message gives the reason, and the position of a mistake in the statement.
     """
     import duckdb
 
@@ -252,7 +252,7 @@ def fetch_table(
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
-    """The names, those that came before with a number that makes another name of them.
+    """Return the names, with a number added to each repeated one so that all differ.
 
     >>> _numbered(["item", "item", "item_1", "item"])
     ['item', 'item_2', 'item_1', 'item_3']
@@ -271,7 +271,7 @@ _A_FILE = re.compile(r"'(/.+\.parquet)'")
 
 
 def refusal(said: str) -> DaybookError:
-    """What DuckDB's error means for the reader: a statement that it refuses, or a data file that cannot be read."""
+    """Translate DuckDB's error for the reader: a statement that it rejects, or a data file that cannot be read."""
     of_table = _OF_A_TABLE.search(" ".join(said.split()))
     if of_table is None:
         return BadInput(f"DuckDB: {said}")

@@ -1,6 +1,6 @@
-"""The lake's files as PyIceberg opens them: an Avro file that is not whole is refused before it is decoded.
+"""PyIceberg's file access for the lake, which refuses an incomplete Avro file before it is decoded.
 
-PyIceberg's compiled Avro decoder trusts the lengths that it reads. Damaged bytes can make it end the process with a
+PyIceberg's compiled Avro decoder trusts the lengths that it reads. Damaged bytes can end the process with a
 segmentation fault (31 of 400 garbled variants of one manifest list; PyIceberg 0.12.0), and no message names the
 damaged file. PyIceberg's decoder in Python stops at the end of the bytes; it reads the header first.
 """
@@ -17,12 +17,12 @@ from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 
 
 def check_avro(held: bytes) -> None:
-    """Refuse what does not start with an Avro header, or does not end with the marker that the header names.
+    """Refuse bytes without an Avro header at the start, or without the header's sync marker at the end.
 
     Source: Avro 1.12.0, "Object Container Files".
 
     Raises:
-        ValueError: it is no whole Avro file.
+        ValueError: it is not a complete Avro file.
     """
     if not held.startswith(MAGIC):
         raise ValueError("it does not start as an Avro file does")
@@ -45,9 +45,9 @@ class _LakeFile(PyArrowFile):
 
 
 class LakeFileIO(PyArrowFileIO):
-    """PyArrow's, with :func:`check_avro` before an Avro file is decoded."""
+    """PyArrow's file access, with :func:`check_avro` before an Avro file is decoded."""
 
     def new_input(self, location: str) -> PyArrowFile:
-        """As PyIceberg's."""
+        """Open a file as PyIceberg does."""
         file = super().new_input(location)
         return _LakeFile(location, file._path, file._filesystem, file._buffer_size)

@@ -1,7 +1,7 @@
-"""The lake as files: which ones its catalog reaches, and how they are told that they lie in another folder.
+"""The lake as files: which ones its catalog reaches, and how to rewrite their paths after a move to another folder.
 
-Iceberg writes every file once and never changes it. Metadata names files by their absolute URIs: the catalog names a
-metadata file, that one its snapshots' manifest lists, these their manifests, and these the data files.
+Iceberg writes every file once and never changes it. Metadata names files by their absolute URIs. The catalog names a
+metadata file, which names the manifest lists of its snapshots. These name manifests, and manifests name data files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FILE_SCHEME = "file:"
 
 
 def path_of(uri: str) -> Path:
-    """The local path of a ``file:`` URI, or of a plain path.
+    """Return the local path of a ``file:`` URI, or of a plain path.
 
     Java writes one slash where others write three, and neither escapes what it writes into Iceberg's metadata.
 
@@ -39,7 +39,7 @@ def path_of(uri: str) -> Path:
 
 
 def is_local(uri: str) -> bool:
-    """Whether a warehouse is a folder of this machine.
+    """Return whether a warehouse is a folder of this machine.
 
     >>> is_local("file:///data/lake"), is_local("s3a://bucket/lake")
     (True, False)
@@ -48,7 +48,7 @@ def is_local(uri: str) -> bool:
 
 
 KINDS = ("metadata", "manifest_list", "manifest", "data")
-"""Of a lake's files; deletions and statistics are data."""
+"""The kinds of a lake's files; delete files and statistics count as data."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class Reached:
     kind: str
     """One of :data:`KINDS`."""
     bytes: int | None = None
-    """How many it was written with; none where nothing says so."""
+    """The size it was written with; None where it is not recorded."""
 
 
 def copy_catalog(source: Path, target: Path) -> None:
-    """Copy a SQLite catalog as it is at one moment; writers go on meanwhile.
+    """Copy a SQLite catalog as it is at one moment; writers are not blocked.
 
     Raises:
-        sqlite3.Error: it is no database, or stays locked.
+        sqlite3.Error: it is not a database, or stays locked.
     """
     with (
         closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, timeout=30)) as live,
@@ -77,7 +77,7 @@ def copy_catalog(source: Path, target: Path) -> None:
 
 
 def metadata_files(catalog: Path) -> dict[str, str]:
-    """Table -> URI of its metadata file, of every table of a SQLite catalog."""
+    """Return the URI of the metadata file of every table of a SQLite catalog."""
     with closing(sqlite3.connect(f"{catalog.as_uri()}?mode=ro", uri=True)) as connection:
         rows = connection.execute(
             "SELECT table_name, metadata_location FROM iceberg_tables WHERE catalog_name = ? ORDER BY table_name",
@@ -88,11 +88,11 @@ def metadata_files(catalog: Path) -> dict[str, str]:
 
 @contextmanager
 def _reading(table: str, kind: str, uri: str) -> Iterator[None]:
-    """Say of a file that cannot be read which one it is.
+    """Name the file in the error if it cannot be read.
 
     Raises:
-        DaybookError: it is not what it was written as.
-        OSError: it is not there.
+        DaybookError: its content is not what was written.
+        OSError: it does not exist.
     """
     from daybook.lake.lake_table import unreadable
 
@@ -100,19 +100,19 @@ def _reading(table: str, kind: str, uri: str) -> Iterator[None]:
         yield
     except (OSError, DaybookError):
         raise
-    except Exception as error:  # what decoders raise at bytes of another kind is of all kinds
+    except Exception as error:  # decoders raise all kinds of errors on foreign bytes
         raise unreadable(table, kind, uri, error) from error
 
 
 def reached_files(catalog: Path, located: Callable[[str], Path] = path_of) -> Iterator[Reached]:
-    """Every file that a catalog reaches, each once: of what readers see, of former states and of what is staged.
+    """Yield every file that a catalog reaches, each once: visible, in older snapshots, or staged.
 
     Args:
         catalog: a SQLite catalog that nobody writes, such as one of :func:`copy_catalog`.
-        located: where the file of a URI is now; where the URI says, unless it was copied elsewhere.
+        located: maps a URI to the current path of its file; the default takes the path from the URI itself.
 
     Raises:
-        FileNotFoundError: a file is gone: upkeep or an erasure has deleted it since the catalog was copied.
+        FileNotFoundError: a file is gone: maintenance or an erasure has deleted it since the catalog was copied.
         DaybookError: a file is damaged.
     """
     from pyiceberg.io.pyarrow import PyArrowFile
@@ -144,7 +144,7 @@ def reached_files(catalog: Path, located: Callable[[str], Path] = path_of) -> It
             if not first_time(snapshot.manifest_list):
                 continue
             yield Reached(snapshot.manifest_list, "manifest_list")
-            # not `snapshot.manifests`: it remembers manifests by their names, and a moved lake has the old names
+            # not `snapshot.manifests`: it caches manifests by their names, and a moved lake has the old names
             with _reading(table, "manifest list", snapshot.manifest_list):
                 manifests = list(read_manifest_list(io.new_input(snapshot.manifest_list)))
             for manifest in manifests:
@@ -159,31 +159,31 @@ def reached_files(catalog: Path, located: Callable[[str], Path] = path_of) -> It
 
 
 def move(catalog: Path, root: Path, kinds: dict[Path, str], old: str, new: str) -> None:
-    """Tell a lake that it lies in another folder: catalog and metadata are rewritten in place, data files stay.
+    """Point a lake to another folder: catalog and metadata are rewritten in place, data files are unchanged.
 
-    Iceberg's ``rewrite_table_path`` does the same from where the lake was, which may be gone; this does it from copies
-    of the files. Snapshot ids stay.
+    Iceberg's ``rewrite_table_path`` does the same from the lake's old location, which may be gone. This function works
+    on copies of the files. Snapshot ids do not change.
 
     Args:
         catalog: the SQLite catalog.
-        root: folder of the copies, which lie in it as in the warehouse.
-        kinds: copy -> its kind, as in :class:`Reached`; data files need not be among them.
+        root: folder of the copies, laid out like the warehouse.
+        kinds: copy -> its kind, as in :class:`Reached`; data files may be left out.
         old: URI of the warehouse that the metadata names.
         new: URI of the warehouse that the files are to be in.
 
     Raises:
-        DaybookError: a table has files of deleted positions, which hold paths as data.
+        DaybookError: a table has position delete files, which hold paths as data.
     """
     from daybook.lake.file_io import LakeFileIO
 
     io = LakeFileIO()
     moved = _Moved(str(path_of(old)), new.rstrip("/"))
-    # from the inside out: a manifest list names the lengths of its manifests
+    # from the inside out: a manifest list contains the lengths of its manifests
     for kind in ("manifest", "manifest_list"):
         for path in (path for path, one in kinds.items() if one == kind):
             _rewrite_avro(io, path, moved, kind, root)
     for path in (path for path, one in kinds.items() if one == "metadata"):
-        # in place of the file, not into it: a copy by hard links would change the original's
+        # replace the file, do not write into it: that would change the original of a hard-linked copy
         with whole_file(path) as beside:
             beside.write_text(json.dumps(moved.of(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
     with closing(sqlite3.connect(catalog)) as connection, connection:
@@ -202,7 +202,7 @@ def move(catalog: Path, root: Path, kinds: dict[Path, str], old: str, new: str) 
 
 @dataclass(frozen=True)
 class _Moved:
-    """What lay under one folder lies under another."""
+    """A mapping of paths from one folder to another."""
 
     old: str
     """A path, without scheme and trailing slash."""
@@ -210,7 +210,7 @@ class _Moved:
     """A URI, without trailing slash."""
 
     def of(self, value: Any) -> Any:
-        """The value, of JSON types, with every URI below the old folder moved."""
+        """Return the value, of JSON types, with every URI below the old folder moved."""
         if isinstance(value, dict):
             return {name: self.of(one) for name, one in value.items()}
         if isinstance(value, list):
@@ -222,7 +222,7 @@ class _Moved:
 
 
 def _rewrite_avro(io: FileIO, path: Path, moved: _Moved, kind: str, root: Path) -> None:
-    """Rewrite a manifest, or a list of them, with its own schema and header; whole or not at all."""
+    """Rewrite a manifest, or a list of them, with its own schema and header; completely or not at all."""
     from pyiceberg.avro.file import AvroFile, AvroOutputFile
     from pyiceberg.types import StructType
 

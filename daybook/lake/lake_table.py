@@ -1,7 +1,7 @@
-"""Tables of the lake as readers get them: a file that cannot be read is named, with the next command.
+"""Tables of the lake that name a file that cannot be read, with the next command.
 
-PyIceberg, Avro and Arrow raise whatever their parsers meet, mostly without the file's name. After such an error the
-files that the failed read needs are looked at one by one, from the outside in, until one cannot be read.
+PyIceberg, Avro and Arrow raise whatever their parsers raise, mostly without the file's name. After such an error the
+files of the failed read are checked one by one, from the outside in, until one cannot be read.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _ALL = AlwaysTrue()
 
 
 class LakeTable(Table):
-    """A table whose readers name the file that they could not read."""
+    """A table whose read errors name the unreadable file."""
 
     @classmethod
     def of(cls, table: Table) -> LakeTable:
-        """The same table."""
+        """Return the same table as a :class:`LakeTable`."""
         return cls(table.name(), table.metadata, table.metadata_location, table.io, table.catalog, table.config)
 
     def scan(
@@ -43,7 +43,7 @@ class LakeTable(Table):
         options: Properties = EMPTY_DICT,
         limit: int | None = None,
     ) -> DataScan:
-        """As PyIceberg's."""
+        """Scan as PyIceberg does."""
         return _LakeScan(
             table_metadata=self.metadata,
             io=self.io,
@@ -59,13 +59,13 @@ class LakeTable(Table):
 
     @property
     def inspect(self) -> InspectTable:
-        """As PyIceberg's."""
+        """Inspect as PyIceberg does."""
         return _LakeInspect(self)
 
     def named_file_error(self) -> DaybookError | None:
-        """What is wrong with the first file of the table's current state that cannot be read; None if all can.
+        """Return the problem of the first unreadable file of the table's current state; None if all can be read.
 
-        Of data files the length and the footer are read.
+        For data files it checks the length and the footer.
         """
         return _first_unreadable(self.name()[-1], self.io, self.current_snapshot(), data="footers")
 
@@ -110,13 +110,13 @@ class _LakeInspect(InspectTable):
 
 
 def unreadable(table: str, kind: str, uri: str, error: BaseException) -> DaybookError:
-    """One line on a file of the lake that cannot be read, and what to do.
+    """Return a one-line error about an unreadable file of the lake, with the next step.
 
     Args:
         table: of the lake.
         kind: what the file is, such as ``data file``.
         uri: the file.
-        error: what came of reading it.
+        error: the error of reading it.
     """
     file = f"{path_of(uri) if is_local(uri) else uri}, a {kind} of the lake's table {table},"
     said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -136,7 +136,7 @@ def unreadable(table: str, kind: str, uri: str, error: BaseException) -> Daybook
 
 
 class Damaged(Exception):
-    """A file that can be read holds something else than it should."""
+    """A file can be read, but its content is not what it should be."""
 
 
 def _first_unreadable(
@@ -147,7 +147,7 @@ def _first_unreadable(
     *,
     data: Literal["whole", "footers", "none"] = "whole",
 ) -> DaybookError | None:
-    """What is wrong with the first file of a snapshot that cannot be read: of all, or of those that a scan needs."""
+    """Return the problem of a snapshot's first unreadable file, among all files or those that a scan needs."""
     from pyiceberg.manifest import read_manifest_list
 
     if snapshot is None:
@@ -177,19 +177,19 @@ def _first_unreadable(
 
 
 def _as_damage(io: FileIO, uri: str, error: Exception) -> Exception:
-    """The error of reading a file's bytes if that fails; otherwise what its parser said, as damage."""
+    """Return the error of reading a file's bytes if that fails; otherwise the parser's message, as damage."""
     try:
         with io.new_input(uri).open() as file:
             file.read()
     except OSError as of_bytes:
         return of_bytes
-    except ValueError:  # it was read, and is refused
+    except ValueError:  # it was read, and rejected
         pass
     return Damaged(f"{type(error).__name__}: {error}")
 
 
 def _read_parquet(io: FileIO, path: str, size: int, *, whole: bool) -> None:
-    """Read a data file, or only its footer; raises what is wrong with it."""
+    """Read a data file, or only its footer; raises the problem if there is one."""
     import pyarrow.parquet as pq
 
     source = io.new_input(path)
@@ -206,5 +206,5 @@ def _read_parquet(io: FileIO, path: str, size: int, *, whole: bool) -> None:
 
 
 def unreadable_metadata(table: str, uri: str, io: FileIO, error: Exception) -> DaybookError:
-    """One line on a metadata file that could not be read."""
+    """Return a one-line error about a metadata file that could not be read."""
     return unreadable(table, "metadata file", uri, _as_damage(io, uri, error))

@@ -1,7 +1,7 @@
 """The rows of ``day_ledger``: every published revision of every day.
 
-A reader sees a day as its newest row has it: the row names the snapshot of every table that belongs to the revision, so
-a published day changes for readers in one commit.
+Readers see a day as its newest row defines it. The row names the snapshot of every table of the revision, so a
+published day changes for readers in one commit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def ledger(settings: Settings) -> pd.DataFrame:
-    """Every published revision of every day, by day and revision; no rows before the first page.
+    """Return every published revision of every day, by day and revision; no rows before the first one.
 
     Columns are those of :data:`daybook.lake.tables.TABLES`: ``event_date`` as :class:`datetime.date`, ``published_at``
     in UTC, ``snapshots`` as dictionaries, counts as integers, None where they are null.
@@ -38,44 +38,44 @@ def ledger(settings: Settings) -> pd.DataFrame:
     if state not in _LEDGER:
         rows = frame_of(table.scan().to_arrow())
         _LEDGER.clear()
-        # two rows of one revision, as older versions could write: the first that was written is the revision
+        # older versions could write two rows for one revision: the first one written is the revision
         order = ["event_date", "revision", "published_at", "run_id"]
         _LEDGER[state] = rows.sort_values(order, ascending=[True, True, False, False], ignore_index=True)
     return _LEDGER[state].copy()
 
 
 _LEDGER: dict[str, pd.DataFrame] = {}
-"""The ledger as read last, by the metadata file that it was read at: Iceberg never writes such a file twice. A day's
-report asks 22 times (3.9 s for a ledger of 34 revisions, 1.9 s with this)."""
+"""The last ledger that was read, by its metadata file, which Iceberg never writes twice. A day's report needs the
+ledger 22 times (3.9 s for a ledger of 34 revisions, 1.9 s with this cache)."""
 
 
 def ledger_state(settings: Settings) -> str | None:
-    """Names what is published now: another text after each published revision; None before the first."""
+    """Return a text that identifies what is published now and changes with each revision; None before the first."""
     table = load(settings, DAY_LEDGER)
     return None if table is None else table.metadata_location
 
 
 def latest_pages(settings: Settings) -> pd.DataFrame:
-    """The newest revision of each day, by day; columns as :func:`ledger`."""
-    rows = ledger(settings)  # sorted: the last of a day is the row that readers go by
+    """Return the newest revision of each day, by day; columns as in :func:`ledger`."""
+    rows = ledger(settings)  # sorted: the last row of a day is the one that readers use
     return rows.drop_duplicates("event_date", keep="last", ignore_index=True)
 
 
 def latest_revisions(settings: Settings) -> list[dict[str, Any]]:
-    """The newest ledger row of each day, by day; columns as :func:`ledger`."""
+    """Return the newest ledger row of each day, by day; columns as in :func:`ledger`."""
     rows: list[dict[str, Any]] = latest_pages(settings).to_dict("records")
     return rows
 
 
 def page_of(settings: Settings, day: str) -> pd.Series:
-    """The ledger row of a day's newest revision.
+    """Return the ledger row of a day's newest revision.
 
     Args:
         settings: where the lake is.
         day: ``YYYY-MM-DD``, UTC.
 
     Raises:
-        BadInput: not a day, or the day has no page; names the days that have one.
+        BadInput: not a day, or the day is not published; the message names the published days.
     """
     wanted = parse_day(day)
     pages = latest_pages(settings)
@@ -89,7 +89,7 @@ def page_of(settings: Settings, day: str) -> pd.Series:
 
 
 def _how_to_build(settings: Settings, day: date) -> str:
-    """What gets a day that has no page one, for the reader; a command only where it can do so."""
+    """Explain how to get an unpublished day published; includes a command only where that would work."""
     from daybook.lake.snapshots import record_began
 
     if day >= datetime.now(UTC).date():
@@ -105,7 +105,7 @@ def _how_to_build(settings: Settings, day: date) -> str:
 
 
 def frame_of(rows: pa.Table) -> pd.DataFrame:
-    """The rows in pandas: integers stay integers where some are null (None), maps become dictionaries."""
+    """Return the rows in pandas: integers stay integers where some are null (None), maps become dictionaries."""
     return rows.to_pandas(integer_object_nulls=True, maps_as_pydicts="strict")
 
 
@@ -121,13 +121,13 @@ LEDGER_COUNTS: tuple[str, ...] = (
     "late",
 )
 """The counts of a day, in the order in which a record travels. They add up: sent - refused = accepted,
-accepted - other_days = landed, landed - duplicates - rejected = events; late is a part of the events."""
+accepted - other_days = landed, landed - duplicates - rejected = events. The count ``late`` is a part of the events."""
 
 
 def ledger_rows(settings: Settings) -> list[dict[str, Any]]:
-    """Each day's newest revision, by day: ``day``, ``revision``, ``published_at``, the counts, ``balanced``.
+    """Return each day's newest revision, by day: ``day``, ``revision``, ``published_at``, the counts, ``balanced``.
 
-    ``sent``, ``refused``, ``accepted`` and ``other_days`` are None for a day of live traffic alone.
+    ``sent``, ``refused``, ``accepted`` and ``other_days`` are None for a day with only live traffic.
     """
     columns = ["day", "revision", "published_at", *LEDGER_COUNTS, "balanced"]
     pages = latest_pages(settings).rename(columns={"event_date": "day"})
@@ -136,10 +136,10 @@ def ledger_rows(settings: Settings) -> list[dict[str, Any]]:
 
 
 def other_days(row: Mapping[str, Any]) -> int | None:
-    """How many of a generated day's accepted records count on other days: the late ones, on the days they happened.
+    """Return how many accepted records of a generated day count on other days: late events count when they happened.
 
-    It is what lies between accepted and landed, so records of other senders, or of other days' runs, that count on this
-    day are taken off; below 0 they are more.
+    It is accepted less landed. So records of other senders, or of other days' runs, that count on this day are
+    subtracted; a value below 0 means that there are more of these.
 
     >>> other_days({"accepted": 550, "landed": 530}), other_days({"accepted": None, "landed": 12})
     (20, None)

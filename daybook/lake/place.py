@@ -1,8 +1,8 @@
-"""Where the lake's tables must lie: below the warehouse of the settings, and known to the catalog of the settings.
+"""Checks where the lake's tables are: below the configured warehouse, and known to the configured catalog.
 
-A catalog that opens is not yet this state's own. One that names tables elsewhere belongs to another state; one that is
-empty over a warehouse with tables is another catalog, or has lost them. Working on would write to another state's
-tables, or start a second history over the first and then delete the first as orphan files.
+A catalog that opens does not have to belong to this state. One that names tables elsewhere belongs to another state.
+An empty one over a warehouse with tables is another catalog, or has lost its tables. Continuing would write to another
+state's tables, or start a second history over the first and then delete the first as orphan files.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Any later one comes from a table that a catalog knew."""
 
 
 def refuse_elsewhere(settings: Settings, table: str, location: str) -> None:
-    """Refuse a table that lies outside the warehouse. A REST catalog chooses the places itself.
+    """Refuse a table outside the warehouse. A REST catalog chooses the locations itself.
 
     Raises:
-        NeedsDecision: it does; the text says what to set or run.
+        NeedsDecision: the table is outside; the message names what to set or run.
     """
     if settings.has_rest_catalog or f"{_place(location)}/".startswith(f"{_place(settings.warehouse)}/"):
         return
@@ -47,13 +47,13 @@ def refuse_elsewhere(settings: Settings, table: str, location: str) -> None:
 
 
 def refuse_forgotten(settings: Settings, table: str) -> None:
-    """Refuse to take a table for new that the catalog does not know, if the warehouse holds one of that name.
+    """Refuse to treat a table as new that the catalog does not know but the warehouse holds.
 
-    An answer's table may be dropped, and its files then wait for the next maintenance; the lake's own tables are never
+    An answer's table may be dropped; its files then remain until the next maintenance. The lake's own tables are never
     dropped.
 
     Raises:
-        NeedsDecision: it does.
+        NeedsDecision: the warehouse holds a table of that name.
         NotNow: the warehouse cannot be listed.
     """
     if table not in TABLES or settings.has_rest_catalog:
@@ -77,14 +77,15 @@ def refuse_forgotten(settings: Settings, table: str) -> None:
 
 
 def refuse_other_catalog(settings: Settings) -> None:
-    """Refuse a SQLite catalog that has lost its tables, or that was put back alone over tables that went on since.
+    """Refuse a SQLite catalog that lost its tables, or was restored without the tables that have changed since.
 
-    Looks without PyIceberg, so that ``up`` does not wait for it. A commit writes the table's next metadata file, then
-    the catalog names it: a commit that was stopped leaves a file that is one ahead of the catalog, never more. Where
-    catalog or files are elsewhere, they are put back by tools of their own, at different moments and on purpose.
+    Does not use PyIceberg, so that ``up`` does not wait for it. A commit writes the table's next metadata file, then
+    updates the catalog. A commit that was interrupted leaves a file at most one version ahead of the catalog. A catalog
+    or files elsewhere are restored by their own tools, at different moments and on purpose.
 
     Raises:
-        NeedsDecision: it is; working on would land again what these files hold, and remove them as orphans.
+        NeedsDecision: it is such a catalog. Continuing would land again what these files hold, and remove them as
+            orphans.
     """
     file = Path(settings.catalog_uri.removeprefix(SQLITE))
     if not (settings.catalog_uri.startswith(SQLITE) and is_local(settings.warehouse)):
@@ -92,7 +93,7 @@ def refuse_other_catalog(settings: Settings) -> None:
     try:
         known = metadata_files(file) if file.exists() else {}
     except sqlite3.Error as error:
-        if "locked" in str(error):  # a job is at work on it
+        if "locked" in str(error):  # a job is using it
             return
         known = {}
     if RAW_EVENTS not in known:
@@ -109,7 +110,7 @@ def refuse_other_catalog(settings: Settings) -> None:
 
 
 def _version(name: str) -> int:
-    """The version of a table's metadata file; 0 of any other file.
+    """Return the version of a table's metadata file; 0 for any other file.
 
     >>> _version("00012-8f1b.metadata.json"), _version("snap-1.avro")
     (12, 0)
@@ -119,7 +120,7 @@ def _version(name: str) -> int:
 
 
 def _place(uri: str) -> str:
-    """The same text for the same place: schemes and spellings of one storage differ between Spark and its readers."""
+    """Return the same text for the same place: Spark and its readers spell the URIs of one storage differently."""
     if is_local(uri):
         return os.path.realpath(path_of(uri))
     scheme, _, rest = uri.rstrip("/").partition("://")
@@ -129,7 +130,7 @@ def _place(uri: str) -> str:
 
 
 def _names(settings: Settings, folder: str) -> list[str]:
-    """Names of the files in a folder of the warehouse; nothing if there is no such folder."""
+    """Return the names of the files in a folder of the warehouse; nothing if there is no such folder."""
     if is_local(folder):
         try:
             return os.listdir(path_of(folder))

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 WRITING = frozenset(
     {"ALTER", "COPY", "COPY_DATABASE", "CREATE", "DELETE", "DROP", "EXPORT", "INSERT", "MERGE_INTO", "UPDATE"}
 )
-"""DuckDB's kinds of statements that write."""
+"""DuckDB's statement types that write."""
 
 
 def open_lake(settings: Settings, wanted: set[str] | None = None) -> DuckDBPyConnection:
-    """A connection to which every table of the lake is registered under its name; it cannot write anything.
+    """Return a read-only connection to which every table of the lake is registered under its name.
 
-    ``events``, ``rejected_events`` and the answers hold the published days, each as its newest page has it; the lake's
+    ``events``, ``rejected_events`` and the answers hold the published days, each at its newest revision. The lake's
     other tables are as they are now.
 
     Args:
@@ -27,7 +27,7 @@ def open_lake(settings: Settings, wanted: set[str] | None = None) -> DuckDBPyCon
         wanted: only these tables.
 
     Raises:
-        BadInput: there is no published day yet.
+        BadInput: no day is published yet.
     """
     from daybook.lake.duckdb_engine import connect, published_rows, table_rows
     from daybook.lake.ledger import latest_pages
@@ -49,15 +49,15 @@ def open_lake(settings: Settings, wanted: set[str] | None = None) -> DuckDBPyCon
 
 
 def query_rows(settings: Settings, sql: str) -> list[dict[str, Any]]:
-    """The rows of a statement in DuckDB's SQL over the lake (:func:`query_table`)."""
+    """Return the rows of a statement in DuckDB's SQL over the lake (:func:`query_table`)."""
     return query_table(settings, sql)[1]
 
 
 def query_table(settings: Settings, sql: str) -> tuple[list[str], list[dict[str, Any]]]:
-    """The columns and rows of a statement in DuckDB's SQL over the lake (:func:`open_lake`).
+    """Return the columns and rows of a statement in DuckDB's SQL over the lake (:func:`open_lake`).
 
     Raises:
-        BadInput: no day is published, or the statement would write, or DuckDB refuses it; the text says why.
+        BadInput: no day is published, the statement would write, or DuckDB rejects it; the message gives the reason.
     """
     from daybook.lake.duckdb_engine import fetch_table
 
@@ -72,13 +72,13 @@ def query_table(settings: Settings, sql: str) -> tuple[list[str], list[dict[str,
         except BadInput as refused:
             if wanted is None or not str(refused).startswith("DuckDB: Catalog Error"):
                 raise
-    # with every table at hand DuckDB can suggest the one that was meant
+    # with every table registered DuckDB can suggest the one that was meant
     with open_lake(settings) as connection:
         return fetch_table(connection, sql)
 
 
 def _writing(sql: str) -> str | None:
-    """The kind of the first statement that would write something; none if there is none, or DuckDB cannot read it."""
+    """Return the type of the first statement that writes; None if no statement does, or DuckDB cannot parse it."""
     import duckdb
 
     try:
@@ -89,7 +89,7 @@ def _writing(sql: str) -> str | None:
 
 
 def _named_tables(sql: str) -> set[str] | None:
-    """The tables that a statement names; none if it cannot be told, and DuckDB has to say what is wrong."""
+    """Return the tables that a statement names; None if it cannot be parsed, so that DuckDB reports the error."""
     import sqlglot
     from sqlglot import exp
     from sqlglot.errors import SqlglotError

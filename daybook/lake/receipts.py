@@ -1,4 +1,4 @@
-"""The verbs that tell a page's story: ``daybook receipts`` and ``daybook checks``."""
+"""The commands that show a day's history: ``daybook receipts`` and ``daybook checks``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from daybook.settings import Settings
 
 
 def receipts_of(settings: Settings, day: str) -> list[dict[str, Any]]:
-    """Every revision of a day, oldest first.
+    """Return every revision of a day, oldest first.
 
     Returns:
         Objects with ``revision``, ``published_at``, ``run_id``, ``receipt``, ``changes`` (answer -> rows added, removed
-        and changed, and those that changed most) and ``checks`` (those that did not hold and let the page pass).
+        and changed, and those that changed most) and ``checks`` (those that failed without blocking the publication).
 
     Raises:
         BadInput: the day is not published.
@@ -36,7 +36,7 @@ def receipts_of(settings: Settings, day: str) -> list[dict[str, Any]]:
 
 
 def row_text(row: dict[str, Any]) -> str:
-    """One changed row in words: its key, then each value that differs."""
+    """Return one changed row in words: its key, then each value that differs."""
     key = " ".join(str(value) for value in row["key"].values() if value is not None) or "the day"
     before, after = row["before"], row["after"]
     if before is None or after is None:

@@ -1,4 +1,4 @@
-"""A table's history as Iceberg keeps it: which snapshots readers' state is made of, and what each holds."""
+"""A table's history in Iceberg: which snapshots readers have seen, and what each holds."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SOURCE_SNAPSHOT_ID = "source-snapshot-id"
 """Set by Iceberg on a snapshot that was published by copying another."""
 EPOCH = date(1970, 1, 1)
 FEW_DAYS = 40
-"""Up to so many days a plan is told which ones it is for; above, all files are planned and chosen from."""
+"""Up to this many days, the scan is planned with a filter on them; above, all files are planned and then filtered."""
 
 
 def published(table: Table | None) -> Iterator[Snapshot]:
-    """The snapshots that readers' state is made of, newest first.
+    """Yield the snapshots that make up the readers' state, newest first.
 
-    A snapshot that was published by copying (the table had moved on since it was staged) is followed by the staged one
-    it was copied from, which holds the properties it was staged with.
+    A snapshot may have been published by copying, if the table had changed since it was staged. It is followed by the
+    staged snapshot that it was copied from, which holds the properties it was staged with.
     """
     for snapshot, source in _states_and_sources(table):
         yield snapshot
@@ -32,13 +32,13 @@ def published(table: Table | None) -> Iterator[Snapshot]:
 
 
 def readers_states(table: Table | None) -> Iterator[Snapshot]:
-    """The states that readers saw, newest first, back to the first or to one whose predecessor was expired."""
+    """Yield the states that readers saw, newest first, back to the first or to one whose predecessor expired."""
     for snapshot, _ in _states_and_sources(table):
         yield snapshot
 
 
 def published_as(table: Table | None, staged_id: int) -> Snapshot | None:
-    """The state that published a staged snapshot: itself, or a copy of it; none if it was not published."""
+    """Return the state that published a staged snapshot: itself or a copy of it; None if it was not published."""
     for state in readers_states(table):
         if state.snapshot_id == staged_id or property_of(state, SOURCE_SNAPSHOT_ID) == str(staged_id):
             return state
@@ -46,11 +46,11 @@ def published_as(table: Table | None, staged_id: int) -> Snapshot | None:
 
 
 def page_state(table: Table, pinned: int) -> int | None:
-    """The snapshot at which to read a page: the one that its ledger row pins.
+    """Return the snapshot at which to read a published revision: the one that its ledger row pins.
 
-    If that was expired it is the oldest state that is left of those that came after it: no state is expired between the
-    pinned one and a change of the page, so it shows the page as published, also while a new revision of it is published
-    by half. None for a table that never had a state.
+    If the pinned snapshot expired, it is the oldest remaining state after it. States between the pinned one and the
+    day's next change are not expired, so the result shows the day as published. This also holds while a new revision
+    is half published. None for a table that never had a state.
     """
     if table.snapshot_by_id(pinned) is not None:
         return pinned
@@ -61,7 +61,7 @@ def page_state(table: Table, pinned: int) -> int | None:
 def _states_and_sources(table: Table | None) -> Iterator[tuple[Snapshot, Snapshot | None]]:
     if table is None:
         return
-    # PyIceberg looks through all snapshots for each id; a lake may hold 100,000 that were staged and never published
+    # PyIceberg searches all snapshots for each id; a lake may hold 100,000 that were staged and never published
     known = {snapshot.snapshot_id: snapshot for snapshot in table.metadata.snapshots}
     snapshot = table.current_snapshot()
     while snapshot is not None:
@@ -71,16 +71,16 @@ def _states_and_sources(table: Table | None) -> Iterator[tuple[Snapshot, Snapsho
 
 
 def property_of(snapshot: Snapshot, key: str) -> str | None:
-    """A property of a snapshot's summary."""
+    """Return a property of a snapshot's summary."""
     return snapshot.summary.additional_properties.get(key) if snapshot.summary else None
 
 
 def partition_counts(table: Table | None, snapshot_id: int | None = None) -> dict[date | None, int]:
-    """Rows of each event date at a snapshot, or as readers see it, out of the metadata alone. No date has zero rows."""
+    """Count rows per event date at a snapshot, or as readers see it, from metadata alone; no date has zero rows."""
     if table is None or (snapshot_id is None and table.current_snapshot() is None):
         return {}
     partitions = table.inspect.partitions(snapshot_id)
-    if not partitions.num_rows:  # of a table without a file PyIceberg leaves the column out
+    if not partitions.num_rows:  # PyIceberg omits the column for a table without files
         return {}
     rows = partitions.select(["partition", "record_count"]).to_pylist()
     return {row["partition"]["event_date"]: row["record_count"] for row in rows if row["record_count"]}
@@ -89,7 +89,7 @@ def partition_counts(table: Table | None, snapshot_id: int | None = None) -> dic
 def day_files(
     table: Table, snapshot_id: int, days: Collection[date | None] | None
 ) -> Iterator[tuple[date | None, FileScanTask]]:
-    """Day and scan task of each data file at a snapshot; of some days, or of all. None is for rows without a day."""
+    """Yield day and scan task of each data file at a snapshot, of some or all days; None means rows without a day."""
     from pyiceberg.expressions import AlwaysTrue
     from pyiceberg.table import FileScanTask
 
@@ -113,7 +113,7 @@ def _of_days(days: Collection[date | None] | None) -> str:
 
 
 def record_began(raw: Table | None) -> datetime:
-    """When Kafka took the first record that was ever landed, UTC; the end of time before any was. From the metadata."""
+    """Return when Kafka took the first landed record, UTC, from metadata; the end of time if nothing has landed."""
     from pyiceberg.conversions import from_bytes
     from pyiceberg.types import TimestamptzType
 

@@ -1,8 +1,8 @@
 """The marker of a state folder: which state it is, where it was made, when, by whom and in which format.
 
-``up``, every writer and every reader of the lake look at it (:func:`check_state`) before anything else. Tables name
-their files by absolute paths, so a folder that was copied or moved still points at the original's files. The marker
-shows that before a file is read, written or removed.
+``up`` and every writer and reader of the lake check it first (:func:`check_state`). Tables name their files by absolute
+paths, so a folder that was copied or moved still points at the original's files. The marker reveals that before a file
+is read, written or removed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from daybook.lake.files import is_local
 from daybook.settings import Settings
 
 FORMAT = 1
-"""Version of the state folder's layout. Raised when an older Daybook could not work with the folder any more."""
+"""Version of the state folder's layout. It is raised when an older Daybook could no longer work with the folder."""
 _STATE_FOLDERS = ("lake", "kafka", "postgres", "airflow", "manifests", "reports")
-"""What shows that a folder without a marker has been used before."""
+"""Folders that show that a state folder without a marker has been used before."""
 
 
 _REFUSED_IN_PATHS = (
@@ -37,18 +37,18 @@ _REFUSED_IN_PATHS = (
     (r'"', 'a "', "Spark and PostgreSQL take it for the end of the path"),
     (r"\s$", "a space at its end", "supervisor drops it"),
 )
-"""What some part of Daybook cannot have in the path of the state folder: pattern, its name, and why."""
+"""What some part of Daybook does not support in the path of the state folder: pattern, its name, and the reason."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What the marker of a state folder says."""
+    """The content of a state folder's marker."""
 
     id: str
-    """UUID, kept for the life of the state."""
+    """UUID, the same for the life of the state."""
     format: int
     home: str
-    """The folder that the tables' paths lie below."""
+    """The folder that contains the tables' files."""
     made_at: str
     """UTC, ISO 8601."""
     made_by: str
@@ -58,7 +58,7 @@ class State:
 
     @classmethod
     def read(cls, home: Path) -> State | None:
-        """The state of a folder; None if the folder has no marker.
+        """Return the state of a folder; None if the folder has no marker.
 
         Raises:
             NeedsDecision: the marker cannot be read.
@@ -87,7 +87,7 @@ class State:
 
     @classmethod
     def create(cls, settings: Settings) -> State:
-        """Write the marker of a new state; one that is there already is left as it is and returned."""
+        """Write the marker of a new state; an existing one is left unchanged and returned."""
         made = cls(
             id=str(uuid.uuid4()),
             format=FORMAT,
@@ -98,7 +98,7 @@ class State:
         )
         beside = write_private(settings.home / f".state.json.{made.id}", made._text())
         try:
-            os.link(beside, marker_file(settings.home))  # of two at once only one succeeds
+            os.link(beside, marker_file(settings.home))  # of two concurrent calls only one succeeds
         except FileExistsError:
             return cls.read(settings.home) or made
         finally:
@@ -106,7 +106,7 @@ class State:
         return made
 
     def write(self, home: Path) -> None:
-        """Write this marker in place of the one that is there."""
+        """Write this marker in place of the existing one."""
         write_private(marker_file(home), self._text())
 
     def _text(self) -> str:
@@ -114,17 +114,17 @@ class State:
 
 
 def marker_file(home: Path) -> Path:
-    """Where the marker of a state folder lies."""
+    """Return the path of a state folder's marker."""
     return home / "state.json"
 
 
 def unfinished_file(home: Path) -> Path:
-    """The file that a state folder has while a backup is written into it; its text names the backup folder."""
+    """Return the file that exists while a backup is restored into a state folder; it contains the backup folder."""
     return home / "restore-unfinished"
 
 
 def who() -> str:
-    """Name of the user who runs this process; ``uid N`` for a user id without a name, as containers have."""
+    """Return the name of the user who runs this process; ``uid N`` for a user id without a name, as in containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # KeyError before Python 3.13
@@ -132,18 +132,18 @@ def who() -> str:
 
 
 def check_state(settings: Settings) -> State | None:
-    """Refuse a state folder whose tables cannot be trusted to be its own. Reads two small files, changes nothing.
+    """Refuse a state folder whose tables may belong to another state. Reads two small files, changes nothing.
 
     Returns:
         The state; None for a folder without a marker: a new one, or one of an older Daybook.
 
     Raises:
         NeedsDecision: a restore into the folder was not finished, the folder was copied or moved, or it belongs to a
-            newer Daybook. The text says what to do.
+            newer Daybook. The message names the next step.
     """
     home = settings.home.resolve()
     unfinished = unfinished_file(home)
-    if os.path.exists(unfinished):  # False also where this user may not look
+    if os.path.exists(unfinished):  # False also where this user has no access
         raise NeedsDecision(
             f"a restore into {home} was stopped before its end, so the state in it is incomplete. Nothing was changed. "
             f"Repeat the restore: daybook restore --from {_text(unfinished)}"
@@ -162,15 +162,15 @@ def check_state(settings: Settings) -> State | None:
 
 
 def _is_all_elsewhere(settings: Settings) -> bool:
-    """Whether broker, catalog and warehouse are others': machines of a cluster may have the folder at several paths."""
+    """Return whether broker, catalog and warehouse are external: cluster machines may mount the folder differently."""
     return bool(settings.kafka_bootstrap_servers and settings.lake_catalog_uri and settings.lake_warehouse)
 
 
 def refuse_path(settings: Settings) -> None:
-    """Refuse a state folder, or a warehouse on this machine, whose path some part cannot work with.
+    """Refuse a state folder, or a warehouse on this machine, with a path that some part does not support.
 
     Raises:
-        BadInput: the text names the character.
+        BadInput: the message names the character.
     """
     places = [("DAYBOOK_HOME", str(settings.home.resolve()))]
     if is_local(settings.lake_warehouse):
@@ -189,17 +189,17 @@ def refuse_path(settings: Settings) -> None:
 
 
 def open_state(settings: Settings) -> list[str]:
-    """Check the state folder before the first write to it, and give it a marker if it has none.
+    """Check the state folder before the first write to it, and create its marker if it is missing.
 
-    A folder of an older Daybook is adopted if its tables lie in it; one of an older format is brought forward.
+    A folder of an older Daybook is adopted if its tables are in it; an older format is migrated.
 
     Returns:
-        What was done to a folder that was there before, as lines for the reader.
+        What was done to an existing folder, as lines for the reader.
 
     Raises:
-        BadInput: the folder's path has a character that some part cannot work with.
-        NeedsDecision: as :func:`check_state`; or the folder has no marker and its tables lie elsewhere; or its catalog
-            has lost them, or was put back alone.
+        BadInput: the folder's path has a character that some part does not support.
+        NeedsDecision: as :func:`check_state`; or the folder has no marker and its tables are elsewhere; or its catalog
+            has lost them, or was restored without them.
     """
     from daybook.lake.catalog import load
     from daybook.lake.place import refuse_other_catalog
@@ -210,7 +210,7 @@ def open_state(settings: Settings) -> list[str]:
     refuse_other_catalog(settings)
     if state is None:
         was_used = any((settings.home / name).exists() for name in _STATE_FOLDERS)
-        load(settings, RAW_EVENTS)  # raises if the tables lie elsewhere, or if the catalog has lost them
+        load(settings, RAW_EVENTS)  # raises if the tables are elsewhere, or if the catalog has lost them
         made = State.create(settings)
         return [f"adopted the state in {settings.home}, which had no marker, as {made.id}"] if was_used else []
     if state.format < FORMAT:

@@ -1,6 +1,6 @@
-"""The lake's own tables: their names, columns and partitions, once for who makes, reads or tests them.
+"""The lake's own tables: their names, columns and partitions, defined once for writers, readers and tests.
 
-Each answer of a day has a table besides, whose columns are those of its ``.sql`` file. Readers without a JVM are in
+Each answer of a day also has a table, whose columns are those of its ``.sql`` file. Readers without a JVM are in
 :mod:`daybook.lake.catalog`, writers in the ``daybook_spark`` package.
 """
 
@@ -31,7 +31,7 @@ class Table:
     rows: str
     """What a row is."""
     columns: str
-    """The columns as Spark's DDL has them, with comments. A newer Daybook may add some: they are null in older rows."""
+    """The columns as in Spark's DDL, with comments. A newer Daybook may add some: they are null in older rows."""
     by_day: bool
     """Whether it is partitioned by ``event_date``."""
 
@@ -122,7 +122,7 @@ _TABLES = (
         snapshots MAP<STRING, BIGINT>
             COMMENT 'table -> snapshot that holds this page; null if the table never had a row'
         """,
-        # it has a row a day: every look at it would open as many files
+        # it has one row per day: by-day partitions would make every read open one file per day
         by_day=False,
     ),
     Table(
@@ -163,11 +163,11 @@ _TABLES = (
     ),
 )
 TABLES: dict[str, Table] = {table.name: table for table in _TABLES}
-"""The tables that are there whatever questions are asked, by name."""
+"""The tables that exist whatever questions are asked, by name."""
 
 
 def spark_name(table: str) -> str:
-    """The table's full name in Spark SQL.
+    """Return the table's full name in Spark SQL.
 
     >>> spark_name("events")
     'lake.game.events'

@@ -1,1 +1,1 @@
-"""What an operator or analyst asks of the whole: plan, verify, trace, export, back up, restore."""
+"""Commands for operators and analysts that cover the whole system: plan, verify, trace, export, back up, restore."""

@@ -1,8 +1,7 @@
-"""``daybook adopt``: make a state folder that was copied or moved a state of its own, where it lies now.
+"""``daybook adopt``: turn a state folder that was copied or moved into a state of its own, in its new place.
 
-The lake's metadata names files by their full paths. They are rewritten here as ``daybook restore`` does it, the catalog
-last; the marker follows. Until then every other command refuses the folder, so an adoption that was stopped is
-repeated.
+The lake's metadata names files by their full paths. They are rewritten here as ``daybook restore`` does it: the catalog
+last, then the marker. Until then every other command refuses the folder, so an interrupted adoption can be repeated.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from daybook.settings import Settings
 
 
 def adopt_state(loaded: Settings) -> list[str]:
-    """Make the folder of the settings a state of its own; what was done, as lines.
+    """Make the configured folder a state of its own; returns what was done, as lines.
 
     Raises:
-        BadInput: the stack is up, a restore was not finished, the folder's path cannot be used, or its lake does not
-            lie in it. Nothing was changed.
-        DaybookError: the lake cannot be told that it lies elsewhere.
+        BadInput: the stack is up, a restore was not finished, the folder's path cannot be used, or its lake is outside
+            the folder. Nothing was changed.
+        DaybookError: the lake's paths cannot be rewritten.
     """
     from daybook.stack import postgres, supervisor
 
@@ -51,7 +50,7 @@ def adopt_state(loaded: Settings) -> list[str]:
     if state is None:
         State.create(loaded)
     elif state.home != home:
-        # the original may live on: two states do not share a name
+        # the original may still be in use: two states must not share a name
         replace(state, id=str(uuid.uuid4()), home=home, format=FORMAT).write(loaded.home)
     else:
         return [*lines, f"{loaded.home} was a state of its own already"]
@@ -59,14 +58,14 @@ def adopt_state(loaded: Settings) -> list[str]:
 
 
 def _shares_a_lake(loaded: Settings) -> bool:
-    """Whether the catalog came along in the folder, and the tables did not."""
+    """Return whether the catalog was copied with the folder, but the tables were not."""
     if not loaded.catalog_uri.startswith(SQLITE):
         return False
     return not is_local(loaded.warehouse) or loaded.home.resolve() not in path_of(loaded.warehouse).resolve().parents
 
 
 def _move_lake(loaded: Settings) -> list[str]:
-    """Rewrite the paths in a lake that lies in the state folder and names another place."""
+    """Rewrite the paths in a lake that is in the state folder and names another place."""
     catalog = Path(loaded.catalog_uri.removeprefix(SQLITE))
     if not (loaded.catalog_uri.startswith(SQLITE) and is_local(loaded.warehouse) and catalog.exists()):
         return []
@@ -106,7 +105,7 @@ def _below(location: str, root: str) -> str:
 
 
 def _kind(path: Path) -> str | None:
-    """What a file below a warehouse is to :func:`daybook.lake.files.move`; None for those that name no other file."""
+    """Return a file's kind for :func:`daybook.lake.files.move`; None for files that name no other file."""
     if path.name.startswith(".") or path.parent.name != "metadata":
         return None
     if path.name.endswith(".metadata.json"):

@@ -1,22 +1,22 @@
-"""``daybook backup``: what Daybook knows, copied to another folder while the stack runs.
+"""``daybook backup``: copy Daybook's state to another folder while the stack runs.
 
 A backup folder holds::
 
-    lake/                  the lake's files, each under the SHA-256 of its bytes; what is there is not written again
+    lake/                  the lake's files, each under the SHA-256 of its bytes; existing files are not written again
     content/               everything else, in the same way
-    backups/TIME/          one for each backup; index.json is written last and says what belongs to it
+    backups/TIME/          one for each backup; index.json is written last and lists what belongs to it
 
-No backup can change what an earlier one holds: a file of other bytes has another name. (Older folders have lake files
+No backup can change what an earlier one holds: a file with other bytes has another name. (Older folders have lake files
 below ``lake/`` under the lake's own names: they are read, and never written to.) A backup without its index is
-incomplete and is ignored. What is state and what is not:
+incomplete and is ignored. What counts as state:
 
-- The lake. The catalog is copied first, by SQLite's own means, at one moment; then every file that this copy reaches.
-  Writers go on: they add files and change none.
+- The lake. SQLite's own backup copies the catalog first, at one moment; then every file that this copy reaches is
+  copied. Writers continue: they add files and never change one.
 - What the embedded broker holds beyond the lake: records that were acknowledged and not landed yet.
 - The generator's manifests, the reports, the days that were dismissed, the intake's API keys.
-- Airflow's database (the history of runs) and its secrets. Without it every day of the lake is there all the same.
+- Airflow's database (the history of runs) and its secrets. Every day of the lake survives without it.
 
-Logs, sockets, the class archive and configuration are written anew by ``daybook up``.
+``daybook up`` writes logs, sockets, the class archive and configuration again.
 """
 
 from __future__ import annotations
@@ -50,21 +50,21 @@ from daybook.pipeline.position import Position
 from daybook.settings import Settings
 
 FORMAT = 1
-"""Of the index; raised when a restore of before could not read it."""
+"""Format of the index; raised when an older restore could not read it."""
 INDEX = "index.json"
 CATALOG, RECORDS, AIRFLOW_DUMP, API_KEYS = "lake/catalog.db", "kafka/records.jsonl.gz", "airflow.dump", "api-keys"
 """Names of what a backup holds besides the files of folders."""
 FOLDERS = ("manifests", "reports")
 AIRFLOW_SECRETS = ("airflow/secrets.json", "airflow/passwords.json")
 SINGLE_FILES = ("dismissed_days.json", *AIRFLOW_SECRETS)
-"""Files of the state folder that are taken if they are there."""
+"""Files of the state folder that are included if they exist."""
 LAKE_FILES = "lake/warehouse/"
-"""What the paths of the lake's files begin with."""
+"""Prefix of the paths of the lake's files."""
 PARTS = ("backups", "content", "lake")
-"""Folders of a backup folder."""
+"""Subfolders of a backup folder."""
 
 _OURS = re.compile(r"[0-9a-f]{64}(\.\w+)?$|unfinished\.part$")
-"""Names of the files that a backup makes in its folders."""
+"""Names of the files that a backup creates in its folders."""
 _SQLITE = "jdbc:sqlite:"
 _CHUNK_BYTES = 1 << 20
 
@@ -74,20 +74,20 @@ class Held:
     """A file of a backup."""
 
     path: str
-    """Where it belongs, below the state folder; what follows ``lake/warehouse/`` below the warehouse."""
+    """Target path below the state folder; after ``lake/warehouse/``, below the warehouse."""
     stored: str
-    """Where its bytes are, below the backup folder."""
+    """Path of its bytes, below the backup folder."""
     bytes: int
     sha256: str
     mode: int
-    """What it was; a restored file is its user's alone."""
+    """The original file mode; a restored file is accessible to its user only."""
     kind: str = ""
-    """Of a file of the lake: its kind, as :class:`daybook.lake.files.Reached` names it."""
+    """The kind of a lake file, as :class:`daybook.lake.files.Reached` names it."""
 
     def problem(self) -> str | None:
-        """Why this cannot be an entry of ``daybook backup``; none if it can.
+        """Return why this cannot be an entry of ``daybook backup``; None if it can.
 
-        Whoever can write to the backup folder must not decide what is written outside the state folder.
+        Write access to the backup folder must not give control over files outside the state folder.
         """
         known = {CATALOG, RECORDS, AIRFLOW_DUMP, API_KEYS, *SINGLE_FILES}
         is_ours = self.path in known or self.path.startswith(tuple(f"{name}/" for name in FOLDERS))
@@ -104,7 +104,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Index:
-    """What one backup is."""
+    """The content of one backup."""
 
     taken_at: str
     """UTC, ISO 8601: the moment of the catalog's copy."""
@@ -112,24 +112,24 @@ class Index:
     warehouse: str
     """URI that the lake's metadata names."""
     topic_id: str | None
-    """Of the embedded broker's topic that the lake was landed from; none if nothing was."""
+    """Id of the embedded broker's topic from which the lake was landed; None if nothing was landed."""
     not_landed: int | None
-    """Records that Kafka held beyond that; none if it was not read."""
+    """Number of records that Kafka held beyond that; None if Kafka was not read."""
     left_out: list[str]
-    """What is not in it, in words."""
+    """What the backup does not include, in words."""
     versions: dict[str, str]
     files: list[Held]
     state_id: str | None = None
-    """Of the state folder's marker, which a restore gives the same id."""
+    """Id in the state folder's marker; a restore uses the same id."""
     format: int = FORMAT
 
     def named(self, path: str) -> Held | None:
-        """The file that belongs at a path."""
+        """Return the file that belongs at a path."""
         return next((one for one in self.files if one.path == path), None)
 
 
 def _is_inside(path: str) -> bool:
-    """Whether a path leads to below the folder that it starts in, and is written in the one way that says so.
+    """Return whether a path is below its starting folder, and is written in normal form.
 
     >>> [_is_inside(path) for path in ("reports/index.html", "../x", "/x", "reports/../../x", "reports//x", "")]
     [True, False, False, False, False, False]
@@ -139,11 +139,11 @@ def _is_inside(path: str) -> bool:
 
 
 def read_index(place: Path) -> Index:
-    """The index of one backup.
+    """Return the index of one backup.
 
     Raises:
-        FileNotFoundError: the backup was stopped.
-        DaybookError: the index is of a newer Daybook, cannot be read, or is not one that a backup wrote.
+        FileNotFoundError: the backup was interrupted.
+        DaybookError: the index is from a newer Daybook, cannot be read, or was not written by a backup.
     """
     file = place / INDEX
     try:
@@ -174,10 +174,10 @@ def read_index(place: Path) -> Index:
 
 
 def indexes(folder: Path) -> tuple[list[tuple[str, Index]], list[str]]:
-    """The whole backups of a folder, oldest first, by name; and the names of those that were stopped.
+    """Return a folder's complete backups, oldest first, by name; and the names of the interrupted ones.
 
     Raises:
-        DaybookError: an index is of a newer Daybook, or cannot be read.
+        DaybookError: an index is from a newer Daybook, or cannot be read.
     """
     whole, stopped = [], []
     for place in sorted(path for path in (folder / "backups").glob("*") if path.is_dir()):
@@ -190,13 +190,13 @@ def indexes(folder: Path) -> tuple[list[tuple[str, Index]], list[str]]:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Refuse to work on a backup folder that another backup or restore is working on."""
+    """Refuse to work on a backup folder that another backup or restore is using."""
     try:
         lock = open(folder / ".lock", "w", encoding="utf-8", opener=private_opener)  # noqa: SIM115  # closed below
     except OSError as error:
         if error.errno not in {errno.EROFS, errno.EACCES}:
             raise
-        yield  # a copy that cannot be written is changed by nobody either; a backup fails at its first file
+        yield  # nobody can change a read-only copy either; a backup to it fails at its first file
         return
     with lock:
         try:
@@ -207,7 +207,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 class _Copier:
-    """Puts files into a backup folder."""
+    """Copies files into a backup folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -215,7 +215,7 @@ class _Copier:
         self.new_files = self.new_bytes = 0
 
     def take(self, source: Path, path: str, kind: str = "") -> None:
-        """Take a file, under the digest of what it holds now; it is read whole also if it was taken before."""
+        """Copy a file under the digest of its current content; it is read completely even if it was copied before."""
         now = source.stat()
         digest = digest_of(source)
         if not self._has(self._stored(digest, path, kind), now.st_size):
@@ -235,7 +235,7 @@ class _Copier:
         return f"lake/{digest}{PurePosixPath(path).suffix}" if kind else f"content/{digest}"
 
     def _copy(self, source: Path, part: Path) -> str:
-        """Copy, have the disk keep it, and read it back."""
+        """Copy a file, sync it to disk, and read it back."""
         part.unlink(missing_ok=True)
         digest = hashlib.sha256()
         with source.open("rb") as reading, open(part, "xb", opener=private_opener) as writing:
@@ -254,13 +254,13 @@ class _Copier:
 
 
 def take(loaded: Settings, folder: Path) -> tuple[Index, _Copier]:
-    """Back up the state to a folder; a later call takes what is new.
+    """Back up the state to a folder; a later call copies only what is new.
 
     Raises:
-        BadInput: there is no state, the folder lies in it or is in use, or there is no file of API keys. Nothing was
+        BadInput: there is no state, the folder is inside it or in use, or there is no file of API keys. Nothing was
             changed.
-        NeedsDecision: the state folder was copied, moved or not restored to its end. Nothing was changed.
-        DaybookError: a file went away or cannot be written. The backup is incomplete; earlier ones are unaffected.
+        NeedsDecision: the state folder was copied, moved or not completely restored. Nothing was changed.
+        DaybookError: a file disappeared or cannot be written. The backup is incomplete; earlier ones are unaffected.
     """
     if not loaded.home.is_dir() or not any(loaded.home.iterdir()):
         raise BadInput(f"there is no state in {loaded.home}; DAYBOOK_HOME names the state folder")
@@ -297,7 +297,7 @@ def take(loaded: Settings, folder: Path) -> tuple[Index, _Copier]:
 
 
 def _make_private(folder: Path) -> None:
-    """Make the backup folder, its user's alone; one that holds other things too keeps its mode, its parts do not."""
+    """Create the backup folder for its user only; if it holds other things too, restrict only its subfolders."""
     if not folder.is_dir() or {path.name for path in folder.iterdir()} <= {*PARTS, ".lock"}:
         private_dir(folder)
     for name in PARTS:
@@ -313,7 +313,7 @@ def _take_all(loaded: Settings, copier: _Copier, now: datetime, state: State | N
     with tempfile.TemporaryDirectory(prefix="daybook-backup-") as scratch:
         temporary = Path(scratch)
         then = _take_lake(loaded, copier, temporary, left_out)
-        # before Kafka is read: an id that a manifest knows was acknowledged before, and is found there
+        # before Kafka is read: an id in a manifest was acknowledged earlier, so reading Kafka finds it
         for name in FOLDERS:
             for path in sorted((loaded.home / name).rglob("*")):
                 if path.is_file() and not path.name.startswith("."):
@@ -347,7 +347,7 @@ def _take_all(loaded: Settings, copier: _Copier, now: datetime, state: State | N
 
 
 def _take_lake(loaded: Settings, copier: _Copier, temporary: Path, left_out: list[str]) -> Settings:
-    """Copy the lake; the settings that find its catalog as it was copied."""
+    """Copy the lake; returns settings that point to the copied catalog."""
     from daybook.lake.catalog import load
     from daybook.lake.tables import RAW_EVENTS
 
@@ -424,7 +424,7 @@ def _take_airflow(loaded: Settings, copier: _Copier, temporary: Path, left_out: 
 def _take_records(
     loaded: Settings, start: Position, copier: _Copier, temporary: Path, left_out: list[str]
 ) -> int | None:
-    """Copy what the embedded broker holds behind a position; how many records, or none if it was not read."""
+    """Copy what the embedded broker holds after a position; returns the number of records, None if it was not read."""
     from daybook.kafka.offsets import committed, topic_state
     from daybook.pipeline.losses import loss_since
     from daybook.stack import kafka
@@ -476,18 +476,18 @@ def _versions() -> dict[str, str]:
 
 
 def prune(folder: Path, keep: int, home: str) -> tuple[int, int, list[str]]:
-    """Remove all but the newest backups of a state folder, what was stopped, and files that no backup holds any more.
+    """Remove old and interrupted backups of a state folder, and files that no remaining backup uses.
 
     Args:
         folder: the backup folder.
-        keep: how many backups stay.
-        home: the state folder; other ones may be backed up into the same folder, and their backups stay.
+        keep: how many backups are retained.
+        home: the state folder; backups of other state folders in the same backup folder are retained.
 
     Returns:
-        Numbers of backups and of files that were removed; the other state folders that have backups here.
+        Numbers of removed backups and files; the other state folders that have backups here.
 
     Raises:
-        DaybookError: an index cannot be read, so nobody knows what its backup holds. Nothing was removed.
+        DaybookError: an index cannot be read, so the content of its backup is unknown. Nothing was removed.
     """
     with alone(folder):
         whole, stopped = indexes(folder)
@@ -496,7 +496,7 @@ def prune(folder: Path, keep: int, home: str) -> tuple[int, int, list[str]]:
             shutil.rmtree(folder / "backups" / name)
         stay = [index for name, index in whole if name not in gone]
         held = {folder / one.stored for index in stay for one in index.files}
-        # what the removed ones name, and what stopped ones left; a file that no backup wrote is not touched
+        # files of removed backups, and leftovers of interrupted ones; a file that no backup wrote is not touched
         files = {folder / one.stored for name, index in whole if name in gone for one in index.files}
         files |= {path for part in ("lake", "content") for path in (folder / part).iterdir() if _OURS.match(path.name)}
         unused = [path for path in files - held if path.is_file()]

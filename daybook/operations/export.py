@@ -10,12 +10,12 @@ from daybook.settings import Settings
 
 
 def export_day(settings: Settings, day: str, folder: Path) -> list[tuple[Path, int]]:
-    """Write the events and every answer of a day, as its newest page has them.
+    """Write the events and every answer of a day, at its newest revision.
 
     Each table is a folder of its own, partitioned as Hive does it: ``<table>/event_date=YYYY-MM-DD/part.parquet``. The
-    date stands in the folder's name alone, where pandas, Polars, DuckDB, PyArrow and Spark look for it. A file takes
-    the place of its former self in one step; a day without a row of a table has a file without rows. Files and the
-    folders of the days are their user's alone: they hold what players did.
+    date is only in the folder's name, where pandas, Polars, DuckDB, PyArrow and Spark look for it. Each file replaces
+    its previous version in one step. A day without rows of a table has a file without rows. Only their user can access
+    the files and the folders of the days, because they hold what players did.
 
     Returns:
         The files, and how many rows each has.

@@ -1,8 +1,8 @@
-"""``daybook exporter``: what Prometheus is told of the days, and of Kafka beside what has landed.
+"""``daybook exporter``: Prometheus metrics for published days and Kafka lag.
 
-Needs neither Airflow nor Spark: it still tells that a day is late when both are away. The lake and the broker are read
-every :data:`READ_EVERY_SECONDS`, in a thread of their own; a scrape shows the last reading and waits for nothing. Of a
-source whose last reading failed nothing is shown but that it failed: an old lag looks like a good one.
+Needs neither Airflow nor Spark: it still reports a late day when both are unavailable. A separate thread reads the lake
+and the broker every :data:`READ_EVERY_SECONDS`; a scrape shows the last reading and never waits. If a source's last
+reading failed, only that failure is shown and its metrics are omitted: a stale lag would look healthy.
 """
 
 from __future__ import annotations
@@ -26,51 +26,51 @@ from daybook.pipeline.position import Position, accepted_losses, position
 from daybook.settings import Settings
 
 READ_EVERY_SECONDS = 15.0
-"""As often as Prometheus asks by default. A reading of an unchanged lake loads two tables' metadata; of Kafka it is
-four requests, and one record for each partition that has some to be landed."""
+"""Prometheus' default scrape interval. Reading an unchanged lake loads two tables' metadata; reading Kafka takes four
+requests, and one record for each partition with records that have not landed."""
 DAYS_SHOWN = 7
-"""Newest days whose counts are shown: a label's values must not grow with history."""
+"""Number of newest days whose counts are shown: the values of a label must not grow with history."""
 KINDS = ("events", "duplicates", "rejected", "late")
 
 
 @dataclass(frozen=True)
 class Page:
-    """What is shown of a published day."""
+    """The metrics of a published day."""
 
     day: date
     revision: int
     landed: int
     records: dict[str, int]
-    """One of :data:`KINDS` -> records."""
+    """Number of records for each of :data:`KINDS`."""
 
 
 @dataclass(frozen=True)
 class LakeReading:
-    """What the lake says."""
+    """The state of the lake."""
 
     position: Position
-    """Where the record stands, and in which topic."""
+    """The next offsets, and their topic."""
     days: int
-    """Days that are published."""
+    """Number of published days."""
     newest: tuple[Page, ...]
     """The newest :data:`DAYS_SHOWN`, by day."""
     published_at: datetime | None
-    """When the last page was published."""
+    """When the last revision was published."""
     lost_records: int
     """Records that operators have accepted to be lost, where their number is known."""
     losses: int
-    """Decisions that accepted a loss, of whatever number."""
+    """Number of decisions that accepted a loss, including losses of unknown size."""
 
 
 @dataclass(frozen=True)
 class KafkaReading:
-    """What the broker says."""
+    """The state of the broker."""
 
     topic: TopicState
     landed: Offsets
     """Partition -> the offset up to which this topic is landed: 0 where Kafka has other records than those landed."""
     waiting_since: dict[int, datetime]
-    """Partition -> time of its first record that is not landed; without those that have none."""
+    """Partition -> time of its first record that is not landed; partitions without such a record are left out."""
 
 
 def read_lake(settings: Settings) -> LakeReading:
@@ -99,13 +99,13 @@ def read_kafka(settings: Settings, start: Position) -> KafkaReading:
 
     Args:
         settings: where it is.
-        start: where the record stands.
+        start: the next offsets.
 
     Raises:
         DaybookError: it does not answer.
     """
     topic = topic_state(settings)
-    # of another topic, or of a log that was truncated, the landed offsets say nothing
+    # for another topic, or a log that was truncated, the landed offsets are meaningless
     loss = loss_since(settings, start, topic)
     landed = loss.resume_from if loss else start.offsets
     waiting: dict[int, datetime] = {}
@@ -118,7 +118,7 @@ def read_kafka(settings: Settings, start: Position) -> KafkaReading:
 
 
 class LedgerCollector(Collector):
-    """Shows the last readings; a thread of its own makes them until :meth:`stop`."""
+    """Exposes the last readings, which its own thread takes until :meth:`stop`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -130,11 +130,11 @@ class LedgerCollector(Collector):
         self._thread = threading.Thread(target=self._read_on, name="readings", daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start the reading thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the reading; returns when it has ended."""
+        """Stop reading; returns when the thread has ended."""
         self._stopped.set()
         self._thread.join()
 
@@ -144,10 +144,10 @@ class LedgerCollector(Collector):
             self._stopped.wait(READ_EVERY_SECONDS)
 
     def read(self) -> None:
-        """Read both; what fails is told by the scrapes, and in a line."""
+        """Read both sources; a failure is reported in the scrapes, and in a log line."""
         try:
             self._lake = read_lake(self._settings)
-        except Exception as error:  # whatever it is, the exporter goes on to tell that it cannot read
+        except Exception as error:  # whatever it is, the exporter keeps running and reports that it cannot read
             self._failed("lake", error)
             self._lake = None
         else:
@@ -171,7 +171,7 @@ class LedgerCollector(Collector):
         self._up[source] = False
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The metrics of one scrape."""
+        """Return the metrics of one scrape."""
         up = GaugeMetricFamily("daybook_exporter_up", "1 while the source's last reading succeeded.", labels=["source"])
         age = GaugeMetricFamily(
             "daybook_exporter_reading_age_seconds", "Since the source's last good reading.", labels=["source"]

@@ -1,8 +1,7 @@
-"""``daybook plan``: what a backfill of some days would do, told before it is started. Changes nothing.
+"""``daybook plan``: show what a backfill of some days would do, before it is started. Changes nothing.
 
-What a run builds is decided by :mod:`daybook.pipeline.due`, the rule that the runs themselves go by. It is held
-against what the lake has and what Kafka has beyond it: the first run of a backfill lands all of that, whatever day it
-is for.
+:mod:`daybook.pipeline.due` decides what a run builds; the runs themselves use the same rule. The plan applies it to
+what the lake has and what Kafka has beyond it. The first run of a backfill lands all of that, whatever its day.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 MAX_DAYS = 3_660
 """Days of one plan: ten years."""
 BASIS_RUNS = 20
-"""Finished runs that the estimate rests on; each costs one call of Airflow's API."""
+"""Number of finished runs that the estimate is based on; each costs one call of Airflow's API."""
 
 PUBLISHED = "published"
 RESTATED = "published, would be restated"
@@ -42,9 +41,9 @@ NOT_OVER = "not over yet"
 FINISHED = frozenset({"success", "failed"})
 """States of a run that `airflow backfill create --reprocess-behavior completed` runs again."""
 WAITING_STEPS = frozenset({"generate_events", "wait_for_offsets"})
-"""Steps whose time says nothing of another day."""
+"""Steps whose duration does not predict that of another day."""
 PAGE = 100
-"""Runs that Airflow's API gives at once."""
+"""Page size of Airflow's API, in runs."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +51,17 @@ class Pace:
     """How long Airflow's last runs took, in seconds, without waiting for the day and without generating it."""
 
     builds: Sequence[float] = ()
-    """Of each run that published: its Spark steps and the report."""
+    """For each run that published: its Spark steps and the report."""
     landings: Sequence[float] = ()
-    """Of each run: its step ``land_events``, which is all that a run with nothing to build does."""
+    """For each run: its step ``land_events``, the only step that a run with nothing to build spends time on."""
 
 
 @dataclass(frozen=True)
 class RunsSoFar:
-    """What Airflow says of the DAG's runs."""
+    """Airflow's information on the DAG's runs."""
 
     ran: Mapping[date, str] = field(default_factory=dict)
-    """State of the run that there is of a day already."""
+    """Day -> state of its existing run."""
     pace: Pace = field(default_factory=Pace)
     paused: bool | None = None
     """Whether the DAG is paused: runs of a backfill wait until it is not. None if Airflow was not asked."""
@@ -77,18 +76,18 @@ class DayPlan:
     records: int
     """Raw records in the lake."""
     on_page: int | None
-    """Raw records that its page counts; none without a page."""
+    """Raw records that its published revision counts; None if the day is not published."""
     not_landed: int | None
-    """Records in Kafka that were not landed yet; none if Kafka was not read."""
+    """Records in Kafka that are not landed yet; None if Kafka was not read."""
     generated: int | None
-    """Events that the generator holds an acknowledgement for; none for a day that it has not played."""
+    """Events for which the generator has an acknowledgement; None for a day that it has not generated."""
     revision: int | None
     does: str
-    """What the backfill would do with it, in words."""
+    """What the backfill would do with the day, in words."""
 
 
 def generated_days(settings: Settings, days: Sequence[date]) -> dict[date, int]:
-    """Of each day that was generated to its end: how many events the generator holds an acknowledgement for.
+    """Return, for each completely generated day, the number of events that were acknowledged to the generator.
 
     Raises:
         DaybookError: a manifest cannot be read.
@@ -101,50 +100,50 @@ def generated_days(settings: Settings, days: Sequence[date]) -> dict[date, int]:
 
 @dataclass(frozen=True)
 class Outlook:
-    """All that decides what a backfill of some days does."""
+    """Everything that decides what a backfill of some days does."""
 
     known: LakeDays
     """What the lake knows now."""
     waiting: NotLanded | None
-    """What Kafka holds beyond it; none if Kafka was not read."""
+    """Records in Kafka that are not in the lake; None if Kafka was not read."""
     days: Sequence[date]
     """The days of the backfill, in order."""
     now: datetime
     """The present moment, UTC."""
     ran: Mapping[date, str] = field(default_factory=dict)
-    """State of the run that Airflow has of a day already."""
+    """Day -> state of the run that Airflow already has."""
     generated: Mapping[date, int] = field(default_factory=dict)
     """From :func:`generated_days`."""
     plays: int = 0
-    """Events that each run generates of a day without events of its own; 0 = live traffic."""
+    """Events that each run generates for a day without events of its own; 0 = live traffic."""
     goes_on: Callable[[date], bool] = lambda _day: False
-    """Whether the records that there are of a day that was not generated to its end are the generator's."""
+    """Whether the existing records of an incompletely generated day come from the generator."""
     grace: timedelta = timedelta(0)
     """How long after its end a day of live traffic stays open."""
 
     @cached_property
     def after(self) -> LakeDays:
-        """What the lake will know once all that waits in Kafka has been landed."""
+        """What the lake will know once everything that waits in Kafka has landed."""
         if self.waiting is None or self.waiting.first_taken_at is None:
             return self.known
         return self.known.with_landed(self.waiting.per_day, self.waiting.first_taken_at)
 
     def is_built(self, day: date) -> bool:
-        """Whether a run of the day would have something to build of the day itself."""
+        """Return whether a run of the day would have something to build for the day itself."""
         return self.after.is_due(day, day) or self.is_played(day)
 
     def is_played(self, day: date) -> bool:
-        """Whether a run of the day generates events: the rule of :mod:`event_generator.by_default`."""
+        """Return whether a run of the day generates events: the rule of :mod:`event_generator.by_default`."""
         if not self.plays or day in self.generated or day in self.known.pages:
             return False
         return not self.after.raw.get(day) or self.goes_on(day)
 
     @cached_property
     def reprocess(self) -> bool:
-        """Whether a day that has to be built was run before, so that Airflow has to be told to run it again."""
+        """Whether a day that has to be built was run before, so that Airflow must be asked to run it again."""
         fresh = next((day for day in self._over if day not in self.ran), None)
         again = (day for day in self._over if self.ran.get(day) in FINISHED and self.is_built(day))
-        # a page to which records were added is restated by any run within the lateness window
+        # any run within the lateness window restates a published day to which records were added
         return any(fresh is None or day not in self.known.pages or not self.after.is_due(day, fresh) for day in again)
 
     @cached_property
@@ -158,13 +157,13 @@ class Outlook:
 
     @cached_property
     def restated(self) -> list[date]:
-        """The days with a page that the first run restates beside its own."""
+        """The published days that the first run restates in addition to its own."""
         first = self.runs[0] if self.runs else None
         return [one for one in sorted(self.after.pages) if first and one != first and self.after.is_due(one, first)]
 
     @property
     def also_restated(self) -> list[dict[str, Any]]:
-        """Those of them that lie outside the days: ``day``, ``records`` that its page does not show."""
+        """Restated days outside the plan: ``day``, and ``records`` that its published revision does not include."""
         inside = set(self.days)
         outside = [one for one in self.restated if one not in inside]
         return [{"day": one.isoformat(), "records": self._new(one)} for one in outside]
@@ -177,7 +176,7 @@ class Outlook:
         return len(building | set(self.runs[:1] if restated or self.after.undated_are_due else []))
 
     def rows(self) -> list[DayPlan]:
-        """The days, each with what is known of it and what would be done."""
+        """Return the days, each with what is known about it and what would be done."""
         waiting = self.waiting.per_day if self.waiting else None
         pages = self.known.pages
         return [
@@ -195,7 +194,7 @@ class Outlook:
         ]
 
     def state(self, day: date) -> str:
-        """Where the records of a day stand now, or that it has none."""
+        """Describe where the records of a day are now, or that it has no records."""
         if day_bounds(day)[1] >= self.now:
             return NOT_OVER
         if day in self.known.pages:
@@ -211,7 +210,7 @@ class Outlook:
         return EMPTY if self.after.is_due(day, day) else NOTHING_KNOWN
 
     def does(self, day: date) -> str:
-        """What the backfill does with a day."""
+        """Describe what the backfill does with a day."""
         if self.state(day) == NOT_OVER:
             return f"no run: it ends on {day + timedelta(days=1)} at 00:00 UTC, and Airflow leaves it out"
         if day not in self._run_days:
@@ -230,7 +229,7 @@ class Outlook:
         return self.after.raw.get(day, 0) - int(self.after.pages[day]["landed"])
 
     def _refused(self, day: date) -> str | None:
-        """Why the run of a day would fail: what it would have to build from is missing."""
+        """Return why the run of a day would fail: the input of its build is missing."""
         from daybook.pipeline.due import why_refused
 
         if not self.known.near:
@@ -269,14 +268,14 @@ class Outlook:
 
 
 def estimate(runs: int, builds: int, pace: Pace) -> tuple[float | None, str]:
-    """Seconds that the runs take one after the other, and what that rests on, in words.
+    """Return how many seconds the runs take one after the other, and the basis of that estimate in words.
 
-    Landings share a pool of one slot, so runs that overlap take not much less; on a stack with a Spark server, which
-    answers one day while the next is landed, up to a third.
+    Landings share a pool of one slot, so overlapping runs save little time. A stack with a Spark server answers one day
+    while the next is landed, which saves up to a third.
 
     Args:
         runs: runs that Airflow creates.
-        builds: those of them that build a page.
+        builds: how many of them build a day.
         pace: how long the last runs took.
     """
     if not runs:
@@ -298,10 +297,10 @@ def estimate(runs: int, builds: int, pace: Pace) -> tuple[float | None, str]:
 
 
 def ask_airflow(client: AirflowApi, first: date, last: date) -> RunsSoFar:
-    """The runs that Airflow has of the days of a range, and how long its last runs took.
+    """Return Airflow's runs for a range of days, and how long its last runs took.
 
     Raises:
-        DaybookError: Airflow does not answer, or refuses.
+        DaybookError: Airflow does not answer, or rejects the request.
     """
     from daybook.airflow_client import seconds_of
 
@@ -312,7 +311,7 @@ def ask_airflow(client: AirflowApi, first: date, last: date) -> RunsSoFar:
         told = client.call("GET", f"/dags/{DAG}/dagRuns?{span}&order_by=logical_date&limit={PAGE}&offset={seen}")
         for run in told["dag_runs"]:
             moment = datetime.fromisoformat(run["logical_date"]).astimezone(UTC)
-            if moment == day_bounds(moment.date())[0]:  # a run triggered with another moment is none of a backfill's
+            if moment == day_bounds(moment.date())[0]:  # a run triggered for another moment is not part of a backfill
                 ran[moment.date()] = str(run["state"])
         seen += len(told["dag_runs"])
         if not told["dag_runs"] or seen >= told["total_entries"]:
@@ -329,7 +328,7 @@ def ask_airflow(client: AirflowApi, first: date, last: date) -> RunsSoFar:
 
 
 def days_between(first: str, last: str) -> list[date]:
-    """The days from the first to the last, both included.
+    """Return the days from the first to the last, both included.
 
     Raises:
         BadInput: not days, in the wrong order, or more than :data:`MAX_DAYS`.
@@ -344,9 +343,9 @@ def days_between(first: str, last: str) -> list[date]:
 
 
 def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show) -> dict[str, Any]:
-    """The plan as ``daybook plan --json`` prints it.
+    """Return the plan as ``daybook plan --json`` prints it.
 
-    What does not answer is left out and said: ``kafka`` and ``airflow`` hold why, or none.
+    A source that does not answer is left out and reported: ``kafka`` and ``airflow`` hold the reason, or None.
 
     Raises:
         BadInput: the lake's catalog does not answer.
@@ -366,7 +365,7 @@ def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show)
     try:
         waiting = read_not_landed(settings, position(settings, raw), show)
     except DaybookError as error:
-        # what comes behind is advice for a task
+        # the rest of the message is advice for a task
         no_kafka = f"{str(error).partition(';')[0]}: the plan is of what the lake knows; what is not landed is left out"
     so_far, no_airflow = RunsSoFar(), None
     try:
@@ -413,5 +412,5 @@ def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show)
 
 
 def runs_text(count: int) -> str:
-    """A number of runs, in words."""
+    """Return a number of runs, in words."""
     return "1 run" if count == 1 else f"{count} runs"

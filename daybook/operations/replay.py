@@ -1,4 +1,4 @@
-"""``daybook replay``: rejected records that can be repaired go through the intake again, once each."""
+"""``daybook replay``: send rejected records that can be repaired through the intake again, once each."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ Batch = list[tuple[Coordinates, dict[str, Any]]]
 """Events, each with the coordinates of the record that it replaces."""
 
 LONGEST_WAIT_SECONDS = 300
-"""What a replay waits in all, where the intake says that it sends too fast."""
+"""The total time that a replay waits when the intake reports that it sends too fast."""
 _BATCH = 200
 _TIMEOUT_SECONDS = 30.0
 _REFUSED_WHOLE = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.TOO_MANY_REQUESTS}
-"""Answers to a batch for which one event of it, or its size, can be the reason."""
+"""Status codes for a batch that one event of it, or its size, can cause."""
 
 
 def open_records(settings: Settings, found: list[Rejected]) -> list[Rejected]:
-    """Those that were not replayed yet."""
+    """Return the records that were not replayed yet."""
     from daybook.lake.catalog import load
 
     table = load(settings, REPLAYED_RECORDS)
@@ -45,12 +45,12 @@ def open_records(settings: Settings, found: list[Rejected]) -> list[Rejected]:
 
 
 def repaired_by_hand(file: Path, found: list[Rejected]) -> dict[Coordinates, dict[str, Any]]:
-    """The events of a file as ``daybook rejected --json`` writes it, by coordinates; those without one are left out.
+    """Return the events of a ``daybook rejected --json`` file by coordinates, without entries that have no event.
 
-    An event without an id gets the one made of its coordinates: the intake would give it another each time.
+    An event without an id gets one made from its coordinates: the intake would assign a different one each time.
 
     Raises:
-        BadInput: it is no such file, or names a record that was not rejected.
+        BadInput: it is not such a file, or names a record that was not rejected.
     """
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
@@ -68,21 +68,21 @@ def repaired_by_hand(file: Path, found: list[Rejected]) -> dict[Coordinates, dic
 
 
 def send_again(settings: Settings, events: dict[Coordinates, dict[str, Any]]) -> tuple[set[date], list[dict[str, Any]]]:
-    """Send events through the intake; each that it accepts is written down at once.
+    """Send events through the intake; each accepted one is recorded at once.
 
-    An id is made from the record's coordinates or is the record's own, so what was sent and not written down (a kill
-    between the two) may be sent again: it is a duplicate then, and counts once.
+    An id is made from the record's coordinates or is the record's own. So an event that was sent but not recorded (a
+    kill between the two) may be sent again: it is then a duplicate, and counts once.
 
     Args:
         settings: where intake and lake are.
         events: by the coordinates of the record that each replaces.
 
     Returns:
-        The days of what was accepted, and what was refused: ``coordinates`` and ``errors``.
+        The days of the accepted events, and what was refused: ``coordinates`` and ``errors``.
 
     Raises:
-        DaybookError: the intake does not answer, or did not take all; what it accepted is written down. A record that
-            it refuses is no such case: it is among what was refused, and the others go on.
+        DaybookError: the intake does not answer, or did not take all; what it accepted is recorded. A refused record
+            does not raise: it is returned as refused, and the others continue.
     """
     intake = _Intake(settings)
     days: set[date] = set()
@@ -101,7 +101,7 @@ def send_again(settings: Settings, events: dict[Coordinates, dict[str, Any]]) ->
 
 
 class _Intake:
-    """Sends batches; one that is refused as a whole is halved, so that no event takes others with it."""
+    """Sends batches; one that is refused as a whole is halved, so that one event does not block the others."""
 
     def __init__(self, settings: Settings) -> None:
         key = settings.api_key.get_secret_value()
@@ -114,10 +114,10 @@ class _Intake:
         self._may_wait_seconds = LONGEST_WAIT_SECONDS
 
     def verdicts(self, batch: Batch) -> Iterator[tuple[Batch, list[dict[str, Any]]]]:
-        """The batch, in parts if need be, each with the verdicts over its events.
+        """Yield the batch, in parts if needed, each with the verdicts on its events.
 
         Raises:
-            DaybookError: the intake does not answer, or did not take all. What was taken came before.
+            DaybookError: the intake does not answer, or did not take all. Accepted parts were yielded before.
         """
         answer = self._post(batch)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -157,7 +157,7 @@ class _Intake:
             raise DaybookError(_stopped(self._settings, f"does not answer ({type(error).__name__})")) from None
 
     def _post_after_wait(self, batch: Batch, answer: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
-        """Send a batch again after the wait that an answer asks for."""
+        """Send a batch again after the wait that a response asks for."""
         asked = answer.headers.get("Retry-After", "")
         seconds = max(1, int(asked)) if asked.isdecimal() else 1
         self._may_wait_seconds -= seconds
@@ -173,7 +173,7 @@ def _object_of(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
         told = answer.json()
     except ValueError:
         told = None
-    return told if isinstance(told, dict) else {}  # of a proxy in front of the intake
+    return told if isinstance(told, dict) else {}  # a proxy in front of the intake may answer something else
 
 
 def _stopped(settings: Settings, reason: str) -> str:
@@ -203,7 +203,7 @@ def _write_down(settings: Settings, accepted: list[tuple[Coordinates, str]]) -> 
     if not accepted:
         return
     table = load(settings, REPLAYED_RECORDS)
-    assert table is not None  # made with the table that the rejected records came from
+    assert table is not None  # created with the table that the rejected records came from
     now, operator = datetime.now(UTC), who()
     rows = [
         {

@@ -1,8 +1,8 @@
-"""``daybook restore``: a backup back into an empty state folder, and its records back into Kafka.
+"""``daybook restore``: restore a backup into an empty state folder, and its records into Kafka.
 
-The backup is read whole before anything is written. The lake's catalog is written last: until then there is no lake,
-and a restore that was stopped is begun again by the next. Each file is noted before it is written, so that the next one
-removes what the stopped one wrote, and nothing else.
+The backup is read completely before anything is written. The lake's catalog is written last: until then there is no
+lake, and the next restore starts an interrupted one again. Each file is noted before it is written. So the next restore
+removes what the interrupted one wrote, and nothing else.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ from daybook.stack import postgres, supervisor
 
 _SQLITE = "jdbc:sqlite:"
 _WORK = ".restoring-"
-"""What the name of the folder begins with that a restore prepares files in."""
+"""Name prefix of the folder in which a restore prepares files."""
 _IN_HOME = (*(f"{name}/" for name in FOLDERS), *SINGLE_FILES)
-"""What the paths of files begin with that are written as they are."""
+"""Path prefixes of files that are restored unchanged."""
 _FLUSH_SECONDS = 30
 
 
 def chosen(folder: Path, name: str | None) -> tuple[Index, list[str]]:
-    """The backup of a folder by name, or the newest whole one; and the names of later ones that were stopped.
+    """Return a folder's backup by name, or the newest complete one; and the names of later, interrupted ones.
 
     Raises:
-        BadInput: there is no such backup, or it was stopped.
+        BadInput: there is no such backup, or it was interrupted.
         DaybookError: its index cannot be read.
     """
     names = sorted(path.name for path in (folder / "backups").glob("*") if path.is_dir())
@@ -78,10 +78,10 @@ def chosen(folder: Path, name: str | None) -> tuple[Index, list[str]]:
 
 
 def check(folder: Path, index: Index) -> None:
-    """Read every file of a backup and hold it against the index; then follow its catalog to every file of its lake.
+    """Compare every file of a backup with the index; then follow its catalog to every file of its lake.
 
     Raises:
-        DaybookError: files are missing or hold other bytes; names the first three.
+        DaybookError: files are missing or have other bytes; the message names the first three.
     """
     wrong = []
     for one in index.files:
@@ -102,7 +102,7 @@ def check(folder: Path, index: Index) -> None:
 
 
 def _unreached(folder: Path, index: Index) -> list[str]:
-    """What the backup's own catalog reaches and the backup has not, or has with another length."""
+    """List what the backup's own catalog reaches but the backup lacks, or has with another length."""
     catalog = index.named(CATALOG)
     if catalog is None or not is_local(index.warehouse):
         return []
@@ -132,7 +132,7 @@ def _unreached(folder: Path, index: Index) -> list[str]:
 
 
 def _places(loaded: Settings) -> list[Path]:
-    """Where a state is."""
+    """Return the places that make up a state."""
     places = [loaded.home / name for name in (*FOLDERS, "dismissed_days.json", "airflow", "postgres", "kafka")]
     if loaded.catalog_uri.startswith(_SQLITE):
         places.append(Path(loaded.catalog_uri.removeprefix(_SQLITE)))
@@ -142,7 +142,7 @@ def _places(loaded: Settings) -> list[Path]:
 
 
 def _files(place: Path, *, is_link_followed: bool = True) -> Iterator[Path]:
-    """The files below a folder, or the file itself. The folder may be a link to another disk; links in it are files."""
+    """Yield the files below a folder, or the file itself; the folder may be a link, links in it count as files."""
     if place.is_dir() and (is_link_followed or not place.is_symlink()):
         for path in place.iterdir():
             yield from _files(path, is_link_followed=False)
@@ -151,26 +151,26 @@ def _files(place: Path, *, is_link_followed: bool = True) -> Iterator[Path]:
 
 
 class _Written:
-    """The files that a restore has written, noted in the state folder before each is: a later one may remove them."""
+    """The files that a restore has written, each noted in the state folder beforehand: a later one may remove them."""
 
     def __init__(self, home: Path) -> None:
         self._file = home / "restore-written"
         self._digests: dict[str, str] = {}
 
     def read(self) -> None:
-        """Take over what a restore noted that was stopped."""
+        """Take over the notes of an interrupted restore."""
         with contextlib.suppress(FileNotFoundError):
             for line in self._file.read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(ValueError):  # the last line can be cut off
+                with contextlib.suppress(ValueError):  # the last line can be truncated
                     self._digests.update([json.loads(line)])
 
     def note(self, target: Path, content: Path) -> None:
-        """Say that a path will hold what a file holds now."""
+        """Note that a path will hold a file's current content."""
         with open(self._file, "a", encoding="utf-8", opener=private_opener) as file:
             file.write(json.dumps([str(target), digest_of(content)]) + "\n")
 
     def __contains__(self, path: Path) -> bool:
-        """Whether the restore wrote the file, and nobody changed it since; a half-written one is its own too."""
+        """Return whether the restore wrote the file, even partly, and nobody has changed it since."""
         if path.is_symlink():
             return False
         half_of = path.with_name(path.name[1:].rpartition(".")[0]) if path.name.startswith(".") else path
@@ -183,10 +183,10 @@ class _Written:
 
 
 def _refuse_state(loaded: Settings, mark: Path) -> None:
-    """See that nothing is there that a restore would write over; remove what one wrote that was stopped.
+    """Refuse to overwrite existing files; remove those that an interrupted restore wrote.
 
     Raises:
-        BadInput: there is a state, or something of one that no restore wrote. Nothing was changed.
+        BadInput: there is a state, or a part of one that no restore wrote. Nothing was changed.
     """
     written = _Written(loaded.home)
     if mark.exists():
@@ -217,12 +217,12 @@ def _refuse_state(loaded: Settings, mark: Path) -> None:
 
 
 def put_back(loaded: Settings, folder: Path, index: Index) -> None:
-    """Write a backup that was checked into the state folder.
+    """Write a checked backup into the state folder.
 
     Raises:
-        BadInput: there is a state, the stack is up, the folder's path cannot be used, or this lake is not kept here.
+        BadInput: there is a state, the stack is up, the folder's path cannot be used, or this lake is stored elsewhere.
             Nothing was changed.
-        DaybookError: the lake cannot be told that it lies elsewhere, or the database does not start.
+        DaybookError: the lake's paths cannot be rewritten, or the database does not start.
     """
     refuse_path(loaded)
     if supervisor.states(loaded) is not None:
@@ -257,7 +257,7 @@ def put_back(loaded: Settings, folder: Path, index: Index) -> None:
 
 
 def state_of(loaded: Settings, index: Index) -> State:
-    """The marker of a restored state: it goes on with its id, in the folder that it is in now."""
+    """Return the marker of a restored state: the same id, with its current folder."""
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
     return State(
         id=index.state_id or str(uuid.uuid4()),
@@ -270,10 +270,10 @@ def state_of(loaded: Settings, index: Index) -> State:
 
 
 def _target(loaded: Settings, one: Held) -> Path:
-    """Where a file belongs.
+    """Return where a file belongs.
 
     Raises:
-        BadInput: a link leads out of the folder that it belongs in.
+        BadInput: a link leads out of the folder that the file belongs in.
     """
     root = path_of(loaded.warehouse) if one.kind else loaded.home
     target = root / (one.path.removeprefix(LAKE_FILES) if one.kind else one.path)
@@ -283,7 +283,7 @@ def _target(loaded: Settings, one: Held) -> Path:
 
 
 def _sources(loaded: Settings, folder: Path, index: Index, work: Path) -> dict[str, Path]:
-    """Path -> file with its content: in the backup, or a copy that is told where the lake is to lie."""
+    """Map each path to the file with its content: in the backup, or a copy rewritten for the lake's new place."""
     sources = {one.path: folder / one.stored for one in index.files}
     catalog = index.named(CATALOG)
     if catalog and path_of(index.warehouse) != path_of(loaded.warehouse):
@@ -318,7 +318,7 @@ def _put(source: Path, target: Path, written: _Written) -> None:
 
 
 def _put_database(loaded: Settings, dumped: Path, work: Path, written: _Written) -> None:
-    """Make Airflow's database in another folder, and move it to its place when it is whole."""
+    """Create Airflow's database in another folder, and move it into place when it is complete."""
     beside = loaded.model_copy(update={"home": work})
     try:
         with postgres.serving(beside):
@@ -333,7 +333,7 @@ def _put_database(loaded: Settings, dumped: Path, work: Path, written: _Written)
 
 
 def records_of(file: Path) -> Iterator[dict[str, Any]]:
-    """The records that a backup took from Kafka: partition, offset, key and value in bytes."""
+    """Yield the records that a backup took from Kafka: partition, offset, key and value in bytes."""
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         for line in lines:
             told = json.loads(line)
@@ -344,16 +344,16 @@ def records_of(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def send_again(loaded: Settings, file: Path) -> tuple[int, int]:
-    """Send the records of a backup to Kafka, but for those that Kafka holds at their place.
+    """Send the records of a backup to Kafka, except those that Kafka still holds at the same offset.
 
-    Sent twice they do no harm: they land as duplicates of their event ids. Their time in Kafka is that of the broker's
-    clock now. Kafka keeps them from then on, and an event may say that it happened at most the tolerance after it.
+    Sending one twice does no harm: it lands as a duplicate of its event id. The records get the broker's current time
+    as their time in Kafka. Kafka's retention starts then, and an event's time may exceed it by at most the tolerance.
 
     Returns:
-        Records that were sent, and those that Kafka still held.
+        The number of records that were sent, and of those that Kafka still held.
 
     Raises:
-        DaybookError: the broker does not acknowledge them; those that it did stay.
+        DaybookError: the broker does not acknowledge them; those that it acknowledged remain.
     """
     from confluent_kafka import Producer
 
@@ -372,7 +372,7 @@ def send_again(loaded: Settings, file: Path) -> tuple[int, int]:
             if offset in values and values[offset] == message.value():
                 still.add((at, offset))
     failed: list[str] = []
-    # idempotent and acknowledged by all, as the intake sends; the same partition for a key as the intake's
+    # idempotent and acknowledged by all replicas, with the same partition for a key: as the intake sends
     producer = Producer(
         {
             **librdkafka_conf(loaded),
@@ -395,7 +395,7 @@ def send_again(loaded: Settings, file: Path) -> tuple[int, int]:
                     on_delivery=lambda error, _message: failed.append(error.str()) if error else None,
                 )
                 break
-            except BufferError:  # the queue is full: wait for some of it to be acknowledged
+            except BufferError:  # the queue is full: wait for some acknowledgements
                 producer.poll(1)
         sent += 1
     left = producer.flush(_FLUSH_SECONDS)
@@ -408,7 +408,7 @@ def send_again(loaded: Settings, file: Path) -> tuple[int, int]:
 
 
 def what_comes_next(loaded: Settings, folder: Path, index: Index) -> list[str]:
-    """What is to be done after a restore, and what is not as it was, in words."""
+    """List what remains to be done after a restore, and what is different from before, in words."""
     lines = [f"Not in it: {one}" for one in index.left_out]
     if (keys := index.named(API_KEYS)) and not loaded.api_keys_file:
         lines.append(f"The intake's API keys are in {folder / keys.stored}: copy them, and set DAYBOOK_API_KEYS_FILE")

@@ -1,4 +1,4 @@
-"""``daybook trace``: from a number to the events behind it, and where Kafka has them."""
+"""``daybook trace``: from a number to the events behind it, and their coordinates in Kafka."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Trace:
     """Rows of an answer, and the events behind them."""
 
     rows: list[dict[str, Any]]
-    """The answer's rows that were asked for."""
+    """The requested rows of the answer."""
     events: list[dict[str, Any]]
     """The events, each once, by coordinates: :data:`SHOWN_COLUMNS`."""
     counted: int | None
-    """What the rows say they count: events, or players of a single row; none where they say neither."""
+    """The rows' own count: events, or players for a single row; None where they count neither."""
     found: int
-    """As many events, or players, were found."""
+    """Number of events, or players, that were found."""
     of: str
     """``events`` or ``players``."""
 
@@ -38,10 +38,10 @@ def trace_rows(settings: Settings, name: str, day: str, where: str | None) -> Tr
         settings: where the lake is.
         name: an answer of a day.
         day: ``YYYY-MM-DD``, UTC.
-        where: which rows, a condition in Spark's SQL over the answer's columns; none for all of them.
+        where: which rows, as a condition in Spark's SQL over the answer's columns; None for all rows.
 
     Raises:
-        BadInput: no such answer, no such day, no such row, or a condition that is none.
+        BadInput: no such answer, no such day, no such row, or an invalid condition.
     """
     from daybook.lake.duckdb_engine import connect, fetch, published_rows
     from daybook.lake.ledger import latest_pages, page_of
@@ -78,7 +78,7 @@ def trace_rows(settings: Settings, name: str, day: str, where: str | None) -> Tr
 
 
 def _condition(where: str, answer: Answer) -> str:
-    """A condition over the answer's columns, in DuckDB's SQL."""
+    """Translate a condition over the answer's columns into DuckDB's SQL."""
     from sqlglot import exp
 
     from daybook.lake.duckdb_engine import parsed
@@ -95,7 +95,7 @@ def _condition(where: str, answer: Answer) -> str:
 
 
 def _behind(answer: Answer) -> str:
-    """Which events stand behind a row of the answer, as a condition in DuckDB's SQL over ``events`` and ``answer``."""
+    """Return which events belong to a row of the answer, as DuckDB SQL over ``events`` and ``answer``."""
     from daybook.lake.duckdb_engine import parsed
 
     said = answer.events or " AND ".join(f"events.{name} <=> answer.{name}" for name in answer.key) or "TRUE"

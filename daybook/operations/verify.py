@@ -1,4 +1,4 @@
-"""``daybook verify``: a published day recounted by a second engine, and held against who sent it and against Kafka."""
+"""``daybook verify``: recount a published day with a second engine, and compare it with its senders and with Kafka."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ if TYPE_CHECKING:
 
 EQUAL, DIFFERENT, NOT_COMPARED = "equal", "DIFFERENT", "not compared"
 CLOSE = 1e-12
-"""Relative difference of two shares that are the same: two engines need not round the last digit alike."""
+"""Relative tolerance for equal shares: two engines may round the last digit differently."""
 FETCHED_ROWS = 10_000
 _WITHOUT_A_DAY = "in raw_events without a day"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One thing that was looked at."""
+    """The result of one comparison."""
 
     verdict: str
     """``equal``, ``DIFFERENT`` or ``not compared``."""
     line: str
-    """What was held against what, in words."""
+    """What was compared with what, in words."""
 
 
 def verify_day(settings: Settings, day: str) -> Iterator[Verdict]:
-    """Hold a day's page, as published, against everything that can be asked besides Spark; one verdict at a time.
+    """Compare a day, as published, with every source except Spark; yields one verdict at a time.
 
-    In this order: the ledger's counts against the rows in the files, by DuckDB; every answer, computed anew by DuckDB
-    from the day's events; the generator's plays, where there are any; Kafka's records, byte by byte, as far as Kafka
-    still has them.
+    The order is: the ledger's counts against the rows in the files, by DuckDB; every answer, computed again by DuckDB
+    from the day's events; the generator's runs, if there are any; Kafka's records, byte by byte, as far as Kafka still
+    has them.
 
     Raises:
         BadInput: the day is not published.
@@ -71,7 +71,7 @@ def verify_day(settings: Settings, day: str) -> Iterator[Verdict]:
 
 
 _RAW_OF_PAGE = f"{RAW_EVENTS} WHERE event_date = $day AND landing <= $landing"
-"""The raw records that the page was built from; later ones are the next revision's."""
+"""The raw records that the published revision was built from; later ones belong to the next revision."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class _Verifying:
     page: dict[str, Any]
     """The ledger row of its newest revision."""
     of_day: pd.DataFrame
-    """The same as a frame of one row."""
+    """The same row as a one-row frame."""
     connection: DuckDBPyConnection
 
     @property
@@ -96,7 +96,7 @@ class _Verifying:
 
     @cached_property
     def raw_records(self) -> int:
-        """Raw records that the page was built from and that are still there."""
+        """The number of existing raw records that the published revision was built from."""
         return self.count(f"SELECT COUNT(*) FROM {_RAW_OF_PAGE}", self.page_values)
 
     @property
@@ -108,7 +108,7 @@ class _Verifying:
 
     @cached_property
     def ledger_rows(self) -> int:
-        """Rows of the ledger that say they are the page's revision; runs of older versions could write two."""
+        """The number of ledger rows for the published revision; older versions could write two."""
         from daybook.lake.ledger import ledger
 
         rows = ledger(self.settings)
@@ -119,7 +119,7 @@ class _Verifying:
         return int(count)
 
     def published(self, name: str) -> list[dict[str, Any]]:
-        """The rows of an answer as published."""
+        """Return the rows of an answer as published."""
         from daybook.lake.duckdb_engine import fetch, published_rows
 
         rows = published_rows(self.settings, name, self.of_day)
@@ -129,7 +129,7 @@ class _Verifying:
         return fetch(self.connection, "SELECT * FROM published")
 
     def counts(self) -> Iterator[Verdict]:
-        """The ledger's counts against the rows in the files."""
+        """Compare the ledger's counts with the rows in the files."""
         page = self.page
         events = self.count(f"SELECT COUNT(*) FROM {EVENTS}")
         ids = self.count(f"SELECT COUNT(DISTINCT event_id) FROM {EVENTS}")
@@ -157,10 +157,10 @@ class _Verifying:
         yield _held("rows of events", events, "of them found in raw_events by coordinates and id", found)
 
     def duplicates(self, pages: pd.DataFrame) -> Iterator[Verdict]:
-        """The raw records that are neither events nor rejected: each has to repeat an event.
+        """Check that each raw record that is neither an event nor rejected repeats an event.
 
-        The event may be on another day within ``DAYBOOK_LATENESS_DAYS``, and also in raw records there that no page
-        was built from yet.
+        The event may be on another day within ``DAYBOOK_LATENESS_DAYS``. It may also be in raw records of that day
+        that are not part of a published revision yet.
 
         Args:
             pages: the newest ledger row of each published day.
@@ -183,7 +183,7 @@ class _Verifying:
             return
         alone = f"duplicates ANTI JOIN {EVENTS} USING (event_id)"
         lost = self.count(f"SELECT COUNT(*) FROM {alone}")
-        if lost:  # most repeat an event of their own day: only then the other days are read
+        if lost:  # most repeat an event of their own day: only if some do not, the other days are read
             window = timedelta(days=self.settings.lateness_days)
             first, last = self.day - window, self.day + window
             near = pages[pages["event_date"].between(first, last)]
@@ -200,7 +200,7 @@ class _Verifying:
         yield _held("duplicates", count, found, count - lost)
 
     def recounted(self, answer: Answer) -> Verdict:
-        """An answer computed anew from the day's events, against its rows as published."""
+        """Compute an answer again from the day's events, and compare it with its published rows."""
         from daybook.lake.across_days import sorted_rows
         from daybook.lake.duckdb_engine import in_duckdb
 
@@ -214,7 +214,7 @@ class _Verifying:
     def compared(
         self, answer: Answer, published: list[dict[str, Any]], other: list[dict[str, Any]], line: str
     ) -> Verdict:
-        """Rows as published against others; a difference is none of the page's if it was built by other SQL."""
+        """Compare published rows with others; a difference is not an error if the day was built by other SQL."""
         found = _compared(answer, published, other, line)
         if found.verdict == DIFFERENT and self.page["answers_version"] != answers_version():
             return Verdict(
@@ -223,7 +223,7 @@ class _Verifying:
         return found
 
     def generated(self) -> Iterator[Verdict]:
-        """The day's events and answers against what the generator sent and was acknowledged for."""
+        """Compare the day's events and answers with what the generator sent and was acknowledged for."""
         from daybook.pipeline.erasures import erasures
         from event_generator.generated import generated_on
 
@@ -250,10 +250,10 @@ class _Verifying:
                 yield self.compared(answer, rows, generated.expected[name], line)
 
     def kafka(self, raw: pads.Dataset) -> Iterator[Verdict]:
-        """The day's raw records against Kafka's, byte by byte, over the offsets that the landings say they took.
+        """Compare the day's raw records with Kafka's, byte by byte, over the offsets that the landings recorded.
 
-        So a record that is in Kafka and in no landing's rows is found, wherever in a landing it was, and also if the
-        day has no raw record at all. What Kafka no longer has is not compared.
+        So a record that is in Kafka but missing from a landing's rows is found, wherever in the landing it was. This
+        also works if the day has no raw record at all. Records that Kafka no longer has are not compared.
         """
         from daybook.errors import DaybookError
         from daybook.kafka.offsets import topic_state
@@ -287,7 +287,7 @@ class _Verifying:
         claims = claimed(table, last_loss, resumed, int(self.page["landing"]), parse_offsets(self.page["built_to"]))
         if not claims and not found:
             yield Verdict(NOT_COMPARED, "Kafka: no landing of the day was of the topic that it has now")
-        # no record says that it happened later than its own time and the tolerance: those before are other days'
+        # a record's event time is at most its own time plus the tolerance: earlier records belong to other days
         since = day_bounds(self.day)[0] - timedelta(minutes=self.settings.future_tolerance_minutes)
         for partition in sorted({claim.partition for claim in claims}):
             kept = topic.first.get(partition)
@@ -300,7 +300,7 @@ class _Verifying:
                     yield from self._claim_in_kafka(raw, claim, kept, begin)
 
     def _claim_in_kafka(self, raw: pads.Dataset, claim: Claim, kept: int | None, begin: int) -> Iterator[Verdict]:
-        """What a landing claims of a partition against Kafka, which has the offsets from ``kept`` on."""
+        """Compare a landing's claim on a partition with Kafka, which has the offsets from ``kept`` on."""
         first = max(claim.start, begin)
         gone = claim.end if kept is None else min(claim.end, kept)
         if claim.start < gone and (kept is None or begin <= kept):
@@ -313,24 +313,24 @@ class _Verifying:
 
 @dataclass(frozen=True)
 class Claim:
-    """Offsets of a partition that landings say they took."""
+    """Offsets of a partition that landings claim to have taken."""
 
     landings: tuple[int, int]
-    """Number of the first and the last landing: the same, but where the snapshots of several were expired."""
+    """Numbers of the first and the last landing; they differ only where the snapshots of several were expired."""
     partition: int
     start: int
     end: int
     """The offset after the last."""
 
     def text(self, start: int, end: int) -> str:
-        """Part of it, for the reader."""
+        """Describe a part of it for the reader."""
         first, last = self.landings
         of = f"landing {last}" if first == last else f"landings {first} to {last}"
         return f"Kafka, {of}, partition {self.partition}, offsets {start} to {end - 1}"
 
 
 def claimed(raw: Table | None, after: int, start: Offsets, last: int, end: Offsets) -> list[Claim]:
-    """The offsets that the landings of a page took, landing by landing and partition by partition.
+    """Return the offsets that a published day's landings took, landing by landing and partition by partition.
 
     They are properties of the snapshots of ``raw_events``. Where those were expired, the offsets between two known
     landings, or before the first, are one claim: landings follow each other without a gap.
@@ -338,9 +338,9 @@ def claimed(raw: Table | None, after: int, start: Offsets, last: int, end: Offse
     Args:
         raw: metadata of ``raw_events``.
         after: only landings after this one.
-        start: the offsets that they began at; a partition that is not named, at 0.
-        last: number of the last landing that the page was built from.
-        end: the offsets that it ended at.
+        start: the offsets at which they began; 0 for a partition that is not named.
+        last: number of the last landing that the revision was built from.
+        end: the offsets at which it ended.
     """
     if after >= last:
         return []
@@ -374,7 +374,7 @@ def _held(left: str, left_count: int, right: str, right_count: int) -> Verdict:
 
 
 def _compared(answer: Answer, left: list[dict[str, Any]], right: list[dict[str, Any]], line: str) -> Verdict:
-    """Two sets of rows of an answer; names the first row and column that differ."""
+    """Compare two sets of rows of an answer; names the first row and column that differ."""
 
     def by_key(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
         return {tuple(row[name] for name in answer.key): row for row in rows}
@@ -403,7 +403,7 @@ def _same(one: Any, other: Any) -> bool:
 def as_in_kafka(
     settings: Settings, raw: pads.Dataset, day: date, part: tuple[tuple[int, int], int, int, int], where: str
 ) -> Verdict:
-    """The day's raw records of landings and a partition against Kafka's, which still has all of them.
+    """Compare the day's raw records of some landings and a partition with Kafka's, which still has all of them.
 
     Args:
         settings: where the broker is.
@@ -433,7 +433,7 @@ def as_in_kafka(
                 erased += 1
                 continue
             as_what = _raw_day(raw, landings, partition, offset or 0)
-            # a smaller tolerance when it was landed leaves a record without a day, if its time is after its receipt
+            # a smaller tolerance at landing leaves a record without a day, if its time is after its receipt
             if as_what != _WITHOUT_A_DAY or event_date(value, taken_at, 0):
                 return Verdict(DIFFERENT, f"{where}: offset {offset} is of the day and {as_what}")
     if awaited is not None:
@@ -444,7 +444,7 @@ def as_in_kafka(
 
 
 def _raw_day(raw: pads.Dataset, landings: tuple[int, int], partition: int, offset: int) -> str:
-    """How ``raw_events`` has a record that it does not have of the day, for the reader."""
+    """Describe, for the reader, what ``raw_events`` has for a record that is not among the day's."""
     from daybook.lake.duckdb_engine import connect
 
     with connect() as connection:
@@ -462,10 +462,10 @@ def _raw_day(raw: pads.Dataset, landings: tuple[int, int], partition: int, offse
 def _raw_records(
     raw: pads.Dataset, day: date, landings: tuple[int, int], partition: int, first: int
 ) -> Iterator[tuple[int, bytes | None]]:
-    """Offset and bytes of the day's raw records of landings and a partition from an offset on, in their order."""
+    """Yield offset and bytes of the day's raw records of landings and a partition from an offset on, in their order."""
     from daybook.lake.duckdb_engine import connect
 
-    with connect() as connection:  # of its own: one that gives rows bit by bit can do nothing else meanwhile
+    with connect() as connection:  # its own: while it streams rows, a connection can run nothing else
         connection.register(RAW_EVENTS, raw)
         found = connection.execute(
             f"SELECT kafka_offset, value FROM {RAW_EVENTS} WHERE event_date = $day "
@@ -487,5 +487,5 @@ def _is_erased(settings: Settings, value: bytes | None) -> bool:
     from daybook.documents import document
     from daybook.pipeline.erasures import erasures
 
-    said = str((document(value) or {}).get("event_id")).strip(" ").lower()  # as raw_events has it
+    said = str((document(value) or {}).get("event_id")).strip(" ").lower()  # as in raw_events
     return any(said in row["event_ids"] for row in erasures(settings))

@@ -1,1 +1,1 @@
-"""The rules of a day: what balances, what is due, where the next landing starts, what is lost, rejected or erased."""
+"""The rules of a day: its balance, when it is stale, the next position, and lost, rejected or erased records."""

@@ -1,6 +1,6 @@
-"""The ledger: what must balance before a day is published, and the row that says it did.
+"""The ledger: the counts that must balance before a day is published, and the row that records them.
 
-Pure arithmetic over counts; the counting is in ``daybook_spark``, the reading in :mod:`daybook.lake.catalog`.
+Pure arithmetic over counts: ``daybook_spark`` counts, and :mod:`daybook.lake.catalog` reads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Line:
     """Two counts that must be equal."""
 
     line: str
-    """What is held against what, in words."""
+    """Description of the two counts that are compared."""
     left: int
     right: int
 
@@ -28,39 +28,39 @@ class Line:
 
 @dataclass(frozen=True)
 class Play:
-    """What the generator says of its day."""
+    """The generator's own counts for its day."""
 
     sent: int
     accepted: int
     refused: int
     repeated: int
-    """Acknowledgements for an id that it holds one for already: it sent the event again."""
+    """Repeated acknowledgements of the same id: the generator sent the event again."""
     accepted_ids: int
-    """Ids that it holds an acknowledgement for."""
+    """Ids with at least one acknowledgement."""
     accepted_ids_landed: int
-    """Those of them that stand in ``raw_events``."""
+    """Acknowledged ids that are in ``raw_events``."""
     erased_ids: int = 0
-    """Those of them that do not, because they were erased on a player's request."""
+    """Acknowledged ids that are not there because they were erased on a player's request."""
 
 
 @dataclass(frozen=True)
 class AnswerSum:
-    """What an answer's rows of a day add up to, and the events that it counts."""
+    """The sum over an answer's rows of a day, and the number of events it should equal."""
 
     events: int
-    """Rows of the table ``events``: all of the day, or those of a kind."""
+    """Rows of the table ``events``: all rows of the day, or those of one kind."""
     total: int
     """Sum of the answer's balancing column."""
     of: str | None = None
-    """The kind, as a condition in SQL; none for all events of the day."""
+    """The kind, as an SQL condition; None for all events of the day."""
 
 
 @dataclass(frozen=True)
 class PageCounts:
-    """The counts of one day's page, each counted for itself: none is worked out from another."""
+    """The counts of one published day. Each is counted separately and never derived from another."""
 
     day: date | None
-    """The day, or none for the records that name no day."""
+    """The day, or None for the records without a day."""
     landed: int
     events: int
     duplicates: int
@@ -73,25 +73,25 @@ class PageCounts:
 
 @dataclass(frozen=True)
 class LandedRange:
-    """What a run landed of one partition."""
+    """The offsets that a run landed from one partition."""
 
     partition: int
     start: int
     end: int
     records: int
     gaps: int = 0
-    """Offsets for which the broker has no committed record, by a reader of its own: transaction markers, aborted
-    records."""
+    """Offsets for which the broker has no committed record (transaction markers, aborted records), counted by a
+    separate reader."""
     landing: int = 0
-    """Number of the landing; 0 from a landing step of an older version."""
+    """Number of the landing; 0 if an older version landed it."""
 
 
 def balance(counts: PageCounts, landed: list[LandedRange]) -> list[Line]:
-    """The lines that must hold before the page is published.
+    """Return the lines that must hold before the day is published.
 
     Args:
-        counts: the page's counts.
-        landed: what the run landed of each partition; empty if an earlier run had landed it all.
+        counts: the counts of the day.
+        landed: the range that the run landed from each partition; empty if an earlier run had landed everything.
 
     Returns:
         The lines in the order in which a record travels: sender, Kafka, raw, events, answers.
@@ -134,28 +134,28 @@ class RowChange:
 
 @dataclass(frozen=True)
 class AnswerChange:
-    """What a revision changed in one answer."""
+    """The changes that a revision made to one answer."""
 
     added: int
     removed: int
     changed: int
-    """Rows."""
+    """Number of rows."""
     rows: list[RowChange]
-    """Those that changed most, the most first."""
+    """The rows with the largest changes, largest first."""
 
 
 def changes_json(changes: dict[str, AnswerChange]) -> str:
-    """The changes as the ledger keeps them."""
+    """Return the changes in the form that the ledger stores."""
     return json.dumps({name: asdict(change) for name, change in changes.items()}, ensure_ascii=False)
 
 
 def lines_json(lines: list[Line]) -> str:
-    """The lines as the ledger keeps them: a JSON list of objects with line, left, right, ok."""
+    """Return the lines as the ledger stores them: a JSON list of objects with line, left, right, ok."""
     return json.dumps([{**asdict(line), "ok": line.ok} for line in lines], ensure_ascii=False)
 
 
 def unbalanced_text(day: date | None, lines: list[Line]) -> str:
-    """Says which lines of a day do not hold and by how much; empty when all hold."""
+    """Describe the lines of a day that do not hold, and by how much; empty if all hold."""
     wrong = [
         f"{line.line}: {line.left:,} against {line.right:,} ({line.left - line.right:+,d})"
         for line in lines
@@ -167,13 +167,13 @@ def unbalanced_text(day: date | None, lines: list[Line]) -> str:
 def receipt(
     counts: PageCounts, revision: int, previous: dict[str, int] | None, changed: dict[str, AnswerChange] | None = None
 ) -> str:
-    """One sentence on what a revision changed.
+    """Return one sentence about the changes of a revision.
 
     Args:
-        counts: the page's counts.
+        counts: the counts of the day.
         revision: number of the revision.
-        previous: events, duplicates, rejected and late of the revision before; none for the first.
-        changed: what changes in the answers.
+        previous: events, duplicates, rejected and late of the previous revision; None for the first.
+        changed: the changes in the answers.
 
     >>> page = PageCounts(date(2026, 5, 3), landed=12, events=11, duplicates=1, rejected=0, late=0)
     >>> receipt(page, 1, None)
@@ -202,7 +202,7 @@ def receipt(
 
 
 def _rank_move(changed: dict[str, AnswerChange]) -> str:
-    """The row that has risen to the best place, in words."""
+    """Describe the row that rose to the best rank."""
     risen = [
         (row.after["rank"], row.before["rank"], name, row)
         for name, change in sorted(changed.items())
@@ -217,5 +217,5 @@ def _rank_move(changed: dict[str, AnswerChange]) -> str:
 
 
 def day_name(day: date | None) -> str:
-    """The day for a reader; the records that name no day have a name too."""
+    """Return the day as text; the group of records without a day has a name too."""
     return day.isoformat() if day else "records without a day"

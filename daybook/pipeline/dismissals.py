@@ -1,8 +1,8 @@
-"""Days that ``daybook status`` no longer lists as waiting, because they will not get a page.
+"""Days that ``daybook status`` no longer lists as waiting, because they will not be published.
 
-A client whose clock is wrong sends events of days on which nobody played. Their records are kept and counted; nothing
-but the list in ``status`` changes. The decision holds for the records that the day had: when more arrive, the day is
-listed again. The decisions are a file beside the reports: backups have it, and on a cluster the folder is shared.
+A client with a wrong clock sends events for days on which nobody played. Their records are retained and counted; only
+the list in ``status`` changes. A dismissal covers the records that the day had: when more arrive, the day is listed
+again. The dismissals are a file next to the reports: backups include it, and on a cluster the folder is shared.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from daybook.settings import Settings
 
 
 def dismissals_file(settings: Settings) -> Path:
-    """Where the decisions are."""
+    """Return the path of the file with the dismissals."""
     return settings.reports_dir / "dismissed_days.json"
 
 
 def dismissals(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Day -> ``records`` that it had, ``dismissed_at``, ``dismissed_by`` and ``note``.
+    """Return day -> ``records`` that it had, ``dismissed_at``, ``dismissed_by`` and ``note``.
 
     Raises:
         DaybookError: the file cannot be read.
@@ -45,7 +45,7 @@ def dismissals(settings: Settings) -> dict[str, dict[str, Any]]:
 def split_dismissed(
     waiting: list[dict[str, Any]], dismissed: Mapping[str, Mapping[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Waiting days that are still to be listed, and those that were dismissed and got no record since.
+    """Split waiting days into those to list and those dismissed without a new record since.
 
     Args:
         waiting: rows of :func:`daybook.pipeline.due.waiting_days`.
@@ -57,7 +57,7 @@ def split_dismissed(
 
 
 def write_dismissals(settings: Settings, decided: Mapping[str, Any]) -> None:
-    """Replace the decisions by these; form as :func:`dismissals`."""
+    """Replace the dismissals; same form as :func:`dismissals`."""
     write_private(
         dismissals_file(settings), json.dumps(dict(sorted(decided.items())), ensure_ascii=False, indent=1) + "\n"
     )

@@ -1,12 +1,14 @@
-"""Which days a run has to build: the rule that ``land_events`` goes by and ``daybook plan`` foretells by.
+"""The days that a run has to build: ``land_events`` and the forecast of ``daybook plan`` use the same rule.
 
-A day is due when its raw records are more than its newest page counts, or it was built by another provider map, other
-answers or other settings of lateness and tolerance. A run builds its own day, and any day that has a page already and
-is due: late events restate their day. A day that has no page yet waits for the run that it belongs to: it may still be
-filling. A day without a record is only known to be empty if something had been recorded before it ended; of a day
-before the record began nothing is known, and it gets no page of zeros. A day whose raw records retention has removed is
-never built again: its page stands. Where raw records are missing that no retention can have removed, the day's run
-fails and says so.
+A day is due (needs building) when it has more raw records than its newest revision counts. It is also due when that
+revision was built with another provider map, other answers or other settings of lateness and tolerance. A run builds
+its own day, and every published day that is due: late events restate their day. A day that is not published yet waits
+for its own run, because it may still be filling.
+
+A day without records is known to be empty only if an event had been received before it ended. Days before the first
+received event are unknown, and are not published as zeros. A day whose raw records retention has removed is never built
+again: it stays published. If raw records are missing that retention cannot have removed, the day's run fails with a
+message.
 """
 
 from __future__ import annotations
@@ -34,34 +36,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LakeDays:
-    """What the lake knows of its days at one moment: all that decides what a run builds."""
+    """The state of the lake's days at one moment: everything that decides which days a run builds."""
 
     raw: Mapping[date | None, int]
-    """Raw records of each date; none stands for those that name no day."""
+    """Raw records of each date; the key None counts those without a day."""
     pages: Mapping[date, Mapping[str, Any]]
-    """The newest ledger row of each day that has a page."""
+    """The newest ledger row of each published day."""
     near: Mapping[date, date]
-    """The days within ``lateness_days`` of one whose raw records are gone, each with such a day.
+    """The days within ``lateness_days`` of a day whose raw records are gone, each with that day.
 
-    Their ids are held against that day's records, without which an event could be counted on both days: they cannot be
-    built any more than that day itself.
+    A build compares their ids with the records of that day. Without them an event could be counted on both days, so
+    neither day can be built.
     """
     erased: Sequence[Mapping[str, Any]]
     """From :func:`daybook.pipeline.erasures.erasures`."""
     rejected_without_day: int
-    """Rows of ``rejected_events`` that name no day."""
+    """Rows of ``rejected_events`` without a day."""
     began: Callable[[], datetime]
-    """From :func:`record_began`; asked only for a day without a record."""
+    """From :func:`record_began`; called only for a day without records."""
     lateness_days: int
     versions: tuple[str, str]
-    """Of the provider map and of the answers, as a page would be built now."""
+    """Current versions of the provider map and of the answers."""
     rules: str
-    """From :func:`rules_version`, as a page would be built now."""
+    """Current version of the rules, from :func:`rules_version`."""
     kept_from: date | None
     """From :func:`raw_kept_from`."""
 
     def is_due(self, one: date, day: date, *, force: bool = False) -> bool:
-        """Whether the run of a day has to build a date, or has to fail because it cannot (:func:`why_refused`)."""
+        """Whether a day's run has to build a date, or has to fail because it cannot (:func:`why_refused`)."""
         page = self.pages.get(one)
         if page is None:
             return one == day and (one in self.raw or self.began() < day_bounds(one)[1])
@@ -72,13 +74,13 @@ class LakeDays:
             is_wanted = has_more or self._is_stale(page)
             return one == day and (force or (is_wanted and not self.is_past_retention(self.near[one])))
         if has_more:
-            # older days are listed by `daybook status` and restated on request
+            # `daybook status` lists older days; they are restated on request
             return one >= day - timedelta(days=self.lateness_days)
-        # a change of the map or of the answers restates other days by `daybook rebuild`, not by the next day's run
+        # after a change of the map or the answers, `daybook rebuild` restates other days, not the next day's run
         return one == day and (force or self._is_stale(page))
 
     def lacks(self, day: date) -> bool:
-        """Whether raw records that a day's page counts are missing, other than those that were erased since."""
+        """Whether raw records that the published day counts are missing, apart from those erased since."""
         page = self.pages.get(day)
         return page is not None and _lacks(page, self.raw.get(day, 0), self.erased)
 
@@ -87,16 +89,16 @@ class LakeDays:
         return self.kept_from is not None and day < self.kept_from
 
     def _is_stale(self, page: Mapping[str, Any]) -> bool:
-        """Whether a page was built by another map, other answers or other rules; older pages do not name the rules."""
+        """Whether a revision was built with another map, answers or rules; older revisions do not name the rules."""
         rules = page.get("rules_version")
         is_of_other_rules = isinstance(rules, str) and rules != self.rules
         return is_of_other_rules or (page["provider_map_version"], page["answers_version"]) != self.versions
 
     def with_landed(self, counts: Mapping[date | None, int], first_taken_at: datetime) -> LakeDays:
-        """What the lake will know once these records have been landed.
+        """Return the state of the days after a landing of these records.
 
         Args:
-            counts: records of each date; none stands for those that name no day.
+            counts: records of each date; the key None counts those without a day.
             first_taken_at: when Kafka took the first of them, UTC.
         """
         raw = Counter(self.raw) + Counter(counts)
@@ -109,16 +111,16 @@ class LakeDays:
 
     @property
     def undated_are_due(self) -> bool:
-        """Whether there are raw records without a day that were not rejected yet; any run does that."""
+        """Whether raw records without a day are not rejected yet; any run rejects them."""
         return self.raw.get(None, 0) > self.rejected_without_day
 
 
 def lake_days(settings: Settings, raw_table: Table | None) -> LakeDays:
-    """What the lake knows of its days.
+    """Return the current state of the lake's days.
 
     Args:
         settings: where the lake is.
-        raw_table: metadata of ``raw_events``, which decides how much of it is seen.
+        raw_table: metadata of ``raw_events``: the snapshot that is read.
     """
     raw = partition_counts(raw_table)
     pages = {row["event_date"]: row for row in latest_revisions(settings)}
@@ -138,9 +140,9 @@ def lake_days(settings: Settings, raw_table: Table | None) -> LakeDays:
 
 
 def rules_version(settings: Settings) -> str:
-    """Names the setting that decides which records of a day are its events.
+    """Name the setting that decides which records of a day are its events.
 
-    ``DAYBOOK_FUTURE_TOLERANCE_MINUTES`` is not part of it: a record gets its day when it is landed, and keeps it.
+    ``DAYBOOK_FUTURE_TOLERANCE_MINUTES`` is not part of it: landing assigns a record its day, which never changes.
 
     >>> rules_version(Settings(lateness_days=30))
     'lateness 30 days'
@@ -149,7 +151,7 @@ def rules_version(settings: Settings) -> str:
 
 
 def raw_kept_from(settings: Settings, today: date) -> date | None:
-    """The first day whose raw records retention leaves alone; none if raw records are kept for ever.
+    """Return the first day whose raw records are within retention; None if they are retained for ever.
 
     >>> str(raw_kept_from(Settings(raw_retention_days=90), date(2026, 5, 3)))
     '2026-02-02'
@@ -158,12 +160,12 @@ def raw_kept_from(settings: Settings, today: date) -> date | None:
 
 
 def dates_due(settings: Settings, day: date, *, force: bool) -> list[date | None]:
-    """The dates that the run of a day has to build, in order; the records without a day last.
+    """Return the dates that the run of a day has to build, in order; the records without a day come last.
 
     Args:
         settings: where the lake is.
         day: the run's own day.
-        force: build the run's own day even if its page is up to date.
+        force: build the run's own day even if it is up to date.
     """
     known = lake_days(settings, load(settings, RAW_EVENTS))
     due = sorted(one for one in {day, *known.pages} if known.is_due(one, day, force=force))
@@ -171,7 +173,7 @@ def dates_due(settings: Settings, day: date, *, force: bool) -> list[date | None
 
 
 def nothing_due(settings: Settings, day: date) -> str:
-    """Why a run has nothing to build, for the reader."""
+    """Explain to the reader why a run has nothing to build."""
     known = lake_days(settings, load(settings, RAW_EVENTS))
     page, left = known.pages.get(day), known.raw.get(day, 0)
     if page is None:
@@ -184,7 +186,7 @@ def nothing_due(settings: Settings, day: date) -> str:
 
 
 def raw_is_gone(known: LakeDays, day: date, left: int) -> str:
-    """Why a day whose raw records are missing cannot be built again, for the reader; ``left``: those that are there."""
+    """Explain why a day with missing raw records cannot be rebuilt; ``left`` counts those that remain."""
     page = known.pages[day]
     counted = f"{left} of its {page['landed']} raw records are left"
     if known.is_past_retention(day):
@@ -217,13 +219,13 @@ def _near_removed(
 
 
 def _lacks(page: Mapping[str, Any], left: int, erased: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether raw records of a page are missing: more than players' erasures since have removed."""
+    """Whether raw records of a revision are missing: more than later erasures of players removed."""
     gone = page["landed"] - left
     return bool(gone > 0 and gone > erased_since(erased, page["event_date"], page["published_at"]))
 
 
 def neighbour_is_gone(known: LakeDays, day: date) -> str:
-    """Why a day near one whose raw records are missing cannot be built, for the reader."""
+    """Explain why a day cannot be built if raw records of a neighbouring day are missing."""
     removed = known.near[day]
     if known.is_past_retention(removed):
         return (
@@ -238,12 +240,12 @@ def neighbour_is_gone(known: LakeDays, day: date) -> str:
 
 
 def why_refused(known: LakeDays, left: Mapping[date, int], dates: Iterable[date | None]) -> str | None:
-    """Why dates cannot be built, for the reader: what their pages, or ids, rest on is missing.
+    """Explain why dates cannot be built: raw records behind their revision or their ids are missing.
 
     Args:
         known: the lake's days.
-        left: of each date, the raw records that are left of those its page was built from. Records that came since may
-            be as many as those that were removed, so they are not counted.
+        left: date -> remaining raw records of those that its revision was built from. Later records are not counted:
+            they may be as many as the removed ones.
         dates: the dates that a run would build.
     """
     for day in dates:
@@ -257,7 +259,7 @@ def why_refused(known: LakeDays, left: Mapping[date, int], dates: Iterable[date 
 
 
 def waiting_text(waiting: Sequence[Mapping[str, Any]]) -> str:
-    """Waiting days in a few words: how many, from when to when, with how many records that no page shows.
+    """Summarize waiting days: how many, from when to when, and how many unpublished records.
 
     >>> day = {"records": 3, "on_page": 1}
     >>> waiting_text([{"day": "2014-01-01", **day}, {"day": "2014-01-05", **day}])
@@ -272,9 +274,9 @@ def waiting_text(waiting: Sequence[Mapping[str, Any]]) -> str:
 
 
 def waiting_days(settings: Settings) -> list[dict[str, Any]]:
-    """Days with landed records that their page does not show: ``day``, ``records``, ``on_page``, ``why``.
+    """Return days with landed but unpublished records: ``day``, ``records``, ``on_page``, ``why``.
 
-    A run takes up the first two kinds by itself; a day behind the lateness window is built when it is asked for.
+    A run builds the first two kinds automatically; a day outside the lateness window is built on request.
     """
     from daybook.airflow_client import TRIGGER
     from daybook.lake.catalog import load

@@ -1,4 +1,4 @@
-"""Players who were erased: the record that stays of it, without a name (``daybook forget-user``)."""
+"""Erased players: the remaining record of each erasure, without a name (``daybook forget-user``)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from daybook.settings import Settings
 
 
 def user_digest(user_id: str) -> str:
-    """How a player is named in ``erasures``."""
+    """Return the digest that identifies a player in ``erasures``."""
     return hashlib.sha256(user_id.encode()).hexdigest()
 
 
 def erasures(settings: Settings) -> list[dict[str, Any]]:
-    """Every erasure, oldest first; columns as those of the table, ``days`` as a list."""
+    """Return every erasure, oldest first, with the columns of the table; ``days`` is a list."""
     from daybook.lake.catalog import load
 
     table = load(settings, ERASURES)
@@ -27,7 +27,7 @@ def erasures(settings: Settings) -> list[dict[str, Any]]:
 
 
 def erased_since(done: Sequence[Mapping[str, Any]], day: date, moment: datetime) -> int:
-    """How many raw records of a day were erased after a moment; ``done`` is of :func:`erasures`."""
+    """Count the raw records of a day that were erased after a moment; ``done`` comes from :func:`erasures`."""
     return sum(
         one["records"]
         for row in done

@@ -1,4 +1,4 @@
-"""What the broker no longer has of the records that come next, and an operator's decision to go on without them."""
+"""Records that the broker lost before they landed, and an operator's decision to continue without them."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from daybook.pipeline.position import Position, accepted_losses
 from daybook.settings import Settings
 
 _BETWEEN = "; "
-"""What is between the gaps in the text of a loss."""
+"""Separator of the gaps in the text of a loss."""
 SHOWN = 5
-"""How many gaps are named to the reader; the record of the decision names all."""
+"""Number of gaps that messages list; the stored decision lists all."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What lies between the position and what the broker still has."""
+    """The gap between the position and the first record that the broker still has."""
 
     text: str
     records: int | None
-    """How many; none where nobody can know."""
+    """Number of lost records; None if it cannot be known."""
     resume_from: Offsets
 
     @property
     def short_text(self) -> str:
-        """The text with the first gaps alone, for a reader."""
+        """The text with only the first gaps, for messages."""
         return shown(self.text.split(_BETWEEN))
 
 
 def loss_since(settings: Settings, start: Position, topic: TopicState) -> Loss | None:
-    """What the broker no longer has of the records that come next; none if nothing is missing.
+    """Return the records that the broker lost after the position; None if nothing is missing.
 
     Raises:
         DaybookError: the broker stopped answering.
@@ -44,9 +44,10 @@ def loss_since(settings: Settings, start: Position, topic: TopicState) -> Loss |
 
 
 def overwritten(settings: Settings, start: Position, topic: TopicState) -> set[int]:
-    """Partitions whose last landed offset holds another record now: Kafka went back behind it and on from there.
+    """Return the partitions whose last landed offset now holds another record.
 
-    Seen as long as Kafka keeps that offset, which is as long as it keeps what came after it.
+    Kafka's log was truncated before that offset and written again. This can be detected while Kafka retains that
+    offset, which is as long as it retains the records after it.
     """
     if start.topic_id != topic.topic_id:
         return set()
@@ -60,15 +61,15 @@ def overwritten(settings: Settings, start: Position, topic: TopicState) -> set[i
 
 
 def what_is_lost(start: Position, topic: TopicState, overwritten: Collection[int] = ()) -> Loss | None:
-    """What the broker no longer has of the records that come next; none if nothing is missing.
+    """Return the records that the broker lost after the position; None if nothing is missing.
 
-    Where its log was truncated nobody knows at which offset, and what was sent since has taken offsets that were landed
-    before. So the record goes on from the first that the broker has: what it has landed before lands as duplicates.
+    After a truncation the last valid offset is unknown, and new records have taken offsets that had landed before.
+    Landing therefore restarts at the earliest available offset; records that had landed before land as duplicates.
 
     Args:
-        start: where the record stands.
-        topic: what the broker has.
-        overwritten: as :func:`overwritten` finds them.
+        start: the position: where the next landing starts.
+        topic: the broker's state of the topic.
+        overwritten: partitions from :func:`overwritten`.
     """
     if start.topic_id is not None and topic.topic_id != start.topic_id:
         return Loss(
@@ -108,11 +109,11 @@ def what_is_lost(start: Position, topic: TopicState, overwritten: Collection[int
 
 
 def gaps_of(settings: Settings, ranges: Mapping[int, tuple[int, int]]) -> list[str]:
-    """What is missing inside the log, a line for each gap: offsets without a record that are no transaction's marker.
+    """Return a line for each gap inside the log: offsets with neither a record nor a transaction's marker.
 
     Args:
         settings: where the broker is.
-        ranges: partition -> first offset that is looked at, and the one behind the last.
+        ranges: partition -> first offset to check, and the offset after the last.
 
     Raises:
         DaybookError: the broker stopped answering.
@@ -128,20 +129,20 @@ def gaps_of(settings: Settings, ranges: Mapping[int, tuple[int, int]]) -> list[s
 
 
 def accepted_gaps(settings: Settings, landing: int) -> set[str]:
-    """What operators have accepted to be missing inside the log since a landing, as :func:`gaps_of` says it."""
+    """Return the gaps inside the log that operators have accepted since a landing, in the form of :func:`gaps_of`."""
     return {
         line for row in accepted_losses(settings) if row["landing"] == landing for line in row["lost"].split(_BETWEEN)
     }
 
 
 def shown(lines: Sequence[str]) -> str:
-    """Some of the lines, for a reader."""
+    """Join the first lines into a text for messages."""
     rest = len(lines) - SHOWN
     return _BETWEEN.join(lines[:SHOWN]) + (f"{_BETWEEN}and {rest} more such gaps" if rest > 0 else "")
 
 
 def gaps_inside(settings: Settings, start: Position, topic: TopicState) -> Loss | None:
-    """What is missing inside the log, of what comes next and nobody has accepted yet."""
+    """Return the gaps inside the log after the position that nobody has accepted yet."""
     ranges = {at: (start.offsets.get(at, 0), end) for at, end in topic.end.items()}
     accepted = accepted_gaps(settings, start.landing)
     lines = [line for line in gaps_of(settings, ranges) if line not in accepted]
@@ -150,7 +151,7 @@ def gaps_inside(settings: Settings, start: Position, topic: TopicState) -> Loss 
 
 
 def retention_warning(settings: Settings, start: Position, topic: TopicState, now: datetime) -> str | None:
-    """A line if the oldest record that was not landed has used half of the time that the broker keeps it."""
+    """Return a warning if the oldest record that has not landed has used half of the broker's retention time."""
     if topic.retention_ms < 0:
         return None
     retention = timedelta(milliseconds=topic.retention_ms)
@@ -170,7 +171,7 @@ def _days(span: timedelta) -> str:
 
 
 def record_acceptance(settings: Settings, start: Position, topic: TopicState, loss: Loss, note: str) -> None:
-    """Write the decision to go on without what is lost into the lake.
+    """Write the decision to continue without the lost records into the lake.
 
     Raises:
         BadInput: nothing was landed yet.
@@ -184,7 +185,7 @@ def record_acceptance(settings: Settings, start: Position, topic: TopicState, lo
         raise BadInput("nothing was landed yet, so nothing can be lost; run a day first")
     before = accepted_losses(settings)
     row = {
-        # the newest decision counts: it is newer than the others also where the clock was set back
+        # the newest decision counts: it must be newer than the others even if the clock was set back
         "accepted_at": max([datetime.now(UTC), *(one["accepted_at"] + timedelta(microseconds=1) for one in before)]),
         "accepted_by": who(),
         "note": note,

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Reads a generated day's manifest and the file of its accepted event ids."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from daybook.settings import Settings
 
 
 def manifest_path(settings: Settings, day: date) -> Path:
-    """Where the day's manifest lies once the day has been played."""
+    """Return the path of the day's manifest, which exists once the day was generated."""
     return settings.manifests_dir / f"{day}.json"
 
 
 def ids_path(settings: Settings, day: date) -> Path:
-    """Where the day's accepted event ids lie: one on a line, sorted."""
+    """Return the path of the day's accepted event ids: one per line, sorted."""
     return settings.manifests_dir / f"{day}.ids"
 
 
 def read_manifest(settings: Settings, day: date) -> dict[str, Any] | None:
-    """The manifest of a generated day, or none if the day was not generated, or not to its end.
+    """Return the manifest of a generated day, or None if the day was not generated completely.
 
     Raises:
         NeedsDecision: the file is not a manifest.
@@ -40,7 +40,7 @@ def read_manifest(settings: Settings, day: date) -> dict[str, Any] | None:
 
 
 def read_ids(settings: Settings, day: date) -> list[str]:
-    """The accepted event ids of a generated day.
+    """Return the accepted event ids of a generated day.
 
     Raises:
         NeedsDecision: the file is missing or cannot be read.
@@ -56,7 +56,7 @@ _NEEDED = {"requested", "seed", "mischief"}
 
 
 def unreadable(day: date, path: Path, error: Exception) -> NeedsDecision:
-    """One line on a file of a generated day that cannot be read."""
+    """Return the error for a file of a generated day that cannot be read."""
     return NeedsDecision(
         f"{day}: the manifest {path} cannot be read ({error}); remove it and generate the day again with its seed: "
         "the same ids are sent, which is harmless"

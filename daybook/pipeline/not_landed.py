@@ -1,4 +1,4 @@
-"""What Kafka has beyond the lake: records that no landing has taken yet."""
+"""Records in Kafka that have not landed in the lake yet."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
 
 
 Show = Callable[[int, int], None]
-"""Told how many offsets of how many were read."""
+"""Called with the number of offsets read so far and the total."""
 
 
 @dataclass(frozen=True)
 class NotLanded:
-    """What Kafka holds beyond the offsets where the record stands."""
+    """The records that Kafka holds after the position."""
 
     per_day: Mapping[date | None, int] = field(default_factory=dict)
-    """Records of each event date; none stands for those that name no day."""
+    """Records of each event date; the key None counts those without a day."""
     first_taken_at: datetime | None = None
     """When Kafka took the first of them, UTC."""
     loss: Loss | None = None
-    """What Kafka no longer has; without an operator's decision no run lands anything."""
+    """The records that Kafka has lost; no run lands anything until an operator decides."""
     hidden: int = 0
-    """Offsets behind the end of what can be read: an open transaction hides them, and a run waits for its end."""
+    """Offsets after the readable end: an open transaction hides them, and a run waits for its end."""
     unfit: str | None = None
-    """Why no run lands anything from a topic of this configuration, with what cures it."""
+    """The reason why no run lands from a topic of this configuration, and the remedy."""
 
 
 def read_not_landed(settings: Settings, start: Position, show: Show) -> NotLanded:
-    """Read what Kafka holds beyond a position, up to its present end, and count it by event date.
+    """Read the records after a position, up to the present end of the log, and count them by event date.
 
-    After a loss it is what Kafka still has. Joins no consumer group and commits nothing.
+    After a loss only the records that Kafka still has are counted. Joins no consumer group and commits nothing.
 
     Raises:
         DaybookError: the broker does not answer, or the topic is missing.

@@ -1,8 +1,8 @@
-"""Where the record stands in Kafka: the offsets that the next landing starts from.
+"""The position: the Kafka offsets that the next landing starts from.
 
 They are a property of the newest published snapshot of ``raw_events``, so data and offsets move in one commit. After a
-loss that an operator accepted (:mod:`daybook.pipeline.losses`) they are what that decision says; a decision holds for
-the position it was made at and no other.
+loss that an operator accepted (:mod:`daybook.pipeline.losses`) the stored decision sets them. A decision is valid only
+for the position at which it was made.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ LANDING = "daybook.landing"
 """Snapshot property: number of the landing, from 1."""
 TOPIC_ID = "daybook.kafka-topic-id"
 LAST = "daybook.kafka-last"
-"""Snapshot property: JSON partition -> digest of the last record landed of it (:func:`daybook.kafka.offsets.digests`).
-Offsets alone do not show that Kafka was restored from a copy and has given them to other records since."""
+"""Snapshot property: JSON partition -> digest of its last landed record (:func:`daybook.kafka.offsets.digests`).
+Offsets alone cannot show that Kafka was restored from a copy and has since assigned them to other records."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Position:
     landing: int = 0
     """Number of the last landing; 0 before the first."""
     topic_id: str | None = None
-    """The topic that the offsets are of; none before the first landing."""
+    """The topic that the offsets belong to; None before the first landing."""
     last: dict[int, str] = field(default_factory=dict)
-    """Partition -> digest of the record before the offset, where it is known."""
+    """Partition -> digest of the record before the offset, if known."""
 
 
 def position(settings: Settings, raw: Table | None) -> Position:
-    """Where the next landing starts.
+    """Return the position that the next landing starts from.
 
     Args:
         settings: where the lake is.
@@ -71,7 +71,7 @@ def position(settings: Settings, raw: Table | None) -> Position:
 
 
 def records_ahead(settings: Settings, until: Offsets) -> int:
-    """How many records a landing up to these end offsets has at most; what was aborted, or is lost, counts too."""
+    """Return the most records that a landing up to these offsets can have; aborted and lost ones count too."""
     from daybook.lake.catalog import load
 
     start = position(settings, load(settings, RAW_EVENTS)).offsets
@@ -79,7 +79,7 @@ def records_ahead(settings: Settings, until: Offsets) -> int:
 
 
 def accepted_losses(settings: Settings) -> list[dict[str, Any]]:
-    """Every decision ever made, oldest first; columns as those of the table."""
+    """Return every decision ever made, oldest first, with the columns of the table."""
     from daybook.lake.catalog import load
 
     table = load(settings, ACCEPTED_LOSSES)

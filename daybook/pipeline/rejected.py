@@ -1,4 +1,4 @@
-"""The records that are no event: ``daybook rejected`` lists them, :mod:`daybook.operations.replay` sends them again."""
+"""Rejected records: ``daybook rejected`` lists them, and :mod:`daybook.operations.replay` sends them again."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from daybook.lake.tables import REJECTED_EVENTS
 from daybook.settings import Settings
 
 _NAMESPACE = UUID("5f8f2c1e-7d0b-5c3a-9a57-0d4b2c9e6a10")
-"""Makes ids out of coordinates: the same record gets the same id whenever it is repaired."""
+"""Namespace of ids derived from coordinates: the same record gets the same id whenever it is repaired."""
 SHOWN_ROWS = 20
 
 CONFLICT = "conflict"
-"""The reason for which a record is sent again only if it is asked for: somebody has to see that both happened."""
+"""Records with this reason are sent again only on request: a person has to confirm that both events happened."""
 NEEDS_ID = {"no_event_id", CONFLICT}
-"""Reasons that an id of the record's own repairs."""
+"""Reasons that a new id repairs."""
 NEEDS_TIME = {"no_time", "too_old", "in_future"}
-"""Reasons that the time at which Kafka took the record repairs."""
+"""Reasons that are repaired with the time at which Kafka took the record."""
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A record that is no event."""
+    """A rejected record."""
 
     landing: int
     kafka_partition: int
@@ -43,16 +43,17 @@ class Rejected:
 
     @property
     def coordinates(self) -> tuple[int, int, int]:
-        """Names the record for ever."""
+        """The record's coordinates, which identify it for ever."""
         return self.landing, self.kafka_partition, self.kafka_offset
 
     def repaired(self) -> dict[str, Any] | None:
-        """The event that the record can be made into without asking anybody; none if somebody has to look.
+        """Return the event that the record can be repaired into automatically; None if a person has to look.
 
-        Fields the contract does not know are left out. An id that is missing, is no UUID, or is another event's is made
-        from the coordinates; a time that is missing or cannot be is the one at which Kafka took the record.
+        Fields that are not in the contract are dropped. An id that is missing, is not a UUID or belongs to another
+        event is derived from the coordinates. A missing or impossible time becomes the time at which Kafka took the
+        record.
         """
-        # in UTF-16 or behind a byte order mark it is the same document
+        # the document is the same in UTF-16 or after a byte order mark
         value = self.value or b""
         try:
             told = document(value.decode(json.detect_encoding(value)).encode())
@@ -65,12 +66,12 @@ class Rejected:
             event["event_id"] = id_made_of(self.coordinates)
         if self.reason in NEEDS_TIME:
             event["occurred_at"] = moment_text(self.kafka_timestamp)
-        # without it the intake would take the host of this request
+        # without a host the intake would use the host of this request
         event.setdefault("host", "")
         return event
 
     def as_json(self) -> dict[str, Any]:
-        """For a reader, and for a file that is repaired by hand and given to ``daybook replay --repaired``."""
+        """Return the record for display, or for a file to repair by hand for ``daybook replay --repaired``."""
         text: str | None = None
         coded: str | None = None
         try:
@@ -91,7 +92,7 @@ class Rejected:
 
 
 def id_made_of(coordinates: tuple[int, int, int]) -> str:
-    """The id of the event that stands for a record without one of its own: the same at every call."""
+    """Return the id of the event that replaces a record without its own id: the same at every call."""
     return str(uuid5(_NAMESPACE, "/".join(map(str, coordinates))))
 
 
@@ -103,11 +104,11 @@ def _is_uuid(value: Any) -> bool:
 
 
 def rejected_records(settings: Settings, day: date | None, reason: str | None = None) -> list[Rejected]:
-    """The records that were rejected of a day, as its page has them, or of those that name no day; by coordinates.
+    """List a day's rejected records as of its published revision, or those without a day, ordered by coordinates.
 
     Args:
         settings: where the lake is.
-        day: the day; none for the records that name no day.
+        day: the day; None for the records without a day.
         reason: only those with this reason code.
 
     Raises:
@@ -132,10 +133,10 @@ def rejected_records(settings: Settings, day: date | None, reason: str | None = 
 
 
 def chosen_day(day: str | None, no_day: bool) -> date | None:
-    """What ``--day`` and ``--no-day`` say.
+    """Return the day that ``--day`` names, or None for ``--no-day``.
 
     Raises:
-        BadInput: not one of the two.
+        BadInput: not exactly one of the two was given.
     """
     if (day is None) == (not no_day):
         raise BadInput("give --day D, or --no-day for the records that name no day")

@@ -1,13 +1,13 @@
 """The charts of the report: rows in, inline SVG out, drawn by Vega-Lite inside this process.
 
-A chart is a picture with words: ``role="img"`` and an ``aria-label`` that says the main finding; the numbers stand in a
-table of the same page. Text stays text. Colours are the page's CSS variables, so that dark mode and paper need no
-second drawing: Vega writes a literal ``var(--mark)`` through as it is, as long as no scale has to mix it, and no scale
-of these does. What Vega draws is copied element by element through a short list of shapes and attributes: no id (many
-charts stand on one page), no address, no script, no style and no font gets out, whatever a player has called an item.
+A chart is a picture with words: ``role="img"`` and an ``aria-label`` with the main finding; the numbers are in a table
+of the same page. Text remains text. Colours are the page's CSS variables, so dark mode and print need no second
+drawing. Vega passes a literal ``var(--mark)`` through unchanged unless a scale has to mix it, and no scale here does.
+Vega's output is copied element by element through a short list of shapes and attributes. No id (one page has many
+charts), address, script, style or font gets out, whatever name a player has given an item.
 
-The view box is as wide as a phone's column, so that labels are as large there as they are meant, and a little larger on
-a desk. Drawn by vl_convert, with no browser and no network, the same bytes for the same rows. Measured on two
+The view box is as wide as a phone's column, so labels have their intended size there, and are a little larger on a
+desktop. vl_convert draws without browser and network, and gives the same bytes for the same rows. Measured on two
 busy cores: the first chart takes 1.2 s, most of it the start of the library's engine, and 75 MB; each further one 20 to
 60 ms and 3 to 25 kB.
 """
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 WIDTH = 360
-"""Of every chart's view box: the column of a phone that is 390 px wide."""
+"""Width of every chart's view box: the column of a phone that is 390 px wide."""
 TOP_BARS = 10
 TOP_ROWS, TOP_COLUMNS = 12, 6
 HEAT_STEPS = 7
-"""``--heat-0`` to ``--heat-6`` and the ink on each, ``--heat-ink-0`` and on: one hue, told apart by lightness alone."""
+"""``--heat-0`` to ``--heat-6``, and the ink on each, from ``--heat-ink-0`` on: one hue, differing only in lightness."""
 TREND_DAYS = 28
 
 _INK, _SOFT, _LINE = "var(--ink)", "var(--soft)", "var(--line)"
@@ -44,11 +44,11 @@ class Bar:
     label: str
     count: int
     is_named: bool = True
-    """Whether it is a thing of its own; a bucket of unknown ones is drawn in grey."""
+    """Whether it is a single item; a bucket of unknown ones is drawn in grey."""
 
 
 class Ranged(Protocol):
-    """What :func:`distances` draws of a premise."""
+    """The part of a premise that :func:`distances` draws."""
 
     @property
     def subject(self) -> str:
@@ -56,7 +56,7 @@ class Ranged(Protocol):
 
     @property
     def distance(self) -> float | None:
-        """How far the day is from the days before, 0 to 1; none where that cannot be told."""
+        """The distance of the day from the days before, 0 to 1; None where it is unknown."""
 
     @property
     def low(self) -> float | None:
@@ -72,23 +72,23 @@ class Ranged(Protocol):
 
     @property
     def threshold(self) -> float | None:
-        """From which distance on the premise does not hold."""
+        """The distance from which on the premise does not hold."""
 
     @property
     def verdict(self) -> str:
-        """In a word or three."""
+        """The verdict in one to three words."""
 
 
 def ranked_bars(title: str, bars: Sequence[Bar], top: int = TOP_BARS) -> Markup:
-    """Counts from the largest to the smallest, each with its share of the whole.
+    """Draw counts from the largest to the smallest, each with its share of the whole.
 
-    Those after the top are summed up in a line of their own. It has no bar: they are no one thing, and where they are
-    many, all other bars would shrink beside theirs.
+    Those after the top are summed up in a line of their own. It has no bar: it is not a single item, and a large sum
+    would make all other bars look small.
 
     Args:
         title: what is counted, for the text alternative.
-        bars: in any order; ties stay as they are.
-        top: how many bars stand for themselves.
+        bars: in any order; ties keep their order.
+        top: how many bars are shown individually.
 
     Returns:
         Markup; empty without a bar.
@@ -149,17 +149,17 @@ def ranked_bars(title: str, bars: Sequence[Bar], top: int = TOP_BARS) -> Markup:
 def heat_map(
     title: str, counts: Mapping[tuple[str, str], int], row_order: Sequence[str] = (), rows_are: str = "rows"
 ) -> Markup:
-    """The share of each column within its row, as a number on a field that is the darker the larger it is.
+    """Draw the share of each column within its row, as a number on a field that is darker for larger shares.
 
     Args:
         title: what is shown, for the text alternative.
-        counts: (row, column) -> count. Rows stand by their count; columns too.
-        row_order: rows in the order to keep, such as that of a chart beside; else by count.
+        counts: (row, column) -> count. Rows and columns are ordered by their count.
+        row_order: a fixed order for rows, such as that of a neighbouring chart; else by count.
         rows_are: what a row is, in the plural.
 
     Returns:
         Markup; empty without a count. Rows and columns after the first are counted together as others; the column of
-        the others has no colour, it is no one thing.
+        the others has no colour, because it is not a single item.
     """
     rows = _ranking({}, ((row, count) for (row, _), count in counts.items()))
     columns = _ranking({}, ((column, count) for (_, column), count in counts.items()))
@@ -193,7 +193,7 @@ def heat_map(
     names = [{"row": at, "label": short(row, 13), "counted": f"{totals[row]:,}"} for at, row in enumerate(row_names)]
     heads: list[tuple[int, list[str]]] = [(at, _lines(column)) for at, column in enumerate(column_names)]
     left = 122
-    # heads that are wider than their column lean
+    # headers that are wider than their column are slanted
     leans = any(len(line) * 6.5 > (WIDTH - left) / len(heads) for _, lines in heads for line in lines)
     if leans:
         heads = [(at, [short(column, 12)]) for at, column in enumerate(column_names)]
@@ -233,7 +233,7 @@ def heat_map(
     }
 
     def leading(row: str) -> str:
-        """The column with the row's largest share; of ties the first one shown."""
+        """Return the column with the row's largest share; for ties the first one shown."""
         return max(single, key=lambda column: cells.get((row, column), 0))
 
     first = {row: leading(row) for row in row_names}
@@ -246,7 +246,7 @@ def heat_map(
 
 
 def heat_top(largest: float) -> float:
-    """The share at which the darkest field ends: the next tenth, so that days of the same kind share a scale.
+    """Return the share at which the darkest field ends: the next tenth, so that similar days share a scale.
 
     >>> heat_top(0.285), heat_top(1.0)
     (0.3, 1.0)
@@ -255,7 +255,7 @@ def heat_top(largest: float) -> float:
 
 
 def hour_curve(title: str, counts: Mapping[int, int]) -> Markup:
-    """A bar for each of the 24 hours, the busiest marked; an hour that is missing had no event.
+    """Draw a bar for each of the 24 hours, with the busiest marked; a missing hour had no event.
 
     Returns:
         Markup; empty without an event.
@@ -302,30 +302,30 @@ def hour_curve(title: str, counts: Mapping[int, int]) -> Markup:
 
 
 def trend(title: str, counts: Mapping[str, int], day: str, days: int = TREND_DAYS) -> Markup:
-    """The days up to one, that one marked; a day that is missing is a gap in the line, not a zero.
+    """Draw the days up to a marked one; a missing day is a gap in the line, not a zero.
 
     Args:
         title: what is counted, for the text alternative.
-        counts: day, ``YYYY-MM-DD`` -> count; other days than those shown are left out.
+        counts: day, ``YYYY-MM-DD`` -> count; days outside the shown range are left out.
         day: the last day, the one that is marked.
         days: how many days back, this one included.
 
     Returns:
-        Markup; empty if none of the days has a count.
+        Markup; empty if no day has a count.
     """
     last = date.fromisoformat(day)
     span = [(last - timedelta(days=back)).isoformat() for back in range(days - 1, -1, -1)]
     known = {one: counts[one] for one in span if one in counts}
     if not known:
         return nothing()
-    # days before the first one that there is are no gap, they were not yet
+    # days before the first known one are not a gap: there was no data yet
     span = span[span.index(next(iter(known))) :] if len(known) > 1 else span[-2:]
     data = [{"at": at, "count": known.get(one)} for at, one in enumerate(span)]
     ends = len(span) - 1
     ticks = [at for at in range(ends, -1, -7)]
     named = {at: f"{date.fromisoformat(span[at]):%b} {date.fromisoformat(span[at]).day}" for at in ticks}
     marked = [{"at": ends, "count": known[day], "said": f"{known[day]:,}"}] if day in known else []
-    # a day between two gaps is a point: a line has no place for it
+    # a day between two gaps is drawn as a point: a line cannot show it
     alone = [
         {"at": at, "count": known[one]}
         for at, one in enumerate(span)
@@ -386,7 +386,7 @@ def trend(title: str, counts: Mapping[str, int], day: str, days: int = TREND_DAY
 
 
 def distances(title: str, premises: Sequence[Ranged]) -> Markup:
-    """How far the day is from the days before: the distance with its bounds, what chance makes, and the threshold.
+    """Draw how far the day is from the days before: the distance with its bounds, chance, and the threshold.
 
     Returns:
         Markup; empty where no distance is known.
@@ -404,7 +404,7 @@ def distances(title: str, premises: Sequence[Ranged]) -> Markup:
         for value, said, shade in ((one.chance, "chance", _SOFT), (one.threshold, "threshold", _ACCENT)):
             if value is not None:
                 marks.append({"at": at, "value": value, "said": said, "fill": shade})
-    # chance is the smaller of the two: its name ends at its mark and the other's begins there, so that they never meet
+    # chance is the smaller one: its label ends at its mark and the other's begins there, so they never overlap
     named = {"type": "text", "fontSize": 10.5, "baseline": "bottom", "dy": -14}
     largest = max(row[name] for row in [*data, *bounds, *marks] for name in ("value", "to") if name in row)
     left, row = 100, 48
@@ -459,12 +459,12 @@ def distances(title: str, premises: Sequence[Ranged]) -> Markup:
 
 
 def event_label(event_type: str, item: str | None) -> str:
-    """A kind of event in words.
+    """Return a kind of event in words.
 
     >>> event_label("purchase_item", "sword"), event_label("join_guild", None)
     ('purchase sword', 'join guild')
     """
-    # of the item no letter is changed
+    # the item is not changed
     return (
         event_type.replace("_", " ") if item is None else f"{event_type.removesuffix('_item').replace('_', ' ')} {item}"
     )
@@ -477,7 +477,7 @@ def _text(field: str, x: float, *, align: str, color: str = _INK, y: Any = None)
 
 
 def _note(along: float) -> dict[str, Any]:
-    """A text over a mark; at the ends of the axis it leans inwards. ``along`` is 0 at the left end, 1 at the right."""
+    """Return a text above a mark, aligned inwards at the axis' ends; ``along`` is 0 at the left end, 1 at the right."""
     align = "left" if along < 0.15 else "right" if along > 0.85 else "center"
     return {
         "type": "text",
@@ -499,25 +499,25 @@ def _axis() -> dict[str, Any]:
 
 def _counts(field: str) -> dict[str, Any]:
     axis = {**_axis(), "grid": True, "gridColor": _LINE, "domain": False, "ticks": False, "tickCount": 3}
-    # counts are whole, and nought has no unit
+    # counts are integers, and zero has no unit
     axis |= {"tickMinStep": 1, "labelExpr": "datum.value == 0 ? '0' : datum.value % 1 ? '' : format(datum.value, '~s')"}
     return {"field": field, "type": "quantitative", "axis": axis, "scale": {"zero": True}}
 
 
 def _switch(names: Mapping[int, str]) -> str:
-    """A Vega expression that names an axis' ticks; the names are dates made here, never a player's text."""
+    """Return a Vega expression that names an axis' ticks; the names are dates made here, never a player's text."""
     return "".join(f"datum.value == {at} ? '{name}' : " for at, name in names.items()) + "''"
 
 
 def _ranking(into: dict[str, int], pairs: Any) -> dict[str, int]:
-    """Sum by name, the largest first; ties in the order in which they came."""
+    """Sum by name, the largest first; ties in their original order."""
     for name, count in pairs:
         into[name] = into.get(name, 0) + count
     return dict(sorted(into.items(), key=lambda item: -item[1]))
 
 
 def _folded(names: list[str], top: int) -> dict[str, str]:
-    """Each name to itself, those after the top to one that says how many they are."""
+    """Map each name to itself, and those after the top to a label with their number."""
     if len(names) <= top + 1:
         return {name: name for name in names}
     others = f"{len(names) - top} others"

@@ -1,4 +1,4 @@
-"""What a day's page and the overview hold: everything that they need is read from the lake here."""
+"""The content of a day's page and of the overview; everything that they need is read from the lake here."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from daybook.sql.answers import ACROSS_DAYS, Answer, answers
 from daybook.sql.checks import checks
 
 FIRST_ANSWERS: tuple[str, ...] = ("event_popularity", "provider_usage", "provider_event_popularity")
-"""What the page is opened for; the other answers follow by name."""
+"""The most important answers, shown first; the others follow by name."""
 
 
 SHOWN_ROWS = 20
-"""How many rows of an answer stand open on a page."""
+"""How many rows of an answer a page shows without expanding."""
 
 
 KEPT_ROWS = 200
-"""How many rows of an answer a page holds at all; its CSV and the day's JSON have every one."""
+"""How many rows of an answer a page holds in all; its CSV and the day's JSON have every one."""
 
 
 COUNT_MEANINGS = {
@@ -48,7 +48,7 @@ COUNT_MEANINGS = {
     "events": "what every answer counts",
     "late": "of the events: came after the day's first page was built",
 }
-"""What each count is, for the page; docs/glossary.md has them too."""
+"""The meaning of each count, for the page; also in docs/glossary.md."""
 
 
 OVERVIEW_COUNTS: tuple[str, ...] = ("sent", "accepted", "landed", "events", "duplicates", "rejected", "late")
@@ -56,13 +56,13 @@ OVERVIEW_COUNTS: tuple[str, ...] = ("sent", "accepted", "landed", "events", "dup
 
 
 def looks_back_on(revisions: Mapping[str, int], day: str) -> dict[str, int]:
-    """The published days that a day is compared with, and the revision of each."""
+    """Return the published days that a day is compared with, and the revision of each."""
     first = (date.fromisoformat(day) - timedelta(days=TRAILING_DAYS)).isoformat()
     return {one: revisions[one] for one in sorted(revisions) if first <= one < day}
 
 
 def neighbours(days: Iterable[str], day: str) -> dict[str, str | None]:
-    """The nearest published days ``before`` and ``after`` a day."""
+    """Return the nearest published days ``before`` and ``after`` a day."""
     known = sorted(days)
     at = bisect_left(known, day)
     after = known[at + 1 :] if day in known[at : at + 1] else known[at:]
@@ -70,14 +70,14 @@ def neighbours(days: Iterable[str], day: str) -> dict[str, str | None]:
 
 
 def day_content(settings: Settings, day: str) -> dict[str, Any]:
-    """All that a day's page is made of, as read from the lake.
+    """Return the content of a day's page, as read from the lake.
 
     Returns:
         ``page`` (the ledger row), ``answers`` (tables), ``lines``, ``changes``, ``warnings``, ``offsets``, ``receipts``
         (of all revisions), ``rejected`` ((reason, count) pairs, the most first), ``events_of_days`` (day -> events),
         ``looks_back_on`` (day -> revision of the days compared with), ``neighbours`` (the nearest published days
         ``before`` and ``after``), ``premise`` (two of ``daybook.analysis.drift.Premise``), ``alarms``
-        (``daybook.analysis.drops.Drop``, or a sentence why none can be told), ``alarms_say`` (what the alarm says in a
+        (``daybook.analysis.drops.Drop``, or a sentence why there is no result), ``alarms_say`` (the alarm's result in a
         sentence), ``total`` (``daybook.analysis.drops.Total``, or None) and ``comparisons``
         (``daybook.analysis.comparisons.Comparison``).
 
@@ -95,7 +95,7 @@ def day_content(settings: Settings, day: str) -> dict[str, Any]:
     revisions = {row["day"]: row["revision"] for row in ledger_rows(settings)}
     return {
         "page": page,
-        # an answer added since the page was built is not part of it; of a day without events none has rows
+        # answers added since the day was published are left out; a day without events has empty answers
         "answers": [
             _of_day(settings, known[name], page) for name in names if name in page["snapshots"] or page["events"] == 0
         ],
@@ -125,12 +125,12 @@ def day_content(settings: Settings, day: str) -> dict[str, Any]:
 
 
 def overview_content(settings: Settings) -> dict[str, Any]:
-    """All that the overview is made of: the ledger and the coverage from the lake, verdicts from the days' own files.
+    """Return the overview's content: ledger and coverage from the lake, verdicts from the days' own files.
 
     Returns:
-        ``pages``, the newest day first, ``written``, the days that have a file, ``across``: tables of the answers
-        across days up to the newest day, none of an answer that the pages are older than, and ``waiting``: the days
-        with records that no page shows, in words, and the moment of that.
+        ``pages``, the newest day first; ``written``, the days that have a file; ``across``: tables of the answers
+        across days up to the newest day, without answers that are newer than the published days; and ``waiting``: the
+        days with unpublished records, in words, and the time of that.
     """
     folder = settings.reports_dir
     coverage = coverage_of_days(settings)
@@ -152,7 +152,7 @@ def _waiting(settings: Settings) -> str:
 
 
 def _of_day(settings: Settings, answer: Answer, page: Mapping[str, Any]) -> dict[str, Any]:
-    """An answer of a day as a table."""
+    """Return an answer of a day as a table."""
     day = page["event_date"]
     if answer.names_players:
         return _table(answer, day, [], day, hidden=_count_rows(settings, answer.name, page))
@@ -160,7 +160,7 @@ def _of_day(settings: Settings, answer: Answer, page: Mapping[str, Any]) -> dict
 
 
 def _across(settings: Settings, answer: Answer, newest: str | None) -> dict[str, Any] | None:
-    """An answer across days, up to the newest one; none if no page is as young as what it rests on."""
+    """Return an answer across days, up to the newest one; None if every published day is older than its input."""
     if newest is None:
         return None
     try:
@@ -170,7 +170,7 @@ def _across(settings: Settings, answer: Answer, newest: str | None) -> dict[str,
 
 
 def _table(answer: Answer, day: str, rows: list[dict[str, Any]], folder: str, *, hidden: int = 0) -> dict[str, Any]:
-    """What a page shows of an answer: its rows, what they mean, how they came about and the file that has them."""
+    """Return what a page shows of an answer: its rows, their meaning, their origin and the file that has them."""
     columns = list(rows[0]) if rows else list(answer.columns)
     numbers = [
         name for name in columns if all(isinstance(row[name], int | float) for row in rows if row[name] is not None)
@@ -202,7 +202,7 @@ def _count_rows(settings: Settings, name: str, page: Mapping[str, Any]) -> int:
 
 
 def _rejected(settings: Settings, page: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """How many records were rejected for which reason, the most first; the records themselves are not read."""
+    """Count the rejected records by reason, the most first, without reading the records themselves."""
     pinned = page["snapshots"].get(REJECTED_EVENTS)
     table = load(settings, REJECTED_EVENTS) if pinned and page["rejected"] else None
     if table is None:
@@ -217,13 +217,13 @@ def _rejected(settings: Settings, page: Mapping[str, Any]) -> list[tuple[str, in
 
 
 def _commands(answer: Answer, day: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What to type to see the answer, and the events behind one of its rows."""
+    """Return the commands that show the answer, and the events behind one of its rows."""
     told = [f"daybook answer {answer.name} --day {day}"]
-    if answer.area == ACROSS_DAYS:  # no event stands behind one of its rows alone
+    if answer.area == ACROSS_DAYS:  # its rows have no events of their own to trace
         return told
     for row in rows:
         key = {name: row[name] for name in answer.key}
-        # a row of players' making that a terminal would not show as it is is no example
+        # not a row with a player's text that a terminal would display differently
         if not key or not all(str(value).isprintable() for value in key.values()):
             continue
         terms = [f"{name} IS NULL" if value is None else f"{name} = {_sql(value)}" for name, value in key.items()]
@@ -232,13 +232,13 @@ def _commands(answer: Answer, day: str, rows: Sequence[Mapping[str, Any]]) -> li
 
 
 def _sql(value: Any) -> str:
-    """A value as Spark's SQL writes it; it takes a backslash before a quote, two quotes are two texts to it."""
+    """Return a value as a literal of Spark's SQL, which escapes a quote by a backslash; doubling it makes two texts."""
     quoted = str(value).replace("\\", "\\\\").replace("'", "\\'")
     return str(value) if isinstance(value, int | float) else f"'{quoted}'"
 
 
 def verdicts_of(file: Path) -> dict[str, Any]:
-    """A day's premise in a word, with its distances, and how many alarms it has, as its own file says; else None."""
+    """Return a day's premise in a word, its distances, and its number of alarms, from its own file; else None."""
     told = written_record(file) or {}
     premise, alarms = told.get("premise") or [], told.get("alarms")
     worst = ("deviates", "unclear", "too few days", "holds")
@@ -254,7 +254,7 @@ def verdicts_of(file: Path) -> dict[str, Any]:
 
 
 def written_record(file: Path) -> dict[str, Any] | None:
-    """A day's own file as it was written, None without one; empty if it cannot be read."""
+    """Return a day's own file as it was written, None without one; empty if it cannot be read."""
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

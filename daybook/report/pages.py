@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def day_page(content: Mapping[str, Any]) -> str:
-    """The page of a day as HTML."""
+    """Return the page of a day as HTML."""
     rows = {table["name"]: table["rows"] for table in content["answers"]}
     page = content["page"]
     usage = rows.get("provider_usage", [])
@@ -41,7 +41,7 @@ def day_page(content: Mapping[str, Any]) -> str:
 
 
 def index_page(content: Mapping[str, Any]) -> str:
-    """The overview as HTML."""
+    """Return the overview as HTML."""
     pages = content["pages"]
     events = {page["day"]: page["events"] for page in pages}
     picture = charts.trend("events per day", events, max(events)) if events else ""
@@ -49,7 +49,7 @@ def index_page(content: Mapping[str, Any]) -> str:
 
 
 def users_say(events: int, rows: Mapping[str, list[dict[str, Any]]]) -> str:
-    """What users do, in a few plain sentences made of the day's answers."""
+    """Describe what users do, in a few plain sentences made from the day's answers."""
     if not events:
         return "Nothing: the day is known to have no event."
     said = []
@@ -73,7 +73,7 @@ def users_say(events: int, rows: Mapping[str, list[dict[str, Any]]]) -> str:
 
 
 def providers_say(usage: Sequence[Mapping[str, Any]]) -> str:
-    """Which providers users come from, in a few plain sentences."""
+    """Describe which providers users come from, in a few plain sentences."""
     if not usage:
         return "From none: the day has no event with a host."
     named = [row for row in usage if not _is_bucket(row["provider"])]
@@ -92,22 +92,22 @@ def providers_say(usage: Sequence[Mapping[str, Any]]) -> str:
 
 
 def message_page(title: str, says: Iterable[str], commands: Mapping[str, str], links: Mapping[str, str]) -> str:
-    """A page in the frame of the others that says why there is none, and how to go on.
+    """Return a page in the frame of the others that explains why there is no page, and how to continue.
 
     Args:
-        title: what is the case, in a few words.
-        says: more of it, and what readers see meanwhile; a paragraph each.
-        commands: what it does -> a command to type.
+        title: the situation, in a few words.
+        says: details, and what readers see meanwhile; a paragraph each.
+        commands: purpose -> a command to type.
         links: text -> name of another page.
     """
     return _environment().get_template("message.html.j2").render(title=title, says=says, commands=commands, links=links)
 
 
 def _pictures(content: Mapping[str, Any], rows: Mapping[str, list[dict[str, Any]]]) -> dict[str, Markup]:
-    """The charts of a day by name; empty where there is nothing to draw."""
+    """Return the charts of a day by name; empty where there is nothing to draw."""
     popular, usage = rows.get("event_popularity", []), rows.get("provider_usage", [])
     mix = rows.get("provider_event_popularity", [])
-    # a head of a narrow column: the item alone, unless two types have one of that name
+    # headers of narrow columns show the item alone, unless two types have an item of that name
     kinds = {(row["event_type"], row["item"]) for row in mix}
     items = [item for _, item in kinds if item is not None]
     heads = {
@@ -139,7 +139,7 @@ def _pictures(content: Mapping[str, Any], rows: Mapping[str, list[dict[str, Any]
 
 
 def _is_bucket(provider: str) -> bool:
-    """Whether it stands for hosts without a known provider."""
+    """Return whether the name is a bucket of hosts without a known provider."""
     return provider.startswith("(")
 
 
@@ -180,16 +180,16 @@ def _environment() -> Environment:
 
 
 def _without_commands(value: Any) -> Any:
-    """What a template puts into the page: a mark that turns the text around it, or hides, is shown as an escape."""
+    """Escape invisible and text-direction characters in a value that a template inserts into the page."""
     return escaped(value) if isinstance(value, str) else value
 
 
 def _cell(value: Any, column: str) -> str:
-    """A cell for people: thousands apart, shares in percent, a dash for nothing."""
+    """Format a cell for people: thousands separated, shares in percent, a dash for nothing."""
     if value is None:
         return "–"
     if isinstance(value, float):
-        # of a mean of thousands nobody reads the hundredths
+        # for a mean in the thousands, hundredths do not matter
         return f"{value:.1%}" if _is_share(column) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
@@ -199,7 +199,7 @@ def _is_share(column: str) -> bool:
 
 
 def _change(value: float, before: float) -> str:
-    """By how much a count is above or below another, in words for a cell."""
+    """Return by how much a count is above or below another, in words for a cell."""
     from daybook.analysis.comparisons import relative_change
 
     if value == before:
@@ -209,7 +209,7 @@ def _change(value: float, before: float) -> str:
 
 
 def _mix(verdict: str) -> str:
-    """A verdict on a mix, in a reader's words."""
+    """Return a verdict on a mix, in a reader's words."""
     return {
         "holds": "as usual",
         "deviates": "different",
@@ -219,7 +219,7 @@ def _mix(verdict: str) -> str:
 
 
 def _verdict(verdict: str) -> str:
-    """The class of a verdict's word."""
+    """Return the CSS class of a verdict's word."""
     return {"holds": "good", "deviates": "bad"}.get(verdict, "soft")
 
 

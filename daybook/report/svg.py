@@ -1,4 +1,4 @@
-"""Vega-Lite specifications as SVG, freed of everything but shapes and text."""
+"""Vega-Lite specifications as SVG, stripped of everything but shapes and text."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _INVISIBLE = re.compile(r"\b(?:background|foreground)\b")
 
 
 def nothing() -> Markup:
-    """Where there is nothing to draw."""
+    """Return the markup for "nothing to draw"."""
     from markupsafe import Markup
 
     return Markup("")
 
 
 def draw(spec: dict[str, Any], around: tuple[int, int, int, int], alternative: str) -> Markup:
-    """The chart as markup: what Vega-Lite makes of the specification, freed of everything but shapes and text.
+    """Return the chart as markup: Vega-Lite's output, stripped of everything but shapes and text.
 
     Args:
         spec: with ``width`` and ``height`` of the drawing itself.
@@ -92,7 +92,7 @@ def _markup(element: ElementTree.Element) -> str:
 
 
 def short(text: str, width: int) -> str:
-    r"""As much of a label as there is room for; what cannot be seen (controls, changes of direction) as a dot.
+    r"""Cut a label to the available width; invisible characters (controls, direction marks) become a dot.
 
     >>> short("a-very-long-provider-name.example", 12), short("tab\tand\u202e", 12)
     ('a-very-long…', 'tab·and·')

@@ -1,8 +1,8 @@
-"""The report: one HTML file for each published day, and an index of them. Each file stands alone and asks no server.
+"""The report: one HTML file for each published day, and an index. Each file is self-contained and needs no server.
 
 :mod:`daybook.report.content` reads the lake, :mod:`daybook.report.pages` makes the HTML.
-Beside ``D.html`` lie ``D.json``, which holds what the page says, and ``D/ANSWER.csv``. Of answers whose rows name
-players none of them holds a row.
+Next to ``D.html`` are ``D.json``, which holds the page's content, and ``D/ANSWER.csv``. None of them contains rows of
+answers whose rows name players.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def write_report(settings: Settings, day: str, dates: Iterable[str] = ()) -> lis
     A page compares its day with the days before it, and links to the days next to it. So the pages of other days that
     these days changed are written too (:func:`_outdated`).
 
-    Beside each page its rows are written as JSON and CSV, before the page itself: who follows a page's link finds the
-    file. Each file replaces its former self in one step: a reader never sees half of one.
+    Each page's rows are written as JSON and CSV before the page itself, so that its links always find the files. Each
+    file replaces its previous version in one step: a reader never sees a half-written one.
 
     Args:
         settings: where the lake is, and the folder of the reports.
         day: the run's day, ``YYYY-MM-DD``.
-        dates: other days to write anew.
+        dates: other days to write again.
 
     Returns:
         The pages of these days, the index last.
@@ -56,16 +56,16 @@ def write_report(settings: Settings, day: str, dates: Iterable[str] = ()) -> lis
 
 
 def write_report_of_run(settings: Settings, day: str, dates: Iterable[str]) -> list[Path]:
-    """Write what a run changed: as :func:`write_report`, but its own day may have no page, and is left out then.
+    """Write what a run changed, like :func:`write_report`, but leave out its own day if that is not published.
 
-    A run can restate other days though no event of its own day was received.
+    A run can restate other days even if no event of its own day was received.
     """
     published = {row["day"] for row in ledger_rows(settings)}
     return _write_pages(settings, {*dates, *({day} & published)})
 
 
 def _write_pages(settings: Settings, days: Collection[str]) -> list[Path]:
-    """The pages of the days, those of other days that these changed, and the index."""
+    """Write the pages of the days, those of other days that these changed, and the index."""
     written = [_up_to_date(settings, partial(_write_day, settings, one)) for one in sorted(days)]
     for one in _outdated(settings, days):
         _up_to_date(settings, partial(_write_day, settings, one))
@@ -102,7 +102,7 @@ def _write_overview(settings: Settings) -> Path:
 
 
 def _outdated(settings: Settings, changed: Collection[str]) -> list[str]:
-    """Days whose pages say something else since these days changed: those that look back on one, and their neighbours.
+    """Return days whose pages are outdated by these changed days: those that look back on one, and their neighbours.
 
     At most :data:`daybook.analysis.compare.TRAILING_DAYS` days after each changed day, and one before it. A page is
     left alone if its file was made from what is published now. A day without a file is left to its own run.
@@ -123,7 +123,7 @@ def _outdated(settings: Settings, changed: Collection[str]) -> list[str]:
 
 
 def day_record(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a day's page says, for programs. Keys are added to it, none is renamed or taken away."""
+    """Return the content of a day's page for programs. Keys may be added, but never renamed or removed."""
     page = content["page"]
     return {
         "day": page["event_date"],
@@ -149,7 +149,7 @@ def day_record(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def overview_record(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What the overview says, for programs: ``days``, the newest first, and the answers ``across`` days."""
+    """Return the overview's content for programs: ``days``, the newest first, and the answers ``across`` days."""
     return {
         "days": content["pages"],
         "across": {table["name"]: {"last_day": table["day"], **_answer_record(table)} for table in content["across"]},
@@ -167,13 +167,13 @@ def _answer_record(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_files(folder: Path, tables: Iterable[Mapping[str, Any]]) -> None:
-    """The answers as CSV; files of answers that the page no longer has, or no longer shows, go.
+    """Write the answers as CSV; delete files of answers that the page no longer has, or no longer shows.
 
     The files of a day have it as their first column, so that those of several days can be put together.
     """
     files = {folder.parent / table["file"]: table for table in tables if table["file"]}
     for file, table in files.items():
-        # without a byte order mark Excel takes the file for Latin-1
+        # without a byte order mark Excel assumes Latin-1
         columns, rows = table["columns"], table["rows"]
         if table["area"] != ACROSS_DAYS:
             columns, rows = ["day", *columns], [{"day": table["day"], **row} for row in rows]

@@ -1,1 +1,1 @@
-"""What `make setup` installs besides Python packages."""
+"""The parts that `make setup` installs besides Python packages."""

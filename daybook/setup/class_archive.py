@@ -1,4 +1,4 @@
-"""Makes the archive of classes that :mod:`daybook.jobs.class_archive` describes."""
+"""Creates the class archive that :mod:`daybook.jobs.class_archive` describes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from daybook.settings import settings
 
 
 def install() -> None:
-    """Make the archive if it is not there, and remove former ones. If none can be made, a line says so."""
+    """Create the archive if it is missing, and remove previous ones; print a line if it cannot be created."""
     file = archive_file()
     if file.exists() or version(java()) not in TAKEN_BY:
         return
     started = time.monotonic()
     for former in file.parent.glob(NAME.format("*")):
         former.unlink()
-    # of Java's own classes; most Javas bring it, some do not; an archive of more classes stands on it
+    # the base archive of Java's own classes, which some Javas lack; the archive of more classes builds on it
     base = file.with_suffix(".base.jsa")
     _, said = _run([str(java()), "-Xshare:dump", f"-XX:SharedArchiveFile={base}"])
     if base.exists():
@@ -31,20 +31,20 @@ def install() -> None:
 
 
 def _rehearse(file: Path, base: Path) -> str:
-    """Let a driver rehearse a day, in a state folder that is thrown away; the last line that it said."""
+    """Run a one-event day in a temporary state folder; return the driver's last line of output."""
     from daybook.jobs.environment import job_environment
     from daybook.jobs.submit import submit_command
 
     with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=file.parent) as folder:
         home, half = Path(folder), Path(folder) / file.name
-        # whatever the shell's settings name: a rehearsal touches no lake and no broker of anybody
+        # override the shell's settings: a rehearsal must not touch a real lake or broker
         chosen = settings().model_copy(
             update={
                 "home": home,
                 "lake_catalog_uri": f"jdbc:sqlite:{home / 'catalog.db'}",
                 "lake_warehouse": f"file://{home / 'warehouse'}",
                 "spark_master": "local[2]",
-                # a rehearsal is short: without the second compiler it takes half the time
+                # a rehearsal is short: it takes half the time without the second compiler
                 "spark_driver_java_options": "-XX:TieredStopAtLevel=1 "
                 f'"-XX:SharedArchiveFile={base}" "-XX:ArchiveClassesAtExit={half}"',
             }
@@ -57,7 +57,7 @@ def _rehearse(file: Path, base: Path) -> str:
 
 
 def _run(command: list[str], env: dict[str, str] | None = None, cwd: Path | None = None) -> tuple[int, str]:
-    """Run a command; its exit status and the last line that it said."""
+    """Run a command; return its exit status and its last line of output."""
     done = subprocess.run(
         command,
         env=env,
@@ -68,6 +68,6 @@ def _run(command: list[str], env: dict[str, str] | None = None, cwd: Path | None
         errors="replace",
         check=False,
     )
-    # of each class that it leaves out Java says so at its end; why a driver died stands before
+    # Java ends its output with a line for each skipped class; the cause of a failed driver is before those lines
     said = [line for line in done.stdout.strip().splitlines() if "][cds" not in line]
     return done.returncode, (said or ["no output"])[-1]

@@ -1,8 +1,8 @@
-"""The jars of the broker and of Spark: fetched once at set-up, checked against ``jars/sha256.txt`` every time.
+"""The jars of the broker and Spark: fetched once at set-up, checked against ``jars/sha256.txt`` every time.
 
-``python -m daybook.setup.jars`` is the last step of ``make setup``; it makes the archive of their classes too. Nothing
-resolves a jar at run time. ``python -m daybook.setup.jars s3`` (``make setup-s3``) fetches what a warehouse in a bucket
-needs, which nobody else has to carry: 69 MB.
+``python -m daybook.setup.jars`` is the last step of ``make setup``; it also creates the archive of their classes.
+Nothing resolves a jar at run time. ``python -m daybook.setup.jars s3`` (``make setup-s3``) fetches the 69 MB that only
+a warehouse in a bucket needs.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ S3_SHA256_FILE = JARS_DIR / "sha256-s3.txt"
 
 @dataclass(frozen=True)
 class JarSet:
-    """Jars that are fetched together."""
+    """A set of jars that are fetched together."""
 
     confs: tuple[str, ...]
-    """Those of ``jars/ivy.xml``, each a folder of its own."""
+    """The set's configurations in ``jars/ivy.xml``, each with its own folder."""
     lib: Path
     sha256_file: Path
     target: str
-    """Of the Makefile: what fetches them."""
+    """The Makefile target that fetches them."""
 
 
 def every_stack() -> JarSet:
-    """What every Daybook runs with: the broker's jars and Spark's."""
+    """Return the jars that every Daybook needs: the broker's and Spark's."""
     return JarSet(("kafka", "spark"), LIB_DIR, SHA256_FILE, "setup")
 
 
 def for_s3() -> JarSet:
-    """What Spark needs beside them for a warehouse in a bucket."""
+    """Return the additional jars that Spark needs for a warehouse in a bucket."""
     return JarSet(("s3",), S3_LIB_DIR, S3_SHA256_FILE, "setup-s3")
 
 
 def sums_of(lib: Path) -> dict[str, str]:
-    """SHA-256 of every file below the folder, by path relative to it, in order."""
+    """Return the SHA-256 of every file below the folder, by relative path, in order."""
     files = sorted(path for path in lib.rglob("*") if path.is_file())
     sums: dict[str, str] = {}
     for path in files:
@@ -62,13 +62,13 @@ def sums_of(lib: Path) -> dict[str, str]:
 
 
 def listed_sums(sha256_file: Path = SHA256_FILE) -> dict[str, str]:
-    """What the committed list says, in the same form as :func:`sums_of`; the file is ``sha256sum``'s own format."""
+    """Return the sums of the committed list, which has the format of ``sha256sum``, in the form of :func:`sums_of`."""
     lines = sha256_file.read_text(encoding="utf-8").splitlines()
     return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
 
 
 def problems(lib: Path, listed: dict[str, str]) -> list[str]:
-    """What is wrong with the jars, one short text for each file; empty if each is there and as listed."""
+    """Return a short text for each file that is missing or differs from the list; empty if all are correct."""
     found = sums_of(lib)
     wrong = [f"{name} is missing" for name in listed if name not in found]
     wrong += [f"{name} is not in the list" for name in found if name not in listed]
@@ -77,16 +77,16 @@ def problems(lib: Path, listed: dict[str, str]) -> list[str]:
 
 
 def _trust_of_this_machine(into: Path, certificates: Path) -> list[str]:
-    """Options that make Java trust the certificate authorities of a PEM file, in place of those that it brings."""
+    """Return options that make Java trust the certificate authorities of a PEM file instead of its own."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
     from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
 
     with warnings.catch_warnings():
-        # authorities of long ago have serial numbers that the library frowns upon; nothing to tell the reader
+        # the library warns about serial numbers of old authorities; the reader need not see that
         warnings.simplefilter("ignore")
         known = x509.load_pem_x509_certificates(certificates.read_bytes())
-    # Java reads no store without a password; there is nothing secret in this one
+    # Java cannot read a store without a password; this one holds nothing secret
     password = "public"
     store = into / "authorities.p12"
     entries = [PKCS12Certificate(authority, f"authority {number}".encode()) for number, authority in enumerate(known)]
@@ -98,19 +98,19 @@ def _trust_of_this_machine(into: Path, certificates: Path) -> list[str]:
 def fetch(into: Path, jar_set: JarSet) -> None:
     """Fetch a set of ``jars/ivy.xml`` through the Ivy that ships in pyspark, as ``<conf>/<name>-<version>.jar``.
 
-    Ivy's cache lies beside the result, never in the user's home.
+    Ivy's cache is next to the result, never in the user's home.
 
     Raises:
-        DaybookError: Ivy could not get them all.
+        DaybookError: Ivy could not fetch all of them.
     """
     import pyspark
 
     (ivy,) = (Path(pyspark.__file__).parent / "jars").glob("ivy-*.jar")
     started = time.monotonic()
     certificates = system_certificates()
-    # the wheel's Java brings its own list of authorities; one of the machine's own mostly has the machine's
+    # the wheel's Java has its own list of authorities; a Java of the machine mostly uses the machine's list
     trust = _trust_of_this_machine(into, certificates) if certificates and is_from_wheel() else []
-    # a proxy's password is in it: in a file, since everybody may read a command line
+    # it holds a proxy's password, so it is a file: every user can read a command line
     options = write_private(into / "java-options", "".join(f"{_quoted(one)}\n" for one in java_proxy_options()))
     arguments = [f"@{options}", f"-Divy.default.ivy.user.dir={into / 'ivy'}", "-jar", str(ivy)]
     arguments += ["-settings", str(JARS_DIR / "ivysettings.xml"), "-ivy", str(JARS_DIR / "ivy.xml")]
@@ -124,7 +124,7 @@ def fetch(into: Path, jar_set: JarSet) -> None:
         trust = _trust_of_this_machine(into, certificates)
         status, done, said = _run_ivy([str(java()), *trust, *arguments], started, total)
     if status != 0:
-        # Ivy prints a summary of what it could not find at its end
+        # Ivy ends its output with a summary of the jars that it could not find
         reasons = [line for line in said if re.search("not found|refused|timed out|Exception|UnknownHost", line)]
         reason = reasons[-1] if reasons else (said or ["no output"])[-1]
         advice = (
@@ -138,12 +138,12 @@ def fetch(into: Path, jar_set: JarSet) -> None:
 
 
 def _quoted(option: str) -> str:
-    """An option as Java reads it from a file."""
+    """Quote an option for Java's argument file."""
     return '"' + option.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _run_ivy(command: list[str], started: float, total: int) -> tuple[int, int, list[str]]:
-    """Run Ivy; its exit status, how many jars it fetched, and what else it said."""
+    """Run Ivy; return its exit status, the number of fetched jars, and its other output."""
     on_terminal = sys.stdout.isatty()
     done = 0
     said: list[str] = []
@@ -162,10 +162,10 @@ def _run_ivy(command: list[str], started: float, total: int) -> tuple[int, int, 
 
 
 def install(jar_set: JarSet) -> None:
-    """See that the jars of a set are there and right; fetch them anew if not.
+    """Check that the jars of a set are present and correct; fetch them again if not.
 
     Raises:
-        DaybookError: what was fetched is not what the list says. It is removed, and nothing wrong is left in place.
+        DaybookError: the fetched jars differ from the list. They are removed, so no wrong jar is left in place.
     """
     lib, listed = jar_set.lib, listed_sums(jar_set.sha256_file)
     wrong = problems(lib, listed)
@@ -173,7 +173,7 @@ def install(jar_set: JarSet) -> None:
         return
     if lib.exists():
         sys.stdout.write(f"jars: {wrong[0]}{f' and {len(wrong) - 1} more' if wrong[1:] else ''}; fetching all again\n")
-    # in the venv, on the same file system as the checkout: a clone needs nothing outside its own folder
+    # in the venv, which is on the checkout's file system: a clone needs nothing outside its own folder
     work = Path(sys.prefix) / "jars-fetched"
     shutil.rmtree(work, ignore_errors=True)
     try:
@@ -197,7 +197,7 @@ def _relist(jar_set: JarSet) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Install the jars, or those for ``s3``; with ``relist``, write the lists of sums anew as ``ivy.xml`` is now."""
+    """Install the jars, or those for ``s3``; with ``relist``, rewrite the lists of sums from ``ivy.xml`` first."""
     try:
         if list(arguments) == ["relist"]:
             for jar_set in (every_stack(), for_s3()):

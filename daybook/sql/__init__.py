@@ -1,1 +1,1 @@
-"""The questions and checks, which are `.sql` files: found and parsed."""
+"""Finds and parses the `.sql` files of the questions and checks."""

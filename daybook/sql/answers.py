@@ -1,8 +1,8 @@
-"""The answers: what stands in the header of each ``.sql`` file, read for Spark, the readers and the docs.
+"""Reads the header of each answer's ``.sql`` file, for Spark, the readers and the docs.
 
 A file is a header of ``-- Key: value`` lines, then one statement. Its name is the answer's name, and the name of its
-table in the lake; its folder is the area. Answers of the folder ``across_days`` have no table: they are worked out from
-the published days when they are asked for (:mod:`daybook.lake.across_days`).
+table in the lake; its folder is the area. Answers of the folder ``across_days`` have no table: they are computed from
+the published days on request (:mod:`daybook.lake.across_days`).
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ _COLUMN = re.compile(r" (?P<name>[a-z][a-z0-9_]*): (?P<meaning>.+)")
 
 @dataclass(frozen=True)
 class Balance:
-    """What the rows of a day add up to."""
+    """The sum over the rows of a day, and the events that it must equal."""
 
     column: str
     """The column that is summed."""
     of: str | None
-    """Which of the day's events it counts, as a condition in Spark SQL; none for all of them."""
+    """The day's events that it counts, as a condition in Spark SQL; None for all of them."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One question and how it is answered."""
+    """One question and its query."""
 
     name: str
     """Table name in the lake."""
     area: str
     """Its folder: ``user_behaviour``, ``host_providers`` or ``across_days``."""
     question: str
-    """What the reader asks, a sentence."""
+    """The reader's question, one sentence."""
     grain: str
-    """What one row stands for."""
+    """The meaning of one row."""
     columns: dict[str, str]
-    """Column -> what it means, with its unit; without ``event_date`` for an answer of one day."""
+    """Column -> its meaning, with its unit; without ``event_date`` for an answer of one day."""
     key: tuple[str, ...]
-    """The columns that tell the rows of a day apart; none if a day has one row."""
+    """The columns that identify a row within a day; empty if a day has one row."""
     order: tuple[tuple[str, bool], ...]
-    """Sort order of the rows for people, as (column, is descending)."""
+    """Sort order for display, as (column, is descending)."""
     balance: Balance | None
-    """What a day's rows add up to; none where they do not count events one by one."""
+    """The sum over a day's rows; None if the rows do not count events one by one."""
     events: str | None
-    """Which ``events`` stand behind a row of the ``answer``, as a condition in Spark SQL; none where they are those
-    that have the values of the row's key."""
+    """Condition in Spark SQL for the ``events`` behind a row of the ``answer``; None if they are those with the values
+    of the row's key."""
     days: int
-    """How many days the answer looks at, the last one included; 1 but for ``across_days``."""
+    """Number of days that the answer covers, including the last one; always 1 outside ``across_days``."""
     text: str
-    """The file: header and statement, with ``:first_day`` and ``:last_day`` as bound parameters."""
+    """Text of the file: header and statement, with ``:first_day`` and ``:last_day`` as bound parameters."""
 
     @cached_property
     def statement(self) -> str:
@@ -65,15 +65,15 @@ class Answer:
 
     @property
     def names_players(self) -> bool:
-        """Whether its rows name players: then no page, no file beside it and no receipt shows them."""
+        """Whether its rows name players. If so, no report, no file next to it and no receipt shows them."""
         return "user_id" in self.columns
 
 
 def read_answer(path: Path) -> Answer:
-    """The answer of one file.
+    """Parse the answer of one file.
 
     Raises:
-        DaybookError: the header lacks a line, or a line says what cannot be; the text names file and line.
+        DaybookError: the header lacks a line, or a line is invalid; the text names file and line.
     """
     is_across = path.parent.name == ACROSS_DAYS
     header, text = read_sql(path, (*_HEADER, "Days" if is_across else "Balance"), "event_popularity.sql")
@@ -104,17 +104,17 @@ def read_answer(path: Path) -> Answer:
 
 
 def answers(area: str | None = None) -> dict[str, Answer]:
-    """The answers by name, of one folder or of all that answer for one day."""
+    """Return the answers by name: of one folder, or all answers of a single day."""
     return {name: read_answer(path) for name, path in answer_files(area).items()}
 
 
 def all_answers() -> dict[str, Answer]:
-    """The answers by name: those of one day, then those across days."""
+    """Return the answers by name: those of a single day, then those across days."""
     return {**answers(), **answers(ACROSS_DAYS)}
 
 
 def answers_version() -> str:
-    """Digest of the files of all answers of a day: a page built with other SQL is not the same page."""
+    """Return a digest of all files of a day's answers: a revision that was built with other SQL is stale."""
     digest = hashlib.sha256()
     for name, path in answer_files().items():
         digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
@@ -155,15 +155,15 @@ def _order_term(term: str) -> tuple[str, bool]:
 
 
 AREAS: tuple[str, ...] = ("user_behaviour", "host_providers")
-"""The two families of questions of a day: folders of :data:`SQL_DIR`, and tasks of the DAG."""
+"""The two groups of a day's questions: folders of :data:`SQL_DIR`, and tasks of the DAG."""
 
 
 ACROSS_DAYS = "across_days"
-"""Folder of the questions that look at several days. What they answer with is worked out from the published days when
-it is asked for, and never stored: a restated day, or a backfill in any order, leaves none of it behind the times."""
+"""Folder of the questions that cover several days. Their answers are computed from the published days on request and
+never stored, so neither a restated day nor a backfill in any order leaves them stale."""
 
 
 def answer_files(area: str | None = None) -> dict[str, Path]:
-    """The answers as name -> ``.sql`` file, in alphabetical order: of a folder, or all that answer for one day."""
+    """Return name -> ``.sql`` file in alphabetical order: of one folder, or all answers of a single day."""
     areas = (area,) if area else AREAS
     return dict(sorted((path.stem, path) for name in areas for path in (SQL_DIR / name).glob("*.sql")))

@@ -1,4 +1,4 @@
-"""``daybook answers`` and ``docs/answers.md``: what questions there are, out of the headers of their files."""
+"""``daybook answers`` and ``docs/answers.md``: the list of questions, from the headers of their files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ entry here and, if it counts events, its line in the ledger follow from it.
 
 
 def answers_page() -> str:
-    """The page of all answers, Markdown."""
+    """Return the list of all answers as Markdown."""
     return "\n".join([_HEAD, *(_area(area, title) for area, title in _AREAS.items())])
 
 

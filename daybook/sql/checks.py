@@ -1,7 +1,7 @@
-"""The checks that a page must pass before it is published: ``spark/sql/checks``, one ``.sql`` file each.
+"""The checks that a day must pass before it is published: ``spark/sql/checks``, one ``.sql`` file each.
 
-A file's statement answers with the rows that are wrong; no row means that the check holds. ``fail`` stops the page,
-``warn`` is kept with it. Thresholds are bound by name from ``thresholds.toml`` beside the files.
+A file's statement returns the wrong rows; the check holds if it returns no row. ``fail`` stops the publication,
+``warn`` is stored with it. Thresholds are bound by name from ``thresholds.toml`` next to the files.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from daybook.sql.files import SQL_DIR, parameters, read_sql
 CHECKS_DIR = SQL_DIR / "checks"
 FAIL, WARN = "fail", "warn"
 DAYS = {"first_day", "last_day"}
-"""Parameters that every check may bind besides its thresholds."""
+"""Parameters that every check may bind in addition to its thresholds."""
 
 
 KEPT_ROWS = 1000
-"""How many failing rows of one check and day are kept."""
+"""Number of failing rows that are stored for one check and day."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check and how its failing rows are found."""
+    """One check and the query for its failing rows."""
 
     name: str
     meaning: str
-    """What must hold, a sentence."""
+    """The condition that must hold, one sentence."""
     severity: str
     """``fail`` or ``warn``."""
     statement: str
@@ -45,14 +45,14 @@ class Finding:
     severity: str
     day: date
     rows: int
-    """How many rows are wrong."""
+    """Number of wrong rows."""
 
 
 def checks(root: Path = CHECKS_DIR) -> dict[str, Check]:
-    """The checks by name, in alphabetical order.
+    """Return the checks by name, in alphabetical order.
 
     Raises:
-        DaybookError: a file's header is not whole, or it binds a threshold that there is none of.
+        DaybookError: a file's header is incomplete, or the file binds an unknown threshold.
     """
     known = {}
     bound = thresholds(root).keys() | DAYS
@@ -67,17 +67,17 @@ def checks(root: Path = CHECKS_DIR) -> dict[str, Check]:
 
 
 def thresholds(root: Path = CHECKS_DIR) -> dict[str, float]:
-    """The thresholds by name."""
+    """Return the thresholds by name."""
     return dict(tomllib.loads((root / "thresholds.toml").read_text(encoding="utf-8")))
 
 
 def findings_json(findings: list[Finding]) -> str:
-    """A page's findings as the ledger keeps them: a JSON list of objects with check, severity, rows."""
+    """Return a revision's findings as the ledger stores them: a JSON list of objects with check, severity, rows."""
     return json.dumps([{name: value for name, value in asdict(one).items() if name != "day"} for one in findings])
 
 
 def failed_text(findings: list[Finding]) -> str:
-    """Says which checks stop the pages; empty when none does."""
+    """List the checks that stop the publication; empty if all hold or only warn."""
     failed = [one for one in findings if one.severity == FAIL]
     known = checks() if failed else {}
     return "; ".join(

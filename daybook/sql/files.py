@@ -1,6 +1,6 @@
-"""How a ``.sql`` file of Daybook looks: a header of ``-- Name: value`` lines, then one statement.
+"""Parses Daybook's ``.sql`` files: a header of ``-- Name: value`` lines, then one statement.
 
-A value goes on in lines that are indented behind the two dashes.
+A value can continue on lines that are indented after the two dashes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _COMMENT = re.compile(r"--.*")
 
 
 def read_sql(path: Path, required: tuple[str, ...], example: str) -> tuple[dict[str, str], str]:
-    """The header's lines by name, and the statement with its header.
+    """Return the header's lines by name, and the statement with its header.
 
     Args:
         path: the file.
-        required: names of the header's lines that must be there.
-        example: name of a file that shows how one looks, for the error.
+        required: names of the header's lines that must be present.
+        example: name of an example file, for the error message.
 
     Raises:
         DaybookError: the header lacks a line; the text names file and line.
@@ -40,7 +40,7 @@ def read_sql(path: Path, required: tuple[str, ...], example: str) -> tuple[dict[
 
 
 def header_of(text: str) -> dict[str, str]:
-    r"""The header's lines by name, each with the lines that go on with it.
+    r"""Return the header's lines by name, each with its continuation lines.
 
     >>> header_of("-- Grain: one row\n--   per day\n-- Order: day\nSELECT 1 -- Not: this")
     {'Grain': 'one row\n per day', 'Order': 'day'}
@@ -59,7 +59,7 @@ def header_of(text: str) -> dict[str, str]:
 
 
 def statement_of(text: str) -> str:
-    r"""The statement without its header.
+    r"""Return the statement without its header.
 
     >>> statement_of("-- Grain: one row\nSELECT 1\n")
     'SELECT 1'
@@ -70,7 +70,7 @@ def statement_of(text: str) -> str:
 
 
 def parameters(statement: str) -> set[str]:
-    r"""Names of the parameters that a statement binds.
+    r"""Return the names of the parameters that a statement binds.
 
     >>> sorted(parameters("SELECT 1 -- not :this\nWHERE a BETWEEN :first_day AND :last_day AND b::int = 1"))
     ['first_day', 'last_day']

@@ -1,5 +1,5 @@
 """The embedded stack: Kafka, PostgreSQL, the intake and Airflow on one machine, without Docker.
 
-What each part is stands in :mod:`daybook.stack.parts`; :mod:`daybook.stack.supervisor` runs them. Nothing here is
-needed by the day's own work: with brokers and Airflow from elsewhere, this package is not loaded.
+:mod:`daybook.stack.parts` describes each part; :mod:`daybook.stack.supervisor` runs them. The steps of a day need
+nothing from this package: with external brokers and an external Airflow it is not loaded.
 """

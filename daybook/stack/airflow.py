@@ -1,4 +1,4 @@
-"""The embedded Airflow: its configuration, its secrets, its database and the pools that Spark's tasks share."""
+"""The embedded Airflow: its configuration, secrets, database, and the pools that Spark's tasks share."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ from daybook.stack import postgres
 from daybook.stack.environment import process_environment
 
 SPARK_POOL = "spark"
-"""Of drivers: one slot, and on a cluster as many as it has room for."""
-"""A Spark driver takes a gigabyte and both cores of a laptop: one at a time.
+"""Airflow's pool of the Spark drivers: one slot, or on a cluster as many as fit.
 
-Measured on two cores, other work beside, on a backfill of four days of 2,000 events with three runs at once: 237 s with
-one slot, 266 s with two.
+A Spark driver takes a gigabyte and both cores of a laptop, so only one runs at a time. Measured on two cores under
+other load, on a backfill of four days of 2,000 events with three runs at once: 237 s with one slot, 266 s with two.
 """
 
 DAGS_DIR = REPOSITORY / "dags"
 
 
 def _secrets(settings: Settings) -> dict[str, str]:
-    """Keys that Airflow signs and encrypts with: made once, kept as long as the state folder.
+    """Return the keys that Airflow signs and encrypts with, created once for the life of the state folder.
 
     Raises:
-        NeedsDecision: they are gone or cannot be read, and Airflow's database has connections that need them.
+        NeedsDecision: they are missing or cannot be read, and Airflow's database has connections that need them.
     """
     file = airflow_home(settings) / "secrets.json"
     if not file.exists() and not postgres.version_file(settings).exists():
@@ -57,10 +56,10 @@ def _secrets(settings: Settings) -> dict[str, str]:
 def write_config(settings: Settings) -> None:
     """Write ``airflow.cfg`` and, the first time, the secrets and the login; the same settings give the same file.
 
-    Where other means start Airflow, the environment says what differs: its database and the address it listens on.
+    With an externally managed Airflow, the environment sets the differences: its database and its listen address.
     """
-    state_dir(settings)  # private also where it was there before, and the sockets lie elsewhere
-    # written here, since Airflow itself would make a file that everybody can read and print the password to a log
+    state_dir(settings)  # make an existing folder private too; the sockets may be elsewhere
+    # written here: Airflow itself would create a world-readable file and print the password to a log
     if not password_file(settings).exists():
         write_private(password_file(settings), json.dumps({USER: secrets.token_urlsafe(12)}))
     made = _secrets(settings)
@@ -78,7 +77,7 @@ def write_config(settings: Settings) -> None:
             "simple_auth_manager_users": f"{USER}:admin",
             "simple_auth_manager_passwords_file": password_file(settings),
             "execution_api_server_url": f"{settings.airflow_url}/execution/",
-            # the default asks DNS for the machine's full name, which takes seconds where it has none
+            # the default asks DNS for the machine's full name, which takes seconds on a machine without one
             "hostname_callable": "socket.gethostname",
         },
         "database": {}
@@ -91,14 +90,14 @@ def write_config(settings: Settings) -> None:
             "host": "127.0.0.1",
             "port": settings.airflow_port,
             "base_url": settings.airflow_url,
-            # the line that says why a task failed is long, and its end says what to do
+            # the line with a task's error is long, and the remedy is at its end
             "default_wrap": True,
             "workers": 1,
             "secret_key": made["secret_key"],
         },
         "api_auth": {"jwt_secret": made["jwt_secret"]},
         "scheduler": {
-            # a task of a killed scheduler is noticed after a minute, not five
+            # detect tasks of a killed scheduler after one minute instead of five
             "task_instance_heartbeat_timeout": 60,
             "orphaned_tasks_check_interval": 60,
         },
@@ -112,12 +111,12 @@ def write_config(settings: Settings) -> None:
             "base_log_folder": logs / "airflow",
             "dag_processor_child_process_log_directory": logs / "airflow-dag-files",
             "colored_console_log": False,
-            # the command line logs to standard output, where `-o json` is to be JSON: python's warnings (graphviz is
-            # not installed, a library is deprecated), and two lines for each run that a command makes
+            # Airflow's command line logs to standard output, which must be pure JSON with `-o json`. Silence Python's
+            # warnings (graphviz is not installed, a library is deprecated), and two lines for each run it creates
             "namespace_levels": "py.warnings=ERROR airflow.serialization.definitions.dag=WARNING "
             "airflow.models.backfill=WARNING",
-            # the log servers are off (all components share this disk, and they would listen on every address); what
-            # Airflow asks of one all the same goes to this stack's own API and gets 404, never to another stack
+            # the log servers are off: all components share this disk, and they would listen on every address. If
+            # Airflow still sends a request to one, it gets 404 from this stack's own API, never another stack's
             "worker_log_server_port": settings.airflow_port,
             "trigger_log_server_port": settings.airflow_port,
         },
@@ -125,20 +124,20 @@ def write_config(settings: Settings) -> None:
     lines: list[str] = []
     for section, options in sections.items():
         lines.append(f"[{section}]")
-        # the file is read with interpolation: a percent sign in a path is written twice
+        # Airflow interpolates values, so a percent sign in a path must be doubled
         lines += [f"{name} = {str(value).replace('%', '%%')}" for name, value in options.items()]
         lines.append("")
     text, file = "\n".join(lines), airflow_home(settings) / "airflow.cfg"
-    # containers that share the state folder all say the same, and none writes below another that reads
+    # containers that share the state folder build the same text, and must not overwrite a file that another reads
     if not file.exists() or file.read_text(encoding="utf-8") != text:
         write_private(file, text)
 
 
 def migrate(settings: Settings, timeout_seconds: float) -> None:
-    """Bring Airflow's database to the installed version; skipped when this state folder has seen that done.
+    """Migrate Airflow's database to the installed version; skipped if this state folder records it as done.
 
     Raises:
-        DaybookError: the migration failed, or took longer. It can be repeated.
+        DaybookError: the migration failed or timed out. It can be repeated.
     """
     from importlib.metadata import version
 
@@ -167,7 +166,7 @@ def migrate(settings: Settings, timeout_seconds: float) -> None:
 
 
 def ensure_pools(settings: Settings) -> None:
-    """See that the pools of Spark's tasks are there; an operator's other number of slots is left alone."""
+    """Create missing pools of Spark's tasks; a number of slots that an operator changed is not reset."""
     client = api(settings)
     pools = [(SPARK_POOL, 1, "one Spark driver at a time")]
     if settings.has_spark_connect:
@@ -183,12 +182,12 @@ def ensure_pools(settings: Settings) -> None:
 
 
 def component_trouble(settings: Settings, component: str, since: float) -> str | None:
-    """Why a component is not healthy yet, or none.
+    """Explain why a component is not healthy yet; None if it is.
 
     Args:
         settings: the stack's.
-        component: as the health page names it: ``scheduler``, ``dag_processor`` or ``triggerer``.
-        since: when the component's process was started, seconds since 1970; an older heartbeat is its predecessor's.
+        component: its name in the health endpoint: ``scheduler``, ``dag_processor`` or ``triggerer``.
+        since: start of the component's process, seconds since 1970; an older heartbeat is from its predecessor.
     """
     try:
         state = api(settings, 5).health()[component]
@@ -203,7 +202,7 @@ def component_trouble(settings: Settings, component: str, since: float) -> str |
 
 
 def api_trouble(settings: Settings) -> str | None:
-    """Why Airflow's API cannot be used yet, or none if it can."""
+    """Explain why Airflow's API cannot be used yet; None if it can."""
     try:
         database = api(settings, 5).health()["metadatabase"]["status"]
     except DaybookError as error:
@@ -212,7 +211,7 @@ def api_trouble(settings: Settings) -> str | None:
 
 
 def dags_trouble(settings: Settings) -> str | None:
-    """Why the DAG files are not known to Airflow yet, or none if they are; a file that cannot be imported is named."""
+    """Explain why Airflow has not loaded the DAG files yet, naming files with import errors; None if it has."""
     files = {path.stem for path in DAGS_DIR.glob("*.py") if not path.name.startswith("_")}
     client = api(settings, 5)
     try:
@@ -227,5 +226,5 @@ def dags_trouble(settings: Settings) -> str | None:
 
 
 def secret_files(settings: Settings) -> list[Path]:
-    """The files that nobody but the user may read."""
+    """Return the files that only the user may read."""
     return [airflow_home(settings) / name for name in ("airflow.cfg", "secrets.json", "passwords.json")]

@@ -1,4 +1,4 @@
-"""The environment that every part of the stack runs in, and that a user's shell gets from ``daybook env``."""
+"""The environment of every part of the stack; ``daybook env`` gives it to a user's shell."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from daybook.jobs.environment import job_environment
 from daybook.settings import Settings
 
 MARKER = "DAYBOOK_STACK_OF"
-"""Carried by the processes of a stack and all they start, never by a user's shell: how ``down`` finds orphans."""
+"""Set in the processes of a stack and their children, never in a user's shell: ``down`` finds orphans by it."""
 
 
 def process_environment(settings: Settings) -> dict[str, str]:
-    """The whole environment of the stack's processes: :func:`job_environment` and the marker."""
+    """Return the full environment of the stack's processes: :func:`job_environment` and the marker."""
     return {
         **job_environment(settings),
         MARKER: str(settings.home),
-        # setproctitle (gunicorn, Airflow) would write the title over the environment that the marker is read from
+        # setproctitle (gunicorn, Airflow) would overwrite the environment, from which the marker is read
         "SPT_NOENV": "1",
     }

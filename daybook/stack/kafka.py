@@ -20,7 +20,7 @@ from daybook.stack.environment import process_environment
 def port_is_free(port: int) -> bool:
     """Whether a server could listen on this port of 127.0.0.1 now."""
     with socket.socket() as probe:
-        # as the servers themselves do: connections of a server that has just stopped do not count
+        # same option as the servers use: connections of a server that has just stopped do not count
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -30,10 +30,10 @@ def port_is_free(port: int) -> bool:
 
 
 def _controller_port(settings: Settings) -> int:
-    """The controller's port. Only the broker itself talks to it, so any free one will do unless the setting says.
+    """Return the controller's port: the setting's, or any free port, since only the broker itself connects to it.
 
-    It is taken from behind the broker's port, not by the system's choice: those are handed to clients' connections as
-    well, and a restarted broker might find its port in use.
+    It is a free port after the broker's port, not one that the system assigns. The system assigns such ports to
+    clients' connections as well, and a restarted broker might find its port in use.
     """
     if settings.kafka_controller_port:
         return settings.kafka_controller_port
@@ -55,12 +55,12 @@ def prepare(
 
     Args:
         settings: ports and state folder.
-        changes: properties beside those of the embedded broker, or instead of them: a node of a cluster has others.
-        format_options: of Kafka's storage tool, such as the first users.
+        changes: properties that add to or replace those of the embedded broker, such as for a node of a cluster.
+        format_options: options of Kafka's storage tool, such as the first users.
 
     Raises:
         DaybookError: the folder could not be formatted.
-        NeedsDecision: the log of this state lies elsewhere.
+        NeedsDecision: the log of this state is in another place.
     """
     data = settings.home / "kafka"
     controller_port = _controller_port(settings)
@@ -72,14 +72,14 @@ def prepare(
         "listeners": f"PLAINTEXT://127.0.0.1:{settings.kafka_port},CONTROLLER://127.0.0.1:{controller_port}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{settings.kafka_port}",
         "log.dirs": data,
-        # a mistyped topic name is an error, not a new topic
+        # a mistyped topic name must be an error, not a new topic
         "auto.create.topics.enable": "false",
         "offsets.topic.replication.factor": 1,
         "offsets.topic.num.partitions": 1,
         "transaction.state.log.replication.factor": 1,
         "transaction.state.log.min.isr": 1,
         "transaction.state.log.num.partitions": 1,
-        # sized for a laptop: the cleaner alone would take 128 MB of the heap
+        # sized for a laptop: the log cleaner alone would take 128 MB of the heap
         "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
         "num.network.threads": 2,
         "num.io.threads": 4,
@@ -91,7 +91,7 @@ def prepare(
     if (data / "meta.properties").exists():
         return
     _refuse_former_place(data)
-    # a folder that was formatted half is formatted again
+    # a half-formatted folder is formatted again
     storage_tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", *format_options]
     if not any(option.startswith("--cluster-id") for option in format_options):
         storage_tool.append(f"--cluster-id={new_cluster_id()}")  # "=": an id may begin with a dash
@@ -111,7 +111,7 @@ def prepare(
 
 
 def _refuse_former_place(data: Path) -> None:
-    """Refuse to make a new log where an earlier Daybook's lies elsewhere: Java read its path as Latin-1."""
+    """Refuse to create a new log if an earlier Daybook's log is elsewhere, because Java read its path as Latin-1."""
     former = Path(str(data).encode().decode("latin-1"))
     if former != data and (former / "meta.properties").exists():
         raise NeedsDecision(
@@ -121,7 +121,7 @@ def _refuse_former_place(data: Path) -> None:
 
 
 def _as_java_reads(value: object) -> str:
-    r"""A value of a properties file. Java reads the file as Latin-1, and takes a backslash for an escape.
+    r"""Escape a value for a properties file, which Java reads as Latin-1 with backslash escapes.
 
     >>> print(_as_java_reads("/home/josé"))
     /home/jos\u00e9
@@ -132,18 +132,18 @@ def _as_java_reads(value: object) -> str:
 
 
 def new_cluster_id() -> str:
-    """An id for a cluster that is yet to be formatted."""
+    """Return an id for a cluster that is not formatted yet."""
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def _java(heap_megabytes: int) -> list[str]:
-    """The command line up to the main class. The class path's ``*`` is Java's own and must not meet a shell."""
+    """Return the command line up to the main class. Java expands the class path's ``*``; a shell must not see it."""
     logger = "-Dorg.slf4j.simpleLogger"
     return [
         str(java()),
         f"-Xmx{heap_megabytes}m",
         "-Xms64m",
-        # a heap this small is collected in milliseconds; G1's own tables would take 40 MB beside it
+        # a heap this small is collected in milliseconds; G1's own tables would take another 40 MB
         "-XX:+UseSerialGC",
         "-Djava.awt.headless=true",
         *FIXED_OPTIONS,
@@ -157,15 +157,17 @@ def _java(heap_megabytes: int) -> list[str]:
 
 
 def command(settings: Settings) -> list[str]:
-    """The command that runs the broker in the foreground."""
+    """Return the command that runs the broker in the foreground."""
     return [*_java(512), "kafka.Kafka", str(_properties_file(settings))]
 
 
 def trouble(settings: Settings) -> str | None:
-    """Why the broker cannot be used yet, or none if it answers and has the topic, which is made if there never was one.
+    """Explain why the broker cannot be used yet; None if it answers and has the topic.
+
+    Creates the topic if it never existed.
 
     Raises:
-        NeedsDecision: it has lost the topic.
+        NeedsDecision: the broker has lost the topic.
     """
     from confluent_kafka import KafkaException
 
@@ -173,7 +175,7 @@ def trouble(settings: Settings) -> str | None:
     from daybook.kafka.topic import ensure_topic
 
     try:
-        # librdkafka writes to the terminal about a broker that is not there yet
+        # librdkafka logs to the terminal while the broker is unavailable
         socket.create_connection(("127.0.0.1", settings.kafka_port), timeout=2).close()
     except OSError as error:
         return f"nothing answers on port {settings.kafka_port} ({error.strerror or error})"

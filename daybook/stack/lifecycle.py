@@ -1,4 +1,4 @@
-"""The embedded stack is started and stopped."""
+"""Starts and stops the embedded stack."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOOK_EVERY_SECONDS = 0.4
 
 @contextlib.contextmanager
 def _alone(loaded: Settings) -> Iterator[None]:
-    """Wait until no other ``up`` or ``down`` of this stack is at work."""
+    """Wait until no other ``up`` or ``down`` of this stack is running."""
     with open(run_dir(loaded) / "lock", "w", encoding="utf-8", opener=private_opener) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -47,10 +47,10 @@ def _refuse_taken_ports(loaded: Settings) -> None:
 
 
 def _wait(loaded: Settings, waiting: list[Part], say: Say, show_waiting: Say, deadline: float) -> None:
-    """Wait until these parts are healthy; says of each when it is.
+    """Wait until these parts are healthy, and report each one.
 
     Raises:
-        DaybookError: one gave up, or is late. The last lines of its log are printed.
+        DaybookError: a part failed or is late. The last lines of its log are printed.
     """
     began = time.monotonic()
     reasons: dict[str, str] = {part.name: "not started yet" for part in waiting}
@@ -81,17 +81,17 @@ def _wait(loaded: Settings, waiting: list[Part], say: Say, show_waiting: Say, de
 
 
 def bring_up(loaded: Settings, say: Say, show_waiting: Say = lambda _text: None) -> bool:
-    """Start what does not run, and wait until all is healthy; returns whether anything had to be started.
+    """Start the missing parts and wait until all are healthy; return whether anything had to be started.
 
     Args:
-        loaded: what is to be started, and where.
-        say: prints a line: what was done, and each part when it is healthy.
-        show_waiting: shows what is waited for, in place of what it showed before.
+        loaded: the settings: which parts to start, and where.
+        say: prints a line: each action, and each part that becomes healthy.
+        show_waiting: shows the parts that are not healthy yet, replacing its previous text.
 
     Raises:
-        BadInput: a port is taken, the stack runs with other settings, or other means start it. Nothing was changed.
-        NeedsDecision: the state folder was copied, moved, restored by half or belongs to a newer Daybook, or its lake
-            lies elsewhere. Nothing was started.
+        BadInput: a port is taken, the stack runs with other settings or is managed externally. Nothing was changed.
+        NeedsDecision: the state folder was copied, moved, half restored or belongs to a newer Daybook, or its lake is
+            elsewhere. Nothing was started.
         DaybookError: a part does not become healthy in time.
     """
     if loaded.airflow_server_url:
@@ -132,7 +132,7 @@ def bring_up(loaded: Settings, say: Say, show_waiting: Say = lambda _text: None)
         base = [part for part in table if part.is_base]
         for part in [*base, *(part for part in table if part.is_early)]:
             supervisor.start(loaded, part)
-        # the migration takes some seconds, in which the broker comes up
+        # the migration takes some seconds; the broker starts meanwhile
         _wait(loaded, [part for part in base if part.name == "postgres"], say, show_waiting, deadline)
         airflow.migrate(loaded, deadline - time.monotonic())
         _wait(loaded, [part for part in base if part.name != "postgres"], say, show_waiting, deadline)
@@ -147,7 +147,7 @@ def bring_up(loaded: Settings, say: Say, show_waiting: Say = lambda _text: None)
 
 
 def _enlarge_topic(loaded: Settings, say: Say) -> None:
-    """Bring the embedded broker's topic to what the settings say; other brokers are left to their operators."""
+    """Adjust the embedded broker's topic to the settings; operators manage the topics of other brokers."""
     if loaded.kafka_bootstrap_servers:
         return
     did, *more = ensure_topic(loaded, set_config=True)
@@ -156,24 +156,24 @@ def _enlarge_topic(loaded: Settings, say: Say) -> None:
 
 
 def _differing(noted: str, environment: str) -> list[str]:
-    """The settings that differ between two noted environments: their names, since a value may be private."""
+    """Return the names of settings that differ between two stored environments; values may be private."""
     before, now = _shell_independent(noted), _shell_independent(environment)
     differ = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    # what is derived from a setting differs with it, and tells its reader less
+    # a derived variable differs together with its setting, and is less informative
     return [name for name in differ if name.startswith("DAYBOOK_")] or differ
 
 
 def _shell_independent(environment: str) -> dict[str, str]:
-    """The settings in a noted environment, without what differs from shell to shell."""
+    """Return the settings in a stored environment, without variables that differ from shell to shell."""
     noted: dict[str, str] = json.loads(environment)
     return {name: value for name, value in noted.items() if name.startswith(("DAYBOOK_", "AIRFLOW_", "PYICEBERG_"))}
 
 
 def take_down(loaded: Settings) -> int:
-    """Stop the stack and everything it started; returns how many of its processes were running.
+    """Stop the stack and everything it started; return how many of its processes were running.
 
     Raises:
-        DaybookError: a process cannot be ended.
+        DaybookError: a process cannot be terminated.
     """
     if not loaded.home.exists():
         return 0
@@ -190,7 +190,7 @@ def take_down(loaded: Settings) -> int:
 
 
 def where(loaded: Settings) -> list[str]:
-    """Where to find what is up: lines for the reader."""
+    """Return lines for the reader with the addresses of the running parts."""
     return [
         f"intake      {loaded.intake_url}",
         f"Airflow     {loaded.airflow_url}  user {USER}, password in {airflow_client.password_file(loaded)}",

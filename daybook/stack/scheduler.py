@@ -1,9 +1,9 @@
-"""``python -m daybook.stack.scheduler``: Airflow's scheduler, once the workers of a killed one have been ended.
+"""``python -m daybook.stack.scheduler``: runs Airflow's scheduler after terminating the workers of a killed one.
 
-Airflow's workers are forks of the scheduler. When the kernel kills the scheduler alone, they live on without work, and
-hold its connections to the database open. If it was killed in the middle of a transaction, that one stays open too,
-with the lock on the pools of slots, and no later scheduler starts a task again. A container or a service manager ends
-all processes of a part together; supervisor starts the next one beside them.
+Airflow's workers are forks of the scheduler. If the kernel kills only the scheduler, they stay alive without work and
+hold its connections to the database open. If it was killed inside a transaction, that transaction stays open too, with
+the lock on the pools of slots. Then no later scheduler can start a task. A container or a service manager terminates
+all processes of a part together, but supervisor starts the next scheduler alongside the old workers.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from daybook.settings import Settings, settings
 from daybook.stack import supervisor
 
 WORKER_TITLE = "airflow worker -- LocalExecutor"
-"""How a worker's command line begins, whether it works or waits (Airflow 3.3)."""
+"""Prefix of a worker's command line, whether busy or idle (Airflow 3.3)."""
 
 
 def workers(loaded: Settings) -> list[psutil.Process]:
-    """The workers of this stack's schedulers, the living one's and those of killed ones."""
+    """Return the workers of this stack's schedulers: the running one's and those of killed ones."""
     found = []
     for process in supervisor.processes(loaded):
         try:
@@ -34,10 +34,10 @@ def workers(loaded: Settings) -> list[psutil.Process]:
 
 
 def end_workers_of_a_killed_scheduler(loaded: Settings) -> int:
-    """End every worker, and the tasks that they run; returns how many workers there were.
+    """Terminate every worker and its tasks; return the number of workers.
 
-    Only before a scheduler starts. The tasks are tried again by the new one: Airflow's LocalExecutor takes up none of
-    another scheduler's.
+    Call it only before a scheduler starts. The new scheduler retries the tasks: Airflow's LocalExecutor adopts no tasks
+    of another scheduler.
     """
     left = workers(loaded)
     trees = [one for worker in left for one in (worker, *_below(worker))]
@@ -58,7 +58,7 @@ def _below(process: psutil.Process) -> list[psutil.Process]:
 
 
 def main() -> None:
-    """End what is left, and become the scheduler."""
+    """Terminate leftover workers, then become the scheduler."""
     ended = end_workers_of_a_killed_scheduler(settings())
     if ended:
         sys.stderr.write(f"ended {ended} workers that a killed scheduler left; their tasks are tried again\n")

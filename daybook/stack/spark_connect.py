@@ -1,11 +1,11 @@
-"""The embedded Spark Connect server: one warm Spark for the steps behind landing, on 127.0.0.1.
+"""The embedded Spark Connect server: one warm Spark for the steps after landing, on 127.0.0.1.
 
-A driver of its own pays for Java's start and its first compilation each time, which is nearly all of a small day's
-step. On the server the three steps behind landing take 14 s in place of 29 (20,000 events, 2 cores). It is a quicker
-way and never a needed one: a step that does not find it starts a driver of its own. What a step does is the same job
-with the same summary, in a process that Airflow starts, tries again and kills as it does a driver; what the server is
-still doing for a client that was killed is given up within three times :data:`GIVEN_UP_AFTER`, and is harmless until
-then, as what a frozen driver does when it wakes up is (:mod:`daybook_spark.staging`).
+A step's own driver pays for Java's start and first compilation each time, which is nearly all of a small day's step. On
+the server the three steps after landing take 14 s instead of 29 (20,000 events, 2 cores). The server is optional: a
+step that does not find it starts its own driver. A step on the server is the same job with the same summary, in a
+process that Airflow starts, retries and kills like a driver. If a client is killed, the server gives up its work within
+three times :data:`GIVEN_UP_AFTER`. Until then that work is harmless, like the work of a frozen driver that wakes up
+(:mod:`daybook_spark.staging`).
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ SERVER_FILE = REPOSITORY / "spark" / "connect_server.py"
 
 
 GIVEN_UP_AFTER = "5s"
-"""How long the server waits at each point for a client that has gone in the middle of a statement. A step that is
-killed is tried again after half a minute."""
+"""How long the server waits at each point for a client that has vanished in the middle of a statement. A killed step is
+retried after half a minute."""
 LARGE_HEAP_MB = 2048
-"""From which heap on the server has both of Java's compilers. It is started before anybody knows how large its days
-will be, and who gives it more than the default does so for large ones (docs/sizing.md). Seconds of the answers once it
-is warm, with the first compiler alone and with both (2 cores): of a million events 18.5 and 12.5, of 20,000 some 5.4
-and 7.5."""
+"""Heap size from which the server uses both of Java's compilers. It starts before the size of its days is known, and a
+heap above the default is set for large days (docs/sizing.md). Seconds of the answers on a warm server, with the first
+compiler alone and with both (2 cores): a million events 18.5 and 12.5, 20,000 events about 5.4 and 7.5."""
 
 
 def _properties_file(settings: Settings) -> Path:
@@ -39,7 +38,10 @@ def _properties_file(settings: Settings) -> Path:
 
 
 def _temporary_dir(settings: Settings) -> Path:
-    """Its temporary files, apart from the drivers' (:mod:`daybook.jobs.temp_files`): they are as old as it is."""
+    """Return the server's folder of temporary files, separate from the drivers' (:mod:`daybook.jobs.temp_files`).
+
+    Its files are as old as the server.
+    """
     return settings.home / "spark-connect"
 
 
@@ -49,8 +51,8 @@ def _heap_mb(settings: Settings) -> int:
 
 
 def prepare(settings: Settings) -> None:
-    """Write the server's configuration and a new token, and remove what the last one left."""
-    # whoever may talk to the server may run code as its user
+    """Write the server's configuration and a new token, and remove the previous server's temporary files."""
+    # every client of the server can run code as the server's user
     token = secrets.token_urlsafe(32)
     write_private(token_file(settings), token)
     shutil.rmtree(_temporary_dir(settings), ignore_errors=True)
@@ -60,21 +62,21 @@ def prepare(settings: Settings) -> None:
         "spark.master": settings.spark_master,
         "spark.app.name": "daybook",
         "spark.jars": jars(settings),
-        # no client brings classes. With one class loader for all sessions the code generated for a day serves the next:
-        # three days of different dates generated 256, 9 and 3 classes in place of 297, 293 and 293, and the second one
-        # took 34 s in place of 40 (20,000 events, all steps)
+        # clients add no classes. With one class loader for all sessions, the next day reuses the generated code: three
+        # days of different dates generated 256, 9 and 3 classes instead of 297, 293 and 293, and the second one took
+        # 34 s instead of 40 (20,000 events, all steps)
         "spark.sql.artifact.isolation.enabled": "false",
         "spark.sql.artifact.isolation.alwaysApplyClassloader": "false",
         "spark.connect.grpc.binding.address": "127.0.0.1",
         "spark.connect.grpc.binding.port": str(settings.spark_connect_port),
         "spark.connect.authenticate.token": token,
-        # a client that is gone is missed when it does not take up its stream again, the next time that anybody looks
+        # the server detects a dead client at the next check after the client fails to reattach to its stream
         "spark.connect.execute.reattachable.senderMaxStreamDuration": GIVEN_UP_AFTER,
         "spark.connect.execute.manager.detachedTimeout": GIVEN_UP_AFTER,
         "spark.connect.execute.manager.maintenanceInterval": GIVEN_UP_AFTER,
-        # a step that was killed leaves its session, with what it has cached
+        # a killed step leaves its session with its cached data
         "spark.connect.session.manager.defaultSessionTimeout": "10min",
-        # it lives for months, and nobody looks at its past
+        # the server runs for months, and nobody reads its history
         **dict.fromkeys(
             (
                 "spark.ui.retainedJobs",
@@ -87,13 +89,13 @@ def prepare(settings: Settings) -> None:
         ),
         "spark.ui.retainedTasks": "1000",
     }
-    # JSON's escapes are those of Java's properties
+    # JSON and Java's properties use the same escapes
     lines = [f"{name} {json.dumps(value)[1:-1]}\n" for name, value in conf.items()]
     write_private(_properties_file(settings), "".join(lines))
 
 
 def command(settings: Settings) -> list[str]:
-    """The command that runs the server in the foreground."""
+    """Return the command that runs the server in the foreground."""
     return [
         *(str(venv_bin() / "spark-submit"), "--properties-file", str(_properties_file(settings))),
         str(SERVER_FILE),

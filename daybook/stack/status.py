@@ -1,4 +1,4 @@
-"""The state of each part of the stack, in words."""
+"""Describes the state of each part of the stack."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from daybook.stack.parts import Part, log_of, parts
 
 
 def stack_lines(settings: Settings) -> list[tuple[str, str, str]]:
-    """Every part's name, state and a detail for the reader; empty when the stack is not up.
+    """Return every part's name, state and a detail for the reader; empty if the stack is not up.
 
-    The state is ``healthy``, ``starting`` (it runs and is not usable yet, for no longer than `up` would wait), ``late``
-    (it has had that time) or supervisor's own word, such as ``backoff``.
-    Of a stack that other means started, Airflow's parts are told, in Airflow's words.
+    The state is ``healthy``, ``starting`` (running but not usable yet, within the time that `up` would wait), ``late``
+    (that time has passed) or supervisor's own term, such as ``backoff``. For an externally managed stack only Airflow's
+    parts are listed, with Airflow's own states.
     """
     if settings.airflow_server_url:
         try:

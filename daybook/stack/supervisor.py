@@ -1,4 +1,4 @@
-"""The process manager of the stack: supervisord, told what to run, and the search for processes that outlived it."""
+"""The process manager of the stack: configures supervisord, and finds processes that outlived it."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from daybook.stack.folders import short_dir, sockets_dir
 from daybook.stack.parts import Part, log_of
 
 _STOP_SECONDS = 12
-"""How long a part may take to stop by itself; a gunicorn request under way is answered within ten."""
+"""How long a part may take to stop gracefully; gunicorn finishes a running request within ten seconds."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What supervisor knows about a part."""
+    """Supervisor's state of a part."""
 
     name: str
     """Supervisor's state in lower case: running, starting, backoff, stopping, exited, fatal, stopped, unknown."""
     pid: int
     started: float
-    """Start of its process, seconds since 1970."""
+    """Start time of its process, seconds since 1970."""
 
 
 def _socket(settings: Settings) -> Path:
@@ -50,7 +50,7 @@ def _pid_file(settings: Settings) -> Path:
 
 
 def write_config(settings: Settings, parts: Iterable[Part]) -> Path:
-    """Write ``supervisord.conf``; nothing in it starts by itself, ``up`` starts the parts in order."""
+    """Write ``supervisord.conf``; no part starts automatically, ``up`` starts them in order."""
 
     def quoted(value: object) -> str:
         # supervisor expands %(name)s in every value
@@ -62,13 +62,13 @@ def write_config(settings: Settings, parts: Iterable[Part]) -> Path:
         "logfile_backups": 1,
         "pidfile": _pid_file(settings),
         "directory": settings.home,
-        # supervisor's default of 1024 is below what the system allows, and a broker needs more
+        # the least that supervisor starts with; a higher limit of the shell stays as it is
         "minfds": 1024,
-        # it would make it 022: what the parts write names players
+        # supervisor's default is 022, but files of the parts contain names of players
         "umask": "077",
     }
     if os.geteuid() == 0:
-        manager["user"] = "root"  # said aloud, so that it does not warn of it at each start
+        manager["user"] = "root"  # set explicitly to avoid a warning at each start
     sections: list[tuple[str, dict[str, Any]]] = [
         ("unix_http_server", {"file": _socket(settings), "chmod": "0700"}),
         ("supervisord", manager),
@@ -86,11 +86,11 @@ def write_config(settings: Settings, parts: Iterable[Part]) -> Path:
             "startretries": 5,
             "stopsignal": part.stop_signal,
             "stopwaitsecs": _STOP_SECONDS,
-            # PostgreSQL and gunicorn tell their children themselves; Airflow's parts leave theirs behind
+            # PostgreSQL and gunicorn stop their own children; Airflow's parts leave theirs running
             "stopasgroup": "true" if part.name.startswith("airflow") else "false",
             "killasgroup": "true",
             "redirect_stderr": "true",
-            # relative to the state folder: supervisor expands this value twice, so no path with a % would survive
+            # relative to the state folder: supervisor expands this value twice, which breaks a path with a %
             "stdout_logfile": Path(log_of(settings, part.name)).relative_to(settings.home),
             "stdout_logfile_maxbytes": "10MB",
             "stdout_logfile_backups": 2,
@@ -104,7 +104,7 @@ def write_config(settings: Settings, parts: Iterable[Part]) -> Path:
 
 @contextlib.contextmanager
 def _manager(settings: Settings) -> Iterator[Any]:
-    """The interface of the running supervisord; its calls raise OSError when there is none."""
+    """Yield the RPC interface of supervisord; its calls raise OSError if it does not run."""
     from supervisor.xmlrpc import SupervisorTransport
 
     transport = SupervisorTransport(None, None, serverurl=f"unix://{_socket(settings)}")
@@ -115,7 +115,7 @@ def _manager(settings: Settings) -> Iterator[Any]:
 
 
 def states(settings: Settings) -> dict[str, State] | None:
-    """What supervisor says of each part, or none when no supervisor of this stack answers."""
+    """Return supervisor's state of each part, or None if no supervisor of this stack answers."""
     if not (settings.home / "run").exists():
         return None
     try:
@@ -127,10 +127,10 @@ def states(settings: Settings) -> dict[str, State] | None:
 
 
 def launch(settings: Settings, parts: Iterable[Part]) -> None:
-    """Start supervisord in the background, with no part running yet.
+    """Start supervisord in the background, without starting any part.
 
     Raises:
-        DaybookError: it does not come up.
+        DaybookError: supervisord does not start.
     """
     configuration = write_config(settings, parts)
     log = settings.logs_dir / "supervisord.log"
@@ -153,7 +153,7 @@ def launch(settings: Settings, parts: Iterable[Part]) -> None:
 
 
 def start(settings: Settings, part: Part) -> None:
-    """Start a part; returns at once, and does nothing if it runs."""
+    """Start a part without waiting; does nothing if it runs."""
     try:
         with _manager(settings) as manager:
             manager.startProcess(part.name, False)
@@ -163,7 +163,7 @@ def start(settings: Settings, part: Part) -> None:
 
 
 def stop(settings: Settings, parts: Iterable[Part]) -> None:
-    """Stop the parts side by side, and wait until the last has gone."""
+    """Stop the parts in parallel, and wait until all have ended."""
     names = [part.name for part in parts]
     with _manager(settings) as manager:
         for name in names:
@@ -181,7 +181,7 @@ def stop(settings: Settings, parts: Iterable[Part]) -> None:
 
 
 def shut_down(settings: Settings) -> None:
-    """Stop supervisord itself, and wait until its process is gone."""
+    """Stop supervisord itself, and wait until its process has ended."""
     with _manager(settings) as manager:
         pid = manager.getPID()
         manager.shutdown()
@@ -194,9 +194,10 @@ def shut_down(settings: Settings) -> None:
 
 
 def processes(settings: Settings) -> list[psutil.Process]:
-    """Every process of this stack that lives, whoever its parent is now; never the caller or what called it.
+    """Return every running process of this stack, whatever its parent; never the caller or its ancestors.
 
-    They are known by the marker in their environment. PostgreSQL's children write over theirs, and end with the server.
+    They are identified by the marker in their environment. PostgreSQL's children overwrite theirs, and end with the
+    server.
     """
     own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     home = str(settings.home)
@@ -209,7 +210,7 @@ def processes(settings: Settings) -> list[psutil.Process]:
             marked = process.environ().get(MARKER) == home
             is_database = process.pid == database and process.name() == "postgres"
         except (psutil.AccessDenied, psutil.ZombieProcess, psutil.NoSuchProcess, OSError):
-            # somebody else's, or gone between the two looks
+            # it belongs to another user, or has ended meanwhile
             continue
         if marked or is_database:
             found.append(process)
@@ -217,17 +218,17 @@ def processes(settings: Settings) -> list[psutil.Process]:
 
 
 def end_processes(settings: Settings) -> int:
-    """End what :func:`processes` finds: asked first, then killed; returns how many there were.
+    """Terminate the processes that :func:`processes` finds, then kill the remaining ones; return their number.
 
     Raises:
-        DaybookError: one of them cannot be ended.
+        DaybookError: a process cannot be terminated.
     """
     found = processes(settings)
     for process in found:
         with_interrupt = process.is_running() and process.pid == postgres.server_pid(settings)
         _signal(process, signal.SIGINT if with_interrupt else signal.SIGTERM)
     _, alive = psutil.wait_procs(found, timeout=_STOP_SECONDS)
-    # what was started by one of them in its last moment is in nobody's list yet
+    # processes that one of them started at its very end are not in the first list
     alive = list({process.pid: process for process in [*alive, *processes(settings)]}.values())
     for process in alive:
         _signal(process, signal.SIGKILL)
@@ -245,5 +246,5 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
 
 
 def remove_sockets(settings: Settings) -> None:
-    """Remove the folder in ``/tmp``, if this stack has one."""
+    """Remove this stack's folder in ``/tmp``, if it has one."""
     shutil.rmtree(short_dir(settings), ignore_errors=True)

@@ -1,1 +1,1 @@
-"""Daybook's Airflow parts, one class a file: the wait for Kafka's offsets, the Spark step, the day rule as macros."""
+"""Daybook's Airflow components, one class per file: the wait for Kafka's offsets, the Spark step, the day macros."""

@@ -1,4 +1,4 @@
-"""The lake's tables as Airflow's assets: what a DAG of somebody else's can be scheduled by."""
+"""The lake's tables as Airflow assets, so that other DAGs can be scheduled by them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from daybook.sql.answers import answer_files
 
 
 def table_assets() -> dict[str, Asset]:
-    """Table -> asset, of ``events`` and of every answer; a new ``.sql`` file is a new asset."""
+    """Return table -> asset, for ``events`` and every answer; a new ``.sql`` file is a new asset."""
     return {
         table: Asset(name=f"{NAMESPACE}.{table}", uri=f"iceberg://{CATALOG}/{NAMESPACE}/{table}", group="daybook")
         for table in (EVENTS, *answer_files())
@@ -20,11 +20,11 @@ def table_assets() -> dict[str, Asset]:
 
 
 def published_extra(table: str, published: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What an event of a table's asset says: ``{"days": {"2026-05-03": {"revision": 2, "rows": 13}}}``.
+    """Return the extra of a table's asset event: ``{"days": {"2026-05-03": {"revision": 2, "rows": 13}}}``.
 
     Args:
         table: the table.
-        published: the pages that a run published, as ``publish_day`` hands them on.
+        published: the days that a run published, as returned by ``publish_day``.
     """
     return {
         "days": {page["day"]: {"revision": page["revision"], "rows": page["rows"].get(table, 0)} for page in published}

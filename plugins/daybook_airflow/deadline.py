@@ -1,4 +1,4 @@
-"""The hour by which the schedule's day must be published, and what is told when it is not."""
+"""The deadline for publishing a scheduled day, and the notification when it is missed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class EndOfScheduledDay(BaseDeadlineReference):
     """The end of a scheduled run's day.
 
-    Other runs have no deadline: a backfill of last year would miss every one of them. Airflow's own reference, the
-    logical date, knows no such difference.
+    Other runs have no deadline: a backfill of last year would miss every one. Airflow's own reference, the logical
+    date, does not distinguish them.
     """
 
     required_kwargs = frozenset({"dag_id", "run_id"})
@@ -40,9 +40,9 @@ class EndOfScheduledDay(BaseDeadlineReference):
 
 
 def published_by(chosen: Settings) -> DeadlineAlert | None:
-    """The alert of a day that is not published ``DAYBOOK_PUBLISH_WITHIN_HOURS`` after its end.
+    """Return the alert for a day that is not published ``DAYBOOK_PUBLISH_WITHIN_HOURS`` after its end.
 
-    None under ``airflow dags test``: it runs no schedule, and ends with a traceback if the DAG has a deadline
+    None under ``airflow dags test``: it has no schedule, and fails with a traceback if the DAG has a deadline
     (apache/airflow#73428).
     """
     if sys.argv[1:3] == ["dags", "test"]:
@@ -56,21 +56,21 @@ def published_by(chosen: Settings) -> DeadlineAlert | None:
 
 
 async def tell_late(context: Mapping[str, Any]) -> None:
-    """Tell that the schedule's day is late, unless another run has published it; runs in the triggerer.
+    """Report that the scheduled day is late, unless another run has published it; runs in the triggerer.
 
     Args:
-        context: what Airflow gives a deadline's callback: ``dag_run`` as its API shows it, ``deadline``.
+        context: Airflow's context for deadline callbacks: ``dag_run`` in the form of its API, ``deadline``.
     """
     run = context["dag_run"]
     day = datetime.fromisoformat(run["data_interval_start"]).astimezone(UTC).date()
     log = structlog.get_logger(__name__).bind(day=day.isoformat(), run_id=run["dag_run_id"])
-    # the lake's reader and the senders block: a thread keeps the triggerer's waits running
+    # reading the lake and sending block: a thread keeps the triggerer's other waits running
     unread = None
     try:
         if await asyncio.to_thread(_is_published, day):
             log.info(f"{day} is late in run {run['dag_run_id']}, and published by another")
             return
-    except Exception as error:  # whatever it is: a lake that cannot be read is the likeliest reason of a late day
+    except Exception as error:  # catch everything: an unreadable lake is the likeliest reason for a late day
         unread = " ".join(str(error).split()) or type(error).__name__
     text = late_text(day, run, unread)
     await asyncio.to_thread(send, text)
@@ -78,12 +78,12 @@ async def tell_late(context: Mapping[str, Any]) -> None:
 
 
 def late_text(day: date, run: Mapping[str, Any], unread: str | None = None) -> str:
-    """One line: which day, what is safe, where to look.
+    """Return one line: which day, what is safe, where to look.
 
     Args:
         day: the day.
         run: its run.
-        unread: why the lake could not be read, if so: then another run may have published the day.
+        unread: why the lake could not be read, if it could not: another run may have published the day.
     """
     airflow_url = conf.get("api", "base_url", fallback=settings().airflow_url).rstrip("/")
     if unread:

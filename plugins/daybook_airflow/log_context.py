@@ -1,4 +1,4 @@
-"""What every line of a task's log carries besides Airflow's own fields (DAG, task, run, try): day and offsets."""
+"""Adds day and offsets to every line of a task's log, in addition to Airflow's own fields (DAG, task, run, try)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from daybook_airflow.macros import daybook_day
 
 
 def bind_log_context(context: Any) -> None:
-    """Bind ``day``, and ``offsets`` where the task has them, to all that the task's process logs from now on.
+    """Bind ``day``, and ``offsets`` if the task has them, to all later log lines of the task's process.
 
-    For ``pre_execute`` of every task; Spark's lines come through the same log.
+    For ``pre_execute`` of every task; Spark's lines go through the same log.
 
     Args:
-        context: Airflow's context, its task rendered. Tasks with a ``day`` of their own are asked for it, others follow
-            the day rule; ``offsets`` is the frozen end of each partition, JSON.
+        context: Airflow's context with the task rendered. ``day`` is the task's attribute, or follows the day rule;
+            ``offsets`` is the frozen end of each partition, JSON.
     """
     task = context["task"]
     fields = {"day": getattr(task, "day", None) or daybook_day(context["dag_run"], context["params"])}

@@ -1,4 +1,4 @@
-"""The day rule for templates: ``{{ daybook_day(dag_run, params) }}`` and what hangs on it."""
+"""The day rule for templates: ``{{ daybook_day(dag_run, params) }}`` and the macros that depend on it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from daybook_airflow.refused import RefusedRun
 
 
 def daybook_day(dag_run: Any, params: Mapping[str, Any]) -> str:
-    """The day that a run is for, ``YYYY-MM-DD``, UTC.
+    """Return the day that a run builds, ``YYYY-MM-DD``, UTC.
 
     Args:
-        dag_run: the run as Airflow's context has it: ``run_type``, ``logical_date``, ``run_after``.
-        params: the run's parameters; ``day`` is looked at.
+        dag_run: the run from Airflow's context: ``run_type``, ``logical_date``, ``run_after``.
+        params: the run's parameters; ``day`` is read.
 
     Raises:
         BadInput: the parameter is not a day.
     """
     day = run_day(
-        # an enum whose members are strings: text in a template would be the member's name
+        # an enum whose members are strings: in a template it would render as the member's name
         run_type=getattr(dag_run.run_type, "value", dag_run.run_type),
         logical_date=dag_run.logical_date,
         run_after=dag_run.run_after,
@@ -33,26 +33,26 @@ def daybook_day(dag_run: Any, params: Mapping[str, Any]) -> str:
 
 
 def daybook_closed_at(dag_run: Any, params: Mapping[str, Any]) -> str:
-    """When the run's day of live traffic is complete: its end and ``DAYBOOK_DAY_GRACE_MINUTES``, RFC 3339 in UTC."""
+    """Return when a live day is complete: its end plus ``DAYBOOK_DAY_GRACE_MINUTES``, RFC 3339 in UTC."""
     _, end = day_bounds(date.fromisoformat(daybook_day(dag_run, params)))
     return moment_text(end + timedelta(minutes=settings().day_grace_minutes))
 
 
 def daybook_manifest(dag_run: Any, params: Mapping[str, Any]) -> str:
-    """Path of the generator's manifest of the run's day; empty for a day that nobody generated."""
+    """Return the path of the generator's manifest for the run's day; empty if the day was not generated."""
     manifest = settings().manifests_dir / f"{daybook_day(dag_run, params)}.json"
     return str(manifest) if manifest.exists() else ""
 
 
 def daybook_result(ti: Any, task_id: str) -> Any:
-    """What an earlier task of the run returned.
+    """Return the result of an earlier task of the run.
 
     Args:
-        ti: the task instance as Airflow's context has it.
+        ti: the task instance from Airflow's context.
         task_id: the earlier task.
 
     Raises:
-        RefusedRun: it returned nothing, as a task that was marked as success without having run.
+        RefusedRun: there is no result, for example because the task was marked as success without running.
     """
     result = ti.xcom_pull(task_ids=task_id)
     if result is None:

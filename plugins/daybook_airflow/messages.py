@@ -1,4 +1,4 @@
-"""Messages to people outside Airflow, through Apprise: Slack, e-mail, a webhook and a hundred others, each a URL."""
+"""Notifications through Apprise: Slack, e-mail, webhooks and a hundred other services, each given by a URL."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from daybook.settings import settings
 
 
 def send(text: str) -> None:
-    """Send a text to everybody in ``DAYBOOK_NOTIFY_URLS``. Blocks for seconds at most.
+    """Send a text to all ``DAYBOOK_NOTIFY_URLS``. Blocks for a few seconds at most.
 
-    Somebody who cannot be reached is an error in the log; nothing fails of it.
+    A notification that cannot be sent is logged as an error; nothing else fails.
     """
     urls = settings().notify_urls.get_secret_value().split()
     if not urls:
@@ -18,9 +18,9 @@ def send(text: str) -> None:
     import apprise
 
     for url in urls:
-        # one by one: of many together Apprise only says whether all were reached
+        # one by one: for several URLs together, Apprise only reports whether all of them succeeded
         messenger = apprise.Apprise()
         if not messenger.add(url) or not messenger.notify(title="Daybook", body=text, notify_type="failure"):
-            # the address may hold a password, its scheme holds none
+            # the URL may contain a password; its scheme does not
             kind = url.partition("://")[0] if "://" in url else "an address that is no URL"
             structlog.get_logger(__name__).error(f"not told by {kind}: see that DAYBOOK_NOTIFY_URLS is right")

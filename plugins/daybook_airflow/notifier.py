@@ -1,4 +1,4 @@
-"""Who is told when a task fails: its log always, and whoever ``DAYBOOK_NOTIFY_URLS`` names."""
+"""Reports failed tasks: always to the task's log, and to ``DAYBOOK_NOTIFY_URLS``."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from daybook_airflow.messages import send
 from daybook_airflow.refused import RefusedRun
 
 _LONGEST_REASON = 1_000
-"""Characters of an error that are passed on; the whole of it is in the log."""
+"""Most characters of an error in the notification; the log has the full text."""
 
 
 class FailureNotifier(BaseNotifier):
-    """Says of a failed try what happened, what is safe and the next command: the last line of the task's log.
+    """Reports a failed try as the last line of the task's log: what happened, what is safe and the next command.
 
-    A try that Airflow repeats by itself is logged only; the failure of a task is sent to ``DAYBOOK_NOTIFY_URLS`` too.
+    If Airflow retries the task, the failure is only logged. Otherwise it is also sent to ``DAYBOOK_NOTIFY_URLS``.
 
     :param safe: what the reader can rely on although the task failed, a sentence
-    :param tries_again: whether it is the callback of tries that are repeated
+    :param tries_again: whether this is the callback for tries that Airflow repeats
     """
 
     def __init__(self, *, safe: str, tries_again: bool = False) -> None:
@@ -34,7 +34,7 @@ class FailureNotifier(BaseNotifier):
         self.tries_again = tries_again
 
     def notify(self, context: Context) -> None:
-        """Send if nothing else will be done about it, then log."""
+        """Send the text if there is no further retry, then log it."""
         text = failure_text(context, self.safe, tries_again=self.tries_again)
         if not self.tries_again:
             send(text)
@@ -42,12 +42,12 @@ class FailureNotifier(BaseNotifier):
 
 
 def failure_text(context: Mapping[str, Any], safe: str, *, tries_again: bool) -> str:
-    """One line: day, task, reason, what is safe, what to do.
+    """Return one line: day, task, reason, what is safe, what to do.
 
     Args:
         context: Airflow's context of the failed try.
         safe: what the reader can rely on.
-        tries_again: Airflow repeats the task by itself.
+        tries_again: whether Airflow will retry the task.
     """
     task, ti, dag_run = context["task"], context["ti"], context["dag_run"]
     day = getattr(task, "day", None) or daybook_day(dag_run, context["params"])
@@ -58,12 +58,12 @@ def failure_text(context: Mapping[str, Any], safe: str, *, tries_again: bool) ->
         return f"{text} Airflow will retry it."
     error = context.get("exception")
     if isinstance(error, RefusedRun | BadInput) and not isinstance(error, NotNow):
-        return text  # the reason says what to do instead; the same again would fail
+        return text  # the reason already names the next step; running the same again would fail
     return f"{text} After fixing the cause: {_again(dag_run, day)}, or clear the task."
 
 
 def _again(dag_run: Any, day: str) -> str:
-    """The command that does a failed run's work; safe at any time."""
+    """Return the command that repeats a failed run; safe at any time."""
     conf = {**(dag_run.conf or {}), **({"day": day} if dag_run.dag_id == DAG else {})}
     given = f" -c {shlex.quote(json.dumps(conf))}" if conf else ""
     return f"`airflow dags trigger {dag_run.dag_id}{given}`"

@@ -1,4 +1,4 @@
-"""The decision of the wait: sensor and trigger ask the same question with the same words."""
+"""Decides whether the wait for offsets is over; shared by the sensor and the trigger."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from daybook_airflow.offsets_hook import KafkaOffsetsHook
 
 @dataclass(frozen=True)
 class Look:
-    """What one look at the broker found: offsets, what it lacks, or a failure."""
+    """The result of one check of the broker: offsets, what is still missing, or a failure."""
 
     offsets: dict[str, int] | None = None
-    """Reached: the end offset of every partition at this moment."""
+    """If reached: the end offset of every partition at this moment."""
     lacks: str | None = None
-    """Not reached: what is still missing, for the log."""
+    """If not reached: what is still missing, for the log."""
     log_ends: dict[str, int] | None = None
-    """With :attr:`lacks`, if nothing but open transactions is missing: the log's ends that must become readable."""
+    """With :attr:`lacks`, if only open transactions are missing: the log's ends that must become readable."""
     failure: str | None = None
-    """Never to be reached by waiting: a line for the reader."""
+    """If waiting cannot help: a message for the user."""
 
 
 @dataclass(frozen=True)
 class OffsetsGoal:
-    """What a run waits for; of JSON types, so that it travels in a trigger's arguments."""
+    """The condition that a run waits for; uses JSON types only, so that it can be a trigger's arguments."""
 
     topic: str
     day: str
-    """The run's day, ``YYYY-MM-DD``, for the reader."""
+    """The run's day, ``YYYY-MM-DD``, for messages."""
     targets: dict[str, int] | None
-    """Partition -> highest acknowledged offset, which must have become visible; none for live traffic."""
+    """Partition -> highest acknowledged offset, which must have become visible; None for live traffic."""
     not_before: str | None
-    """Moment before which the offsets are not frozen, ISO 8601 with a time zone; none = any time."""
+    """Time before which the offsets are not frozen, ISO 8601 with a time zone; None = any time."""
     kafka_config_id: str
     log_ends: dict[str, int] | None = None
-    """The log's ends when everything else was reached: what was in the log then must become readable. Later ones do not
-    count, or a producer that always has a transaction open would be waited for without end."""
+    """The log's ends when everything else was reached. Records that were in the log then must become readable. Later
+    records do not count: a producer that always has an open transaction would make the wait endless."""
 
     def as_kwargs(self) -> dict[str, Any]:
         """The fields as keyword arguments."""
         return dict(self.__dict__)
 
     def opens_at(self) -> datetime | None:
-        """:attr:`not_before` as a moment in UTC."""
+        """Return :attr:`not_before` as a UTC time."""
         return datetime.fromisoformat(self.not_before).astimezone(UTC) if self.not_before else None
 
     def look(self, hook: KafkaOffsetsHook) -> Look:
-        """Ask the broker once. Blocks for up to the hook's time-out.
+        """Check the broker once. Blocks for up to the hook's time-out.
 
-        The clock is read before the broker is: offsets that count as a closed day's were read after it closed.
+        The clock is read before the broker, so offsets of a closed day were read after the day closed.
         """
         now = datetime.now(UTC)
         try:
@@ -91,7 +91,7 @@ class OffsetsGoal:
         return Look(offsets={str(partition): ends[partition] for partition in sorted(ends)})
 
     def timed_out(self, lacks: str) -> str:
-        """The line for a wait that took too long."""
+        """Return the message for a wait that took too long."""
         return (
             f"{self.day}: waited too long for topic {self.topic!r}: {lacks}; nothing was frozen and the lake is "
             "unchanged. See `daybook status`, then clear wait_for_offsets"

@@ -1,4 +1,4 @@
-"""The client side of the wait: what Kafka says about the ends of a topic."""
+"""The client side of the wait: reads a topic's end offsets from Kafka."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from daybook.settings import settings
 class KafkaOffsetsHook(KafkaAdminClientHook):
     """Reads the end offsets of a topic; joins no consumer group and commits nothing.
 
-    :param kafka_config_id: the Airflow connection, whose extra is the client's configuration; a password that it leaves
-        out is the setting's, since ``daybook env`` prints the connection
+    :param kafka_config_id: the Airflow connection, whose extra is the client's configuration. The password comes from
+        the settings if the extra has no password, since ``daybook env`` prints the connection
     """
 
     def _get_client(self, config: dict[str, Any]) -> KafkaAdmin:
         return KafkaAdmin(with_password(config, settings()))
 
     def end_offsets(self, topic: str) -> tuple[Offsets, Offsets]:
-        """The committed end and the log's end of every partition of the topic. Blocks.
+        """Return the committed end and the log's end of every partition of the topic. Blocks.
 
-        The log's is read first: where it is the larger one, a transaction was open in between.
+        The log's end is read first: if it is larger, a transaction was open at that time.
 
         Raises:
             TopicMissing: there is no such topic.
             BrokerAway: the broker does not answer in time.
-            BrokerRefuses: the broker lets this client in nowhere, or not at the topic.
+            BrokerRefuses: authentication failed, or the client is not authorized for the topic.
         """
         client: KafkaAdmin = self.get_conn
         log = topic_offsets(client, topic, Which.LOG)

@@ -1,4 +1,4 @@
-"""The wait that freezes a run's range: from here on "until" is a number, not a moment."""
+"""The wait that freezes a run's range: from here on, the end of the range is an offset, not a time."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from daybook_airflow.offsets_trigger import KafkaOffsetsTrigger
 
 
 class KafkaOffsetsSensor(BaseSensorOperator):
-    """Waits until Kafka's end offsets have passed what was acknowledged, then returns and so freezes them.
+    """Waits until Kafka's end offsets have passed the acknowledged ones, then returns and so freezes them.
 
-    Looks once where it runs; if that is not enough it defers and holds no worker slot. A broker that does not answer is
-    waited for until the time-out; a missing topic fails the task at once, without a retry. Reads as no consumer group
-    and commits nothing.
+    Checks once in the worker; if the offsets are not reached, it defers and holds no worker slot. If the broker does
+    not answer, it waits until the time-out. A missing topic fails the task at once, without a retry. It uses no
+    consumer group and commits nothing.
 
     :param topic: the topic (templated)
     :param day: the run's day, ``YYYY-MM-DD``, for messages (templated)
     :param targets: partition -> highest acknowledged offset, as a mapping or its JSON text; None, ``"null"`` or an
         empty text for live traffic (templated)
-    :param not_before: moment before which nothing is frozen, ISO 8601 with a time zone; None or empty = any time
+    :param not_before: time before which nothing is frozen, ISO 8601 with a time zone; None or empty = any time
         (templated)
     :param kafka_config_id: the Airflow connection whose extra is the client's configuration
-    :param poke_interval: time from one look to the next
-    :param timeout: how long to wait, counted from ``not_before`` if that lies ahead
+    :param poke_interval: time between two checks
+    :param timeout: how long to wait, counted from ``not_before`` if that is in the future
     :return: end offset of every partition, as ``{"0": 123}``: the offset after the last record
     """
 
@@ -55,10 +55,10 @@ class KafkaOffsetsSensor(BaseSensorOperator):
         self.kafka_config_id = kafka_config_id
 
     def execute(self, context: Context) -> dict[str, int]:
-        """Look once; return the offsets or defer.
+        """Check once; return the offsets or defer.
 
         Raises:
-            AirflowFailException: waiting cannot help; says what does.
+            AirflowFailException: waiting cannot help; the message names the next step.
         """
         goal = self.goal()
         look = goal.look(KafkaOffsetsHook(self.kafka_config_id))
@@ -76,16 +76,16 @@ class KafkaOffsetsSensor(BaseSensorOperator):
                 poll_seconds=self.poke_interval,
             ),
             method_name="resume",
-            # the trigger keeps the deadline itself and says what was missing; this is for a triggerer that is gone
+            # the trigger enforces the deadline itself and reports what was missing; this covers a dead triggerer
             timeout=deadline - now + timedelta(minutes=10),
         )
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, int]:
-        """Take up the trigger's event.
+        """Handle the trigger's event.
 
         Raises:
-            AirflowFailException: waiting cannot help; says what does.
-            AirflowSensorTimeout: the time-out has passed; says what was missing.
+            AirflowFailException: waiting cannot help; the message names the next step.
+            AirflowSensorTimeout: the time-out has passed; the message names what was missing.
         """
         if "timeout" in event:
             raise AirflowSensorTimeout(event["timeout"])
@@ -95,7 +95,7 @@ class KafkaOffsetsSensor(BaseSensorOperator):
         return self._frozen(offsets)
 
     def goal(self) -> OffsetsGoal:
-        """What to wait for, out of the rendered arguments."""
+        """Return the condition to wait for, from the rendered arguments."""
         targets = json.loads(self.targets or "null") if isinstance(self.targets, str) else self.targets
         return OffsetsGoal(
             topic=self.topic,

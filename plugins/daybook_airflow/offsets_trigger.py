@@ -16,7 +16,7 @@ from daybook_airflow.offsets_hook import KafkaOffsetsHook
 
 
 class KafkaOffsetsTrigger(BaseTrigger):
-    """Looks at a topic's end offsets at a steady beat until they are reached; fires one event.
+    """Checks a topic's end offsets at regular intervals until they are reached; fires one event.
 
     The event's payload is ``{"offsets": {"0": 123}}``, or ``{"error": "..."}`` when waiting cannot help, or
     ``{"timeout": "..."}`` when the deadline has passed.
@@ -24,12 +24,12 @@ class KafkaOffsetsTrigger(BaseTrigger):
     :param topic: the topic
     :param day: the run's day, for messages
     :param targets: partition -> highest acknowledged offset, or None
-    :param not_before: moment before which nothing is frozen, ISO 8601, or None
+    :param not_before: time before which nothing is frozen, ISO 8601, or None
     :param kafka_config_id: the Airflow connection
     :param log_ends: partition -> the log's end that must become readable, or None
-    :param deadline: moment of giving up, ISO 8601; a moment, not a duration, so that a restart of the triggerer
-        does not begin the wait anew
-    :param poll_seconds: time from one look to the next
+    :param deadline: time to give up, ISO 8601; not a duration, so that a restart of the triggerer does not
+        restart the wait
+    :param poll_seconds: time between two checks
     """
 
     def __init__(
@@ -57,25 +57,25 @@ class KafkaOffsetsTrigger(BaseTrigger):
         self.poll_seconds = poll_seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and JSON-able arguments."""
+        """Return class path and JSON-serializable arguments."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {**self.goal.as_kwargs(), "deadline": self.deadline, "poll_seconds": self.poll_seconds},
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, then yield the one event."""
+        """Wait, then yield one event."""
         yield TriggerEvent(await self._wait())  # type: ignore[no-untyped-call]  # Airflow's
 
     async def _wait(self) -> dict[str, Any]:
-        bind_contextvars(day=self.goal.day)  # this trigger's lines alone: each runs as a task with a context of its own
+        bind_contextvars(day=self.goal.day)  # only for this trigger's lines: each is a task with its own context
         loop = asyncio.get_running_loop()
         hook, goal = KafkaOffsetsHook(self.goal.kafka_config_id), self.goal
         deadline = datetime.fromisoformat(self.deadline)
         next_look_at = loop.time()
         said = None
         while True:
-            # the connection look-up and the client's calls block: a thread keeps the triggerer's other waits running
+            # looking up the connection and the client's calls block: a thread keeps the triggerer's other waits running
             look = await asyncio.to_thread(goal.look, hook)
             if look.offsets is not None:
                 return {"offsets": look.offsets}
@@ -84,7 +84,7 @@ class KafkaOffsetsTrigger(BaseTrigger):
             if datetime.now(UTC) >= deadline:
                 return {"timeout": goal.timed_out(look.lacks)}
             goal = replace(goal, log_ends=look.log_ends)
-            if look.lacks != said:  # once for each change, not once for each look
+            if look.lacks != said:  # log once per change, not once per check
                 self.log.info("waiting: %s", look.lacks)
                 said = look.lacks
             next_look_at = max(next_look_at + self.poll_seconds, loop.time())

@@ -1,9 +1,9 @@
-"""The page in Airflow's UI: the files that ``write_report`` leaves, and the way from a run to its day's file.
+"""The page in Airflow's UI: serves the files of ``write_report`` and redirects from a run to its day's file.
 
-Airflow lets everybody reach a plugin's application: the login is asked for here, by a dependency of the whole of it.
-Nothing is computed: the lake is not read. All pages lie in one folder as the files do, ``/daybook/``, so that the same
-relative links work here and on the disk. The plugin is ``plugins/daybook_ui.py``; this module is loaded by Airflow's
-API server alone.
+Airflow does not protect a plugin's application, so a dependency of the whole application requires the login here.
+Nothing is computed: the lake is not read. All pages are in one folder, ``/daybook/``, as on the disk, so the same
+relative links work in both places. The plugin is ``plugins/daybook_ui.py``; only Airflow's API server loads this
+module.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from daybook_airflow.macros import daybook_day
 from daybook_airflow.run_trouble import WAITING, Trouble, troubles
 
 HEADERS = {
-    # the files carry a policy too, which cannot say who may show them in a frame
+    # the files have a policy too, but a policy in a file cannot restrict who may frame it
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # a copy in the browser would outlive the login, and the revision
+    # a cached copy would outlive the login and the revision
     "Cache-Control": "no-store",
 }
 
@@ -48,14 +48,14 @@ NONE: dict[str, str] = {}
 
 app = FastAPI(
     title="Daybook",
-    openapi_url=None,  # nor its documentation pages, which would load scripts from outside and ask for no login
+    openapi_url=None,  # this also disables the documentation pages, which load external scripts and require no login
     dependencies=[Depends(requires_access_dag("GET", param_dag_id=DAG))],
 )
 
 
 @app.middleware("http")
 async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Every answer, refusals too, with the headers that keep it where it belongs."""
+    """Add the security headers to every response, including errors."""
     response = await call_next(request)
     response.headers.update(HEADERS)
     return response
@@ -63,7 +63,7 @@ async def guard(request: Request, call_next: Callable[[Request], Awaitable[Respo
 
 @app.exception_handler(StarletteHTTPException)
 def refuse(_request: Request, refused: HTTPException) -> Response:
-    """A refusal in words, in the frame of the pages."""
+    """Show an error as a page in the layout of the reports."""
     if refused.status_code == 401:
         return _message(
             401,
@@ -78,15 +78,15 @@ def refuse(_request: Request, refused: HTTPException) -> Response:
 
 @app.get("/run", dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN, DAG))])
 def show_run(session: SessionDep, dag_id: str = DAG, run_id: str = "") -> Response:
-    """The report of the day that a run is for, or why there is none."""
+    """Show the report of the day that a run builds, or why it has no report."""
     if dag_id != DAG:
         return _message(404, "No day is built here", f"{dag_id} builds no day; the runs of {DAG} do.")
-    # PostgreSQL takes no text with a NUL in it
+    # PostgreSQL rejects text with a NUL character
     run = None if "\0" in run_id else session.scalar(select(DagRun).filter_by(dag_id=DAG, run_id=run_id))
     if run is None:
         return _message(404, "No such run", f"{DAG} has no run {run_id!r}.")
     try:
-        # the parameters are the run's conf over the DAG's defaults, of which `day` is none
+        # the parameters are the run's conf over the DAG's defaults, and `day` has no default
         day = daybook_day(run, run.conf or {})
     except BadInput as error:
         return _message(404, "No day is built here", f"{error}.")
@@ -97,7 +97,7 @@ def show_run(session: SessionDep, dag_id: str = DAG, run_id: str = "") -> Respon
 
 
 def _run_without_report(state: str, day: str, exists: bool, found: list[Trouble], address: str) -> Response:
-    """What the tab of a run says that has not written its day's report."""
+    """Return the tab's page for a run that has not written its day's report."""
     stands = (
         f"Readers see the page of {day} as an earlier run left it."
         if exists
@@ -106,7 +106,7 @@ def _run_without_report(state: str, day: str, exists: bool, found: list[Trouble]
     links = {f"The page of {day}": f"{day}.html", **ALL_DAYS} if exists else ALL_DAYS
     status = 200 if exists else 404
     if state == DagRunState.FAILED:
-        # what a task says of its failure names the way on; not every day can be run again
+        # a task's failure message names the next step; not every day can be run again
         failed = [one for one in found if one.is_over]
         silent = [one.task_id for one in failed if not one.says]
         return _message(
@@ -139,13 +139,13 @@ def _run_without_report(state: str, day: str, exists: bool, found: list[Trouble]
 
 
 def _run_address(run_id: str) -> str:
-    """The run's page in Airflow's UI, as seen from these pages; below whatever path a proxy puts before both."""
+    """Return the relative URL of the run's page in Airflow's UI; it also works below a proxy's path."""
     return f"../dags/{DAG}/runs/{quote(run_id, safe='')}"
 
 
 @app.get("/{name:path}")
 def show_page(name: str) -> Response:
-    """The overview, a day's page or its rows: a file that ``write_report`` wrote, and no other file there is."""
+    """Show the overview, a day's page or its rows: only files that ``write_report`` wrote."""
     if name in ("", INDEX):
         return _file(INDEX) or _no_page_at_all()
     if name.endswith((".json", ".csv")):
@@ -160,9 +160,9 @@ def show_page(name: str) -> Response:
 
 
 def _rows(name: str) -> Response:
-    """The rows of a page, ``D.json`` or ``D/ANSWER.csv``, of an answer that there is and that names no player.
+    """Return the rows of a page, ``D.json`` or ``D/ANSWER.csv``, for an existing answer that names no player.
 
-    Those of the overview are ``index.json`` and ``across_days/ANSWER.csv``.
+    The rows of the overview are ``index.json`` and ``across_days/ANSWER.csv``.
     """
     stem, _, ending = name.rpartition(".")
     place, _, answer = stem.partition("/")
@@ -178,7 +178,7 @@ def _rows(name: str) -> Response:
     if ending == "json":
         found = _file(f"{folder}.json", "application/json")
     else:
-        # a browser saves it under a name that says what it is
+        # the browser saves it under a descriptive name
         saved = {"Content-Disposition": f'attachment; filename="{folder}-{answer}.csv"'}
         found = _file(f"{folder}/{answer}.csv", "text/csv; charset=utf-8", saved)
     if found:
@@ -191,23 +191,23 @@ def _rows(name: str) -> Response:
 
 
 def _not_published(day: str, title: str, why: str) -> Response:
-    """Why there is no file of a day, and the command that builds it if it is over."""
+    """Explain why a day has no file, with the command that builds the day if it is over."""
     if date.fromisoformat(day) >= datetime.now(UTC).date():
         return _message(404, title, "The day is not over (UTC); it can be built when it is.")
     return _message(404, title, f"{why}; readers see the other days.", commands={"Build the day": _trigger(day)})
 
 
 def _file(name: str, kind: str = "text/html", headers: Mapping[str, str] = NONE) -> Response | None:
-    """A file of the reports, or none if it is not there. The name is made here, never taken from the address."""
+    """Return a file of the reports, or None if it does not exist. The name is never taken from the URL directly."""
     try:
-        # read whole: a new revision may take the file's place at any moment
+        # read the whole file at once: a new revision may replace it at any moment
         return Response((settings().reports_dir / name).read_bytes(), headers=dict(headers), media_type=kind)
     except FileNotFoundError:
         return None
 
 
 def _no_page_at_all() -> Response:
-    # an overview of no day is an overview: 200
+    # an overview without days is still an overview: 200
     return _message(
         200,
         "No day has a page yet",

@@ -1,4 +1,4 @@
-"""The error of a run that nothing can make succeed as it was asked for."""
+"""The error of a run that cannot succeed as requested."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from airflow.sdk.exceptions import AirflowFailException
 
 
 class RefusedRun(AirflowFailException):
-    """Neither another try nor the same command can end otherwise; the text says what to do instead."""
+    """Neither a retry nor the same command can succeed; the message names the next step."""

@@ -1,4 +1,4 @@
-"""What a run of the daily DAG was asked for, checked before anything is sent."""
+"""Checks the configuration of a run of the daily DAG before anything is sent."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from event_generator.manifest import Request
 
 SHARES = ("duplicates", "late", "invalid")
-"""Parameters that say how badly the generated clients behave."""
+"""Parameters for the misbehaviour of the generated clients."""
 
 
 def checked_day(dag_run: Any, params: Mapping[str, Any], known: Mapping[str, Param]) -> date:
-    """The run's day, if a run can do what this one was asked for.
+    """Return the run's day if the run can do what was requested.
 
-    Airflow checks the values of parameters, and takes every name.
+    Airflow checks the values of parameters, but accepts any name.
 
     Args:
-        dag_run: the run; its ``conf`` and the moment it became due are looked at.
+        dag_run: the run; its ``conf`` and ``run_after`` are read.
         params: the run's parameters.
         known: the DAG's parameters.
 
     Raises:
-        RefusedRun: the configuration has a name that is no parameter, or the day has not begun.
+        RefusedRun: the configuration has a name that is not a parameter, or the day has not begun.
     """
     refuse_unknown_names(dag_run.conf, known, "Nothing was generated or landed")
     day = date.fromisoformat(daybook_day(dag_run, params))
@@ -46,12 +46,12 @@ def checked_day(dag_run: Any, params: Mapping[str, Any], known: Mapping[str, Par
 
 
 def refuse_unknown_names(conf: Mapping[str, Any] | None, known: Mapping[str, Param], unchanged: str) -> None:
-    """Refuse a run whose configuration has a name that is no parameter of its DAG.
+    """Refuse a run whose configuration has a name that is not a parameter of its DAG.
 
     Args:
         conf: the run's configuration.
         known: the DAG's parameters.
-        unchanged: what was not done, for the reader.
+        unchanged: what was not done, for the message.
 
     Raises:
         RefusedRun: it has such a name.
@@ -71,7 +71,7 @@ def refuse_unknown_names(conf: Mapping[str, Any] | None, known: Mapping[str, Par
 
 
 def _nearest(name: str, value: Any, known: Mapping[str, Param]) -> str | None:
-    """The parameter that was meant, if one is near: first among those that take the value, so that date is not late."""
+    """Return the most similar parameter, if any; those that accept the value come first, so "date" is not "late"."""
 
     def takes(param: Param) -> bool:
         try:
@@ -85,12 +85,12 @@ def _nearest(name: str, value: Any, known: Mapping[str, Param]) -> str | None:
 
 
 def generated_request(settings: Settings, day: date, dag_run: Any, params: Mapping[str, Any]) -> Request | str:
-    """What the generator is to send for a run, or why it sends nothing.
+    """Return what the generator must send for a run, or why it sends nothing.
 
     Args:
-        settings: how many events a run generates that is not asked for a number.
+        settings: how many events a run generates by default.
         day: the run's day.
-        dag_run: the run; its ``conf`` is looked at.
+        dag_run: the run; its ``conf`` is read.
         params: the run's parameters: its ``conf`` over the defaults.
 
     Raises:
@@ -101,7 +101,7 @@ def generated_request(settings: Settings, day: date, dag_run: Any, params: Mappi
     from event_generator.mischief import Mischief
 
     if _asks_for_generated(settings, dag_run.conf or {}):
-        # JSON Schema takes 500.0 for an integer
+        # JSON Schema accepts 500.0 as an integer
         events, seed = int(params["events"]), int(params["seed"])
         mischief = Mischief(**{name: params[name] for name in SHARES})
         return Request(day, events, seed, mischief) if events else "live traffic: nothing to generate"
@@ -116,7 +116,7 @@ def generated_request(settings: Settings, day: date, dag_run: Any, params: Mappi
 
 
 def _asks_for_generated(settings: Settings, conf: Mapping[str, Any]) -> bool:
-    """Whether a run's configuration says what is to be generated; Airflow's form, left as it was, says nothing.
+    """Whether a run's configuration asks for generated events; Airflow's unchanged form does not.
 
     The form sends every parameter, changed or not.
     """

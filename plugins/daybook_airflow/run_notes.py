@@ -1,4 +1,4 @@
-"""A listener that writes the day of a run into its note, where Airflow's UI shows it beside the run."""
+"""A listener that writes the day of a run into its note, which Airflow's UI shows next to the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def on_dag_run_running(dag_run: DagRun, msg: str) -> None:
-    """Note the day when a run starts. A note that somebody has written is left alone.
+    """Write the day into the note when a run starts. An existing note is not changed.
 
     The run is an object of the scheduler's open session, which stores the note with the run's new state.
     """

@@ -1,7 +1,8 @@
-"""Why a run does not go on, as its tasks' logs say it: for the run's tab in Airflow's UI.
+"""Finds in the tasks' logs why a run does not continue, for the run's tab in Airflow's UI.
 
-Airflow keeps no text of a failure but the log. There it is the last line of the try (:mod:`daybook_airflow.notifier`);
-a wait that is deferred logs what it waits for. The logs are read as Airflow's own log view reads them.
+Airflow stores the text of a failure only in the log, where it is the last line of the try
+(:mod:`daybook_airflow.notifier`). A deferred wait logs what it waits for. The logs are read in the same way as
+Airflow's own log view.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from sqlalchemy.orm import Session
 from daybook.airflow_client import DAG
 
 WAITING = "waiting: "
-"""How the line begins by which a wait for Kafka logs what is missing."""
+"""Start of the line in which a wait for Kafka logs what is missing."""
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """A task that failed, or waits, and why."""
+    """A task that failed or waits, and the reason."""
 
     task_id: str
     says: str | None
-    """The line of its log; none if it left none, as a process does that was killed."""
+    """The line of its log; None if there is no such line, for example because the process was killed."""
     is_over: bool
-    """Whether the task has failed for good; else Airflow tries it again, or it waits, by itself."""
+    """Whether the task has failed for good; otherwise Airflow retries it, or it is waiting."""
 
 
 def troubles(session: Session, run_id: str) -> list[Trouble]:
-    """The tasks of a run that failed, that are to be tried again, or that wait; in the order they started."""
+    """Return the tasks of a run that failed, will be retried, or wait; in the order of their start."""
     query = select(TaskInstance).where(TaskInstance.dag_id == DAG, TaskInstance.run_id == run_id)
     found = [_trouble(session, task) for task in session.scalars(query.order_by(TaskInstance.start_date))]
     return [one for one in found if one is not None]
@@ -51,7 +52,7 @@ def _trouble(session: Session, task: TaskInstance) -> Trouble | None:
         return Trouble(task.task_id, line, is_over=task.state == TaskInstanceState.FAILED)
     if task.state == TaskInstanceState.SUCCESS or task.try_number < 2:
         return None
-    # a later try is under way, or about to start: Airflow has the one before in the history
+    # a later try is running or about to start: the previous one is in Airflow's history
     before = select(TaskInstanceHistory).filter_by(
         dag_id=DAG, run_id=task.run_id, task_id=task.task_id, try_number=task.try_number - 1
     )
@@ -61,7 +62,7 @@ def _trouble(session: Session, task: TaskInstance) -> Trouble | None:
 
 
 def _last_line(task: TaskInstance | TaskInstanceHistory, try_number: int, is_it: Any) -> str | None:
-    """The last line of a try's log that is of a kind; none if there is none, or no log."""
+    """Return the last matching line of a try's log; None if no line matches or there is no log."""
     lines: Iterable[Any]
     lines, _ = TaskLogReader().read_log_chunks(task, try_number, {"end_of_log": False})
     texts = [line.event for line in lines if is_it(str(line.event))]

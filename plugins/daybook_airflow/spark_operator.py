@@ -24,23 +24,24 @@ from daybook_airflow.assets import published_extra, table_assets
 
 
 class DaybookSparkOperator(SparkSubmitOperator):
-    """Runs one of ``spark/jobs`` for a day and returns the summary that the job leaves.
+    """Runs one of ``spark/jobs`` for a day and returns the job's summary.
 
-    The job is called with ``--summary FILE``: it writes a JSON object there, if it fails with something to say
-    ``{"error": "...", "try_again": ...}``; that text then is the task's error and its last log line. Jars and
-    configuration come from :mod:`daybook.jobs.config` when the step starts, the master from the connection
-    ``spark_default``. With ``on_server`` the job is a client of the stack's Spark Connect server instead, if that is
-    there (:mod:`daybook.stack.spark_connect`). A summary ``{"skip": "..."}`` means that there is nothing to do for this
-    step and those after it.
+    The job is called with ``--summary FILE`` and writes a JSON object to that file. If it fails with a known error,
+    the object is ``{"error": "...", "try_again": ...}``; that text becomes the task's error and its last log line. A
+    summary ``{"skip": "..."}`` means that this step and the later ones have nothing to do.
+
+    Jars and configuration come from :mod:`daybook.jobs.config` when the step starts, the master from the connection
+    ``spark_default``. With ``on_server``, the job is a client of the stack's Spark Connect server instead, if that is
+    available (:mod:`daybook.stack.spark_connect`).
 
     :param job: file name in ``spark/jobs``, without ``.py``
     :param day: the run's day, for the application's name and for messages (templated)
-    :param lands: whether it lands Kafka's records up to ``offsets``: its driver's JVM then suits their number
+    :param lands: whether it lands Kafka's records up to ``offsets``: the driver's JVM is then sized for their number
     :param on_server: whether the job may run on the stack's Spark Connect server
     :param offsets: the frozen end of each partition, JSON, for every line of the log (templated)
-    :param outlets: assets of the lake's tables; their events say which days were published, with revision and rows
-    :param application_args: the job's arguments without ``--summary`` (templated); one that renders to an empty text is
-        left out, so that a template can be a flag
+    :param outlets: assets of the lake's tables; their events list the published days, with revision and rows
+    :param application_args: the job's arguments without ``--summary`` (templated); an argument that renders to an empty
+        text is left out, so that a template can be a flag
     :return: the job's summary
     """
 
@@ -68,9 +69,9 @@ class DaybookSparkOperator(SparkSubmitOperator):
         """Submit, wait, and read the summary.
 
         Raises:
-            AirflowException: the job failed; the text is the job's own if it left one.
-            AirflowFailException: it failed, and would fail the same way again: the task is not tried again.
-            AirflowSkipException: the job found nothing to do; the text says why.
+            AirflowException: the job failed; the text is the job's own error if it wrote one.
+            AirflowFailException: it failed and would fail in the same way again: the task is not retried.
+            AirflowSkipException: the job had nothing to do; the text is the reason.
         """
         with tempfile.TemporaryDirectory(prefix="daybook-") as folder:
             summary_file = Path(folder) / "summary.json"
@@ -78,9 +79,9 @@ class DaybookSparkOperator(SparkSubmitOperator):
             try:
                 self._run(context)
             except AirflowException as died:
-                # the provider's text is the command line and Spark's tail, both in the log above already
+                # the provider's text is the command line and the end of Spark's output; the log has both already
                 told = _read(summary_file) or {}
-                if "error" not in told:  # killed before it could write, or after it had written that all was well
+                if "error" not in told:  # killed before it wrote a summary, or after it wrote a successful one
                     told = {"error": self._died(str(died)), "try_again": True}
                 kind = AirflowException if told["try_again"] else AirflowFailException
                 raise kind(told["error"]) from None
@@ -99,7 +100,7 @@ class DaybookSparkOperator(SparkSubmitOperator):
         return summary
 
     def _run(self, context: Context) -> None:
-        """Run the job, by a client of the server or by a driver of its own, until it ends.
+        """Run the job until it ends, as a client of the server or with its own driver.
 
         Raises:
             AirflowException: it failed.
@@ -115,11 +116,11 @@ class DaybookSparkOperator(SparkSubmitOperator):
         super().execute(context)
 
     def _records(self) -> int:
-        """How many records the job is to land at most."""
+        """Return the maximum number of records that the job will land."""
         if not self.lands:
             return 0
         until = parse_offsets(self.offsets)
-        # the lake is looked at, half a second, only where it can make a difference
+        # read the lake, which takes half a second, only if it can make a difference
         return records_ahead(settings(), until) if sum(until.values()) >= MANY_RECORDS else 0
 
     def _run_on_server(self) -> None:
@@ -132,14 +133,14 @@ class DaybookSparkOperator(SparkSubmitOperator):
             raise AirflowException(f"{self.job} on the Spark server. Error code is: {result.exit_code}")
 
     def on_kill(self) -> None:
-        """End the job: the client, or the driver."""
+        """Stop the job: the client or the driver."""
         if self._client is not None:
-            self._client.send_sigterm()  # type: ignore[no-untyped-call]  # the provider gives it no types
+            self._client.send_sigterm()  # type: ignore[no-untyped-call]  # the provider has no types for it
         else:
             super().on_kill()
 
     def _died(self, said: str) -> str:
-        """Why a job that left no word ended, as far as its exit status tells."""
+        """Explain by its exit status why a job ended without an error message."""
         status = re.search(r"Error code is: (-?\d+)", said)
         ended = f"ended with status {status[1]}" if status else "did not start"
         return (
@@ -149,7 +150,7 @@ class DaybookSparkOperator(SparkSubmitOperator):
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    """What the job wrote; none if it wrote nothing whole."""
+    """Read the job's summary; None if it is missing or incomplete."""
     try:
         summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):

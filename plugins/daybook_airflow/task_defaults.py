@@ -1,4 +1,4 @@
-"""What every task of Daybook's DAGs has in common."""
+"""Common defaults of all tasks in Daybook's DAGs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from daybook_airflow.notifier import FailureNotifier
 
 
 class RetryWhatMayPass(RetryPolicy):
-    """A task fails at once with an error that another try would end with too."""
+    """Fails a task at once if a retry would end with the same error."""
 
     def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
-        """Decide by the error's class alone."""
+        """Decide only by the error's class."""
         return RetryDecision.default() if may_pass(exception) else RetryDecision.fail()
 
 
 def told(safe: str) -> dict[str, Any]:
-    """The callbacks of a task that say, when a try fails, what happened, what is safe and what to do.
+    """Return task callbacks that report, when a try fails, what happened, what is safe and what to do.
 
     Args:
         safe: what the reader can rely on although the task failed, a sentence.
@@ -34,9 +34,9 @@ def told(safe: str) -> dict[str, Any]:
 
 TASK_DEFAULTS: dict[str, Any] = {
     "owner": "data-engineering",
-    # Each task may be repeated at any time. Airflow's API can be away for a minute after a restart, and a task that
-    # cannot reach it for ten seconds is lost: with one retry a day failed whose API was killed twice in three minutes
-    # (table of faults).
+    # Each task may be repeated at any time. Airflow's API can be unavailable for a minute after a restart, and a task
+    # that cannot reach it for ten seconds is lost. With one retry, a day failed when the API was killed twice in three
+    # minutes (table of faults).
     "retries": 3,
     "retry_policy": RetryWhatMayPass(),
     "retry_delay": timedelta(seconds=30),

@@ -1,6 +1,6 @@
-"""What a run generates that was not asked for a number of events: a scheduled, backfilled or triggered one.
+"""Decides what a run generates if no number of events was given: a scheduled, backfilled or triggered run.
 
-``daybook plan`` goes by the same rule, with the counts that it has read already.
+``daybook plan`` uses the same rule, with the counts that it has already read.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from event_generator.progress import begun_before
 
 
 def request_by_default(settings: Settings, day: date, is_taken: Callable[[date], bool]) -> Request | None:
-    """What is generated of a day unless a run asks for something else.
+    """Return what is generated for a day unless a run asks for something else.
 
-    A day that was generated, or begun, goes on with the numbers that it was asked for then, so it is never played
-    twice. A day that somebody sent events of gets no generated ones: nothing could take them out again.
+    A day that was generated or begun continues with its original numbers, so it is never sent twice. A day with events
+    from other senders gets no generated ones: they could not be removed again.
 
     Args:
-        settings: how many events, and where manifests lie.
+        settings: how many events, and where manifests are stored.
         day: the day, UTC.
-        is_taken: from :func:`is_taken`; called only where it decides.
+        is_taken: from :func:`is_taken`; called only if it decides.
 
     Returns:
         None for live traffic.
@@ -42,7 +42,7 @@ def request_by_default(settings: Settings, day: date, is_taken: Callable[[date],
 
 
 def is_taken(settings: Settings, day: date) -> bool:
-    """Whether a day that was not generated is published, or somebody sent events of it: to the lake, or to Kafka.
+    """Whether a day that was not generated is published, or has events of other senders in the lake or in Kafka.
 
     Raises:
         DaybookError: the lake or the broker does not answer, or a manifest cannot be read.
@@ -65,7 +65,7 @@ def is_taken(settings: Settings, day: date) -> bool:
 
 
 def sent_late_events_of(settings: Settings, day: date) -> bool:
-    """Whether later days were generated with late events of this day: its records then are the generator's.
+    """Whether later days were generated with late events of this day: its records are then the generator's.
 
     Raises:
         DaybookError: a manifest cannot be read.

@@ -1,4 +1,4 @@
-"""``daybook generate``: play a seeded day of players against the intake."""
+"""``daybook generate``: send a seeded day of players to the intake."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECONDS_BETWEEN_LINES = 3.0
 
 
 def _number(kind: type[int] | type[float]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
-    """A number, or our one-line error instead of click's usage text."""
+    """Return a callback that parses a number, with our one-line error instead of click's usage text."""
 
     def parse(_: click.Context, parameter: click.Parameter, text: str | None) -> int | float | None:
         try:
@@ -112,7 +112,7 @@ def _pace_line(request: Request, load: Load, pace: Pace) -> str:
 
 
 class _Lines:
-    """Progress as plain lines, every few seconds, for logs and pipes."""
+    """Prints progress as plain lines every few seconds, for logs and pipes."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -1,7 +1,7 @@
 """A day of players: which events happen, when, by whom and from where. Pure: no clock, no network, no files.
 
-The same day, seed and number of events give the same events to the byte; another day or seed gives other ids. A player
-keeps the home provider from day to day under one seed, so that days resemble each other as real ones do.
+The same day, seed and number of events give byte-identical events; another day or seed gives other ids. Under one seed
+a player has the same home provider every day, so that days resemble each other as real ones do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from event_generator.mischief import Mischief, Script, days_back, script, spoilt
 MICROSECONDS_PER_HOUR = 3_600_000_000
 
 HOUR_WEIGHTS = np.array([4, 3, 2, 1.5, 1, 1, 1.5, 2, 3, 4, 4.5, 5, 6, 6, 5.5, 5.5, 6, 7, 9, 11, 12, 11, 9, 6.5])
-"""How busy each hour of the day (UTC) is: quiet before dawn, the most in the evening."""
+"""Relative activity of each hour of the day (UTC): lowest before dawn, highest in the evening."""
 
 PURCHASE_SHARE = 0.85
 GUILDS = ("wolves", "ravens", "bears", "foxes")
@@ -27,55 +27,55 @@ GUILDS = ("wolves", "ravens", "bears", "foxes")
 PROVIDER_WEIGHTS = {"comcast": 34.0, "att": 24.0, "google": 9.0, "frontier": 7.0, "cox": 16.0, "earthlink": 10.0}
 """Providers by their share of players; a player's host is ``user53.att.com``."""
 SWITCH_SHARE = 0.02
-"""Share of events sent through another provider than the player's own: at a friend's, on the road."""
+"""Share of events sent through a provider other than the player's own: at a friend's, on the road."""
 
 IP_ADDRESS, BARE_NAME, MISSING, UNMAPPED = "(ip address)", "(bare name)", "(missing)", "(unmapped)"
 NO_PROVIDER_SHARES = {IP_ADDRESS: 0.012, UNMAPPED: 0.01, BARE_NAME: 0.006, MISSING: 0.008}
-"""Shares of events whose host names no known provider."""
+"""Shares of events whose host has no known provider."""
 
 LABELS: tuple[str, ...] = (*PROVIDER_WEIGHTS, *NO_PROVIDER_SHARES)
-"""Where a host belongs, as the provider answers name it; :attr:`Day.label` counts into it."""
+"""Providers and buckets as the provider answers name them; :attr:`Day.label` is an index into this."""
 
 DOCUMENTATION_NETWORKS = ("192.0.2", "198.51.100", "203.0.113")
-"""RFC 5737: addresses that are nobody's."""
+"""Networks reserved for documentation (RFC 5737): nobody uses these addresses."""
 
 EVENTS_PER_PLAYER = 12
 
 JOIN_GUILD = -1
-"""Stands in :attr:`Day.item` for an event that is no purchase."""
+"""Value in :attr:`Day.item` for an event that is not a purchase."""
 
 
 @dataclass(frozen=True)
 class Day:
-    """The events of a day as columns, ordered by time; :meth:`at` gives them as the intake takes them."""
+    """The events of a day as columns, ordered by time; :meth:`at` returns them in the intake's format."""
 
     day: date
     items: tuple[str, ...]
     ids: NDArray[np.str_]
     """Event ids, as UUID text."""
     item: NDArray[np.int64]
-    """What was bought, an index into :attr:`items`, or :data:`JOIN_GUILD`."""
+    """The bought item, an index into :attr:`items`, or :data:`JOIN_GUILD`."""
     guild: NDArray[np.int64]
-    """Which guild was joined, an index into :data:`GUILDS`; without meaning for a purchase."""
+    """The joined guild, an index into :data:`GUILDS`; meaningless for a purchase."""
     user: NDArray[np.int64]
     """The player's number: 53 is ``user53``."""
     label: NDArray[np.int64]
-    """Where the host belongs, an index into :data:`LABELS`."""
+    """Provider or bucket of the host, an index into :data:`LABELS`."""
     host: list[str]
     microsecond: NDArray[np.int64]
-    """When, in microseconds after midnight UTC."""
+    """Time of the event, in microseconds after midnight UTC."""
     days_back: NDArray[np.int64]
-    """How many days before the day it happened; 0 for an event that is not late."""
+    """How many days before the day the event happened; 0 for an event that is not late."""
     script: Script
-    """What is sent, in order."""
+    """The order of sending."""
     spoilt_ids: NDArray[np.str_]
-    """An id for each place of the script, for an event that is spoilt there; empty where nothing is."""
+    """For each place of the script, the id of the corrupted event that is sent there; empty for other places."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def at(self, indices: Sequence[int] | NDArray[np.int64]) -> list[dict[str, Any]]:
-        """Events by their indices, as client events of the contract."""
+        """Return events by their indices, as client events of the contract."""
         part = np.asarray(indices, dtype=np.int64)
         moments = (
             np.datetime64(self.day, "us")
@@ -107,7 +107,7 @@ class Day:
         ]
 
     def sent(self, places: Sequence[int]) -> list[Any]:
-        """What is sent at these places of the script: client events, and what is none; bytes for a body of its own."""
+        """Return what is sent at these places of the script: valid or corrupted events; bytes for a separate body."""
         events = self.at(self.script.event[list(places)])
         return [
             event if kind < 0 else spoilt(kind, event, str(self.spoilt_ids[place]))
@@ -116,14 +116,14 @@ class Day:
 
 
 def build_day(day: date, events: int, seed: int, items: Sequence[str], mischief: Mischief | None = None) -> Day:
-    """The events of a day.
+    """Build the events of a day.
 
     Args:
-        day: the UTC day they all happen in.
+        day: the UTC day of all events.
         events: how many, at least one.
-        seed: together with the day it decides everything.
+        seed: determines everything, together with the day.
         items: the catalogue, the most popular item first.
-        mischief: how badly the clients behave; well, if absent. The day's own events stay the same.
+        mischief: faults of the clients; no faults if absent. The day's own events stay the same.
     """
     mischief = mischief or Mischief()
     random = np.random.default_rng([seed, day.toordinal()])
@@ -132,7 +132,7 @@ def build_day(day: date, events: int, seed: int, items: Sequence[str], mischief:
     home = np.random.default_rng([seed, 1]).choice(
         len(PROVIDER_WEIGHTS), size=players, p=_shares(list(PROVIDER_WEIGHTS.values()))
     )
-    # of its own, so that good events do not depend on bad ones
+    # a separate generator, so that good events do not depend on bad ones
     disturbed = np.random.default_rng([seed, day.toordinal(), 1])
     played = script(disturbed, events, mischief)
     user = random.choice(players, size=events, p=_shares(activity))
@@ -165,7 +165,7 @@ def _items(random: np.random.Generator, events: int, items: int) -> NDArray[np.i
 
 
 def _labels(random: np.random.Generator, home: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The player's own provider, now and then another one, and rarely none that has a name."""
+    """Draw hosts' labels: usually the player's own provider, sometimes another one, rarely an unknown one."""
     events, providers = len(home), len(PROVIDER_WEIGHTS)
     elsewhere = (home + random.integers(1, providers, size=events)) % providers
     named = np.where(random.random(events) < SWITCH_SHARE, elsewhere, home)
@@ -196,7 +196,7 @@ def _microseconds(random: np.random.Generator, events: int) -> NDArray[np.int64]
 
 
 def _uuids(random: np.random.Generator, events: int) -> NDArray[np.str_]:
-    """Random UUIDs of version 4, as text."""
+    """Return random UUIDs of version 4, as text."""
     raw = random.integers(0, 256, size=(events, 16), dtype=np.uint8)
     raw[:, 6] = raw[:, 6] & 0x0F | 0x40  # version 4
     raw[:, 8] = raw[:, 8] & 0x3F | 0x80  # the variant of RFC 9562

@@ -1,11 +1,11 @@
-"""What the answers must say of a generated day, worked out with NumPy.
+"""Computes the expected answers of a generated day with NumPy.
 
-The expectations come from what the generator meant, never through :mod:`daybook.providers`, Spark or any other engine:
-they are evidence from another source. Each quotient is of the same two numbers as in the answer's SQL, so that it is
-equal to the last bit.
+The expectations come from the generator's own data, never through :mod:`daybook.providers`, Spark or any other engine:
+they are independent evidence. Each quotient divides the same two numbers as the answer's SQL, so it is equal to the
+last bit.
 
-Left out are the answers that name players (``Answer.names_players``: ``user_activity``): their rows grow with the
-players, and the manifest with them.
+Answers that name players (``Answer.names_players``: ``user_activity``) are left out: their rows, and so the manifest,
+would grow with the number of players.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NEVER = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class _Events:
-    """Some of a day's events as columns, with their meaning in :class:`event_generator.day.Day`."""
+    """Some of a day's events as columns with the same meaning as in :class:`event_generator.day.Day`."""
 
     item: NDArray[np.int64]
     guild: NDArray[np.int64]
@@ -42,18 +42,18 @@ class _Events:
 
     @property
     def players(self) -> int:
-        """How long a column is that has a place for each player's number."""
+        """Length of a column that has an element for each player's number."""
         return int(self.user.max(initial=0)) + 1
 
 
 def expected_answers(day: Day, accepted: NDArray[np.bool_]) -> dict[str, list[Row]]:
-    """What each answer must say of the day's accepted events: its rows, in the answer's order of columns and rows.
+    """Return each answer's expected rows for the day's accepted events, in the answer's order of columns and rows.
 
-    Late events are the business of the days they happened on.
+    Late events count on the days they happened on.
 
     Args:
         day: the events.
-        accepted: for each event whether the intake has acknowledged it.
+        accepted: for each event, whether the intake has acknowledged it.
     """
     every = _Events(day.item, day.guild, day.user, day.label, day.microsecond)
     events = every.where(accepted & (day.days_back == 0))
@@ -96,7 +96,7 @@ def _daily_activity(events: _Events, purchases: int, guild_joins: int) -> list[R
             "events_per_user": len(events) / players,
             "purchases": purchases,
             "guild_joins": guild_joins,
-            "busiest_hour": int(by_hour.argmax()),  # the first one where several are as busy
+            "busiest_hour": int(by_hour.argmax()),  # the first one of a tie
         }
     ]
 
@@ -157,7 +157,7 @@ def _purchase_funnel(events: _Events, joined: _Events, bought: _Events) -> list[
     steps = (
         ("played", played, played),
         ("joined a guild", members, played),
-        # in the microsecond of joining is not after it
+        # a purchase in the microsecond of joining is not after it
         ("bought after joining", int(np.count_nonzero(last_bought > first_joined)), members),
     )
     return [
@@ -198,14 +198,14 @@ def _provider_event_popularity(day: Day, events: _Events) -> list[Row]:
 
 
 def _provider_switchers(named: _Events) -> list[Row]:
-    """Rows of ``provider_switchers``.
+    """Return the rows of ``provider_switchers``.
 
     Args:
-        named: the events whose host names a known provider.
+        named: the events whose host has a known provider.
     """
     seen = np.zeros((len(PROVIDER_WEIGHTS), named.players), dtype=np.bool_)
     seen[named.label, named.user] = True
-    combination = (1 << np.arange(len(PROVIDER_WEIGHTS))) @ seen  # of each player, a bit for each provider
+    combination = (1 << np.arange(len(PROVIDER_WEIGHTS))) @ seen  # for each player, one bit per provider
     users = np.bincount(combination[combination > 0], minlength=1 << len(PROVIDER_WEIGHTS)).tolist()
     events = np.bincount(combination[named.user], minlength=1 << len(PROVIDER_WEIGHTS)).tolist()
     rows: list[Row] = []
@@ -225,16 +225,16 @@ def _provider_switchers(named: _Events) -> list[Row]:
 
 
 def _counted(user: NDArray[np.int64], *keys: NDArray[np.int64]) -> list[tuple[tuple[int, ...], int, int]]:
-    """Key values in ascending order, with their number of events and of distinct players.
+    """Return key values in ascending order, with their number of events and of distinct players.
 
-    Counted in bins, as keys have few values; only the pairs of key and player are sorted.
+    Events are counted in bins, since keys have few values; only the pairs of key and player are sorted.
     """
     lowest = [int(key.min(initial=0)) for key in keys]
     sizes = [int(key.max(initial=low)) - low + 1 for key, low in zip(keys, lowest, strict=True)]
     group = np.ravel_multi_index([key - low for key, low in zip(keys, lowest, strict=True)], sizes)
     events = np.bincount(group)
     beyond = int(user.max(initial=0)) + 1
-    pairs = np.sort(group * beyond + user)  # np.unique hashes: 140 ms for a million, where sorting takes 5
+    pairs = np.sort(group * beyond + user)  # np.unique hashes: 140 ms for a million; sorting takes 5 ms
     users = np.bincount(pairs[np.diff(pairs, prepend=-1) > 0] // beyond, minlength=len(events))
     found = np.flatnonzero(events)
     values = [(at + low).tolist() for at, low in zip(np.unravel_index(found, sizes), lowest, strict=True)]
@@ -248,7 +248,7 @@ def _event(day: Day, code: int) -> Row:
 
 
 def _provider_order(row: Row) -> tuple[bool, str]:
-    return row["provider"].startswith("("), row["provider"]  # readers get the buckets behind the providers
+    return row["provider"].startswith("("), row["provider"]  # buckets come after the providers
 
 
 def _event_order(row: Row) -> tuple[str, bool, str]:
@@ -256,7 +256,7 @@ def _event_order(row: Row) -> tuple[str, bool, str]:
 
 
 def _ranked(rows: list[Row], within: str | None = None) -> list[Row]:
-    """The rows with SQL's RANK() by events, the most first: ties share a rank, and the next one is skipped."""
+    """Add SQL's RANK() by events in descending order: ties share a rank, and the next rank is skipped."""
     return [
         {
             **row,

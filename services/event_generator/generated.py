@@ -1,4 +1,4 @@
-"""All that the generator made happen on a day: its own play, and the late events that plays of later days sent."""
+"""All generated events of a day: its own, and the late events that were sent with later days."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from event_generator.mischief import LONGEST_DELAY_DAYS, Mischief
 
 @dataclass(frozen=True)
 class Generated:
-    """What the generator holds acknowledgements for."""
+    """The acknowledged generated events of a day."""
 
     ids: frozenset[str]
     """Ids of the events that happened on the day."""
     expected: dict[str, list[Row]]
-    """Answer -> its rows, of these events and no others."""
+    """Answer -> its rows, computed from these events only."""
     plays: list[date]
-    """The days whose plays sent them."""
+    """The generated days with which they were sent."""
 
 
 def generated_on(settings: Settings, day: date) -> Generated | None:
-    """What the generator made happen on a day, played again from the seeds in the manifests; nothing is sent.
+    """Return the generated events of a day, built again from the seeds in the manifests; nothing is sent.
 
     Returns:
-        None if no play that there is a manifest of sent anything of the day.
+        None if no generated day with a manifest has sent an event of this day.
 
     Raises:
-        NeedsDecision: a manifest cannot be read, or its ids are not those that its seed gives.
+        NeedsDecision: a manifest cannot be read, or its ids do not match its seed.
     """
     parts: list[tuple[Day, NDArray[np.bool_]]] = []
     plays = []
     for back in range(LONGEST_DELAY_DAYS + 1):
         played = day + timedelta(days=back)
         manifest = read_manifest(settings, played)
-        # a play of a later day without one late event of this day need not be played again
+        # a later day without late events of this day need not be built again
         if manifest is None or (back and not manifest["injected"]["late"].get(str(day))):
             continue
         plan, accepted = _played(settings, manifest, played)
@@ -70,7 +70,7 @@ def _played(settings: Settings, manifest: dict[str, Any], day: date) -> tuple[Da
 
 
 def _together(day: date, parts: list[tuple[Day, NDArray[np.bool_]]]) -> Day:
-    """The chosen events of several plays as one day's, in order of time."""
+    """Combine the chosen events of several generated days into one day, in order of time."""
 
     def column(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(plan, name)[chosen] for plan, chosen in parts])

@@ -1,6 +1,6 @@
-"""The manifest: the file that says what was sent of a generated day and what the lake has to answer of it.
+"""The manifest: a file with what was sent for a generated day and with the answers expected from the lake.
 
-What it has to answer is worked out in :mod:`event_generator.expected`.
+The expected answers are computed in :mod:`event_generator.expected`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from event_generator.mischief import Mischief
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked of the generator: it decides every byte that is sent."""
+    """A request to the generator; it determines every byte that is sent."""
 
     day: date
     events: int
@@ -28,20 +28,20 @@ class Request:
     mischief: Mischief = field(default_factory=Mischief)
 
     def as_json(self) -> dict[str, Any]:
-        """As the manifest and the progress file keep it."""
+        """Convert to the JSON of the manifest and the progress file."""
         asked = {"day": str(self.day), "seed": self.seed, "requested": self.events}
         return {**asked, "mischief": asdict(self.mischief)}
 
     @classmethod
     def from_json(cls, day: date, kept: dict[str, Any]) -> Request:
-        """What :meth:`as_json` kept of a day; other names are left out."""
+        """Read a day's request as written by :meth:`as_json`; other names are ignored."""
         return cls(day, kept["requested"], kept["seed"], Mischief(**kept["mischief"]))
 
     def refuse_other(self, played: dict[str, Any], was: str) -> None:
-        """See that a day was played, or begun, with just this request.
+        """Check that a day was generated, or begun, with exactly this request.
 
         Raises:
-            BadInput: with another one; playing it twice would mix two days into one.
+            BadInput: it was another request; generating the day twice would mix two days into one.
         """
         if {name: played[name] for name in self.as_json()} == self.as_json():
             return
@@ -54,10 +54,10 @@ class Request:
 
 
 def played_before(settings: Settings, request: Request) -> dict[str, Any] | None:
-    """The manifest, if the day has been played with just this request; none if it has not been played.
+    """Return the manifest if the day was generated with exactly this request; None if it was not generated.
 
     Raises:
-        BadInput: it was played with another one.
+        BadInput: it was generated with another request.
     """
     manifest = read_manifest(settings, request.day)
     if manifest is not None:
@@ -66,7 +66,7 @@ def played_before(settings: Settings, request: Request) -> dict[str, Any] | None
 
 
 def write_manifest(settings: Settings, day: date, manifest: dict[str, Any], accepted_ids: Iterable[str]) -> None:
-    """Write the ids, then the manifest, each whole or not at all: a manifest says that its day is complete."""
+    """Write the ids, then the manifest, each atomically: a manifest means that its day is complete."""
     state_dir(settings, "manifests")
     write_private(ids_path(settings, day), "".join(f"{event_id}\n" for event_id in sorted(accepted_ids)))
     write_private(manifest_path(settings, day), json.dumps(manifest, indent=1) + "\n")

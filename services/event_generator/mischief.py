@@ -1,9 +1,9 @@
-"""Badly behaved clients: events that are late, sent twice, or none at all. Pure and seeded, like the day they disturb.
+"""Badly behaved clients: events that are late, sent twice, or invalid. Pure and seeded, like the day they disturb.
 
-*Late* events are a share of the day's own events: they happened on an earlier day, a number of days ago that is
-geometrically distributed with p = 1/2 (half of them yesterday, a quarter the day before ...), at most
-:data:`LONGEST_DELAY_DAYS`. *Repeated* and *invalid* ones come on top of the day's events: a repeated one is sent again
-later, in another request, with the same id and body; an invalid one is of one of :data:`INVALID_KINDS`.
+*Late* events are a share of the day's own events and happened on an earlier day. Their delay in days is geometrically
+distributed with p = 1/2 (half of them yesterday, a quarter the day before ...), at most :data:`LONGEST_DELAY_DAYS`.
+*Repeated* and *invalid* events are added to the day's events. A repeated event is sent again later, in another request,
+with the same id and body. An invalid event is one of :data:`INVALID_KINDS`.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ from daybook.contract import MAX_NAME_CHARACTERS
 from daybook.errors import BadInput
 
 LONGEST_DELAY_DAYS: Final = 30
-"""As the lake's lateness window: what is later restates no day."""
+"""The same as the lake's lateness window: later events restate no day."""
 SHORTEST_GAP: Final = 1000
-"""About how far a repeated event stands behind the first, at the least: in a request of its own, but for the last."""
+"""Approximate minimum number of events between an event and its repetition, so that they are in different requests;
+except for the last events."""
 
 Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Mischief:
-    """How badly the day's clients behave: shares of the day's events, 0 to 1."""
+    """Faults of the day's clients: shares of the day's events, 0 to 1."""
 
     duplicates: float = 0.0
     late: float = 0.0
     invalid: float = 0.0
 
     def check(self) -> None:
-        """Refuse a share that is none.
+        """Refuse a share outside 0 to 1.
 
         Raises:
-            BadInput: says which.
+            BadInput: a share is invalid; the message names it.
         """
         for name, share in asdict(self).items():
             if not 0 <= share <= 1:
@@ -73,7 +74,7 @@ INVALID_KINDS: dict[str, Callable[[Event], Any]] = {
     "list for an event": lambda event: [event],
     "text for an event": lambda event: "event",
 }
-"""What can be wrong with an event among others: name -> what is sent instead of it."""
+"""Faults of an event in a batch: name -> function that returns what is sent instead."""
 
 UNREADABLE_KINDS: dict[str, Callable[[bytes], bytes]] = {
     "NaN": lambda body: body[:-1] + b',"schema_version":NaN}',
@@ -82,47 +83,47 @@ UNREADABLE_KINDS: dict[str, Callable[[bytes], bytes]] = {
     "a name twice": lambda body: body[:-1] + b',"event_type":"join_guild","event_type":"join_guild"}',
     "deeply nested": lambda body: b"[" * 10_000,
 }
-"""What makes a whole body unreadable: such an event is a request of its own. Name -> bytes sent, from an event's."""
+"""Faults that make a whole body unreadable, so such an event is a separate request. Name -> function on the bytes."""
 
 KINDS: tuple[str, ...] = (*INVALID_KINDS, *UNREADABLE_KINDS)
 
 
 def days_back(random: np.random.Generator, events: int, share: float) -> NDArray[np.int64]:
-    """How many days before the day each event happened: 0 for the most."""
+    """Draw how many days before the day each event happened: 0 for most events."""
     delay = np.minimum(random.geometric(0.5, size=events), LONGEST_DELAY_DAYS)
     return np.where(random.random(events) < share, delay, 0)
 
 
 @dataclass(frozen=True)
 class Script:
-    """What is sent, in order: each place names an event, and whether it is sent as it is or spoilt."""
+    """The order of sending: each place has an event, and whether it is sent unchanged or corrupted."""
 
     event: NDArray[np.int64]
     """Index of the event in the day."""
     kind: NDArray[np.int64]
-    """Index into :data:`KINDS` of what is wrong, or -1 for an event as it is."""
+    """Index of the fault in :data:`KINDS`, or -1 for an unchanged event."""
 
     def __len__(self) -> int:
         return len(self.event)
 
     def is_alone(self, place: int) -> bool:
-        """Whether it has to be a request of its own."""
+        """Whether the event at this place must be a separate request."""
         return int(self.kind[place]) >= len(INVALID_KINDS)
 
     def counts(self) -> dict[str, int]:
-        """How many of each kind are sent."""
+        """Return how many events of each kind are sent."""
         found = np.bincount(self.kind[self.kind >= 0], minlength=len(KINDS)).tolist()
         return dict(zip(KINDS, found, strict=True))
 
 
 def script(random: np.random.Generator, events: int, mischief: Mischief) -> Script:
-    """The order of sending: every event once, the repeated ones again later, the invalid ones anywhere between.
+    """Build the order of sending: every event once, repeated ones again later, invalid ones anywhere in between.
 
-    An invalid event is made of one of the day's, under an id of its own (:func:`spoilt`).
+    An invalid event is made from one of the day's events, with a new id (:func:`spoilt`).
     """
     repeats, spoils = round(events * mischief.duplicates), round(events * mischief.invalid)
     repeated = random.integers(0, events, size=repeats)
-    # a key to sort by: an event's own index, and somewhere behind the gap for its repetition
+    # sort key: an event's own index; for its repetition, a random position after the gap
     key = [np.arange(events, dtype=np.float64), repeated + SHORTEST_GAP + events * random.random(repeats)]
     key.append(events * random.random(spoils))
     event = np.concatenate([np.arange(events), repeated, random.integers(0, events, size=spoils)])
@@ -133,12 +134,12 @@ def script(random: np.random.Generator, events: int, mischief: Mischief) -> Scri
 
 
 def spoilt(kind: int, event: Event, event_id: str) -> Any:
-    """What is sent instead of an event; bytes for a kind that is a request of its own.
+    """Return what is sent instead of an event; bytes for a kind that is a separate request.
 
     Args:
         kind: index into :data:`KINDS`.
-        event: the event it is made of.
-        event_id: an id that no event of the day has, so that nobody's fate is mixed up with another's.
+        event: the original event.
+        event_id: an id that no event of the day has, so that its verdict is not confused with another event's.
     """
     name = KINDS[kind]
     own = {**event, "event_id": event_id}

@@ -1,4 +1,4 @@
-"""Plays a day: sends its events to the intake over HTTP and counts what was acknowledged, nothing else."""
+"""Sends a day's events to the intake over HTTP and counts only the acknowledged ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from event_generator.manifest import Request, played_before, write_manifest
 from event_generator.progress import ACCEPTED, OPEN, REFUSED, Progress, Settled
 
 PATIENCE_SECONDS = 60.0
-"""How long a batch is tried while the intake or its broker is away."""
+"""How long a batch is retried while the intake or its broker is unavailable."""
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 2.0
 SECONDS_BETWEEN_REASONS = 3.0
@@ -39,31 +39,31 @@ MAX_CONNECTIONS = 512
 
 
 class NoIntake(NotNow):
-    """No intake answers before anything was sent: nobody has started it, or it is starting again this moment."""
+    """The intake does not answer before the first request: it was not started, or is restarting."""
 
 
 Report = Callable[[int, int], None]
-"""Called with the number of settled places of the script and the number of all."""
+"""Called with the number of settled places of the script and the total number."""
 Waits = Callable[[str], None]
 """Called with the reason why events were not acknowledged yet."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """How a day is sent; decides nothing of what is sent."""
+    """How a day is sent; has no effect on the content."""
 
     connections: int = 4
-    """Requests under way at once."""
+    """Concurrent requests."""
     batch: int = 200
-    """Events in a request; 1 sends each as a JSON object of its own."""
+    """Events per request; 1 sends each event as a single JSON object."""
     events_per_second: float | None = None
-    """When each event is due, counted from the start; none = as fast as the intake takes them."""
+    """Rate of sending, counted from the start; None = as fast as the intake accepts events."""
 
     def check(self) -> None:
-        """Refuse what cannot be.
+        """Refuse invalid values.
 
         Raises:
-            BadInput: says what.
+            BadInput: a value is invalid; the message names it.
         """
         if not 1 <= self.connections <= MAX_CONNECTIONS:
             raise BadInput(f"{self.connections} connections; ask for 1 to {MAX_CONNECTIONS}")
@@ -75,7 +75,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Pace:
-    """How the sending went; of this process alone, and no part of the manifest."""
+    """Timing of the sending, in this process only; not part of the manifest."""
 
     events: int
     seconds: float
@@ -83,7 +83,7 @@ class Pace:
     p99_ms: float
     """Percentiles of the time from a request to its answer."""
     behind_seconds: float
-    """How late the latest request was sent, against the rate that was asked for."""
+    """Largest delay of a request compared with the requested rate."""
 
 
 def play_day(
@@ -93,26 +93,26 @@ def play_day(
     report: Report | None = None,
     waits: Waits | None = None,
 ) -> tuple[dict[str, Any], Pace | None]:
-    """Play a day to its end and write its manifest; a day that was played is not played again.
+    """Send a day completely and write its manifest; a day that was sent before is not sent again.
 
-    Repeating is harmless: the same ids are sent, and the day keeps each once. A run that was killed goes on with what
-    it had not settled.
+    Repeating is harmless: the same ids are sent, and each counts once. A killed run continues with the events that were
+    not settled.
 
     Args:
-        request: the UTC day that the events happen in (today or earlier), how many, and what decides them.
-        settings: where the intake is and where manifests lie.
+        request: the UTC day of the events (today or earlier), how many, and what determines them.
+        settings: where the intake is and where manifests are stored.
         load: how to send.
-        report: told after each request; called in this thread.
-        waits: told every few seconds why a request is sent again; called in this thread.
+        report: called after each request, in this thread.
+        waits: called every few seconds with the reason why a request is sent again, in this thread.
 
     Returns:
-        The manifest without its ``expected`` answers, and how the sending went; none if nothing was sent.
+        The manifest without its ``expected`` answers, and the timing; None if nothing was sent.
 
     Raises:
-        BadInput: the request cannot be, the day was played with another one, or the intake does not take the API key.
-        NoIntake: no intake is there.
-        NeedsDecision: the state folder is not this one's own; nothing was sent.
-        DaybookError: the intake went away and stayed away; what was accepted stays accepted.
+        BadInput: the request is invalid, the day was sent with another request, or the intake rejects the API key.
+        NoIntake: the intake does not answer.
+        NeedsDecision: the state folder may belong to another state; nothing was sent.
+        DaybookError: the intake became unavailable and did not return; accepted events stay accepted.
     """
     load = load or Load()
     check_request(request)
@@ -138,11 +138,11 @@ def check_request(request: Request) -> None:
     """Refuse a day that cannot be generated.
 
     Raises:
-        BadInput: says what is wrong.
+        BadInput: the message names the problem.
     """
     last = datetime.now(UTC).date() - timedelta(days=1)
     if request.day > last:
-        # the intake refuses what says it happens later today
+        # the intake refuses events with a time later today
         raise BadInput(f"{request.day} is not over yet; the last day that can be generated is {last} (UTC)")
     if request.day < FIRST_MOMENT.date():
         raise BadInput(f"{request.day} is before {FIRST_MOMENT.date()}, the first day there is")
@@ -154,7 +154,7 @@ def check_request(request: Request) -> None:
 
 
 def _accepted(plan: Day, progress: Progress) -> NDArray[np.bool_]:
-    """Which of the day's events were accepted, at least once."""
+    """Return for each of the day's events whether it was accepted at least once."""
     accepted = np.zeros(len(plan), dtype=np.bool_)
     accepted[plan.script.event[(progress.verdict == ACCEPTED) & (plan.script.kind < 0)]] = True
     return accepted
@@ -170,7 +170,7 @@ def _manifest(request: Request, plan: Day, progress: Progress, settings: Setting
         "accepted": acknowledged,
         "refused": int(np.count_nonzero(progress.verdict == REFUSED)),
         "injected": {
-            # acknowledged under an id that was acknowledged before
+            # acknowledged with an id that was acknowledged before
             "duplicates": acknowledged - int(np.count_nonzero(accepted)),
             "late": {
                 str(request.day - timedelta(days=days)): count
@@ -186,10 +186,10 @@ def _manifest(request: Request, plan: Day, progress: Progress, settings: Setting
 
 
 def _find_intake(settings: Settings, load: Load) -> urllib3.PoolManager:
-    """Connections to the intake.
+    """Return a connection pool for the intake.
 
     Raises:
-        NoIntake: none is there.
+        NoIntake: the intake does not answer.
     """
     key = settings.api_key.get_secret_value()
     pool = urllib3.PoolManager(
@@ -212,7 +212,7 @@ def _find_intake(settings: Settings, load: Load) -> urllib3.PoolManager:
 
 
 def _requests(plan: Day, progress: Progress, batch: int) -> Iterator[list[int]]:
-    """The open places of the script in order, cut into requests."""
+    """Yield the open places of the script in order, split into requests."""
     together: list[int] = []
     for place in np.flatnonzero(progress.verdict == OPEN).tolist():
         if plan.script.is_alone(place):
@@ -255,7 +255,7 @@ def _send(
                 except TimeoutError:
                     if waits is not None and sender.refused_for:
                         waits(sender.refused_for)
-        finally:  # on an error or Ctrl-C the other threads end after the request they are in
+        finally:  # on an error or Ctrl-C the other threads end after their current request
             sender.stop.set()
             threads.shutdown(cancel_futures=True)
     answered = np.array(sender.answer_seconds or [0.0])
@@ -284,20 +284,20 @@ class _Sender:
         self.answer_seconds: list[float] = []
         self.behind_seconds = 0.0
         self.refused_for = ""
-        """Why the latest request has to be sent again; empty if it was settled."""
+        """Why the latest request must be sent again; empty if it was settled."""
 
     def send(self, places: list[int], before: int) -> int:
         """Send some places of the script until each is accepted or refused.
 
         Args:
-            places: of one request.
-            before: how many events are due before them.
+            places: the places of one request.
+            before: how many events are sent before them.
 
         Returns:
-            How many places are settled in all.
+            The total number of settled places.
 
         Raises:
-            DaybookError: some were not acknowledged within :data:`PATIENCE_SECONDS`, or the intake answers nonsense.
+            DaybookError: some were not acknowledged within :data:`PATIENCE_SECONDS`, or the response is unexpected.
         """
         self._wait_until_due(before)
         give_up_at = time.monotonic() + PATIENCE_SECONDS
@@ -320,7 +320,7 @@ class _Sender:
         return settled
 
     def _wait_until_due(self, before: int) -> None:
-        """Hold a request back until the rate allows it; falling behind is noted, and nothing is left out for it."""
+        """Delay a request until the rate allows it; falling behind is recorded, but nothing is skipped."""
         if self._load.events_per_second is None:
             return
         ahead = self.started_at + before / self._load.events_per_second - time.monotonic()
@@ -330,18 +330,18 @@ class _Sender:
             self.behind_seconds = max(self.behind_seconds, -ahead)
 
     def _attempt(self, places: Sequence[int]) -> tuple[list[Settled], str, float]:
-        """One request: what it settled, why something was left, and the seconds that the intake asks to wait."""
+        """Send one request; return the settled places, the reason for open ones, and the seconds to wait."""
         sent = self._plan.sent(places)
         if isinstance(sent[0], bytes):
             body = sent[0]
         else:
-            # a list in place of an event would be a batch if it stood alone
+            # a list sent as a single corrupted event would be read as a batch
             alone = len(sent) == 1 and isinstance(sent[0], dict)
             body = json.dumps(sent[0] if alone else sent, separators=(",", ":")).encode()
         started_at = time.monotonic()
         try:
             answer = self._pool.request("POST", self._url, body=body)
-        except urllib3.exceptions.HTTPError as error:  # refused, broken or timed out: nobody knows what was taken
+        except urllib3.exceptions.HTTPError as error:  # refused, broken or timed out: it is unknown what was accepted
             return [], type(error).__name__, 0.0
         self.answer_seconds.append(time.monotonic() - started_at)
         if answer.status == 401:

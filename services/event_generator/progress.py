@@ -1,8 +1,8 @@
-"""The generator's own ledger while it plays: what the intake has said so far, so that a killed run can go on.
+"""The generator's progress file: stores the intake's verdicts while a day is sent, so that a killed run can continue.
 
-A file beside the manifest, one line for each event that was settled, written as soon as its answer is in. Lines are
-only ever added; a last line that a kill has torn is left out. An answer that was given and not written down is asked
-for again with the same id, which is harmless. The manifest takes the file's place once the day has been played.
+The file is next to the manifest and has one line for each settled event, written as soon as the response arrives. Lines
+are only appended; an incomplete last line of a killed process is ignored. If a response was not written down, the event
+is sent again with the same id, which is harmless. The manifest replaces the file once the whole day has been sent.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ REFUSED: Final = 2
 
 
 def progress_path(settings: Settings, day: date) -> Path:
-    """Where a day's progress lies while it is played."""
+    """Return the path of a day's progress file."""
     return settings.manifests_dir / f"{day}.progress"
 
 
 def begun_before(settings: Settings, day: date) -> Request | None:
-    """With which request a day was begun, if it was not played to its end and something of it was settled."""
+    """Return the request of an unfinished day if at least one of its events was settled, else None."""
     try:
         with progress_path(settings, day).open("rb") as file:
             asked, settled = file.readline(), file.readline()
-        # a file that is not the generator's is reported by the play
+        # sending the day reports a file that is not the generator's
         return Request.from_json(day, json.loads(asked)) if settled.endswith(b"\n") else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
@@ -55,18 +55,18 @@ class Settled:
 
 
 class Progress:
-    """What is settled of a day; may be written by several threads."""
+    """The settled places of a day; may be written by several threads."""
 
     def __init__(self, settings: Settings, request: Request, places: int) -> None:
-        """Open the day's file, or begin it.
+        """Open the day's file, or create it.
 
         Raises:
             BadInput: the day was begun with another request.
-            NotNow: it is being played by another process.
-            NeedsDecision: the file is not one of the generator's.
+            NotNow: another process is sending the day.
+            NeedsDecision: the file was not written by the generator.
         """
         self.verdict: NDArray[np.int8] = np.zeros(places, dtype=np.int8)
-        """Of each place of the script: open, accepted or refused."""
+        """For each place of the script: open, accepted or refused."""
         self.offsets: dict[int, int] = {}
         """Highest acknowledged offset of each partition."""
         self._lock = threading.Lock()
@@ -74,16 +74,16 @@ class Progress:
         state_dir(settings, "manifests")
         self._file = os.fdopen(private_opener(str(self._path), os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b")
         try:
-            # gone with the process that holds it, however it ends
+            # the kernel releases the lock however the process ends
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise NotNow(f"{request.day} is being played by another process; wait for it, or stop it") from None
         lines = self._path.read_bytes().split(b"\n")[:-1]
-        if len(lines) < 2:  # nothing was settled: nobody is bound by what was asked
+        if len(lines) < 2:  # nothing was settled: another request is allowed
             lines = []
         else:
             self._read(lines, request)
-        # a line that was torn is written over
+        # overwrite an incomplete line
         self._file.truncate(sum(len(line) + 1 for line in lines))
         if not lines:
             self._write(json.dumps(request.as_json()) + "\n")
@@ -107,7 +107,7 @@ class Progress:
             self.offsets[one.partition] = max(one.offset, self.offsets.get(one.partition, -1))
 
     def settle(self, settled: list[Settled]) -> int:
-        """Write down the verdicts of an answer; returns how many places are settled in all."""
+        """Write the verdicts of a response; returns the total number of settled places."""
         text = "".join(
             f"{one.place}\n" if one.partition is None else f"{one.place} {one.partition} {one.offset}\n"
             for one in settled
@@ -120,14 +120,14 @@ class Progress:
 
     def _write(self, text: str) -> None:
         self._file.write(text.encode())
-        # to the kernel: it outlives this process, and a power cut only makes ids be sent again
+        # flushed to the kernel, which outlives this process; after a power cut, ids are only sent again
         self._file.flush()
 
     def close(self) -> None:
-        """Close the file; it stays, for a run that goes on."""
+        """Close the file but do not delete it, so that a later run can continue."""
         self._file.close()
 
     def remove(self) -> None:
-        """Take the file away: the manifest says all it said."""
+        """Delete the file: the manifest now has all its information."""
         self.close()
         self._path.unlink(missing_ok=True)

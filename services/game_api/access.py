@@ -1,11 +1,11 @@
-"""API keys: who may send events. The file is read again when it changes, so keys are rotated without a restart.
+"""API keys of the games. The file is read again when it changes, so keys are rotated without a restart.
 
-The file is obeyed as it is: a key whose line was removed no longer works, also where other lines are wrong, and without
-a file nobody may send. The case that decides is the leaked key, which must stop at once.
+The file is always applied as it is. A key whose line was removed no longer works, even if other lines are wrong, and
+without a file nobody may send events. The reason is a leaked key, which must stop working at once.
 
-A line of the file is ``<game> <SHA-256 of the key, in hex>``; a game may have several lines, which is how a key is
-rotated: add the new one, let the game change over, remove the old one. ``#`` begins a comment. The keys themselves are
-nowhere on the server: they are 256 random bits, so a plain digest cannot be turned back.
+A line of the file is ``<game> <SHA-256 of the key, in hex>``. A game may have several lines. To rotate a key, add the
+new one, switch the game over, and remove the old one. ``#`` begins a comment. The keys themselves are not stored on
+the server: they are 256 random bits, so a plain digest cannot be reversed.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from daybook.settings import Settings
 from game_api.problems import problem
 
 LOOK_AGAIN_SECONDS: Final = 1.0
-"""How old the answer to "has the file changed" may be."""
+"""Interval between two checks whether the file has changed."""
 LEGACY_ENDPOINTS: Final = frozenset({"routes_of_2019.purchase", "routes_of_2019.join_a_guild"})
 OPEN_ENDPOINTS: Final = LEGACY_ENDPOINTS | {
     *("health.live", "health.ready", "openapi.home", "openapi.show", "openapi.docs", "swagger_ui.show")
 }
-"""What asks for no key. Everything else does, also what is added later; a path that does not exist is told so first."""
+"""Endpoints that need no key. All others need one, including later ones; an unknown path gets a 404 without a key."""
 NO_KEY_LINE: Final = "a line is a game and the SHA-256 of its key in hex, or a comment"
 
 _log = structlog.get_logger(__name__)
 
 
 class KeyRing:
-    """The games' keys, by their digests, as the file has them now."""
+    """The games' keys by their digests, in the current state of the file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -51,7 +51,7 @@ class KeyRing:
         self._look_at = float("-inf")
 
     def game_of(self, key: str) -> str | None:
-        """The game that a key belongs to; none if it is nobody's. Takes as long for a wrong key as for a right one."""
+        """Return the key's game; None if the key is unknown. Takes the same time for right and wrong keys."""
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
         found = None
         for known, game in self._current().items():
@@ -62,19 +62,19 @@ class KeyRing:
     def _current(self) -> dict[str, str]:
         with self._lock:
             if time.monotonic() >= self._look_at:
-                # the bytes are compared: times and size can be the same after a change within one tick of the clock
+                # compare the bytes: after a change within one tick of the clock, time and size can be the same
                 try:
                     content = self._file.read_bytes()
                 except OSError as error:
                     self._obey(None, error.strerror)
                 else:
                     self._obey(content)
-                # an editor takes the file away for a moment: where it is gone the next request looks again
+                # an editor removes the file for a moment: while it is missing, every request checks again
                 self._look_at = time.monotonic() + (LOOK_AGAIN_SECONDS if self._content is not None else 0)
             return self._games
 
     def _obey(self, content: bytes | None, trouble: str | None = None) -> None:
-        """Accept the keys that a file's content has; none of a file that cannot be read. Says what changed."""
+        """Accept the keys in a file's content; no key if the file cannot be read. Logs the changes."""
         if content == self._content and self._look_at > float("-inf"):
             return
         self._content = content
@@ -89,9 +89,9 @@ class KeyRing:
 
 
 def read_keys(content: bytes) -> tuple[dict[str, str], list[int]]:
-    """Digest -> game, of a file's content, and the numbers of the lines that are neither a key nor a comment.
+    """Parse a file's content: digest -> game, and the numbers of lines that are neither a key nor a comment.
 
-    Each line counts by itself: a key is accepted as long as its line is there, whatever the others hold.
+    Lines are independent: a key is accepted as long as its line exists, whatever the other lines contain.
 
     >>> read_keys(b"chess not-a-digest # nobody's")
     ({}, [1])
@@ -108,10 +108,10 @@ def read_keys(content: bytes) -> tuple[dict[str, str], list[int]]:
 
 
 def check_at_start(settings: Settings) -> None:
-    """See that somebody could send, before the intake starts: a file without a key is a mistake then.
+    """Check before the intake starts that the file has a key: at that time a file without one is a mistake.
 
     Raises:
-        BadInput: the file is missing, cannot be read, or has no line with a key. Nothing of its content is named.
+        BadInput: the file is missing, cannot be read, or has no line with a key. The message shows none of its content.
     """
     if not settings.api_keys_file:
         return
@@ -126,9 +126,9 @@ def check_at_start(settings: Settings) -> None:
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Ask for a key wherever :data:`OPEN_ENDPOINTS` does not say otherwise; for none at all if no file is named.
+    """Require a key for all endpoints except :data:`OPEN_ENDPOINTS`; no keys are required if no file is configured.
 
-    The game is kept in ``g.game`` for the log and the limit.
+    The game is stored in ``g.game`` for the log and the limit.
     """
     if not settings.api_keys_file:
         return

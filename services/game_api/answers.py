@@ -1,4 +1,4 @@
-"""What the intake answers, as types: the routes are checked against them, and the OpenAPI document is made of them."""
+"""Types of the intake's responses: the routes are checked against them, and the OpenAPI document is built from them."""
 
 from __future__ import annotations
 

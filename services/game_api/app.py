@@ -1,4 +1,4 @@
-"""The intake's Flask application: reads as its architecture, each part has its own module."""
+"""The intake's Flask application: shows its architecture; each part has its own module."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PRODUCER = "daybook_producer"
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The intake as a WSGI application.
+    """Create the intake's WSGI application.
 
-    Nothing is opened here: the connection to Kafka is made by the first request, in the worker that serves it, because
+    No connection is opened here: the first request connects to Kafka, in the worker that serves it, because
     librdkafka's threads do not survive a fork.
 
     Args:
-        settings: what to run with; the environment's unless given.
+        settings: the settings to use; by default those of the environment.
 
     Raises:
         daybook.errors.BadInput: a setting in the environment is wrong.

@@ -1,6 +1,6 @@
 """Gunicorn's configuration: ``gunicorn -c services/game_api/gunicorn_conf.py 'game_api.app:create_app()'``.
 
-All that differs between installations comes from the settings. Gunicorn writes nothing but its log to standard error.
+Everything that differs between installations comes from the settings. Gunicorn writes only its log, to standard error.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ from game_api.shared_files import reserve
 _settings = settings()
 
 METRICS_FILES = ("counter", "histogram", "gauge_livesum")
-"""What a worker keeps its metrics in: a file for each kind that :mod:`game_api.metrics` has."""
+"""A worker's metrics files: one for each kind of metric in :mod:`game_api.metrics`."""
 METRICS_FILE_BYTES = 256 * 1024
-"""Room for a thousand label values, some 130 exist: a file that had to grow would do so on a disk that may be full."""
+"""Space for a thousand label values; some 130 exist. A file that had to grow could fail on a full disk."""
 
 _metrics_dir = _settings.api_state_dir / "metrics"
-# prometheus_client looks at this when it is imported, so it is set before anything imports it
+# prometheus_client reads this when it is imported, so set it before anything imports it
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics_dir)
 
-# without a key anybody could write into the game's record: then it is reached from this machine alone
+# without keys anybody could send events: then listen on this machine only
 _host = _settings.api_host if _settings.api_keys_file else "127.0.0.1"
-# the stack's health checks and the generator ask on loopback, so it is listened on beside any one other address
+# the stack's health checks and the generator use loopback, so listen on it in addition to any other address
 _hosts = [_host] if _host in {"0.0.0.0", "::", "127.0.0.1"} else ["127.0.0.1", _host]
 bind = [f"[{one}]:{_settings.api_port}" if ":" in one else f"{one}:{_settings.api_port}" for one in _hosts]
 workers = _settings.api_workers
 worker_class = "game_api.worker.IntakeWorker"
 threads = _settings.api_threads
-# above the longest wait for an acknowledgement: a stop lets every request under way be answered
+# longer than the longest wait for an acknowledgement, so that a stop still answers every running request
 graceful_timeout = int(_settings.ack_timeout_seconds) + 5
 timeout = 30
 # longer than a generator's or a game server's pause between two batches, so that pooled connections are reused
 keepalive = 15
 
 logconfig_dict = LOGGING
-# on by default since gunicorn 25, in ~/.gunicorn: a second stack would fight over it, and nobody here uses it
+# on by default since gunicorn 25, in ~/.gunicorn: a second stack would use the same socket, and it is not needed here
 control_socket_disable = True
-# the worker's heartbeat file belongs on a file system without a disk behind it; it is unlinked at once
+# the worker's heartbeat file should be on a file system without a disk; it is unlinked at once
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
-# nobody stands before the intake: SCRIPT_NAME or X-Forwarded-Proto from a client is not obeyed (the default trusts
-# 127.0.0.1, and a stray SCRIPT_NAME would be answered with a 500)
+# there is no proxy in front of the intake: ignore SCRIPT_NAME or X-Forwarded-Proto from clients (the default trusts
+# 127.0.0.1, and a wrong SCRIPT_NAME would cause a 500)
 forwarded_allow_ips = ""
 forwarder_headers = ""
 
 
 def on_starting(server: Any) -> None:
-    """Refuse to start where keys are asked for and there is none; workers that start later answer 401 then."""
+    """Refuse to start if keys are required but the file has no key; workers that start later answer 401 then."""
     from game_api.access import check_at_start
 
     try:
@@ -66,15 +66,15 @@ def on_starting(server: Any) -> None:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give the worker the lowest free place; a worker that takes a dead one's place goes on with its counts."""
+    """Give the worker the lowest free place; a worker that takes a dead one's place continues its counts."""
     taken = {other.place for other in server.WORKERS.values()}
     worker.place = next(place for place in count(1) if place not in taken)
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Keep the worker's metrics under its place, not its pid: as many files as workers, however many were killed.
+    """Store the worker's metrics under its place, not its pid: as many files as workers, however many were killed.
 
-    Where the disk has no room for them the worker takes events all the same, and counts for nobody.
+    If the disk has no space for them, the worker still accepts events, but its metrics are not exported.
     """
     from prometheus_client import values
 
@@ -94,10 +94,10 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Say who may reach the intake, and remove what the workers of an earlier one shared.
+    """Log who can reach the intake, and remove the files that the workers of an earlier intake shared.
 
-    Gunicorn calls this once the sockets are bound: an intake that finds its port taken removes nothing of the one that
-    runs. A reload does not call it.
+    Gunicorn calls this after binding the sockets, so an intake whose port is in use removes no files of the running
+    one. A reload does not call it.
     """
     log = logging.getLogger("game_api")
     shutil.rmtree(_settings.api_state_dir, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Whose host a request names: its target or Host header as data, or what a trusted proxy says it was."""
+"""The host that a request names, as data: from its target, its Host header or a trusted proxy."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 RAW_HOST = "daybook.raw_host"
-"""WSGI key of the host that the request names, as it came."""
+"""WSGI key of the host that the request names, unchanged."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class HostIsData:
-    """Takes the Host header out of Flask's sight: here it names the player's provider, it does not route.
+    """Hides the Host header from Flask: here it names the player's provider and is not used for routing.
 
-    Flask answers 404 to a Host that cannot be a server's name; whether it is a player's host is the contract's say.
+    Flask answers 404 to a Host that cannot be a server's name; here the contract decides whether it is a valid host.
 
-    A request from a trusted proxy names the host by X-Forwarded-Host; of several values the last one, which is the one
-    that the proxy itself wrote. From anybody else the header is not looked at.
+    For a request from a trusted proxy, X-Forwarded-Host is used. If it has several values, the last one counts, which
+    the proxy itself wrote. The header is ignored in all other requests.
     """
 
     def __init__(self, application: WSGIApplication, trusted: list[Network]) -> None:
@@ -54,7 +54,7 @@ class HostIsData:
 
 
 def _named_by_target(target: str) -> str:
-    """The host of a request target in absolute form, which counts before the Host header (RFC 9112, 3.2.2).
+    """Return the host of a request target in absolute form, which overrides the Host header (RFC 9112, 3.2.2).
 
     >>> _named_by_target("http://user9.cox.com:80/purchase/sword"), _named_by_target("/purchase/sword?from=http://x")
     ('user9.cox.com:80', '')
@@ -66,7 +66,7 @@ def _named_by_target(target: str) -> str:
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Put :class:`HostIsData` before the application.
+    """Wrap the application in :class:`HostIsData`.
 
     Raises:
         BadInput: a trusted proxy is neither an address nor a network.
@@ -75,10 +75,10 @@ def init_app(app: Flask, settings: Settings) -> None:
 
 
 def networks(text: str) -> list[Network]:
-    """The addresses and networks of a comma-separated list.
+    """Parse a comma-separated list of addresses and networks.
 
     Raises:
-        BadInput: one of them is neither.
+        BadInput: an element is neither.
 
     >>> networks("10.0.0.0/8, ::1")
     [IPv4Network('10.0.0.0/8'), IPv6Network('::1/128')]
@@ -93,10 +93,10 @@ def networks(text: str) -> list[Network]:
 
 
 def raw_host() -> str:
-    """The host that the current request names, as it came; empty if it names none."""
+    """Return the host that the current request names, unchanged; empty if there is none."""
     return as_utf8(request.environ[RAW_HOST]) or ""
 
 
 def as_utf8(header: str | None, errors: str = "backslashreplace") -> str | None:
-    """A header's text: WSGI hands bytes over as Latin-1."""
+    """Decode a header as UTF-8: WSGI passes its bytes as Latin-1."""
     return None if header is None else header.encode("latin-1").decode("utf-8", errors)

@@ -1,8 +1,8 @@
 """A limit on how many events a game may send, shared by all workers of this host.
 
-The generic cell rate algorithm (ITU-T I.371, "virtual scheduling"): for each game one number is kept, the moment until
-which it has used up its share. It lies in a small file that every worker maps; the lock on it is the kernel's, which
-lets go of it when a worker is killed.
+It uses the generic cell rate algorithm (ITU-T I.371, "virtual scheduling"). For each game one number is stored: the
+time until which the game has used its share. The numbers are in a small file that every worker maps. It is locked by
+the kernel, which releases the lock when a worker is killed.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from game_api.shared_files import reserve
 from game_api.validation import MAX_EVENTS_PER_REQUEST
 
 SLOTS: Final = 4096
-"""Room for as many games; two that share a slot by chance (1 in 4096 for a pair) share a limit."""
+"""Number of slots for games; two games that share a slot by chance (1 in 4096 for a pair) share a limit."""
 ROUNDING_SECONDS: Final = 1e-6
-"""Sums of seconds since the machine started are not exact: without it one full burst in a few would be refused."""
+"""Tolerance for inexact sums of seconds since the machine started: without it, one full burst in a few is refused."""
 _SLOT = struct.Struct("d")
 
 _log = structlog.get_logger(__name__)
 
 
 class TooManyEvents(TooManyRequests):
-    """The game has used up its share for now; answered with 429 and ``Retry-After``."""
+    """The game has used its share for now; the response is a 429 with ``Retry-After``."""
 
     def __init__(self, wait_seconds: float, events_per_second: int) -> None:
         super().__init__(
@@ -48,7 +48,7 @@ class TooManyEvents(TooManyRequests):
 
 
 class EventLimit:
-    """Events per second of each game, with a burst of one second's worth, or of one full request if that is more."""
+    """Limits events per second for each game; allows a burst of one second, or of one full request if that is more."""
 
     def __init__(self, file: Path, events_per_second: int) -> None:
         self.events_per_second = events_per_second
@@ -62,24 +62,24 @@ class EventLimit:
         try:
             private_dir(file.parent)
             reserve(file, SLOTS * _SLOT.size)
-            self._file = file.open("r+b")  # lives as long as the process
+            self._file = file.open("r+b")  # stays open as long as the process runs
         except OSError as error:
             _log.error("each worker has a limit of its own: the file that they share cannot be made", reason=str(error))
         self._map = mmap.mmap(self._file.fileno() if self._file else -1, SLOTS * _SLOT.size)
 
     def check(self, game: str) -> None:
-        """See that the share has room for one event, and leave it as it is: before a request's body is read.
+        """Check before a request's body is read that one more event is allowed; does not count it.
 
         Raises:
-            TooManyEvents: it has none; says how long to wait.
+            TooManyEvents: it is not allowed; the message names the time to wait.
         """
         self._take(game, 1, keep=False)
 
     def spend(self, game: str, events: int) -> None:
-        """Take a number of events from a game's share, or none of them.
+        """Take a number of events from a game's share: all of them or nothing.
 
         Raises:
-            TooManyEvents: the share does not suffice; says how long to wait.
+            TooManyEvents: the share does not suffice; the message names the time to wait.
         """
         self._take(game, events, keep=True)
 
@@ -92,7 +92,7 @@ class EventLimit:
             # all processes of a host share this clock
             now = time.clock_gettime(time.CLOCK_MONOTONIC)
             (used_until,) = _SLOT.unpack_from(self._map, slot)
-            # the clock starts anew with the machine: what is further ahead than a burst was not written since
+            # the clock restarts with the machine: a value further ahead than a burst was written before the restart
             free_at = max(min(used_until, now + self._tolerance_seconds), now) + cost
             if (wait := free_at - now - self._tolerance_seconds) > ROUNDING_SECONDS:
                 raise TooManyEvents(wait, self.events_per_second)
@@ -101,7 +101,7 @@ class EventLimit:
 
     @contextmanager
     def _locked(self, slot: int) -> Iterator[None]:
-        # the kernel's lock is held by the process, so the process's threads need one of their own
+        # the process holds the kernel's lock, so its threads need a lock between themselves
         with self._threads:
             if self._file is None:
                 yield
@@ -114,6 +114,6 @@ class EventLimit:
 
 
 def sender() -> str:
-    """Who the current request's events are counted for: the game of its key; everybody together without keys."""
+    """Return whose limit the current request uses: the game of its key; one shared limit without keys."""
     game: str = g.get("game", "")
     return game

@@ -1,6 +1,6 @@
-"""Logs: one JSON line per record on standard error, ours, librdkafka's and gunicorn's alike.
+"""Logs: one JSON line per record on standard error, for our own, librdkafka's and gunicorn's records.
 
-No player data is logged: no host, no user, no address, no body; events are named by their ids.
+No player data is logged: no host, user, address or body; events are identified by their ids.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _SHARED: list[Processor] = [
 
 
 class HidePeer(logging.Filter):
-    """Leaves address and content of a malformed request out of gunicorn's warning about it."""
+    """Removes address and content of a malformed request from gunicorn's warning."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the record in place; always keep it."""
+        """Rewrite the record in place; never drop it."""
         if str(record.msg).startswith("Invalid request from ip="):
             record.msg, record.args = "malformed request refused", ()
         return True
 
 
 class Seldom(logging.Filter):
-    """Lets a logger speak once in a while: librdkafka writes forty lines a second while a broker is away."""
+    """Limits the rate of a logger: librdkafka writes forty lines a second while a broker is unavailable."""
 
     PAUSE_SECONDS = 10.0
 
@@ -50,7 +50,7 @@ class Seldom(logging.Filter):
         self._silent_until = float("-inf")
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep the first record after each pause."""
+        """Pass the first record after each pause; drop the others."""
         if record.created < self._silent_until:
             return False
         self._silent_until = record.created + self.PAUSE_SECONDS
@@ -87,11 +87,11 @@ LOGGING: dict[str, Any] = {
         "gunicorn.access": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
     },
 }
-"""For :func:`logging.config.dictConfig`: gunicorn's configuration hands it over, so that the first line is JSON too."""
+"""For :func:`logging.config.dictConfig`: gunicorn's configuration passes it, so that even the first line is JSON."""
 
 
 def init_app(app: Flask) -> None:
-    """Send our records through :data:`LOGGING`'s handlers, and give each request an id that its answer carries."""
+    """Send our records through :data:`LOGGING`'s handlers, and give each request an id that its response returns."""
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -101,7 +101,7 @@ def init_app(app: Flask) -> None:
 
     @app.before_request
     def name_request() -> None:
-        # a caller's own id is kept if it can stand in a log and a header as it is
+        # use the caller's own id if it is safe in a log and a header
         given = request.headers.get(REQUEST_ID_HEADER, "")
         g.request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid4())
         g.started_at = time.perf_counter()
@@ -111,7 +111,7 @@ def init_app(app: Flask) -> None:
     @app.after_request
     def tell_request(response: Response) -> Response:
         response.headers[REQUEST_ID_HEADER] = g.request_id
-        # what went well is counted by the metrics; a line for each would be most of the log and say nothing
+        # the metrics count successful requests; a line for each would fill the log without information
         if response.status_code >= HTTPStatus.BAD_REQUEST or "refused" in g.get("verdicts", {}):
             _log.info(
                 "request refused",

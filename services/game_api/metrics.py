@@ -1,9 +1,9 @@
-"""What the intake tells Prometheus: ``/metrics`` adds up over all workers, also over those that were killed.
+"""The intake's Prometheus metrics: ``/metrics`` adds up all workers, including killed ones.
 
-Each worker keeps its numbers in files that prometheus_client maps into memory (its multiprocess mode), so a count costs
-a write to memory and outlives its process. ``gunicorn_conf`` makes the files, empties the folder when the intake
-starts, drops a dead worker's gauges, and lets the worker that takes its place go on with its counts. No label takes a
-value from a request: types are the contract's, routes are the code's.
+Each worker stores its numbers in files that prometheus_client maps into memory (its multiprocess mode). So a count
+costs one memory write and outlives its process. ``gunicorn_conf`` creates the files and empties the folder when the
+intake starts. It removes a dead worker's gauges, and gives its counts to the worker that takes its place. No label has
+a value from a request: types come from the contract, routes from the code.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CIRCUIT_OPEN = Gauge(
 
 
 def count_event(event_type: object, verdict: str) -> None:
-    """Count one event under its type, if it has one of the contract's."""
+    """Count one event under its type, or as unknown if the type is not in the contract."""
     EVENTS.labels(event_type if event_type in EVENT_TYPES else UNKNOWN, verdict).inc()
 
 
@@ -46,7 +46,7 @@ def init_app(app: Flask, queue_depth: Callable[[], int]) -> None:
 
     Args:
         app: the application.
-        queue_depth: how many events this worker has on their way to the broker.
+        queue_depth: returns how many events this worker has on their way to the broker.
     """
 
     @app.after_request

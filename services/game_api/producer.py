@@ -1,10 +1,12 @@
-"""Events into Kafka: accepted means acknowledged by the broker, and a broker that is away is told within a second.
+"""Sends events to Kafka: accepted means acknowledged by the broker; an unavailable broker is reported within a second.
 
-Knows Kafka and no Flask. The circuit has two states. *Closed*: events are sent, and each request waits for its delivery
-reports. *Open*: the broker is known to be away, and a request is told so at once instead of occupying a thread until
-its time is up. Whatever casts doubt on the broker (a lost connection, a delivery that failed or takes long)
-wakes the watcher, a thread that asks the broker for the topic's metadata: no answer opens the circuit, an answer closes
-it again. So no request is spent on finding out, and recovery needs neither traffic nor a restart.
+This module uses Kafka but not Flask. The circuit breaker has two states. *Closed*: events are sent, and each request
+waits for its delivery reports. *Open*: the broker is known to be unavailable, and a request fails at once instead of
+occupying a thread until its time-out.
+
+Any doubt about the broker (a lost connection, a failed or slow delivery) wakes the watcher. This thread requests the
+topic's metadata: without a response the circuit opens, with one it closes again. So no request is used for probing, and
+recovery needs neither traffic nor a restart.
 """
 
 from __future__ import annotations
@@ -30,39 +32,40 @@ from game_api import metrics
 LINGER_MS: Final = 1
 """How long librdkafka gathers events into one request to the broker.
 
-Measured with ``python -m benchmarks.intake`` on 2 cores, 1 ms beside 5 ms: 1,301 against 579 single events a second on
-4 connections, 2,300 against 1,669 on 64, 40,900 against 34,000 in batches of 200.
+Measured with ``python -m benchmarks.intake`` on 2 cores, 1 ms compared with 5 ms: 1,301 and 579 single events a second
+on 4 connections, 2,300 and 1,669 on 64, 40,900 and 34,000 in batches of 200.
 """
 QUEUE_MAX_MESSAGES: Final = 50_000
-"""Most events that a worker holds for a broker that is slow: fifty full requests."""
+"""Most events that a worker queues for a slow broker: fifty full requests."""
 QUEUE_MAX_KBYTES: Final = 64 * 1024
-"""The same in memory: more than all threads' bodies together, so it bounds nothing but a flood."""
+"""The same limit in memory: more than the bodies of all threads together, so only a flood can reach it."""
 PROBE_TIMEOUT_SECONDS: Final = 0.8
 """Longest wait for metadata; a broker on the same network answers in milliseconds."""
 PROBE_PAUSE_SECONDS: Final = 0.4
-"""Between two looks at a broker that is away."""
+"""Pause between two probes of an unavailable broker."""
 DOUBT_AFTER_SECONDS: Final = 0.4
-"""A delivery that takes longer casts doubt on the broker: a hung one is found out without a lost connection."""
+"""A delivery that takes longer triggers a probe of the broker: this detects a hung broker without a lost connection."""
 DISTRUST_SECONDS: Final = 1.0
 """Longest wait for a delivery while the last one failed: threads do not pile up behind a broker that answers
-metadata but takes no events."""
+metadata requests but accepts no events."""
 NOT_READY_SECONDS: Final = 10.0
-"""How long it is not ready after deliveries of a second or more have all failed: then events may try their luck again.
+"""How long the producer is not ready after all deliveries failed for a second or more; then events may be tried again.
 
-Metadata alone would call it ready: of a cluster that has lost its quorum the brokers left tell what they knew before.
+Metadata alone would not show this: in a cluster that has lost its quorum, the remaining brokers answer with what they
+knew before.
 """
 CONFIG_CACHE_SECONDS: Final = 10.0
-"""How long what the topic's configuration was is relied on. A topic that somebody makes a compacted one loses events at
-the next run of Kafka's cleaner, which looks every 15 seconds."""
+"""How long the topic's configuration is cached. If somebody makes the topic compacted, it loses events at the next run
+of Kafka's cleaner, which checks every 15 seconds."""
 READY_CACHE_SECONDS: Final = 1.0
-"""How long an answer of :meth:`EventProducer.is_ready` holds, so that health checks cost the broker nothing."""
+"""Longest age of a probe that :meth:`EventProducer.is_ready` reuses, so that health checks cost the broker nothing."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """Where the broker has put an event."""
+    """Partition and offset of an acknowledged event."""
 
     partition: int
     offset: int
@@ -96,10 +99,10 @@ class EventProducer:
         """Send records and wait until the broker has acknowledged them, with one deadline for all.
 
         Args:
-            records: key and value of each.
+            records: key and value of each record.
 
         Returns:
-            For each record its receipt, or none if no acknowledgement came in time. Such a record may still have
+            For each record its receipt, or None if no acknowledgement arrived in time. Such a record may still have
             reached the topic: sending it again with the same event id is harmless.
         """
         batch = _Batch(len(records))
@@ -115,8 +118,8 @@ class EventProducer:
         try:
             for index, (key, value) in enumerate(records):
                 try:
-                    # no timestamp: the topic takes the broker's (message.timestamp.type=LogAppendTime), by whose clock
-                    # its retention deletes
+                    # no timestamp: the topic uses the broker's clock (message.timestamp.type=LogAppendTime), as its
+                    # retention does
                     client.produce(self._topic, value, key, on_delivery=partial(self._on_delivery, batch, index))
                 except (BufferError, KafkaException) as error:  # queue full, or the client is beyond repair
                     self._delivery_failed(error.__class__.__name__)
@@ -135,15 +138,15 @@ class EventProducer:
         return receipts
 
     def queue_depth(self) -> int:
-        """How many events are on their way to the broker."""
+        """Return how many events are on their way to the broker."""
         client = self._client
         return 0 if client is None else len(client)
 
     def is_ready(self) -> bool:
-        """Whether events would be taken and kept.
+        """Whether events would be accepted and retained.
 
-        Broker and topic answered within the last second, deliveries do not fail, and the topic's configuration is none
-        that loses events. Asks them, for at most a second, if it is not known.
+        Ready means: broker and topic answered within the last second, deliveries do not fail, and the topic's
+        configuration does not lose events. If this is not known, it probes the broker for at most a second.
         """
         with self._lock:
             if self._away or self._stopping.is_set():
@@ -155,14 +158,14 @@ class EventProducer:
         return ready and self._topic_watch.is_fit()
 
     def _takes_nothing(self) -> bool:
-        """Whether deliveries failed of late, for longer than a broker's hiccup, and none came through in between."""
+        """Whether all recent deliveries failed, for longer than a short interruption of the broker."""
         since, failed_at = self._failing_since, self._failed_at
         if since is None or failed_at - since < DISTRUST_SECONDS:
             return False
         return time.monotonic() - failed_at < NOT_READY_SECONDS
 
     def close(self, timeout_seconds: float = 5.0) -> None:
-        """Hand what is under way to the broker and stop; later calls are answered as if the broker were away."""
+        """Flush pending events to the broker and stop; later calls fail as if the broker were unavailable."""
         self._stopping.set()
         self._doubt.set()
         for thread in self._threads:
@@ -172,7 +175,7 @@ class EventProducer:
             _log.info("producer closed", undelivered=left)
 
     def _open(self) -> Producer:
-        """The client of this process, made at the first call. The caller holds the lock."""
+        """Return the client of this process; the first call creates it. The caller holds the lock."""
         if self._client is None:
             self._client = self._new_client()
             for target in (self._serve_reports, self._watch):
@@ -189,15 +192,15 @@ class EventProducer:
                 "acks": "all",
                 "enable.idempotence": True,
                 "linger.ms": LINGER_MS,
-                # what waits for a slow broker is bounded; beyond it events are refused at once, as unavailable
+                # limits the queue for a slow broker; beyond it, events fail at once as unavailable
                 "queue.buffering.max.messages": QUEUE_MAX_MESSAGES,
                 "queue.buffering.max.kbytes": QUEUE_MAX_KBYTES,
-                # nothing is delivered long after its request was told that it was not
+                # no event is delivered long after its request was answered as unavailable
                 "message.timeout.ms": int(self._settings.ack_timeout_seconds * 1000),
-                # the default backs off to 10 s, which would be the time to recover
+                # the default backs off to 10 s, which would delay recovery by as much
                 "reconnect.backoff.ms": 50,
                 "reconnect.backoff.max.ms": 500,
-                # the same partition for a key as Kafka's Java clients choose
+                # chooses the same partition for a key as Kafka's Java clients
                 "partitioner": "murmur2_random",
                 "error_cb": self._on_error,
             },
@@ -214,7 +217,7 @@ class EventProducer:
             batch.settle(index, None)
 
     def _on_error(self, error: KafkaError) -> None:
-        """Librdkafka's own findings: a fatal one needs a new client, the others are looked into by the watcher."""
+        """Handle librdkafka's errors: a fatal one needs a new client, others wake the watcher."""
         metrics.BROKER_ERRORS.labels(error.name()).inc()
         if error.fatal():
             with self._lock:
@@ -224,7 +227,7 @@ class EventProducer:
         self._doubt.set()
 
     def _note_refusal(self, error_name: str) -> None:
-        """Say what waiting does not cure, a wrong password or a missing permission: once, until the circuit closes."""
+        """Log errors that waiting does not fix (wrong password, missing permission) once, until the circuit closes."""
         look_at = remedy(error_name)
         if look_at and error_name not in self._refusals:
             self._refusals.add(error_name)
@@ -240,7 +243,7 @@ class EventProducer:
         self._doubt.set()
 
     def _serve_reports(self) -> None:
-        """Run the delivery callbacks; also those of a client that was replaced, until its last one is in."""
+        """Run the delivery callbacks, also those of a replaced client until its last one has arrived."""
         served: list[Producer] = []
         while not self._stopping.is_set() or self._waiting:
             with self._lock:
@@ -251,7 +254,7 @@ class EventProducer:
                 client.poll(0.1 if client is self._client else 0)
 
     def _watch(self) -> None:
-        """Open and close the circuit: looks at the broker while there is doubt, sleeps while there is none."""
+        """Open and close the circuit: probe the broker while there is doubt, otherwise sleep."""
         while not self._stopping.is_set():
             self._doubt.wait()
             self._doubt.clear()
@@ -277,7 +280,7 @@ class EventProducer:
             batch.done.set()
 
     def _probe(self, client: Producer, max_age_seconds: float = 0.0) -> bool:
-        """Whether the broker knows the topic and every partition has a leader; one question at a time."""
+        """Whether the broker knows the topic and every partition has a leader; one probe at a time."""
         with self._probe_lock:
             if time.monotonic() - self._probed_at < max_age_seconds:
                 return self._probe_answer
@@ -293,7 +296,7 @@ class EventProducer:
 
 
 class _TopicWatch:
-    """Looks at the topic's configuration, which whoever administers the brokers can change at any time."""
+    """Watches the topic's configuration, which the brokers' administrators can change at any time."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -304,9 +307,9 @@ class _TopicWatch:
         self._said: set[str] = set()
 
     def is_fit(self) -> bool:
-        """Whether events can be entrusted to the topic, as it was at most :data:`CONFIG_CACHE_SECONDS` ago.
+        """Whether the topic's configuration is safe for events, as of at most :data:`CONFIG_CACHE_SECONDS` ago.
 
-        Where the broker does not let this user look, or does not answer, it is as before; at first it is fit.
+        If the broker does not authorize this user or does not answer, the last result holds; the initial one is fit.
         """
         with self._lock:
             if time.monotonic() - self._looked_at > CONFIG_CACHE_SECONDS:
@@ -322,7 +325,7 @@ class _TopicWatch:
 
     def _look(self) -> None:
         if self._admin is None:
-            self._admin = kafka_admin(self._settings)  # not before the first call: it would not survive a fork
+            self._admin = kafka_admin(self._settings)  # created at the first call: it would not survive a fork
         topic = self._settings.kafka_topic
         asked = self._admin.describe_topics(TopicCollection([topic]), request_timeout=PROBE_TIMEOUT_SECONDS)[topic]
         config = config_of(self._admin, topic, PROBE_TIMEOUT_SECONDS)
@@ -336,21 +339,21 @@ class _TopicWatch:
             self._warn(doubt)
 
     def _warn(self, text: str) -> None:
-        """Once for each text."""
+        """Log a warning once per text."""
         if text not in self._said:
             self._said.add(text)
             _log.warning(text)
 
 
 class _Batch:
-    """The records of one request, and what has become of each."""
+    """The records of one request, and the result of each."""
 
     def __init__(self, size: int) -> None:
         self._receipts: list[Receipt | None] = [None] * size
         self._open = size
         self._lock = threading.Lock()
         self.done = threading.Event()
-        """Set once every record is settled, or the wait is given up."""
+        """Set when every record is settled or the wait is given up."""
 
     def settle(self, index: int, receipt: Receipt | None) -> None:
         with self._lock:

@@ -8,10 +8,10 @@ from daybook.files import private_opener
 
 
 def reserve(file: Path, size_bytes: int) -> None:
-    """Make a file of at least this size whose blocks are all on the disk; what it holds stays.
+    """Create or extend a file to at least this size with all blocks allocated on disk; its content does not change.
 
-    A file that was only truncated to its size gets its blocks when a mapped page of it is first written. On a full
-    disk that write kills the process (SIGBUS); here it is an error that can be handled.
+    A file that is only truncated to its size gets its blocks when a mapped page is first written. On a full disk that
+    write kills the process (SIGBUS); here it is an error that can be handled.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
@@ -23,6 +23,6 @@ def reserve(file: Path, size_bytes: int) -> None:
                 opened.write(bytes(missing))
         except OSError:
             opened.truncate(held_bytes)
-            if not held_bytes:  # nobody's: a reader of the folder would stumble over it
+            if not held_bytes:  # a new, incomplete file: a reader of the folder would fail on it
                 file.unlink()
             raise

@@ -1,6 +1,6 @@
-"""From bytes to events, or to reasons why not. Knows the contract and no Flask.
+"""Parses bytes into events, or into reasons why they are not events. Uses the contract but not Flask.
 
-Whatever is sent ends in one of the two errors below, never in another exception.
+Invalid input raises one of the two errors below, never another exception.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ MAX_ERROR_CHARACTERS = 200
 
 NO_FIELD = "is no field of an event"
 THE_FIELDS = f"; the fields are {', '.join(FIELDS)}"
-"""Said once of an event: a request can have thousands of wrong fields."""
+"""Added once per event: a request can have thousands of wrong fields."""
 NOT_AS_THE_CONTRACT_SAYS = "is not as the contract says"
-"""For a finding of pydantic's that has no words of ours; a test asks that there is none."""
+"""Message for a pydantic error that has no text of ours; a test checks that there is no such error."""
 WORDS = {
     "missing": "is required",
     "union_tag_not_found": "is required",
@@ -47,11 +47,11 @@ WORDS = {
     "datetime_from_date_parsing": f"is not a time; {A_MOMENT}",
     "datetime_object_invalid": f"is not a time; {A_MOMENT}",
 }
-"""Pydantic's kind of finding -> what the developer reads."""
+"""Type of a pydantic error -> message for the developer."""
 
 
 class BadBody(Exception):
-    """The body as a whole cannot be read; no event of it was looked at."""
+    """The body as a whole cannot be parsed; none of its events was checked."""
 
     def __init__(self, detail: str, *, field: str = "body", status: int = 400) -> None:
         super().__init__(detail)
@@ -61,7 +61,7 @@ class BadBody(Exception):
 
 
 class Refused(Exception):
-    """One value is not an event: why, and the id it came with, if that at least can be read."""
+    """One value is not an event: holds the reasons, and the event's id if it can be read."""
 
     def __init__(self, errors: list[FieldError], event_id: str | None = None) -> None:
         super().__init__(errors)
@@ -70,12 +70,12 @@ class Refused(Exception):
 
 
 def unpack(raw: bytes) -> bytes:
-    """A gzip body unpacked, of one member or of several in a row (RFC 1952).
+    """Unpack a gzip body of one or several consecutive members (RFC 1952).
 
-    Never more than :data:`MAX_BODY_BYTES` is held, and no more members are begun than events are taken.
+    It never holds more than :data:`MAX_BODY_BYTES`, and reads no more members than the maximum number of events.
 
     Raises:
-        BadBody: it is not whole gzip members, or holds more than that.
+        BadBody: it does not consist of complete gzip members, or it exceeds these limits.
     """
     body, rest, members = b"", raw, 0
     while rest or not members:
@@ -102,7 +102,7 @@ def is_packed(content_encoding: str) -> bool:
     """Whether a body is gzip, by its Content-Encoding (RFC 9110, 8.4): empty is ``identity``, ``x-gzip`` is ``gzip``.
 
     Raises:
-        BadBody: it is packed in another way, or twice.
+        BadBody: it has another encoding, or is packed twice.
 
     >>> is_packed("identity, X-GZIP"), is_packed("")
     (True, False)
@@ -115,9 +115,9 @@ def is_packed(content_encoding: str) -> bool:
 
 
 def parse_lines(raw: bytes) -> list[Any]:
-    """The JSON values of a body with one object a line; blank lines are left out.
+    """Return the JSON values of a body with one object per line; blank lines are ignored.
 
-    A line that cannot be read is :class:`Refused` by itself: it does not take the others with it.
+    A line that cannot be parsed becomes a :class:`Refused` of its own and does not affect the others.
 
     Raises:
         BadBody: there is no event, or more than :data:`MAX_EVENTS_PER_REQUEST`.
@@ -136,14 +136,14 @@ def _line_value(line: bytes) -> Any:
 
 
 def parse_body(raw: bytes) -> list[Any]:
-    """The JSON values of a body: of the array's elements, or of the one object.
+    """Return the JSON values of a body: the elements of its array, or its single object.
 
     Args:
         raw: the body, at most :data:`MAX_BODY_BYTES`.
 
     Raises:
-        BadBody: it is not JSON in UTF-8, holds NaN, an infinity or a name twice in one object, or has no events or
-            more than :data:`MAX_EVENTS_PER_REQUEST`.
+        BadBody: it is not JSON in UTF-8; it has NaN, an infinity or a name twice in one object; or it has no events
+            or more than :data:`MAX_EVENTS_PER_REQUEST`.
     """
     value = _decoded(raw)
     events = value if isinstance(value, list) else [value]
@@ -166,10 +166,10 @@ def _decoded(raw: bytes) -> Any:
 
 
 def check_host(raw: str) -> None:
-    """See that the host a request names is one, whether or not an event will need it.
+    """Check that the host of a request is valid, whether or not an event needs it.
 
     Raises:
-        BadBody: it is not a host name, an address, or empty.
+        BadBody: it is neither a host name, nor an address, nor empty.
     """
     try:
         clean_host(raw)
@@ -178,19 +178,19 @@ def check_host(raw: str) -> None:
 
 
 def check_event(value: Any, *, items: Collection[str], latest: datetime) -> AnyEvent:
-    """A client's event as the contract has it.
+    """Validate a client's event against the contract and return it.
 
     Args:
         value: one decoded JSON value.
-        items: the catalogue of what can be bought.
-        latest: the last moment that an event may say it happened.
+        items: the catalogue of items that can be bought.
+        latest: the latest allowed ``occurred_at``.
 
     Raises:
-        Refused: names each wrong field.
+        Refused: the value is not an event; the error lists each wrong field.
     """
     if not isinstance(value, dict):
         raise Refused([FieldError(field="event", message="is not a JSON object")])
-    # the fields of an event alone are looked at: a body can hold 100,000 others
+    # check only the fields of an event: a body can have 100,000 others
     told = {name: value[name] for name in FIELDS if name in value}
     unknown = islice((name for name in value if name not in told), MAX_ERRORS_PER_EVENT)
     errors = [FieldError(field=_shown(name), message=NO_FIELD) for name in unknown]
@@ -211,10 +211,10 @@ def check_event(value: Any, *, items: Collection[str], latest: datetime) -> AnyE
 
 
 def check_key(raw: str) -> str:
-    """An Idempotency-Key as an event id.
+    """Return an Idempotency-Key as an event id.
 
     Raises:
-        BadBody: it is not a UUID, which is what event ids are.
+        BadBody: it is not a UUID, as event ids must be.
     """
     try:
         return str(UUID(raw.strip().strip('"')))
@@ -223,8 +223,8 @@ def check_key(raw: str) -> str:
 
 
 def _field_error(detail: ErrorDetails) -> FieldError:
-    """Pydantic's finding in our words: the field's own name, no word of the union behind it, nothing of the input."""
-    # a union's findings are about the tag itself, or start with the chosen tag's name
+    """Rewrite a pydantic error in our words: only the field's name, without the union's names or the input."""
+    # a union's errors are about the tag itself, or start with the chosen tag's name
     path = detail["loc"][1:] if detail["loc"] else ("event_type",)
     context = detail.get("ctx", {})
     if detail["type"] == "value_error":
@@ -242,6 +242,6 @@ def _readable_id(value: dict[str, Any]) -> str | None:
 
 
 def _shown(text: str, limit: int = 64) -> str:
-    """Text of a client as it may stand in an answer: printable ASCII escapes, bounded."""
+    """Make a client's text safe for a response: escape what is not valid Unicode, and limit the length."""
     kept = text if len(text) <= limit else text[: limit - 1] + "…"
     return kept.encode("utf-8", "backslashreplace").decode("utf-8")

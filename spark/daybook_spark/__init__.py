@@ -1,4 +1,4 @@
-"""What the Spark jobs do, as functions: DataFrames in, DataFrames out, and the lake's staging and publishing.
+"""The code of the Spark jobs as functions: DataFrame transformations, and the lake's staging and publishing.
 
-The thin mains that Airflow submits are in ``spark/jobs``; the questions are in ``spark/sql``.
+The short main programs that Airflow submits are in ``spark/jobs``; the questions are in ``spark/sql``.
 """

@@ -14,16 +14,16 @@ from daybook_spark.pages import Stage
 from daybook_spark.staging import at_snapshot, create_table, on_dates, stage_dates
 
 Staged = dict[str, int | None]
-"""Answer -> id of the staged snapshot; none where there is no row to show and none to take away."""
+"""Answer -> id of the staged snapshot; None if there are no rows to add and none to remove."""
 
 
 def ask(spark: SparkSession, answer: Answer, days: list[date]) -> DataFrame:
-    """The rows of an answer for some days, in order, at least one.
+    """Return the rows of an answer for some days (in order, at least one).
 
-    The statement sees the view ``events``: the staged events of these days, as they will be once published.
+    The statement reads the view ``events``: the staged events of these days, as they will be once published.
 
     Raises:
-        NeedsDecision: the statement cannot be run, or its rows name no day.
+        NeedsDecision: the statement cannot be run, or its rows have no day.
     """
     rows = spark.sql(answer.statement, args={"first_day": days[0], "last_day": days[-1]})
     if "event_date" not in rows.columns:
@@ -43,7 +43,7 @@ def stage_answers(spark: SparkSession, settings: Settings, area: str, stage: Sta
         stage: what :func:`daybook_spark.pages.stage_pages` staged.
 
     Returns:
-        What was staged; empty if no day was due.
+        What was staged; empty if no day had to be built.
     """
     days = sorted(stage.base_revisions)
     if not days:
@@ -60,13 +60,13 @@ def stage_answers(spark: SparkSession, settings: Settings, area: str, stage: Sta
                 f"its table has {', '.join(known)}. Nothing was published. Give the new question a new file name, "
                 f"or drop {spark_name(name)} and run the days again"
             )
-        # a day's answer is small: one file for each day, not one for each shuffle partition
+        # a day's answer is small: write one file per day, not one per shuffle partition
         result[name] = stage_dates(spark, settings, rows.select(*known).coalesce(1), name, stage.wap_id, list(days))
     return result
 
 
 def _ddl(rows: DataFrame, answer: Answer) -> str:
-    """The columns of an answer's table, each with what its file says of it."""
+    """The columns of an answer's table as DDL, each with the comment from the answer's file."""
     told = {"event_date": "the day, UTC", **answer.columns}
     comments = {name: told.get(name, "").replace("'", "''") for name in rows.columns}
     return ", ".join(

@@ -1,4 +1,4 @@
-"""Runs the checks on staged pages and keeps the rows that fail."""
+"""Runs the checks on staged days and stores the failing rows."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from daybook_spark.staging import at_snapshot, on_dates
 def failing_rows(
     spark: SparkSession, known: Mapping[str, Check], bound: Mapping[str, float], days: list[date]
 ) -> DataFrame:
-    """What the checks find wrong: event_date, check, severity, failing_row (JSON).
+    """Return the rows that fail the checks: event_date, check, severity, failing_row (JSON).
 
     Args:
-        spark: the session, with the views that the statements name.
+        spark: the session, with the views that the statements read.
         known: the checks.
         bound: thresholds by name.
-        days: the days that are looked at, at least one.
+        days: the days to check, at least one.
     """
     values = {**bound, "first_day": min(days), "last_day": max(days)}
     found = []
@@ -46,26 +46,26 @@ def failing_rows(
 def check_pages(
     spark: SparkSession, stage: Stage, staged_answers: Staged, days: list[date], *, keep_rows: bool
 ) -> list[Finding]:
-    """Check staged pages.
+    """Check staged days.
 
-    The statements see the staged rows of these days under the names of their tables.
+    The statements read the staged rows of these days under the names of their tables.
 
     Args:
         spark: the session.
         stage: the staged ``events`` and ``rejected_events``.
         staged_answers: the staged answers of all areas.
         days: the days to check.
-        keep_rows: add the failing rows to ``check_failures`` at once, also if the page is not published.
+        keep_rows: add the failing rows to ``check_failures`` immediately, even if the day is not published later.
 
     Returns:
-        Every check that does not hold, by day and name.
+        Every failed check, ordered by day and name.
     """
     if not days:
         return []
     tables = {EVENTS: stage.events_snapshot_id, REJECTED_EVENTS: stage.rejected_snapshot_id, **staged_answers}
     for table, snapshot_id in tables.items():
         at_snapshot(spark, table, snapshot_id).where(on_dates(list(days))).createOrReplaceTempView(table)
-    failing = failing_rows(spark, checks(), thresholds(), days).persist()  # counted, and then kept
+    failing = failing_rows(spark, checks(), thresholds(), days).persist()  # read twice: counted, then stored
     counted = failing.groupBy("event_date", "check", "severity").count().orderBy("event_date", "check").collect()
     if counted and keep_rows:
         nth = F.row_number().over(Window.partitionBy("event_date", "check").orderBy("failing_row"))

@@ -51,12 +51,13 @@ OF_USER = f"""(
         )
     )
 )"""
-"""Whether a raw or rejected record is the player's ``:user_id``: it says so, its key does, or it names no player and
-its host does. What is not one JSON document may name several players, each of whom ``:named`` finds in it."""
+"""Whether a raw or rejected record belongs to the player ``:user_id``. It does if its ``user_id`` or its key is the
+player's, or if it has no ``user_id`` and its host is the player's. A value that is not one JSON document may name
+several players; the pattern ``:named`` finds each of them."""
 
 
 def _values(user_id: str) -> dict[str, Any]:
-    """The values of :data:`OF_USER`."""
+    """The parameters of :data:`OF_USER`."""
     name, player = _spelled("user_id"), _spelled(user_id)
     end = r"(?=[\s,}\]]|\z)"
     return {
@@ -66,7 +67,7 @@ def _values(user_id: str) -> dict[str, Any]:
 
 
 def _spelled(text: str) -> str:
-    """A pattern of Java's for all ways in which JSON can spell a text."""
+    """A Java regular expression that matches all ways in which JSON can spell a text."""
     return "".join(_ways(character) for character in text)
 
 
@@ -81,29 +82,29 @@ def _ways(character: str) -> str:
 def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, note: str) -> dict[str, Any]:
     """Remove a player's rows.
 
-    If no table has a row of the player, and none was ever removed, nothing is done and nothing is written down.
-    Otherwise in this order: the record of it, the raw records, the days derived anew from what is left, all older
-    snapshots with their files. A run that was killed is finished by repeating it; what it wrote down is not written
-    down again. What is landed meanwhile stays, for the next time.
+    If no table has a row of the player and none was ever removed, nothing is done and nothing is recorded. Otherwise
+    the steps are: record the erasure, remove the raw records, rebuild the affected days from the remaining records,
+    and delete all older snapshots with their files. Repeat a killed run to finish it; an erasure that was already
+    recorded is not recorded again. Records that land during the run stay until the next one.
 
     Args:
         spark: the session.
         settings: where the lake is.
         user_id: the player.
-        run_id: kept with each revision.
-        note: kept with the record of it.
+        run_id: stored with each revision.
+        note: stored with the record of the erasure.
 
     Returns:
-        ``records`` removed, ``days`` built anew.
+        ``records`` removed, ``days`` rebuilt.
 
     Raises:
-        DaybookError: the player has rows in a page whose raw records retention has removed, and nothing was removed; or
-            rows of the player are left at the end.
+        DaybookError: the player has rows in a published day whose raw records were removed by retention, and nothing
+            was removed; or rows of the player are left at the end.
     """
     _refuse_pages_that_stand(spark, settings, user_id)
     upto = position(settings, load(settings, RAW_EVENTS)).landing
     digest = user_digest(user_id)
-    # raw records go in one commit: if some are left of a landing that was written down, that run had removed none
+    # raw records are removed in one commit: if a recorded landing still has some, that run had not removed any
     before = [row["landing"] for row in erasures(settings) if row["user_digest"] == digest]
     is_new = F.col("landing") > max(before, default=0)
     landed = (
@@ -134,7 +135,7 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
     _remove_raw(spark, user_id, upto)
     keep_position(settings)
     spark.sql(f"DELETE FROM {spark_name(CHECK_FAILURES)} WHERE {_FAILURE_OF_USER}", args={"user_id": user_id})
-    # looked for in what is derived, so that a run that was killed after the first deletion is finished by the next
+    # also search the derived tables: this finishes a run that was killed after the first deletion
     left = spark.table(spark_name(EVENTS)).where(F.col("user_id") == user_id).select("event_date")
     left = left.union(_records(spark, REJECTED_EVENTS, user_id).select("event_date"))
     touched = {row["event_date"] for row in [*left.distinct().collect(), *landed]}
@@ -170,7 +171,7 @@ def _records(spark: SparkSession, table: str, user_id: str) -> DataFrame:
 
 
 def _derived(spark: SparkSession, user_id: str, upto: int) -> dict[str, int]:
-    """How many rows of each derived table are the player's, of landings so far; an answer's rows name no landing."""
+    """Count the player's rows in each derived table, from landings so far; an answer's rows have no landing."""
     events = spark.table(spark_name(EVENTS)).where(F.col("user_id") == user_id)
     landed_so_far = F.col("landing") <= upto
     counts = {
@@ -178,7 +179,7 @@ def _derived(spark: SparkSession, user_id: str, upto: int) -> dict[str, int]:
         EVENTS: events.where(landed_so_far).count(),
     }
     if not events.where(~landed_so_far).isEmpty():
-        return counts  # the player plays on, and may stand in answers
+        return counts  # the player has newer events and may be in the answers because of them
     failures = spark.sql(f"SELECT * FROM {spark_name(CHECK_FAILURES)} WHERE {_FAILURE_OF_USER}", {"user_id": user_id})
     counts[CHECK_FAILURES] = failures.count()
     for name, answer in answers().items():
@@ -188,7 +189,7 @@ def _derived(spark: SparkSession, user_id: str, upto: int) -> dict[str, int]:
 
 
 def _refuse_pages_that_stand(spark: SparkSession, settings: Settings, user_id: str) -> None:
-    """Without its raw records a page cannot be derived anew: it would come out empty, for every player."""
+    """Refuse days that cannot be rebuilt: without its raw records a day would be empty, for every player."""
     known = lake_days(settings, load(settings, RAW_EVENTS))
     near = known.near
     if not near:
@@ -210,10 +211,10 @@ def _refuse_pages_that_stand(spark: SparkSession, settings: Settings, user_id: s
 
 
 def _expire_all_but_current(spark: SparkSession, settings: Settings) -> None:
-    """Leave every table that names players its current snapshot alone, and delete the files that only others had.
+    """Expire all but the current snapshot of every table that names players, and delete the files no longer used.
 
-    Staged snapshots go too. Readers of a page whose pinned snapshot is gone are given the oldest state that is left
-    (:func:`daybook.lake.snapshots.page_state`), which is then the only one.
+    Staged snapshots are expired too. If a published day's pinned snapshot is gone, readers get the oldest remaining
+    state (:func:`daybook.lake.snapshots.page_state`), which is then the only one.
     """
     for table in (RAW_EVENTS, EVENTS, REJECTED_EVENTS, CHECK_FAILURES, *answers()):
         metadata = load(settings, table)

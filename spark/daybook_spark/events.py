@@ -1,8 +1,8 @@
-"""From raw records to events: read, reject, de-duplicate, name the provider. Pure DataFrame -> DataFrame.
+"""Turns raw records into events: parse, reject, de-duplicate, add the provider. Pure DataFrame -> DataFrame.
 
-The rows of a day are a function of the raw records of the day and of the lateness window around it, the provider map
-and the end offsets that the day's first page was built to; building them again gives the same rows. Records landed
-later never take an event away from a day: of several records with one event_id the one that was landed first counts
+The rows of a day are a function of three inputs: the raw records of the day and of the lateness window around it, the
+provider map, and the end offsets that the day's first revision was built to. Building a day again gives the same rows.
+Records landed later never remove an event from a day: among records with one event_id, the first landed one counts
 (:func:`judged`).
 """
 
@@ -54,40 +54,40 @@ REASONS: dict[str, str] = {
     "in_future": "occurred_at is further ahead of the record's own time than clocks go wrong",
     "conflict": "the client sent the event_id of an event landed before, and another body",
 }
-"""Reason code -> what it means. The first that fits a record is the one it gets."""
+"""Reason code -> its meaning. A record gets the first reason that applies."""
 
 EVENT, DUPLICATE, REJECTED = "event", "duplicate", "rejected"
 
 MOST_IDS_IN_MEMORY = 5_000_000
-"""Hashes of ids that are held in memory, some 70 bytes each; more are sorted. To hold the ids of a day of a million
-events against those of the 30 days before it, a million each, took 25 s when the ids were sorted and 17 with their
-hashes sorted; with the day's hashes in memory it takes 5, nearly all of which is reading (two cores)."""
+"""Most id hashes that are held in memory, some 70 bytes each; more are sorted. Measured on two cores: the ids of a day
+were compared with those of the 30 days before it, a million events each. This took 25 s with sorted ids and 17 s with
+sorted hashes. With the day's hashes in memory it takes 5 s, nearly all of it reading."""
 
 MOST_IDS_ON_DRIVER = 200_000
-"""Ids, or hashes of ids, that are brought to the driver and sent to all tasks; some 100 bytes each. There are more only
-after the topic was rewound and its records were landed again."""
+"""Most ids, or hashes of ids, that are collected on the driver and sent to all tasks; some 100 bytes each. There are
+more only after the topic was rewound and its records were landed again."""
 
 _ID_AND_TIME = "event_id STRING, occurred_at STRING"
-"""What is read of a value when it is landed."""
+"""The fields that are parsed when a record is landed."""
 
 _BODY_SCHEMA = ", ".join(f"{name} {kind}" for name, kind in RECORD_FIELDS if name != "event_id")
-"""What is read of a value when the events are built; its id was read when it was landed."""
+"""The fields that are parsed when events are built; the id was parsed when the record was landed."""
 
 
 _EMPTY_IDS = [form for one in EMPTY_IDS for form in (one, one.replace("-", ""), f"{{{one}}}")]
-"""In each form of a UUID that other producers write."""
+"""The empty ids in every UUID notation that other producers write."""
 
 
 def raw_records(kafka: DataFrame, landing: int, future_tolerance_minutes: int) -> DataFrame:
-    """Kafka's records as rows of ``raw_events``.
+    """Convert Kafka's records to rows of ``raw_events``.
 
-    ``event_date`` is the UTC day that a record says it happened on; null if it does not say, or names a time that
-    cannot be: before :data:`daybook.contract.FIRST_MOMENT`, or later than the record's own time by more than the
-    tolerance. Such a record belongs to no day, so no day waits for it. No record makes this fail. What is not one JSON
-    document says neither an id nor a day.
+    ``event_date`` is the UTC day of the record's ``occurred_at``. It is null if the time is missing or impossible:
+    before :data:`daybook.contract.FIRST_MOMENT`, or later than the record's own time by more than the tolerance. Such
+    a record belongs to no day, so no day waits for it. No record makes this function fail. A value that is not one
+    JSON document has neither an id nor a day.
 
     Args:
-        kafka: what Spark's Kafka source reads: key, value, partition, offset, timestamp.
+        kafka: the columns of Spark's Kafka source: key, value, partition, offset, timestamp.
         landing: number of the landing that they belong to.
         future_tolerance_minutes: how far ahead a client's clock may be.
     """
@@ -98,7 +98,7 @@ def raw_records(kafka: DataFrame, landing: int, future_tolerance_minutes: int) -
 
     latest = F.col("timestamp") + F.make_dt_interval(mins=F.lit(future_tolerance_minutes))
 
-    # each step uses the one before more than once: Spark keeps them apart, and computes each value one time
+    # each step uses the previous one more than once: Spark does not merge such steps and computes each value once
     return (
         kafka.withColumn("is_plain", is_plain(F.col("value")))
         # one parse for both fields
@@ -122,18 +122,18 @@ def raw_records(kafka: DataFrame, landing: int, future_tolerance_minutes: int) -
 def same_ids_elsewhere(
     raw: DataFrame, dates: list[date | None], window_days: int, counts: Mapping[date | None, int]
 ) -> DataFrame | None:
-    """The records of other days on which the verdict over records of these dates depends; none if there is none.
+    """Return the records of other days that the verdicts of these dates depend on; None if there are no such records.
 
-    These are the records of the same event_id within the window; and within the window around those, for whether they
-    are events themselves; and so on. Only the column of ids is read of the other days, unless one is found: of the
-    window around these dates for all of their ids, beyond it for those that were found alone. Ids are held against
-    each other by their hash, which may take in an id too many.
+    These are the records with the same event_id within the window. Whether they are events depends on records within
+    the window around them, and so on. Only the id column of the other days is read, unless an id is found. Within the
+    window around these dates all their ids are searched; beyond it, only the ids that were found. Ids are compared by
+    their hash, which may include an id too many.
 
     Args:
         raw: ``raw_events``.
-        dates: the dates that are being built.
+        dates: the dates to build.
         window_days: how many days apart two records with one event_id can still be the same event.
-        counts: date -> how many records ``raw`` has of it.
+        counts: date -> number of its records in ``raw``.
     """
     reached = [day for day in dates if day is not None]
     ids = raw.where(F.col("event_date").isin(reached))
@@ -162,7 +162,7 @@ def same_ids_elsewhere(
 
 
 def _on_driver(rows: DataFrame, schema: str) -> tuple[DataFrame, pa.Table] | None:
-    """The same rows, brought to the driver; none if they are more than :data:`MOST_IDS_ON_DRIVER`."""
+    """Collect the rows on the driver; None if there are more than :data:`MOST_IDS_ON_DRIVER`."""
     held = rows.limit(MOST_IDS_ON_DRIVER + 1).toArrow()
     if held.num_rows > MOST_IDS_ON_DRIVER:
         return None
@@ -170,12 +170,12 @@ def _on_driver(rows: DataFrame, schema: str) -> tuple[DataFrame, pa.Table] | Non
 
 
 def ids_also_in(some: DataFrame, others: DataFrame, *, in_memory: bool) -> DataFrame:
-    """The rows of ``others`` whose event_id has the hash of one of ``some``.
+    """Return the rows of ``others`` whose event_id has the hash of one of ``some``.
 
     Args:
         some: one column, event_id.
-        others: the same, and further ones.
-        in_memory: whether to hold the hashes of ``some`` in memory, in place of sorting those of both.
+        others: the same column, and others.
+        in_memory: whether to hold the hashes of ``some`` in memory instead of sorting those of both.
     """
     hashed = F.xxhash64("event_id")
     hashes = some.where("event_id IS NOT NULL").select(hashed.alias("hash"))
@@ -184,22 +184,22 @@ def ids_also_in(some: DataFrame, others: DataFrame, *, in_memory: bool) -> DataF
 
 
 def judged(raw: DataFrame, window_days: int, elsewhere: DataFrame | None = None) -> DataFrame:
-    """Every raw record with its verdict.
+    """Return every raw record with its verdict.
 
-    The records of one event_id are walked in the order in which they were landed (landing, then partition, then
-    offset). A record is an event if no event of the same id was found before it on a day within the window around its
-    own; so a duplicate is always one of an event, and each event is further than the window from every other of its id.
-    If there is one, the record is a duplicate if the client said the same of one of them (type, item, guild, player,
-    host), and rejected as a conflict if not. What the intake took from the request is not compared: the player or host
-    of a record that did not name it (:data:`daybook.contract.FILLED`). Times are not compared: a client that sends no
-    ``occurred_at`` gets a new one with every retry. The window is counted from each record's own day, so a day's rows
-    do not depend on which other days are built with it.
+    Records with one event_id are processed in landing order (landing, then partition, then offset). A record is an
+    event if no earlier event with the same id lies within the window around its day. So a duplicate always repeats an
+    event, and two events with one id are always further apart than the window.
+
+    Otherwise the record is compared with these events. It is a duplicate if the client sent the same content for one of
+    them (type, item, guild, player, host), else it is rejected as a conflict. Fields that the intake took from the
+    request are not compared: the player or host of a record that did not name it (:data:`daybook.contract.FILLED`).
+    Times are not compared either: a client that sends no ``occurred_at`` gets a new one with every retry. The window is
+    counted from each record's own day, so a day's rows do not depend on the other days that are built with it.
 
     Args:
         raw: rows of ``raw_events``, of whole days.
         window_days: how many days apart two records with one event_id can still be the same event.
-        elsewhere: records of other days from :func:`same_ids_elsewhere`, which take part in the contest for their ids
-            and are not returned.
+        elsewhere: records of other days from :func:`same_ids_elsewhere`; they are compared but not returned.
 
     Returns:
         The rows of ``raw`` with the contract's fields (null where unreadable), ``verdict`` (event, duplicate, rejected)
@@ -209,11 +209,11 @@ def judged(raw: DataFrame, window_days: int, elsewhere: DataFrame | None = None)
     ids = raw.select("event_id")
     if elsewhere is not None:
         ids = ids.unionByName(elsewhere.select("event_id"))
-    # most ids stand in one record: only the others are sorted and held against each other. The hash may take in an id
-    # too many, and is a quarter of the id's bytes. A record without an id is no event, however many there are
+    # Most ids occur in one record; only the others are sorted and compared. The hash may include an id too many, and
+    # has a quarter of the id's bytes. A record without an id is never an event, so it needs no comparison
     counted = ids.where("event_id IS NOT NULL").groupBy(hashed.alias("hash")).count()
     several = _on_driver(counted.where("count > 1").select("hash"), "hash BIGINT")
-    if several is None:  # a rewound topic: nearly every id is in several records
+    if several is None:  # a rewound topic: nearly every id occurs in several records
         alone, contested = raw.where("event_id IS NULL"), raw.where("event_id IS NOT NULL")
     elif not several[1].num_rows:
         return _verdicts(_uncontested(raw))
@@ -228,12 +228,12 @@ def judged(raw: DataFrame, window_days: int, elsewhere: DataFrame | None = None)
 
 
 def read(raw: DataFrame) -> DataFrame:
-    """Raw records with the contract's fields, and ``broken``: why a record is no event, null if it is one."""
+    """Add the contract's fields, and ``broken``: the reason why a record is not an event, null if it is one."""
     plain, doubtful = F.col("is_plain"), F.col("document")
     is_document = plain | doubtful.isNotNull()
     text = F.col("value").cast("string")
-    # inline(array(...)) parses each record once and keeps its coordinates; from_json under a filter is parsed again for
-    # every column that the filter and the output use
+    # inline(array(...)) parses each record once and retains its coordinates. Under a filter, from_json is evaluated
+    # again for every column that the filter and the output use
     fields = (
         raw.withColumn("is_plain", is_plain(F.col("value")))
         .withColumn("document", F.when(~plain, document(F.col("value"))))
@@ -244,7 +244,7 @@ def read(raw: DataFrame) -> DataFrame:
             F.inline(F.array(F.from_json(F.when(is_document, text), _BODY_SCHEMA))),
         )
     )
-    # from_json takes a number for a time, and times in more forms
+    # from_json accepts a number as a time, and times in more formats
     exact_times = {
         name: F.when(plain, F.col(name)).otherwise(moment_of(text_field(doubtful, name)))
         for name, kind in RECORD_FIELDS
@@ -253,7 +253,7 @@ def read(raw: DataFrame) -> DataFrame:
     texts_of_types = [name for name, kind in RECORD_FIELDS if name in OWN_FIELDS and kind == "string"]
     names = [*texts_of_types, "user_id"]
     texts = [*names, "host", "user_agent"]
-    # from_json takes a number or an object for its text
+    # from_json reads a number or an object as its text
     is_no_text = _any(~kind_of(doubtful, name).isin("STRING", "VOID") for name in texts)
     version = kind_of(doubtful, "schema_version")
     is_this_version = F.coalesce(F.col("schema_version").between(1, SCHEMA_VERSION), F.lit(False))
@@ -292,13 +292,13 @@ def read(raw: DataFrame) -> DataFrame:
 
 
 def _uncontested(raw: DataFrame) -> DataFrame:
-    """Raw records that no other shares an event_id with, read: ``is_first``, and ``reason``."""
+    """Parse raw records whose event_id occurs only once; adds ``is_first`` and ``reason``."""
     return read(raw).withColumns({"reason": F.col("broken"), "is_first": F.lit(True)})
 
 
 def _contested(raw: DataFrame, window_days: int) -> DataFrame:
-    """The same of records that share their event_id; a conflict has a reason too."""
-    # a record that is no event takes no part in the contest for its id
+    """Do the same for records that share their event_id; a conflict has a reason too."""
+    # a record that is not an event is not compared with others of its id
     rivals = ("event_id", F.col("broken").isNull())
     place = F.struct("landing", "kafka_partition", "kafka_offset")
     compared = [name for name, _ in RECORD_FIELDS if name in FIELDS and name not in NO_PART_OF_BODY]
@@ -318,7 +318,7 @@ def _contested(raw: DataFrame, window_days: int) -> DataFrame:
         return reduce(
             and_,
             (
-                F.coalesce(one[name] == other[name], F.lit(True))  # null: the client did not say
+                F.coalesce(one[name] == other[name], F.lit(True))  # null: the client did not send it
                 if name in FILLED_IN
                 else one[name].eqNullSafe(other[name])
                 for name in compared
@@ -334,7 +334,7 @@ def _contested(raw: DataFrame, window_days: int) -> DataFrame:
     return (
         read(raw)
         .withColumn("rival", rival)
-        # of the records of one day the first alone can be an event: one list of few for each id
+        # only the first record of a day can be an event: this gives one short list per id
         .withColumn("first", F.min("rival").over(Window.partitionBy(*rivals, "event_date")))
         .withColumn(
             "firsts",
@@ -361,7 +361,7 @@ def _verdicts(records: DataFrame) -> DataFrame:
     return records.withColumns(
         {
             "verdict": F.when(is_rejected, REJECTED).when(F.col("is_first"), EVENT).otherwise(DUPLICATE),
-            # the bytes of what is an event are not needed any more, and are most of a record
+            # the bytes of an event are no longer needed, and are most of a record
             "key": F.when(is_rejected, F.col("key")),
             "value": F.when(is_rejected, F.col("value")),
         }
@@ -369,12 +369,12 @@ def _verdicts(records: DataFrame) -> DataFrame:
 
 
 def _any(conditions: Iterable[Column]) -> Column:
-    """Whether one of the conditions holds; a condition on a null does not."""
+    """Whether one of the conditions is true; a null counts as false."""
     return reduce(or_, (F.coalesce(condition, F.lit(False)) for condition in conditions), F.lit(False))
 
 
 def provider_map(spark: SparkSession, hosts: list[str]) -> DataFrame:
-    """The provider of each distinct host, resolved on the driver: host, provider, provider_domain."""
+    """Resolve the provider of each distinct host on the driver: host, provider, provider_domain."""
     known = [resolve(host) for host in hosts]
     columns = {
         "host": pa.array(hosts, pa.string()),
@@ -385,7 +385,7 @@ def provider_map(spark: SparkSession, hosts: list[str]) -> DataFrame:
 
 
 def first_pages(spark: SparkSession, landings: dict[date, int]) -> DataFrame:
-    """The last landing that each day's first page was built from: event_date, first_page_landing."""
+    """Return the last landing that each day's first revision was built from: event_date, first_page_landing."""
     rows = [{"event_date": day, "first_page_landing": landing} for day, landing in landings.items()]
     schema = pa.schema([("event_date", pa.date32()), ("first_page_landing", pa.int64())])
     return spark.createDataFrame(
@@ -394,13 +394,13 @@ def first_pages(spark: SparkSession, landings: dict[date, int]) -> DataFrame:
 
 
 def events_of(judged_records: DataFrame, providers: DataFrame, pages: DataFrame) -> DataFrame:
-    """The rows of ``events``.
+    """Return the rows of ``events``.
 
     Args:
         judged_records: from :func:`judged`.
         providers: from :func:`provider_map`, with every host of the records.
-        pages: from :func:`first_pages`. An event is late if its day has a first page and its record was landed after
-            the landings that page was built from.
+        pages: from :func:`first_pages`. An event is late if its day was published before and its record was landed
+            after the landings of the day's first revision.
     """
     return (
         judged_records.where(F.col("verdict") == EVENT)
@@ -413,7 +413,7 @@ def events_of(judged_records: DataFrame, providers: DataFrame, pages: DataFrame)
 
 
 def rejected_of(judged_records: DataFrame) -> DataFrame:
-    """The rows of ``rejected_events``."""
+    """Return the rows of ``rejected_events``."""
     meanings = F.create_map(*[F.lit(part) for pair in REASONS.items() for part in pair])
     return (
         judged_records.where(F.col("verdict") == REJECTED)

@@ -1,4 +1,4 @@
-"""The frame of a job: arguments in, one JSON summary out, an error meant for the reader as the last line."""
+"""The common frame of all jobs: parses arguments, writes one JSON summary, prints an error for the user last."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Work = Callable[[SparkSession, Settings, argparse.Namespace], dict[str, Any]]
 
 
 def arguments(description: str, *, of_a_day: bool = True) -> argparse.ArgumentParser:
-    """A parser with what every job takes: ``--run-id``, ``--summary``, and ``--day`` if the job is of one day."""
+    """Return a parser with the common arguments: ``--run-id``, ``--summary``, and ``--day`` for a job of one day."""
     parser = argparse.ArgumentParser(description=description)
     if of_a_day:
         parser.add_argument("--day", required=True, type=parse_day, help="the run's day, YYYY-MM-DD, UTC")
@@ -41,14 +41,14 @@ def arguments(description: str, *, of_a_day: bool = True) -> argparse.ArgumentPa
 def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
     """Run a job: session, work, summary file.
 
-    When it fails the file holds ``{"error": ..., "try_again": ...}``, the text is the last line, and the job exits with
-    1: of a :class:`DaybookError` its text, of a file of the lake that cannot be read its name, of anything else what it
-    began with.
+    If the job fails, the file holds ``{"error": ..., "try_again": ...}``, the error is the last line, and the exit
+    status is 1. The error is the text of a :class:`DaybookError`, the name of an unreadable file of the lake, or the
+    root cause of any other exception.
 
     Args:
-        name: the job's name, which is the task's.
+        name: the job's name, which is also the task's.
         parser: from :func:`arguments`.
-        work: what the job does; its result is the summary.
+        work: the function that does the work; its result is the summary.
     """
     args = parser.parse_args()
     title = f"{name} {args.day}" if "day" in args else name
@@ -60,7 +60,7 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
         _fail(args.summary, title, str(error), try_again=may_pass(error))
     if chosen.catalog_uri.startswith("jdbc:sqlite:"):
         folder = Path(chosen.catalog_uri.removeprefix("jdbc:sqlite:")).parent
-        if not folder.is_dir():  # one that is there may be shared on purpose
+        if not folder.is_dir():  # an existing folder may be shared on purpose
             private_dir(folder)
     remove_leftovers(chosen, datetime.now(UTC))
     spark = spark_session(title, chosen)
@@ -74,7 +74,7 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
     except DaybookError as error:
         _fail(args.summary, title, str(error), try_again=may_pass(error))
     except Exception as error:
-        # nobody foresaw it: all there is to know goes to the log, the reason alone to the reader
+        # unexpected error: traceback to the log, root cause to the user
         traceback.print_exc()
         if broken := broken_file(chosen):
             _fail(args.summary, title, str(broken), try_again=may_pass(broken))
@@ -86,22 +86,22 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
 
 
 def _seconds_since_launch(spark: SparkSession) -> float:
-    """How long ago spark-submit's process began: what a step pays before its own work."""
+    """Seconds since the spark-submit process started: a step's overhead before its own work."""
     jvm = spark.sparkContext._jvm
-    assert jvm is not None  # there is one as long as the session lives
+    assert jvm is not None  # the JVM exists as long as the session does
     began_ms: int = jvm.java.lang.management.ManagementFactory.getRuntimeMXBean().getStartTime()
     return time.time() - began_ms / 1000
 
 
 def _fail(summary: Path, title: str, error: str, *, try_again: bool) -> NoReturn:
-    """Leave the failure for the task, say it, end."""
+    """Write the failure to the summary file for the task, print it, and exit."""
     summary.write_text(json.dumps({"error": error, "try_again": try_again}), encoding="utf-8")
     click.echo(f"{title}: {error}", err=True)
     sys.exit(1)
 
 
 def root_cause(error: BaseException) -> str:
-    """The first line of what an error began with; for one of Spark's that is the innermost cause in the JVM."""
+    """Return the first line of an error's root cause; for a Spark error, the innermost cause in the JVM."""
     try:
         cause = getattr(error, "java_exception", None)
         while cause is not None and cause.getCause() is not None:
@@ -122,4 +122,4 @@ _CLOCK_WENT_BACK = (
     "Expected sorted previous metadata log entries",
     "Invalid update timestamp",
 )
-"""How Iceberg refuses a commit that is older than the one before it."""
+"""Iceberg's messages when it rejects a commit that is older than the previous one."""

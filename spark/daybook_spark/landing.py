@@ -1,12 +1,12 @@
-"""From Kafka to ``raw_events``: each record once, in one commit with the offsets it came from.
+"""Lands Kafka's records in ``raw_events``: each record once, committed together with its offsets.
 
-Landings are numbered from 1. Where the last one ended is a property of the newest published snapshot, so data and
-offsets move together, and a range is staged under the number of its landing: of two runs that stage the same number,
-only the first is published.
+Landings are numbered from 1. The end of the last landing is a property of the newest published snapshot, so data and
+offsets move together. A range is staged under the number of its landing: if two runs stage the same number, only the
+first is published.
 
-Nothing is ever skipped in silence. If the broker no longer has what comes next, the run fails and says what is gone;
-only an operator's decision (``daybook accept-loss``, :mod:`daybook.pipeline.losses`) lets the record go on behind
-the loss.
+Nothing is skipped silently. If the broker no longer has the next records, the run fails and lists what is missing.
+Landing continues past the gap only after an operator's decision (``daybook accept-loss``,
+:mod:`daybook.pipeline.losses`).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from daybook_spark.events import raw_records
 from daybook_spark.staging import PublishRefused, at_snapshot, publish, stage_append, staged_under
 
 RECORDS_OF_A_TASK = 500_000
-"""Records that one task reads at most, so that a large range keeps all cores busy however few partitions the topic has.
-Three partitions of five million records together took two cores 40 s to write down with a task each, and take 37."""
+"""Most records that one task reads, so that a large range uses all cores even if the topic has few partitions. On two
+cores, three partitions with five million records in total took 40 s with one task each, and take 37 s now."""
 
 
 def land(spark: SparkSession, settings: Settings, until: dict[int, int], day: date, run_id: str) -> list[LandedRange]:
@@ -47,22 +47,22 @@ def land(spark: SparkSession, settings: Settings, until: dict[int, int], day: da
         settings: where broker and lake are.
         until: the run's frozen end offsets.
         day: the run's day, for messages.
-        run_id: the run, kept with the snapshot.
+        run_id: the run, stored with the snapshot.
 
     Returns:
-        What this run landed of each partition; empty if another run had landed all of it.
+        What this run landed from each partition; empty if another run had landed all of it.
 
     Raises:
-        NeedsDecision: Kafka no longer has records that were never landed, its topic is another one, or its
-            configuration is one that loses events. Nothing was published.
-        DaybookError: Kafka gave fewer records than it holds. Nothing was published.
+        NeedsDecision: Kafka no longer has records that were never landed, the topic was replaced by another one, or
+            its configuration loses events. Nothing was published.
+        DaybookError: Kafka returned fewer records than it holds. Nothing was published.
     """
     done: list[LandedRange] = []
     while True:
         raw = load(settings, RAW_EVENTS)
         start = position(settings, raw)
-        # what a killed run left staged from the same start is as good as what would be staged now, if it is whole:
-        # better, if the broker has lost the records since
+        # A complete range that a killed run staged from the same start can be published as it is. It is even better
+        # than a new one if the broker has lost the records since.
         waiting = left_staged(raw, start)
         if waiting is None:
             topic = topic_state(settings)
@@ -80,7 +80,7 @@ def land(spark: SparkSession, settings: Settings, until: dict[int, int], day: da
             ranges = _count(spark, settings, waiting, day)
         except DaybookError:
             if position(settings, load(settings, RAW_EVENTS)) != start:
-                continue  # another run published this landing before ours was staged, which then holds its records too
+                continue  # another run published this landing before ours was staged, so ours holds its records too
             raise
         _refuse_gaps(settings, start, ranges, day)
         try:
@@ -91,14 +91,14 @@ def land(spark: SparkSession, settings: Settings, until: dict[int, int], day: da
                     f"{day}: Kafka offsets from {offsets_text(start.offsets)} are staged and cannot be published "
                     f"({refusal}); what readers see is unchanged. Clear land_events to try again"
                 ) from refusal
-            continue  # another run has published this landing: go on from where it ended
+            continue  # another run has published this landing: continue from its end
         done += [part for part in ranges if part.end > part.start]
 
 
 def keep_position(settings: Settings) -> None:
-    """Write where the record stands into a new, empty snapshot of ``raw_events``.
+    """Write the next offsets into a new, empty snapshot of ``raw_events``.
 
-    After rows were removed or rewritten the newest snapshot does not say it, and those before it may be expired.
+    After rows were removed or rewritten, the newest snapshot does not hold them, and older ones may be expired.
     """
     while True:
         raw = load(settings, RAW_EVENTS)
@@ -106,23 +106,23 @@ def keep_position(settings: Settings) -> None:
         if raw is None or last is None or property_of(raw.current_snapshot() or last, END):
             return
         kept = {name: value for name in (LANDING, START, END, TOPIC_ID, LAST) if (value := property_of(last, name))}
-        # PyIceberg would repeat the commit on top of what was landed meanwhile, and so set the record back behind it
+        # PyIceberg would retry the commit on top of a newer landing, and so move the offsets back before it
         raw.metadata.properties[TableProperties.COMMIT_NUM_RETRIES] = "0"
         try:
             with raw.transaction() as transaction, transaction.update_snapshot(kept).fast_append():
-                pass  # no file
+                pass  # adds no file
         except CommitFailedException:
-            continue  # the table has moved on: look again
+            continue  # the table has changed: load it again
         return
 
 
 def kafka_range(spark: SparkSession, settings: Settings, start: dict[int, int], end: dict[int, int]) -> DataFrame:
-    """Kafka's committed records of a range, of the partitions that ``end`` names."""
+    """Return Kafka's committed records in a range of offsets, for the partitions in ``end``."""
     topic = settings.kafka_topic
     return (
         spark.read.format("kafka")
         .options(**{f"kafka.{name}": value for name, value in java_conf(settings).items()})
-        .option("kafka.isolation.level", "read_committed")  # what a producer aborted is no record
+        .option("kafka.isolation.level", "read_committed")  # leave out aborted transactions
         .option("assign", json.dumps({topic: sorted(end)}))
         .option("startingOffsets", json.dumps({topic: {str(at): start.get(at, 0) for at in end}}))
         .option("endingOffsets", json.dumps({topic: {str(at): end[at] for at in end}}))
@@ -133,7 +133,7 @@ def kafka_range(spark: SparkSession, settings: Settings, start: dict[int, int], 
 
 
 def left_staged(raw: Table | None, start: Position) -> Snapshot | None:
-    """What a killed run staged from this position and did not publish."""
+    """Return the snapshot that a killed run staged from this position but did not publish."""
     return next(
         (
             snapshot
@@ -174,12 +174,12 @@ def _stage(
 
 
 def _count(spark: SparkSession, settings: Settings, staged: Snapshot, day: date) -> list[LandedRange]:
-    """Count what was staged of a range, partition by partition, in the staged data itself.
+    """Count the staged records of a range by partition, in the staged data itself.
 
-    Where there are fewer records than offsets, the broker is asked by a reader of its own how many records it has.
+    If there are fewer records than offsets, a separate reader asks the broker how many records it has.
 
     Raises:
-        DaybookError: an offset stands twice, or the broker has records that were not staged.
+        DaybookError: an offset occurs twice, or the broker has records that were not staged.
     """
     start, end = parse_offsets(property_of(staged, START) or ""), parse_offsets(property_of(staged, END) or "")
     counted = (
@@ -213,7 +213,7 @@ def _refuse_unfit(topic: TopicState, day: date) -> None:
 
 
 def _refuse_gaps(settings: Settings, start: Position, ranges: list[LandedRange], day: date) -> None:
-    """Refuse offsets without a record that no transaction's marker explains, but for those that were accepted."""
+    """Refuse offsets that have neither a record nor a transaction's marker, except accepted gaps."""
     with_gaps = {part.partition: (part.start, part.end) for part in ranges if part.gaps}
     if not with_gaps:
         return

@@ -1,4 +1,4 @@
-"""The lake's upkeep. Each step may be repeated and stopped at any time; none changes what a reader sees."""
+"""The lake's maintenance. Each step may be repeated or stopped at any time; no step changes what readers see."""
 
 from __future__ import annotations
 
@@ -21,26 +21,30 @@ from daybook.sql.answers import answers
 from daybook_spark.landing import keep_position, left_staged
 
 ORPHANS_AFTER = timedelta(days=3)
-"""A file that no snapshot names is somebody's who is still writing until then; Iceberg's own default."""
+"""Age at which a file that no snapshot references is an orphan; a younger one may belong to a running writer.
+This is Iceberg's own default."""
 
 Counts = dict[str, int]
-"""Table -> what a step did to it; tables with nothing to do are left out."""
+"""Table -> number of items that a step processed; tables with nothing to do are left out."""
 
 
 def tables(settings: Settings) -> Iterator[tuple[str, Table]]:
-    """Every table of the lake that there is, with its metadata: an answer's is made with its first rows."""
+    """Yield every existing table with its metadata; an answer's table is created with its first rows."""
     for name in (*TABLES, *answers()):
         if (table := load(settings, name)) is not None:
             yield name, table
 
 
 def expire_snapshots(spark: SparkSession, settings: Settings, now: datetime) -> Counts:
-    """Forget former states of the tables and what failed runs left staged, once older than the retention.
+    """Expire snapshots older than the retention, including staged ones of failed runs.
 
-    By explicit snapshot ids and in the metadata alone, so that it takes seconds whatever there is to forget; the files
-    go with :func:`remove_orphan_files`. Kept are, besides all that is younger than the retention: each table's current
-    state, the snapshots that ledger rows published since then are pinned to, those that a half published page stands
-    on, where the record stands in Kafka, and a landing that was staged from there: the broker may have lost it since.
+    Snapshots are expired by id and only in the metadata, so this takes seconds however many there are;
+    :func:`remove_orphan_files` deletes the files. Snapshots younger than the retention are retained, and:
+
+    - each table's current snapshot,
+    - the snapshots that ledger rows younger than the retention pin,
+    - the snapshots that a half-published day depends on,
+    - the one that holds the next Kafka offsets, and a landing staged from there: the broker may have lost it since.
 
     Args:
         spark: the session.
@@ -48,7 +52,7 @@ def expire_snapshots(spark: SparkSession, settings: Settings, now: datetime) -> 
         now: UTC.
 
     Returns:
-        Table -> snapshots that were removed.
+        Table -> number of removed snapshots.
     """
     keep_position(settings)
     since = now - timedelta(days=settings.snapshot_retention_days)
@@ -64,15 +68,15 @@ def expire_snapshots(spark: SparkSession, settings: Settings, now: datetime) -> 
 
 
 def _expire(spark: SparkSession, table: str, snapshot_ids: list[int]) -> None:
-    """Remove snapshots from the metadata, by Iceberg's own API.
+    """Remove snapshots from the metadata through Iceberg's own Java API.
 
-    The procedure ``expire_snapshots`` would read every manifest to find the files; PyIceberg looks through all
-    snapshots for each that goes (1,000 take 30 s, measured with 0.12).
+    The procedure ``expire_snapshots`` would read every manifest to find the files. PyIceberg scans all snapshots for
+    each one that it removes (1,000 take 30 s, measured with 0.12).
     """
     jvm = spark._jvm
-    assert jvm is not None  # a session of this machine has one
+    assert jvm is not None  # a local session has one
     loaded = jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, spark_name(table))
-    # older than the beginning of time: nothing goes by age
+    # 0 is the epoch: nothing is expired by age
     expiry = loaded.expireSnapshots().cleanExpiredFiles(False).expireOlderThan(0)
     for snapshot_id in snapshot_ids:
         expiry = expiry.expireSnapshotId(snapshot_id)
@@ -80,7 +84,7 @@ def _expire(spark: SparkSession, table: str, snapshot_ids: list[int]) -> None:
 
 
 def _young_pins(settings: Settings, since: datetime) -> dict[str, set[int]]:
-    """Table -> snapshots that ledger rows published since a time are pinned to."""
+    """Return table -> snapshots pinned by ledger rows that were published since a time."""
     pins: dict[str, set[int]] = {}
     for row in ledger(settings).to_dict("records"):
         if row["published_at"] >= since:
@@ -93,7 +97,7 @@ def _young_pins(settings: Settings, since: datetime) -> dict[str, set[int]]:
 def _kept(settings: Settings, table: Table, name: str, since: datetime) -> set[int]:
     young = [one for one in table.metadata.snapshots if one.timestamp_ms >= since.timestamp() * 1000]
     kept = {one.snapshot_id for one in young}
-    # a staged snapshot is published against the one it was staged on
+    # publishing a staged snapshot needs its parent
     kept |= {one.parent_snapshot_id for one in young if one.parent_snapshot_id}
     if name == RAW_EVENTS:
         waiting = left_staged(table, position(settings, table))
@@ -104,10 +108,10 @@ def _kept(settings: Settings, table: Table, name: str, since: datetime) -> set[i
 
 
 def _half_published(settings: Settings, table: Table, name: str) -> set[int]:
-    """The states back to the one before the oldest change of a page by a run that has not come to its ledger row.
+    """Return the snapshots back to the one before the oldest change of a day that no ledger row covers yet.
 
-    Readers go by the pinned state, or where that was expired by the oldest one left: it must show the page without the
-    change. The states since stay with it, or the next upkeep could not tell.
+    Readers use the pinned snapshot, or the oldest remaining one if the pinned one was expired. That snapshot must show
+    the day without the change. Later ones are retained too, or the next maintenance run could not detect the change.
     """
     pages = {row["event_date"]: row for row in latest_revisions(settings) if row["snapshots"].get(name)}
     if not pages:
@@ -118,14 +122,14 @@ def _half_published(settings: Settings, table: Table, name: str) -> set[int]:
     for at, state in enumerate(states):
         for page in (pages[day] for day in _changed_days(table, state) if day in pages):
             pin = page["snapshots"][name]
-            # of a page whose pin is gone the time is left: its row was written after its tables
+            # if the pinned snapshot is gone, compare the times: the ledger row was written after the tables
             if at < place[pin] if pin in place else state.timestamp_ms > page["published_at"].timestamp() * 1000:
                 kept |= {one.snapshot_id for one in states[: at + 2]} | {pin}
     return kept
 
 
 def _changed_days(table: Table, state: Snapshot) -> set[date]:
-    """The days whose rows a state has changed against the one before; none if it has only merged files."""
+    """Return the days whose rows a snapshot changed; empty if it only merged files."""
     if state.summary is None or state.summary.operation == Operation.REPLACE:
         return set()
     changed = set()
@@ -141,12 +145,13 @@ def _changed_days(table: Table, state: Snapshot) -> set[date]:
 
 
 def compact_files(spark: SparkSession, settings: Settings, now: datetime) -> Counts:
-    """Merge small files: late events add some to a day of ``raw_events``, every page adds one to the ledger.
+    """Merge small files: late events add some to a day of ``raw_events``, every revision adds one to the ledger.
 
-    Days with fewer than five small files are left alone (Iceberg's ``min-input-files``), so a second run finds nothing.
+    Days with fewer than five small files are not changed (Iceberg's ``min-input-files``), so a second run finds
+    nothing to do.
 
     Returns:
-        Table -> files that were merged.
+        Table -> number of merged files.
     """
     done: Counts = {}
     for name, _ in tables(settings):
@@ -160,20 +165,20 @@ def compact_files(spark: SparkSession, settings: Settings, now: datetime) -> Cou
 
 
 def apply_raw_retention(spark: SparkSession, settings: Settings, now: datetime) -> Counts:
-    """Remove raw records of published days that are older than the retention; their pages stand.
+    """Remove raw records of published days that are older than the retention; the days stay published.
 
-    Only what a page has counted goes. Records that came after their day's page was built stay, and so does every day
-    within ``lateness_days`` of one that has no page yet, whose ids will be held against it.
+    Only records that a published revision has counted are removed. Records that arrived after their day was built
+    stay. Every day within ``lateness_days`` of an unpublished day stays too: its ids will be compared with that day's.
 
     Returns:
-        Table -> rows that were removed; nothing if raw records are kept for ever.
+        Table -> number of removed rows; empty if raw records are retained for ever.
     """
     if not settings.raw_retention_days or load(settings, RAW_EVENTS) is None:
         return {}
     first_kept = now.date() - timedelta(days=settings.raw_retention_days)
     raw = load(settings, RAW_EVENTS)
     counts = partition_counts(raw)
-    # what lands while this runs is not meant, whatever its day
+    # do not remove records that land while this runs, whatever their day
     landed = f"landing <= {position(settings, raw).landing}"
     pages = {row["event_date"]: int(row["landing"]) for row in latest_revisions(settings)}
     waiting = {day for day in counts if day is not None and day not in pages}
@@ -187,12 +192,12 @@ def apply_raw_retention(spark: SparkSession, settings: Settings, now: datetime) 
             counted = f"event_date = DATE '{day}' AND landing <= {pages[day]}"
             done[RAW_EVENTS] = done.get(RAW_EVENTS, 0) + _delete(spark, RAW_EVENTS, counted)
         days = ", ".join(f"DATE '{day}'" for day in sorted(old))
-        if days:  # all in one commit, which drops whole files
+        if days:  # one commit for all days; it drops whole files
             done[RAW_EVENTS] = done.get(RAW_EVENTS, 0) + _delete(
                 spark, RAW_EVENTS, f"event_date IN ({days}) AND {landed}"
             )
-    # records without a day go by their own time, from both tables at once in number; those that are not among the
-    # rejected yet wait for the next run, which tells of them
+    # Records without a day are removed by their own time, from both tables together. If some are not in
+    # rejected_events yet, all of them wait for the next run, which reports them.
     nameless = f"event_date IS NULL AND kafka_timestamp < TIMESTAMP '{first_kept} 00:00:00' AND {landed}"
     if counts.get(None, 0) <= partition_counts(load(settings, REJECTED_EVENTS)).get(None, 0):
         for name in (RAW_EVENTS, REJECTED_EVENTS):
@@ -202,7 +207,7 @@ def apply_raw_retention(spark: SparkSession, settings: Settings, now: datetime) 
 
 
 def _days_with_later_records(spark: SparkSession, days: Collection[date], pages: Mapping[date, int]) -> set[date]:
-    """Those of the days that have records of a landing that their page has not seen; ``pages``: day -> last landing."""
+    """Return the days that have records from a landing after their published one; ``pages``: day -> last landing."""
     rows = spark.table(spark_name(RAW_EVENTS)).where(F.col("event_date").isin(list(days)))
     newest = rows.groupBy("event_date").agg(F.max("landing").alias("landing")).collect()
     return {row["event_date"] for row in newest if row["landing"] > pages[row["event_date"]]}
@@ -216,17 +221,17 @@ def _delete(spark: SparkSession, table: str, condition: str) -> int:
 
 
 def remove_orphan_files(spark: SparkSession, settings: Settings, now: datetime) -> Counts:
-    """Delete files that no snapshot names: of expired snapshots and of writers that were killed.
+    """Delete files that no snapshot references: those of expired snapshots and of killed writers.
 
     Returns:
-        Table -> files that were deleted.
+        Table -> number of deleted files.
     """
     done: Counts = {}
     for name, _ in tables(settings):
         deleted = spark.sql(
             f"CALL {CATALOG}.system.remove_orphan_files(table => :table, older_than => :before, "
             "prefix_listing => :prefix_listing)",
-            # a bucket has no folders, and Spark no file system of Hadoop's for it
+            # a bucket has no folders, and Spark has no Hadoop file system for it
             args={
                 "table": spark_name(name),
                 "before": now - ORPHANS_AFTER,
@@ -244,4 +249,4 @@ STEPS: dict[str, Callable[[SparkSession, Settings, datetime], Counts]] = {
     "apply_raw_retention": apply_raw_retention,
     "remove_orphan_files": remove_orphan_files,
 }
-"""Task of ``dags/lake_maintenance.py`` -> what it does, in order."""
+"""Task of ``dags/lake_maintenance.py`` -> its function, in order of execution."""

@@ -1,4 +1,4 @@
-"""Builds the days that a run has to build (:mod:`daybook.pipeline.due`): `events` and `rejected_events`, staged."""
+"""Builds and stages `events` and `rejected_events` of the days that a run must build (:mod:`daybook.pipeline.due`)."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ from daybook_spark.staging import (
 
 @dataclass(frozen=True)
 class Stage:
-    """What a run has staged of ``events`` and ``rejected_events``; goes from task to task as JSON."""
+    """The rows of ``events`` and ``rejected_events`` that a run has staged; passed between tasks as JSON."""
 
     run_id: str
     wap_id: str
     dates: list[date | None]
-    """The dates that were built; none among them stands for the records that name no day. Empty: nothing was due."""
+    """The dates that were built; None means the records without a day. Empty if nothing had to be built."""
     base_revisions: dict[date, int]
-    """Each built day's newest revision when it was built; 0 where it had none."""
+    """Each built day's newest revision at the time of building; 0 if it had no revision."""
     raw_snapshot_id: int | None
     landing: int
-    """Number of the last landing that was seen."""
+    """Number of the last landing that was read."""
     built_to: Offsets
-    """End offsets up to which raw records were seen."""
+    """End offsets up to which raw records were read."""
     duplicates: dict[date | None, int]
     events_snapshot_id: int | None
     rejected_snapshot_id: int | None
     landed: list[LandedRange] = field(default_factory=list)
-    """What the run landed of each partition."""
+    """The ranges that the run landed, by partition."""
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON types; :meth:`from_json` reads it back."""
+        """Convert to JSON types; :meth:`from_json` reads them back."""
         return {
             **asdict(self),
             "dates": [_text(day) for day in self.dates],
@@ -68,7 +68,7 @@ class Stage:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Stage:
-        """What :meth:`to_json` wrote."""
+        """Read the result of :meth:`to_json`."""
         return cls(
             **{
                 **data,
@@ -90,9 +90,9 @@ def _day(text: str | None) -> date | None:
 
 
 def create_tables(spark: SparkSession, settings: Settings) -> None:
-    """Make the lake's own tables, columns and properties where they are missing.
+    """Create missing tables, columns and properties of the lake itself.
 
-    Answers' tables are made with their first rows.
+    An answer's table is created with its first rows.
     """
     if load(settings, next(iter(TABLES))) is None:
         create_namespace(spark)
@@ -103,9 +103,9 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
 
 
 def _refuse_removed(known: LakeDays, raw: DataFrame, dates: list[date | None]) -> None:
-    """Refuse to build days whose pages, or ids, rest on raw records that are missing."""
+    """Refuse to build days that depend on missing raw records, for their rows or for their ids."""
     pages = {day: page for day, page in known.pages.items() if day in dates}
-    # records that came since may be as many as those that were removed: their landing tells them apart
+    # as many records may have arrived since as were removed: the landing distinguishes them
     landings = raw.where(on_dates(list(pages))).groupBy("event_date", "landing").count().collect() if pages else []
     left = {
         day: sum(row["count"] for row in landings if row["event_date"] == day and row["landing"] <= page["landing"])
@@ -123,7 +123,7 @@ def _first_landings(settings: Settings) -> dict[date, int]:
 def stage_pages(
     spark: SparkSession, settings: Settings, dates: list[date | None], run_id: str, landed: list[LandedRange]
 ) -> Stage:
-    """Build ``events`` and ``rejected_events`` of some dates out of ``raw_events`` and stage them.
+    """Build ``events`` and ``rejected_events`` of some dates from ``raw_events`` and stage them.
 
     Args:
         spark: the session.
@@ -133,13 +133,13 @@ def stage_pages(
         landed: what the run landed, passed through to the ledger.
 
     Raises:
-        NeedsDecision: raw records that a day's page, or its ids, rest on are missing.
+        NeedsDecision: raw records are missing that a day depends on, for its rows or for its ids.
     """
     wap_id = f"{run_id}:{uuid4().hex[:12]}"
     revisions = {row["event_date"]: int(row["revision"]) for row in latest_revisions(settings)}
     raw_table = load(settings, RAW_EVENTS)
     raw_snapshot = raw_table.current_snapshot() if raw_table else None
-    # the page is built from this snapshot, whatever other runs land meanwhile
+    # build from this snapshot, whatever other runs land meanwhile
     raw_snapshot_id = raw_snapshot.snapshot_id if raw_snapshot else None
     seen = position(settings, raw_table)
     duplicates: dict[date | None, int] = {}

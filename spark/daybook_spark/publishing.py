@@ -1,10 +1,12 @@
-"""Proves that the staged pages balance, then publishes them.
+"""Proves that the staged days balance, then publishes them.
 
-All tables first, then the ledger row that makes them a revision. Readers go by the ledger: a row names the snapshot of
-every table that belongs to its revision, so a page changes for them in one commit, even if the process dies between two
-tables. Every run publishes ``events`` first, so of two runs with the same day the second is refused there, before
-anything of its page is seen. A run that is overtaken later, between its tables and its ledger row, is refused by the
-row: it pins the snapshots that were proved and no others, and a revision's number can be published once.
+The tables are published first, then the ledger row that makes them a revision. Readers use the ledger: a row names the
+snapshot of every table of its revision. So a day changes for readers in one commit, even if the process dies between
+two tables.
+
+Every run publishes ``events`` first. If two runs publish the same day, the second fails there, before any of its rows
+is visible. A run that is overtaken later, between its tables and its ledger row, fails at the row: the row pins only
+the snapshots that were proved, and a revision's number can be published only once.
 """
 
 from __future__ import annotations
@@ -63,23 +65,23 @@ from daybook_spark.staging import (
 )
 
 ATTEMPTS = 3
-"""How often a page is staged anew because another run published the same day meanwhile, before the task fails."""
+"""Attempts before the task fails: a day is staged again if another run published the same day meanwhile."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """What publishing did; goes to the report as JSON."""
+    """The result of publishing; passed to the report as JSON."""
 
     published: list[dict[str, Any]]
-    """Of each page that was published: ``day``, ``revision``, ``receipt``, ``rows`` (table -> its rows of the day)."""
+    """For each published day: ``day``, ``revision``, ``receipt``, ``rows`` (table -> number of its rows of the day)."""
     unchanged: list[str]
-    """Days whose page stands as it was: another run published the same, or nothing was due."""
+    """Days whose revision did not change: another run published the same rows, or nothing had to be built."""
 
 
 def publish_pages(
     spark: SparkSession, settings: Settings, stage: Stage, staged_answers: Staged, day: date, manifest: Path | None
 ) -> Published:
-    """Publish what a run staged, if it balances.
+    """Publish the days that a run staged, if they balance.
 
     Args:
         spark: the session.
@@ -87,11 +89,11 @@ def publish_pages(
         stage: the staged ``events`` and ``rejected_events``.
         staged_answers: the staged answers of all areas.
         day: the run's own day.
-        manifest: the generator's manifest of that day, if it played it.
+        manifest: the generator's manifest of that day, if the day was generated.
 
     Raises:
-        NeedsDecision: a page does not balance, or a check that stops it does not hold.
-        DaybookError: others kept writing to the same days. In both cases readers see what they saw.
+        NeedsDecision: a day does not balance, or a check that blocks publishing fails.
+        DaybookError: other runs wrote to the same days at every attempt. In both cases nothing changes for readers.
     """
     done: list[dict[str, Any]] = []
     unchanged = [] if day in stage.dates else [day.isoformat()]
@@ -129,7 +131,7 @@ def publish_pages(
 
 
 def _pending(settings: Settings, stage: Stage) -> list[date]:
-    """The staged days whose newest page does not yet show what was staged."""
+    """Return the staged days whose newest revision does not contain the staged rows yet."""
     pages = {row["event_date"]: row for row in latest_revisions(settings)}
     raw = partition_counts(load(settings, RAW_EVENTS), stage.raw_snapshot_id) if stage.raw_snapshot_id else {}
     pending = []
@@ -142,34 +144,34 @@ def _pending(settings: Settings, stage: Stage) -> list[date]:
 
 @dataclass(frozen=True)
 class Proved:
-    """A staged page that may be published."""
+    """A staged day that may be published."""
 
     counts: PageCounts
     lines: list[Line]
     changes: dict[str, AnswerChange]
-    """Answer -> what changes in it; empty for a day's first page."""
+    """Answer -> its changes; empty for a day's first revision."""
     warnings: list[Finding]
-    """Checks that do not hold and let the page pass."""
+    """Failed checks that only warn."""
     previous: dict[str, Any] | None
     """The day's newest ledger row."""
     rules: str
     """From :func:`daybook.pipeline.due.rules_version`."""
     other_rows: bool = False
-    """Whether the rows of ``events`` are others than the page's, though nothing else has changed."""
+    """Whether the rows of ``events`` differ from the published ones although nothing else has changed."""
 
     @property
     def receipt(self) -> str:
-        """One sentence: what the page changes."""
+        """One sentence: what the revision changes."""
         return receipt(self.counts, self.revision, self.previous, self.changes)
 
     @property
     def revision(self) -> int:
-        """Number of the revision that it would be."""
+        """Number of the revision that publishing would create."""
         return int(self.previous["revision"]) + 1 if self.previous else 1
 
     @property
     def is_news(self) -> bool:
-        """Whether readers, or those who ask how the page was made, would see a difference."""
+        """Whether publishing would change the day's rows, its answers or the versions that it was built with."""
         page = self.previous
         return (
             page is None
@@ -192,20 +194,20 @@ def prove(
     *,
     keep_failing_rows: bool,
 ) -> list[Proved]:
-    """Hold staged pages against the ledger's lines and the checks; find what they change. Nothing is published.
+    """Check staged days against the ledger's lines and the checks, and find their changes. Nothing is published.
 
     Args:
         spark: the session.
         settings: where the lake is.
         stage: the staged ``events`` and ``rejected_events``.
         staged_answers: the staged answers.
-        pages: the dates; none for the records without a day.
-        day: the run's own day, which the manifest is about.
-        manifest: the generator's manifest of that day, if it played it.
-        keep_failing_rows: add the rows that checks find wrong to ``check_failures``, whether or not they stop the page.
+        pages: the dates; None for the records without a day.
+        day: the run's own day, which the manifest describes.
+        manifest: the generator's manifest of that day, if the day was generated.
+        keep_failing_rows: add the rows that fail checks to ``check_failures``, whether or not they block the day.
 
     Raises:
-        NeedsDecision: a page does not balance, or a check that stops it does not hold.
+        NeedsDecision: a day does not balance, or a check that blocks publishing fails.
     """
     counts = {one.day: one for one in count_pages(spark, settings, stage, staged_answers, pages, day, manifest)}
     landed = _landed_again(settings, stage)
@@ -243,9 +245,9 @@ def prove(
 
 
 def _other_rows(spark: SparkSession, settings: Settings, stage: Stage, page: Proved) -> bool:
-    """Whether a staged day has other rows of ``events`` than its page: a field that is known only now has come in.
+    """Whether a staged day's rows of ``events`` differ from the published ones because a new field was added.
 
-    A column that the page was published without counts as null in it.
+    A column that the published rows lack counts as null.
     """
     events = load(settings, EVENTS)
     pinned = (page.previous or {"snapshots": {}})["snapshots"].get(EVENTS)
@@ -255,7 +257,7 @@ def _other_rows(spark: SparkSession, settings: Settings, stage: Stage, page: Pro
 
     def digest(snapshot_id: int | None) -> Any:
         rows = at_snapshot(spark, EVENTS, snapshot_id).where(on_dates([page.counts.day]))
-        # a null leaves no trace in the hash, so a column that is not there does not either
+        # the hash ignores nulls, so it also ignores a missing column
         known = [name for name in columns if name in rows.columns]
         return rows.agg(F.bit_xor(F.xxhash64(*known))).first()
 
@@ -271,11 +273,10 @@ def _publish_once(
     day: date,
     manifest: Path | None,
 ) -> Iterator[dict[str, Any]]:
-    """Prove the pages, publish their tables, then write one ledger row after the other, each yielded when it is there.
+    """Prove the days, publish their tables, then write the ledger rows one by one and yield each after its commit.
 
     Raises:
-        PublishRefused: another run has published one of the days, or somebody has changed its rows; those that were
-            yielded are published.
+        PublishRefused: another run has published one of the days or changed its rows; the yielded ones are published.
     """
     pages = [*pending, *([None] if None in stage.dates else [])]
     proved = prove(spark, settings, stage, staged_answers, pages, day, manifest, keep_failing_rows=True)
@@ -298,14 +299,14 @@ def _publish_once(
 def _pin(
     metadata: Table | None, table: str, staged_id: int | None, days: Sequence[date | None]
 ) -> tuple[int | None, dict[date | None, int]]:
-    """The snapshot to pin for days of a table that was just published, and its rows of each day.
+    """Return the snapshot to pin for the days of a table that was just published, and its row count for each day.
 
-    Of a table without a staged snapshot, the days have no row, and its current snapshot shows that. None if no day has
-    had a row yet: the page is not older than the answer.
+    If a table has no staged snapshot, the days have no rows in it, and its current snapshot shows that. The snapshot is
+    None if no day has had a row yet: the published day is not older than the answer.
 
     Raises:
-        PublishRefused: the snapshot holds other files of the days than were staged and proved, or somebody has written
-            to the days since.
+        PublishRefused: the snapshot has other files of the days than were staged and proved, or the days were changed
+            since.
     """
     current = metadata.current_snapshot() if metadata else None
     if metadata is None or current is None:
@@ -340,7 +341,7 @@ def count_pages(
     day: date,
     manifest: Path | None,
 ) -> list[PageCounts]:
-    """Count each page in the staged rows themselves, and the raw records they were built from; see :func:`prove`."""
+    """Count each day's staged rows, and the raw records that they were built from; see :func:`prove`."""
 
     def per_date(table: str, snapshot_id: int | None, *sums: Any) -> dict[date | None, Any]:
         rows = at_snapshot(spark, table, snapshot_id).where(on_dates(pages)).groupBy("event_date").agg(*sums)
@@ -384,7 +385,7 @@ def count_pages(
 
 
 def _landed_again(settings: Settings, stage: Stage) -> list[LandedRange]:
-    """What the run landed, its records counted again: those that the pages' snapshot of ``raw_events`` has."""
+    """Return the ranges that the run landed, with their records counted again in the days' ``raw_events`` snapshot."""
     raw = load(settings, RAW_EVENTS)
     landings = {part.landing for part in stage.landed if part.landing}
     if raw is None or not landings:
@@ -400,10 +401,11 @@ def _landed_again(settings: Settings, stage: Stage) -> list[LandedRange]:
 
 
 def _play(settings: Settings, stage: Stage, day: date, manifest: Path) -> Play:
-    """What the generator says of its day, its acknowledged ids looked up in the raw records of the days it named.
+    """Return the counts of the generator's manifest, with its acknowledged ids looked up in the raw records.
 
-    The manifest is on the driver's disk, which executors on other machines do not see, so its Python does this: for a
-    million ids in a quarter of a second and 200 MB.
+    The raw records are those of the days that the manifest names. The manifest is on the driver's disk, which executors
+    on other machines cannot read. So the driver's Python does the look-up: a million ids take a quarter of a second and
+    200 MB.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -426,7 +428,7 @@ def _play(settings: Settings, stage: Stage, day: date, manifest: Path) -> Play:
 
 
 def _read_manifest(day: date, file: Path) -> tuple[dict[str, int], list[date], list[str]]:
-    """Of the generator's manifest its counts as :class:`Play` has them, the days of its late events, and its ids."""
+    """Read from the generator's manifest its counts for :class:`Play`, the days of its late events, and its ids."""
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
         counts = {name: int(told[name]) for name in ("sent", "accepted", "refused")}
@@ -444,11 +446,11 @@ def _read_manifest(day: date, file: Path) -> tuple[dict[str, int], list[date], l
 def _write_revision(
     spark: SparkSession, settings: Settings, stage: Stage, page: Proved, snapshots: dict[str, int | None]
 ) -> dict[str, Any]:
-    """Add the row that makes a page the day's newest revision.
+    """Add the ledger row that makes a staged day the newest revision.
 
     Raises:
-        PublishRefused: another run has published this revision. Iceberg publishes a wap id once, and the row's is made
-            of day and revision alone.
+        PublishRefused: another run has published this revision. Iceberg publishes a wap id only once, and the row's
+            wap id consists of day and revision only.
     """
     counts, previous, revision = page.counts, page.previous, page.revision
     day, play = counts.day, counts.play
@@ -457,7 +459,7 @@ def _write_revision(
         "revision": revision,
         "published_at": datetime.now(UTC),
         "run_id": stage.run_id,
-        # a restated day keeps what its own run knew of the sender
+        # a restated day retains the counts of the sender that its own run knew
         "sent": play.sent if play else _kept(previous, "sent"),
         "accepted": play.accepted if play else _kept(previous, "accepted"),
         "refused": play.refused if play else _kept(previous, "refused"),

@@ -1,4 +1,4 @@
-"""Derives pages anew from ``raw_events``, without Kafka: after a change of the provider map, the answers or a rule."""
+"""Rebuilds days from ``raw_events``, without Kafka: after a change of the provider map, the answers or a rule."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from daybook_spark.pages import Stage, stage_pages
 from daybook_spark.publishing import Proved, prove, publish_pages
 
 DAYS_AT_ONCE = 31
-"""Days that are staged together: Spark's start and each table's commit are paid once for a month."""
+"""Days that are staged together: a month needs only one start of Spark and one commit per table."""
 
 
 def rebuild(
     spark: SparkSession, settings: Settings, first: date, last: date, run_id: str, *, dry_run: bool
 ) -> list[dict[str, Any]]:
-    """Derive the pages of days anew and publish those that come out different.
+    """Rebuild published days and publish those that come out different.
 
-    Only days that have a page are built: a day without one waits for its own run. A month is published at a time, so
-    that a rebuild that was stopped has done whole days and can be repeated.
+    Only published days are built: a day without a revision waits for its own run. One month is published at a time, so
+    a stopped rebuild has finished whole days and can be repeated.
 
     Args:
         spark: the session.
         settings: where the lake is.
         first: first day.
         last: last day, included.
-        run_id: kept with each revision.
-        dry_run: only say what would change.
+        run_id: stored with each revision.
+        dry_run: only report what would change.
 
     Returns:
-        ``day``, ``revision``, ``receipt``, ``changed`` of each day that has a page, in order; of a day that stays as it
-        is, the revision that stands.
+        ``day``, ``revision``, ``receipt``, ``changed`` of each published day, in order. An unchanged day has its
+        current revision.
 
     Raises:
         NeedsDecision: raw records are missing that no retention has removed; nothing was published.
-        DaybookError: a page does not balance, or a check stops it; pages of earlier months may have been published.
+        DaybookError: a day does not balance, or a check blocks it; days of earlier months may have been published.
     """
     known = lake_days(settings, load(settings, RAW_EVENTS))
     pages = {day: page for day, page in known.pages.items() if first <= day <= last}
@@ -72,7 +72,7 @@ def rebuild(
 
 
 def _is_explained(known: LakeDays, day: date) -> bool:
-    """Whether raw records that a day's page, or its ids, rest on are there, or were removed by retention."""
+    """Whether the raw records that a day depends on (rows or ids) exist or were removed by retention."""
     missing = day if known.lacks(day) else known.near.get(day)
     return missing is None or known.is_past_retention(missing)
 
@@ -81,13 +81,13 @@ def _rebuild_together(
     spark: SparkSession, settings: Settings, days: list[date], run_id: str, dry_run: bool
 ) -> list[dict[str, Any]]:
     stage, answers = build(spark, settings, days, run_id)
-    # a page that a check stops here is not proved again: the rows that it finds wrong are kept now
+    # a day that a check blocks here is not proved again: store the failing rows now
     looked_at = prove(spark, settings, stage, answers, list(days), days[0], None, keep_failing_rows=not dry_run)
     proved = {page.counts.day: page for page in looked_at}
     news = [day for day in days if proved[day].is_news]
     published = {}
     if news and not dry_run:
-        if news != days:  # a staged snapshot is published whole, and days that stay keep their revision and their files
+        if news != days:  # a staged snapshot is published whole; unchanged days must retain their revision and files
             stage, answers = build(spark, settings, news, run_id)
         done = publish_pages(spark, settings, stage, answers, news[0], None)
         published = {page["day"]: page for page in done.published}
@@ -95,7 +95,7 @@ def _rebuild_together(
 
 
 def build(spark: SparkSession, settings: Settings, dates: Sequence[date | None], run_id: str) -> tuple[Stage, Staged]:
-    """Stage the pages of some dates and all their answers; none stands for the records without a day."""
+    """Stage some dates and all their answers; None means the records without a day."""
     stage = stage_pages(spark, settings, list(dates), run_id, [])
     answers: Staged = {}
     for area in AREAS:

@@ -1,4 +1,4 @@
-"""What a new revision changes in the answers: the staged rows held against those of the revision before."""
+"""Finds what a new revision changes in the answers: compares the staged rows with those of the previous revision."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from daybook_spark.answering import Staged
 from daybook_spark.staging import at_snapshot, on_dates
 
 SHOWN_ROWS = 10
-"""How many changed rows of an answer and day stand in the receipt; all of them are counted."""
+"""Most changed rows of an answer and day that the receipt lists; all of them are counted."""
 
 
 def changed_rows(before: DataFrame, after: DataFrame, answer: Answer) -> DataFrame:
-    """The rows that differ: event_date, row_key, before, after (JSON, null where there is no such row), by_how_much.
+    """Return the rows that differ: event_date, row_key, before, after (JSON, null if there is no row), by_how_much.
 
     Args:
-        before: the answer's rows as readers see them.
-        after: its rows as they will be; the same columns.
-        answer: names the columns of a row's key, and the one that adds up to events, by which ``by_how_much`` is
-            counted (0 where there is none).
+        before: the answer's published rows.
+        after: its staged rows; the same columns.
+        answer: defines the key columns of a row, and the column that adds up to events; ``by_how_much`` is the
+            difference in that column (0 if there is no such column).
     """
     values = [name for name in after.columns if name not in ("event_date", *answer.key)]
     whole = {"ignoreNullFields": "false"}
@@ -55,7 +55,7 @@ def changed_rows(before: DataFrame, after: DataFrame, answer: Answer) -> DataFra
 def changes(
     spark: SparkSession, settings: Settings, staged_answers: Staged, previous: Mapping[date, Mapping[str, Any]]
 ) -> dict[date, dict[str, AnswerChange]]:
-    """What changes in the answers of days that have a page already.
+    """Return the changes in the answers of days that are already published.
 
     Args:
         spark: the session.
@@ -64,8 +64,8 @@ def changes(
         previous: each day's newest ledger row.
 
     Returns:
-        Day -> answer -> what changes; an answer that stays as it was is not named. A receipt is made once and kept in
-        the ledger, so the snapshots it was made from may be expired later.
+        Day -> answer -> its changes; unchanged answers are left out. A receipt is created once and stored in the
+        ledger, so the snapshots that it was created from may expire later.
     """
     result: dict[date, dict[str, AnswerChange]] = {day: {} for day in previous}
     for name, answer in answers().items():
@@ -77,7 +77,7 @@ def changes(
             before = at_snapshot(spark, name, known).where(on_dates(list(days)))
             after = at_snapshot(spark, name, staged_answers[name]).where(on_dates(list(days)))
             differing = changed_rows(before, after.select(*before.columns), answer)
-            # the ledger is kept for ever and holds no player: such rows are counted and not named
+            # the ledger is retained for ever and must not name players: such rows are only counted
             for day, change in _summary(differing, names_rows=not answer.names_players).items():
                 result[day][name] = change
     return result

@@ -1,7 +1,7 @@
 """The Spark session of a job: configured by spark-submit; in tests and at a prompt by the same settings.
 
-Where the environment names a Spark Connect server (``SPARK_REMOTE``) it is a session of that server's, which has those
-settings already.
+If the environment names a Spark Connect server (``SPARK_REMOTE``), the session belongs to that server, which already
+has those settings.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from daybook.settings import Settings
 
 
 def server() -> str | None:
-    """URL of the Spark Connect server that this process is a client of, if it is one."""
+    """Return the URL of this process's Spark Connect server; None if it is not a client of one."""
     return os.environ.get("SPARK_REMOTE")
 
 
 def spark_session(name: str, settings: Settings) -> SparkSession:
-    """The session, with the lake's catalog in it.
+    """Return the session, with the lake's catalog.
 
     Args:
-        name: the application's name, which is job and day.
+        name: the application's name: job and day.
         settings: where lake and brokers are.
 
     Raises:
-        NeedsDecision: the state folder is not this one's own; see :func:`daybook.lake.state.check_state`.
+        NeedsDecision: the state folder may belong to another state; see :func:`daybook.lake.state.check_state`.
     """
     check_state(settings)
     if server():

@@ -1,10 +1,12 @@
-"""Write, audit, publish: how rows get into the lake without a reader ever seeing half of them.
+"""Write, audit, publish: adds rows to the lake without readers ever seeing half of them.
 
-A commit is staged under a wap id: it is in the table's metadata, and no reader sees it. It is read back by its
-snapshot id, checked, and published by a metadata swap, which Iceberg refuses if the id was published before or, for a
-day's overwrite, if somebody else has published that day since (Apache Iceberg, procedure ``cherrypick_snapshot``;
-``publish_changes`` is the same by wap id, but takes whichever snapshot it finds first when two runs staged under one
-id). Metadata is read through PyIceberg: no Spark job for a look at a snapshot.
+A commit is staged under a wap id: it is in the table's metadata, but readers do not see it. It is read back by its
+snapshot id, checked, and published by a metadata swap. Iceberg rejects the swap if the id was published before. For an
+overwrite of a day, it also rejects it if another run has published that day since.
+
+The swap is Apache Iceberg's procedure ``cherrypick_snapshot``. ``publish_changes`` does the same by wap id, but uses
+the first snapshot that it finds if two runs staged under one id. Metadata is read through PyIceberg, so inspecting a
+snapshot needs no Spark job.
 """
 
 from __future__ import annotations
@@ -29,14 +31,14 @@ from daybook.settings import Settings
 
 WAP_ID = "wap.id"
 _TOKEN = "daybook.staged-as"
-"""Snapshot property: tells an append from one that another run has staged under the same wap id."""
+"""Snapshot property: distinguishes an append from one that another run has staged under the same wap id."""
 
 TABLE_PROPERTIES = {
     "write.wap.enabled": "true",
     "write.parquet.compression-codec": "zstd",
-    # what repeats (types, items, providers) fits many times. Ids, players and hosts do not: to look each of them up in
-    # a dictionary of up to 2 MB, as Parquet does by itself, took 10 of the 109 s of landing five million records, and
-    # saved 1 % of the bytes
+    # Values that repeat (types, items, providers) fit many times. Ids, players and hosts do not. With Parquet's
+    # default dictionary of up to 2 MB, looking them up took 10 of the 109 s of landing five million records, and saved
+    # 1 % of the bytes
     "write.parquet.dict-size-bytes": "65536",
     # a day's rows are few and come from few tasks: no shuffle before the write, and no sort by partition either
     "write.distribution-mode": "none",
@@ -45,21 +47,21 @@ TABLE_PROPERTIES = {
 
 
 class PublishRefused(Exception):
-    """The lake has moved on since the rows were staged; they were not published, and what readers see is unchanged."""
+    """The lake has changed since the rows were staged; they were not published, and nothing changed for readers."""
 
 
 def create_table(
     spark: SparkSession, settings: Settings, table: str, columns: str, *, by_day: bool = True
 ) -> Table | None:
-    """Make the table if it is not there: the columns of a DDL text, partitioned by ``event_date`` unless not by day.
+    """Create the table if it does not exist: the columns of a DDL text, partitioned by ``event_date`` if ``by_day``.
 
-    One that is there gets the properties that it lacks; what somebody has set otherwise stays as it is.
+    An existing table gets missing properties; properties that somebody has set are not changed.
 
-    PyIceberg looks: a statement that finds the table there costs a driver a tenth of a second, on every day but the
-    first.
+    PyIceberg checks for the table: a CREATE statement for an existing table costs the driver a tenth of a second, on
+    every day but the first.
 
     Returns:
-        The table that was there.
+        The table if it existed already, else None.
     """
     if (known := load(settings, table)) is not None:
         _add_properties(spark, known, table)
@@ -74,7 +76,7 @@ def create_table(
 
 
 def add_columns(spark: SparkSession, known: Table, table: str, columns: str) -> None:
-    """Give a table of before the columns of a DDL text that it lacks; they are null in the rows that it has."""
+    """Add the columns of a DDL text that the existing table lacks; old rows read as null."""
     there = set(known.schema().column_names)
     if lacking := [field for field in struct(columns) if field.name not in there]:
         added = ", ".join(f"{field.name} {field.dataType.simpleString()}" for field in lacking)
@@ -88,18 +90,18 @@ def _add_properties(spark: SparkSession, known: Table, table: str) -> None:
 
 
 def _with_all_columns(spark: SparkSession, rows: DataFrame, table: str) -> DataFrame:
-    """The rows with nulls for columns that a newer Daybook has given to the table and this one does not know."""
+    """Add null columns to the rows for table columns that a newer Daybook has added and this one does not know."""
     unknown = [field for field in spark.table(spark_name(table)).schema if field.name not in rows.columns]
     return rows.select("*", *(F.lit(None).cast(field.dataType).alias(field.name) for field in unknown))
 
 
 def create_namespace(spark: SparkSession) -> None:
-    """Make the lake's namespace if it is not there."""
+    """Create the lake's namespace if it does not exist."""
     spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {CATALOG}.{NAMESPACE}")
 
 
 def staged_under(table: Table | None, wap_id: str) -> list[Snapshot]:
-    """The snapshots staged under a wap id, published or not, oldest first."""
+    """Return the snapshots staged under a wap id, published or not, oldest first."""
     if table is None:
         return []
     found = [one for one in table.metadata.snapshots if property_of(one, WAP_ID) == wap_id]
@@ -107,12 +109,12 @@ def staged_under(table: Table | None, wap_id: str) -> list[Snapshot]:
 
 
 def is_published(table: Table | None, snapshot_id: int) -> bool:
-    """Whether what was staged as this snapshot is part of what readers see."""
+    """Whether the rows staged as this snapshot are published."""
     return any(one.snapshot_id == snapshot_id for one in published(table))
 
 
 def on_dates(dates: list[date | None]) -> Column:
-    """A filter for rows of these dates; none among them stands for the rows without a date."""
+    """Return a filter for rows of these dates; None means the rows without a date."""
     chosen = F.col("event_date").isin([day for day in dates if day is not None])
     return (chosen | F.col("event_date").isNull()) if None in dates else chosen
 
@@ -129,7 +131,7 @@ def _wap_id(spark: SparkSession, wap_id: str) -> Iterator[None]:
 def stage_append(
     spark: SparkSession, settings: Settings, rows: DataFrame, table: str, wap_id: str, properties: Mapping[str, str]
 ) -> Snapshot:
-    """Stage rows to be added to the table; returns the staged snapshot, whatever others stage under the same id."""
+    """Stage rows to append to the table; returns this run's snapshot even if others stage under the same id."""
     token = uuid4().hex
     with _wap_id(spark, wap_id):
         writer = _with_all_columns(spark, rows, table).writeTo(spark_name(table))
@@ -145,26 +147,26 @@ def stage_append(
 def stage_dates(
     spark: SparkSession, settings: Settings, rows: DataFrame, table: str, wap_id: str, dates: list[date | None]
 ) -> int | None:
-    """Stage rows as the whole content of some dates of the table.
+    """Stage rows as the complete content of some dates of the table.
 
     Args:
         spark: the session.
         settings: where the lake is.
         rows: the rows of these dates and of no others.
         table: table name, without the namespace.
-        wap_id: names this staging; never used before in this table.
-        dates: the dates to replace; none for the rows without a date.
+        wap_id: identifies this staging; never used before in this table.
+        dates: the dates to replace; None for the rows without a date.
 
     Returns:
-        Id of the staged snapshot; none if neither the rows nor what readers see of these dates has a row.
+        Id of the staged snapshot; None if these dates have neither staged nor published rows.
     """
     rows = _with_all_columns(spark, rows, table)
     with _wap_id(spark, wap_id):
         rows.writeTo(spark_name(table)).overwritePartitions()
         current = load(settings, table)
         snapshot = next(iter(staged_under(current, wap_id)), None)
-        # overwritePartitions leaves a date alone for which it has no row. If readers see rows of such a date, the dates
-        # are replaced by a filter instead; Iceberg publishes that only if the table has not moved on at all meanwhile
+        # overwritePartitions does not change a date for which it has no rows. If such a date has published rows, the
+        # dates are replaced by a filter instead; Iceberg publishes that only if the table has not changed meanwhile
         had = {day for day in dates if partition_counts(current).get(day)}
         has = partition_counts(current, snapshot.snapshot_id) if snapshot else {}
         if had - has.keys():
@@ -175,17 +177,17 @@ def stage_dates(
 
 
 def at_snapshot(spark: SparkSession, table: str, snapshot_id: int | None) -> DataFrame:
-    """The table as it is at a snapshot, staged or published; as readers see it if none is named."""
+    """Read the table at a snapshot, staged or published; the published state if no snapshot is given."""
     if snapshot_id is None:
         return spark.table(spark_name(table))
     return spark.read.option("versionAsOf", snapshot_id).table(spark_name(table))
 
 
 def publish(spark: SparkSession, settings: Settings, table: str, snapshot_id: int) -> None:
-    """Make a staged snapshot part of what readers see; nothing happens if it is part of it already.
+    """Publish a staged snapshot; does nothing if it is published already.
 
     Raises:
-        PublishRefused: somebody else has published the same dates, or the same wap id, since it was staged.
+        PublishRefused: another run has published the same dates, or the same wap id, since it was staged.
     """
     metadata = load(settings, table)
     snapshot = metadata.snapshot_by_id(snapshot_id) if metadata else None
@@ -212,11 +214,11 @@ _REFUSALS = (
     "ValidationException",
     "CommitFailedException",
 )
-"""How Iceberg says that the table has moved on since the snapshot was staged."""
+"""Iceberg's errors if the table has changed since the snapshot was staged."""
 
 
 def struct(ddl: str) -> StructType:
-    """The columns of a DDL text; needs a running session, whose parser it is."""
+    """Parse the columns of a DDL text; uses the parser of the running session."""
     parsed = StructType.fromDDL(ddl)
     if not isinstance(parsed, StructType):
         raise TypeError(f"not a list of columns: {ddl}")

@@ -1,4 +1,4 @@
-"""Tasks ``user_behaviour`` and ``host_providers``: the ``.sql`` files of an area on the staged events, staged."""
+"""Tasks ``user_behaviour`` and ``host_providers``: run an area's ``.sql`` files on staged events, stage the rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from daybook_spark.pages import Stage
 
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
-    """Answer; the summary is answer -> staged snapshot."""
+    """Compute the answers; the summary is answer -> staged snapshot."""
     staged = dict(stage_answers(spark, settings, args.area, Stage.from_json(args.stage)))
     click.echo(f"staged: {', '.join(staged)}")
     return staged

@@ -1,4 +1,4 @@
-"""``daybook forget-user``: one player's rows, removed for good."""
+"""``daybook forget-user``: remove one player's rows for good."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from daybook_spark.pages import create_tables
 
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
-    """Forget; the summary is what was removed, which days were built anew, and as whom it is recorded, if it is."""
+    """Forget a player; the summary has the removed records, the rebuilt days and, if recorded, the user's digest."""
     create_tables(spark, settings)
     player: dict[str, str] = json.loads(args.player.read_text(encoding="utf-8"))
     digest = user_digest(player["user_id"])
@@ -28,6 +28,6 @@ def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> d
 
 if __name__ == "__main__":
     parser = arguments("Remove one player's rows for good.", of_a_day=False)
-    # a command line is seen by every user of the machine, and Java reads it by the locale
+    # every user of the machine can see a command line, and Java decodes it by the locale
     parser.add_argument("--player", required=True, type=Path, help="JSON file: user_id, and note, kept with the record")
     run("forget_user", parser, work)

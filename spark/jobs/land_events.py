@@ -1,4 +1,4 @@
-"""Task ``land_events``: Kafka to ``raw_events``, then the due days' ``events`` and ``rejected_events``, staged."""
+"""Task ``land_events``: land Kafka's records, then stage ``events`` and ``rejected_events`` of the affected days."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from daybook_spark.pages import create_tables, stage_pages
 
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
-    """Land, then stage; the summary is the stage, or why the rest of the run can be skipped."""
+    """Land, then stage; the summary is the stage, or the reason to skip the rest of the run."""
     create_tables(spark, settings)
     landed = land(spark, settings, args.until, args.day, args.run_id)
     for part in landed:

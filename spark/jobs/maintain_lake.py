@@ -1,4 +1,4 @@
-"""The tasks of ``lake_maintenance``: one step of the lake's upkeep."""
+"""The tasks of ``lake_maintenance``: run one maintenance step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from daybook_spark.maintenance import STEPS
 
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
-    """Do the step; the summary is table -> how much of it there was to do."""
+    """Run the step; the summary is table -> number of processed items."""
     done = STEPS[args.step](spark, settings, datetime.now(UTC))
     return {"done": done}
 

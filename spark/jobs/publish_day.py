@@ -1,4 +1,4 @@
-"""Task ``publish_day``: prove that the staged pages balance, then publish them."""
+"""Task ``publish_day``: prove that the staged days balance, then publish them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``daybook rebuild``: the pages of some days, derived anew from ``raw_events``."""
+"""``daybook rebuild``: rebuild some days from ``raw_events``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A day of one event, landed, answered and published in a lake of its own: what ``make setup`` lets a driver rehearse.
+"""Runs a one-event day in a separate lake: lands, answers and publishes it; ``make setup`` runs this as a rehearsal.
 
-The broker's part is played by one row; see :mod:`daybook.jobs.class_archive`.
+One row replaces the broker; see :mod:`daybook.jobs.class_archive`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from daybook_spark.staging import publish, stage_append
 
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
-    """Rehearse; the summary is the days that were published."""
+    """Rehearse a day; the summary has the published days."""
     create_tables(spark, settings)
     moment = datetime(args.day.year, args.day.month, args.day.day, tzinfo=UTC)
     event = client_event.validate_python({**EXAMPLES["purchase_item"], "occurred_at": moment.isoformat()})
     value = encode(complete(event, received_at=moment, request_host="", user_agent="rehearsal"))
-    source = kafka_range(spark, settings, {0: 0}, {0: 1})  # never read: there need be no broker
+    source = kafka_range(spark, settings, {0: 0}, {0: 1})  # only its schema is used: no broker is needed
     row = spark.createDataFrame([(b"", value, settings.kafka_topic, 0, 0, moment, 0)], source.schema)
     offsets = {LANDING: "1", START: offsets_text({0: 0}), END: offsets_text({0: 1})}
     landing = raw_records(row, 1, settings.future_tolerance_minutes)
