@@ -12,7 +12,7 @@ from typing import Any
 
 from daybook.errors import DaybookError
 from daybook.jobs.config import JOBS_DIR, jars, submit_conf
-from daybook.lake.state import open_state
+from daybook.lake.opening import open_state
 from daybook.settings import Settings
 
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from daybook.errors import BadInput, DaybookError
 from daybook.lake.catalog import load
-from daybook.lake.files import is_local, path_of
 from daybook.lake.snapshots import day_files, page_state
+from daybook.lake.uris import is_local, path_of
 from daybook.settings import Settings
 
 if TYPE_CHECKING:

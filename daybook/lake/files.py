@@ -18,33 +18,12 @@ from typing import TYPE_CHECKING, Any
 from daybook.errors import DaybookError
 from daybook.files import whole_file
 from daybook.lake.tables import CATALOG
+from daybook.lake.uris import is_local, path_of
 
 if TYPE_CHECKING:
     from pyiceberg.avro.file import AvroFile
     from pyiceberg.io import FileIO
     from pyiceberg.typedef import Record
-
-_FILE_SCHEME = "file:"
-
-
-def path_of(uri: str) -> Path:
-    """Return the local path of a ``file:`` URI, or of a plain path.
-
-    Java writes one slash where others write three, and neither escapes what it writes into Iceberg's metadata.
-
-    >>> path_of("file:///data/lake"), path_of("file:/data/lake"), path_of("/data/lake")
-    (PosixPath('/data/lake'), PosixPath('/data/lake'), PosixPath('/data/lake'))
-    """
-    return Path("/" + uri.removeprefix(_FILE_SCHEME).lstrip("/"))
-
-
-def is_local(uri: str) -> bool:
-    """Return whether a warehouse is a folder of this machine.
-
-    >>> is_local("file:///data/lake"), is_local("s3a://bucket/lake")
-    (True, False)
-    """
-    return uri.startswith((_FILE_SCHEME, "/"))
 
 
 KINDS = ("metadata", "manifest_list", "manifest", "data")

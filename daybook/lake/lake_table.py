@@ -16,7 +16,7 @@ from pyiceberg.table.inspect import InspectTable
 from pyiceberg.typedef import EMPTY_DICT, Properties
 
 from daybook.errors import DaybookError, NeedsDecision
-from daybook.lake.files import is_local, path_of
+from daybook.lake.uris import is_local, path_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

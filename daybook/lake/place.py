@@ -13,8 +13,9 @@ from pathlib import Path
 
 from daybook.errors import NeedsDecision, NotNow
 from daybook.lake.config import SQLITE, pyiceberg_properties
-from daybook.lake.files import is_local, metadata_files, path_of
+from daybook.lake.files import metadata_files
 from daybook.lake.tables import NAMESPACE, RAW_EVENTS, TABLES
+from daybook.lake.uris import is_local, path_of
 from daybook.settings import Settings
 
 _FIRST_METADATA = "00000-"

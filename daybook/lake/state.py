@@ -12,19 +12,19 @@ import json
 import os
 import re
 import uuid
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
 from daybook.errors import BadInput, NeedsDecision
 from daybook.files import write_private
-from daybook.lake.files import is_local
+from daybook.lake.uris import is_local
 from daybook.settings import Settings
 
 FORMAT = 1
 """Version of the state folder's layout. It is raised when an older Daybook could no longer work with the folder."""
-_STATE_FOLDERS = ("lake", "kafka", "postgres", "airflow", "manifests", "reports")
+STATE_FOLDERS = ("lake", "kafka", "postgres", "airflow", "manifests", "reports")
 """Folders that show that a state folder without a marker has been used before."""
 
 
@@ -186,37 +186,6 @@ def refuse_path(settings: Settings) -> None:
                 "changed. Name another folder; a state that is in this one moves by `daybook backup` and `daybook "
                 "restore`"
             )
-
-
-def open_state(settings: Settings) -> list[str]:
-    """Check the state folder before the first write to it, and create its marker if it is missing.
-
-    A folder of an older Daybook is adopted if its tables are in it; an older format is migrated.
-
-    Returns:
-        What was done to an existing folder, as lines for the reader.
-
-    Raises:
-        BadInput: the folder's path has a character that some part does not support.
-        NeedsDecision: as :func:`check_state`; or the folder has no marker and its tables are elsewhere; or its catalog
-            has lost them, or was restored without them.
-    """
-    from daybook.lake.catalog import load
-    from daybook.lake.place import refuse_other_catalog
-    from daybook.lake.tables import RAW_EVENTS
-
-    refuse_path(settings)
-    state = check_state(settings)
-    refuse_other_catalog(settings)
-    if state is None:
-        was_used = any((settings.home / name).exists() for name in _STATE_FOLDERS)
-        load(settings, RAW_EVENTS)  # raises if the tables are elsewhere, or if the catalog has lost them
-        made = State.create(settings)
-        return [f"adopted the state in {settings.home}, which had no marker, as {made.id}"] if was_used else []
-    if state.format < FORMAT:
-        replace(state, format=FORMAT).write(settings.home)
-        return [f"brought the state in {settings.home} forward from format {state.format} to {FORMAT}"]
-    return []
 
 
 def _elsewhere(state: State, home: Path) -> str:

@@ -15,8 +15,9 @@ from pathlib import Path
 from daybook.errors import BadInput
 from daybook.files import private_dir
 from daybook.lake.config import SQLITE
-from daybook.lake.files import copy_catalog, is_local, metadata_files, move, path_of
+from daybook.lake.files import copy_catalog, metadata_files, move
 from daybook.lake.state import FORMAT, State, marker_file, refuse_path, unfinished_file
+from daybook.lake.uris import is_local, path_of
 from daybook.settings import Settings
 
 

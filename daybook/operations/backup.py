@@ -44,8 +44,9 @@ from pydantic import TypeAdapter
 
 from daybook.errors import BadInput, DaybookError
 from daybook.files import digest_of, private_dir, private_opener, sync_dir, write_private
-from daybook.lake.files import KINDS, Reached, copy_catalog, is_local, path_of, reached_files
+from daybook.lake.files import KINDS, Reached, copy_catalog, reached_files
 from daybook.lake.state import State, check_state
+from daybook.lake.uris import is_local, path_of
 from daybook.pipeline.position import Position
 from daybook.settings import Settings
 

@@ -25,8 +25,9 @@ from typing import Any
 from daybook.errors import BadInput, DaybookError
 from daybook.files import digest_of, private_dir, private_opener, state_dir, whole_file, write_private
 from daybook.kafka.config import librdkafka_conf
-from daybook.lake.files import is_local, move, path_of, reached_files
+from daybook.lake.files import move, reached_files
 from daybook.lake.state import FORMAT, State, refuse_path, unfinished_file, who
+from daybook.lake.uris import is_local, path_of
 from daybook.operations.backup import (
     AIRFLOW_DUMP,
     API_KEYS,

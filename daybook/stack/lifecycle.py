@@ -15,7 +15,7 @@ from daybook.errors import BadInput, DaybookError
 from daybook.files import last_lines, private_opener, run_dir, state_dir, write_private
 from daybook.jobs.environment import stack_environment
 from daybook.kafka.topic import ensure_topic
-from daybook.lake.state import open_state
+from daybook.lake.opening import open_state
 from daybook.settings import Settings
 from daybook.stack import airflow, kafka, postgres, spark_connect, supervisor
 from daybook.stack.parts import Part, log_of, parts, ports

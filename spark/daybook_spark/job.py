@@ -21,7 +21,7 @@ from daybook.errors import DaybookError, may_pass
 from daybook.files import private_dir
 from daybook.jobs.temp_files import remove_leftovers
 from daybook.lake.catalog import broken_file
-from daybook.lake.state import open_state
+from daybook.lake.opening import open_state
 from daybook.settings import Settings, settings
 from daybook_spark.session import server, spark_session
 

@@ -15,7 +15,8 @@ from daybook.errors import BadInput, NeedsDecision
 from daybook.lake.answers import read_answer
 from daybook.lake.catalog import broken_file, load
 from daybook.lake.ledger import latest_pages
-from daybook.lake.state import State, marker_file, open_state, unfinished_file
+from daybook.lake.opening import open_state
+from daybook.lake.state import State, marker_file, unfinished_file
 from daybook.lake.tables import EVENTS, TABLES
 from daybook.settings import Settings, settings
 from daybook.stack import postgres

@@ -27,10 +27,11 @@ from daybook.files import digest_of, state_dir
 from daybook.lake.answers import read_answer
 from daybook.lake.catalog import load
 from daybook.lake.config import sqlalchemy_uri
-from daybook.lake.files import copy_catalog, path_of
+from daybook.lake.files import copy_catalog
 from daybook.lake.ledger import ledger
 from daybook.lake.state import State, check_state
 from daybook.lake.tables import CATALOG
+from daybook.lake.uris import path_of
 from daybook.operations.backup import indexes
 from daybook.settings import Settings, settings
 from daybook.stack import postgres, supervisor

@@ -23,7 +23,8 @@ from daybook.lake import state as state_module
 from daybook.lake.catalog import load
 from daybook.lake.config import sqlalchemy_uri
 from daybook.lake.ledger import latest_pages, page_of
-from daybook.lake.state import State, check_state, marker_file, open_state, unfinished_file, who
+from daybook.lake.opening import open_state
+from daybook.lake.state import State, check_state, marker_file, unfinished_file, who
 from daybook.lake.tables import DAY_LEDGER, NAMESPACE, RAW_EVENTS
 from daybook.settings import Settings, settings
 from daybook.stack.lifecycle import bring_up
