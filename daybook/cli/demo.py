@@ -22,26 +22,35 @@ from daybook.sql.answers import answer_files
 _FIRST_ROWS = 5
 
 
-def _trigger(client: AirflowApi, day: date, events: int, seed: int) -> tuple[str, bool]:
-    """Trigger the DAG for the day; returns the run's id, and whether the daily schedule was switched on for it.
+def _start(client: AirflowApi, day: date, events: int, seed: int) -> tuple[str, bool]:
+    """Start a run of the DAG for the day; returns the run's id, and whether the daily schedule was switched on for it.
+
+    Switching the schedule on starts yesterday's run, unless the interval has one. Then a demo of yesterday is that run,
+    as a backfill of one day: the scheduler counts on from scheduled and backfilled runs alone. After a triggered run it
+    would try to create yesterday's again each time that it reads the DAG file.
 
     Raises:
         DaybookError: Airflow refuses.
     """
-    run_id = f"demo__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
-    asked: dict[str, Any] = {
-        "dag_run_id": run_id,
-        "logical_date": None,
-        "conf": {"day": day.isoformat(), "events": events, "seed": seed},
-    }
+    conf: dict[str, Any] = {"events": events, "seed": seed}
     was_paused = bool(client.call("GET", f"/dags/{DAG}")["is_paused"])
     if was_paused and day == datetime.now(UTC).date() - timedelta(days=1):
-        # Switching the schedule on starts yesterday's run, unless a run of its interval is there already: this one is.
-        # The interval is named: Airflow would infer the one before, and the scheduler would try to create yesterday's
-        # run again every second
-        asked["logical_date"] = asked["data_interval_start"] = f"{day}T00:00:00+00:00"
-        asked["data_interval_end"] = f"{day + timedelta(days=1)}T00:00:00+00:00"
-    client.call("POST", f"/dags/{DAG}/dagRuns", asked)
+        moment = f"{day}T00:00:00Z"
+        backfill = {
+            "dag_id": DAG,
+            "from_date": moment,
+            "to_date": moment,
+            "dag_run_conf": conf,
+            # a run of it from an earlier time that the schedule was on
+            "reprocess_behavior": "completed",
+        }
+        client.call("POST", "/backfills", backfill)
+        path = f"/dags/{DAG}/dagRuns?logical_date_gte={moment}&logical_date_lte={moment}"
+        run_id = str(client.call("GET", path)["dag_runs"][0]["dag_run_id"])
+    else:
+        run_id = f"demo__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
+        conf = {"day": day.isoformat(), **conf}
+        client.call("POST", f"/dags/{DAG}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": conf})
     client.call("PATCH", f"/dags/{DAG}?update_mask=is_paused", {"is_paused": False})
     return run_id, was_paused
 
@@ -107,7 +116,7 @@ def demo(day: str | None, events: int, seed: int) -> None:
     client = airflow_client.api(loaded)
     console.print(f"\n{asked}: {events:,} events, seed {seed}", highlight=False)
     began = time.monotonic()
-    run_id, switched_on = _trigger(client, asked, events, seed)
+    run_id, switched_on = _start(client, asked, events, seed)
     steps = follow(client, run_id, console)
     failed = [step for step in steps if step["state"] == "failed"]
     if failed:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from airflow.api_fastapi.core_api.datamodels.dag_run import TriggerDAGRunPostBody
+from airflow.api_fastapi.core_api.datamodels.backfills import BackfillPostBody
+from airflow.dag_processing.collection import _get_latest_runs_stmt
 from airflow.dag_processing.dagbag import DagBag
+from airflow.models.backfill import _get_info_list
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.serialization.serialized_objects import DagSerialization
 
 from daybook.airflow_client import AirflowApi
-from daybook.cli.demo import _trigger
+from daybook.cli.demo import _start
 from daybook.settings import REPOSITORY, Settings
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
@@ -25,39 +27,54 @@ class Airflow:
 
     def __init__(self, *, is_paused: bool) -> None:
         self.is_paused = is_paused
-        self.asked: dict[str, Any] = {}
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        """What runs were started by: the path and what was sent."""
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        if method == "POST" and path.endswith("/dagRuns"):
-            self.asked = body or {}
-        return {"is_paused": self.is_paused}
+        if method == "POST":
+            self.asked.append((path, body or {}))
+        return {"is_paused": self.is_paused, "dag_runs": [{"dag_run_id": "of yesterday"}]}
 
 
-def trigger(*, is_paused: bool, day: date) -> tuple[dict[str, Any], bool]:
+def started(*, is_paused: bool, day: date) -> tuple[str, dict[str, Any], str, bool]:
+    """The path and the body of the one request that starts a run, the run's id, and whether the schedule went on."""
     airflow = Airflow(is_paused=is_paused)
-    _, switched_on = _trigger(cast(AirflowApi, airflow), day, 20, 1)
-    return airflow.asked, switched_on
+    run_id, switched_on = _start(cast(AirflowApi, airflow), day, 20, 1)
+    [(path, body)] = airflow.asked
+    return path, body, run_id, switched_on
 
 
-def test_the_first_demo_stands_for_yesterdays_run_and_names_its_interval() -> None:
-    """Else Airflow infers the interval before, and the scheduler tries to create yesterday's run every second."""
-    asked, switched_on = trigger(is_paused=True, day=YESTERDAY)
-    start, end = f"{YESTERDAY}T00:00:00+00:00", f"{YESTERDAY + timedelta(days=1)}T00:00:00+00:00"
-    assert (asked["logical_date"], asked["data_interval_start"], asked["data_interval_end"]) == (start, start, end)
-    assert asked["conf"] == {"day": str(YESTERDAY), "events": 20, "seed": 1}
-    assert switched_on
+def test_the_first_demo_is_yesterdays_run_as_a_backfill_of_one_day() -> None:
+    path, body, run_id, switched_on = started(is_paused=True, day=YESTERDAY)
+    assert (path, run_id, switched_on) == ("/backfills", "of yesterday", True)
+    asked = BackfillPostBody(**body)
+    assert asked.from_date == asked.to_date == datetime.combine(YESTERDAY, time(), UTC)
+    assert asked.dag_run_conf == {"events": 20, "seed": 1}
+    assert asked.reprocess_behavior == "completed", "the day may have a run from an earlier time"
 
 
 def test_after_the_first_demo_the_schedule_goes_on_with_the_day_after(own_settings: Settings) -> None:
-    """By Airflow's own code: what its API makes of the request, and its scheduler of the run."""
+    """By Airflow's own code: the runs that its scheduler counts on from, and what it makes of the last of them."""
+    counted = str(_get_latest_runs_stmt("game_events_daily").compile(compile_kwargs={"literal_binds": True}))
+    assert "'backfill'" in counted
+    assert "'manual'" not in counted, "a triggered run would do as well"
     dags = REPOSITORY / "dags"
     dag = DagSerialization.deserialize_dag(
         DagSerialization.serialize_dag(DagBag(dags, bundle_path=dags).dags["game_events_daily"])
     )
-    asked, _ = trigger(is_paused=True, day=YESTERDAY)
-    made = TriggerDAGRunPostBody(**asked).validate_context(dag)
-    interval = made["data_interval"]
-    run = SimpleNamespace(**made, run_type="manual", data_interval_start=interval.start, data_interval_end=interval.end)
+    _, body, _, _ = started(is_paused=True, day=YESTERDAY)
+    asked = BackfillPostBody(**body)
+    [made] = _get_info_list(from_date=asked.from_date, to_date=asked.to_date, reverse=False, dag=dag)
+    assert made.data_interval is not None
+    run = SimpleNamespace(
+        run_type="backfill",
+        logical_date=made.logical_date,
+        data_interval_start=made.data_interval.start,
+        data_interval_end=made.data_interval.end,
+        run_after=made.run_after,
+        partition_key=None,
+        partition_date=None,
+    )
     model = DagModel(dag_id="game_events_daily")  # type: ignore[no-untyped-call]  # Airflow's
     model.calculate_dagrun_date_fields(dag, reference_run=cast(DagRun, run))
     assert model.next_dagrun is not None
@@ -66,7 +83,11 @@ def test_after_the_first_demo_the_schedule_goes_on_with_the_day_after(own_settin
 
 @pytest.mark.parametrize(("is_paused", "day"), [(False, YESTERDAY), (True, date(2026, 5, 3))])
 def test_a_demo_of_another_day_or_a_later_one_leaves_yesterdays_run_to_the_schedule(is_paused: bool, day: date) -> None:
-    asked, switched_on = trigger(is_paused=is_paused, day=day)
-    assert asked["logical_date"] is None
-    assert "data_interval_start" not in asked
+    path, body, run_id, switched_on = started(is_paused=is_paused, day=day)
+    assert path == "/dags/game_events_daily/dagRuns"
+    assert body == {
+        "dag_run_id": run_id,
+        "logical_date": None,
+        "conf": {"day": str(day), "events": 20, "seed": 1},
+    }
     assert switched_on is is_paused
