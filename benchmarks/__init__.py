@@ -1,1 +1,1 @@
-"""Measurements, apart from the tests: tests assert counts, these compare times within one run."""
+"""Measurements, separate from the tests: tests assert counts, benchmarks compare times within one run."""

@@ -14,11 +14,11 @@ from benchmarks.measure import QUICK_DIR
 
 STAGES = ("intake", "landing", "answers", "whole_day", "growth", "airflow_share", "cold_setup")
 QUICK_STAGES = ("intake", "landing", "answers", "whole_day")
-"""Those whose quick look fits into five minutes together; the others start whole stacks, or days of several sizes."""
+"""Stages whose quick runs take five minutes together; the others start whole stacks or run days of several sizes."""
 
 
 def main() -> int:
-    """Run the stages; one that fails stops none of the others, and is told at the end."""
+    """Run the stages; a failed stage does not stop the others, and is reported at the end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stages", nargs="*", help=f"of {', '.join(STAGES)}; all if none is named")
     parser.add_argument("--quick", action="store_true", help="small sizes, few rounds: that it works, no figures")

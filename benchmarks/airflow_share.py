@@ -37,14 +37,14 @@ MOST_OVER_SECONDS = 10.0
 MOST_OF_SINGLE_RUNS = 0.5
 ENDED = ("success", "failed")
 BEFORE_EXECUTE_ENDS, AFTER_EXECUTE = "::endgroup::", "::group::Post Execute"
-"""Lines of a task's log between which its ``execute`` runs."""
+"""Markers in a task's log around the run of its ``execute``."""
 
 
 def own_work(lines: Sequence[Any]) -> tuple[datetime, datetime]:
-    """When a task's ``execute`` began and ended, from its log.
+    """Return when a task's ``execute`` began and ended, from its log.
 
     Args:
-        lines: as Airflow's API gives them: objects with ``event``, and a ``timestamp`` if the task wrote them.
+        lines: from Airflow's API: objects with ``event``, and a ``timestamp`` if the task wrote them.
 
     >>> began, ended = own_work([
     ...     {"event": "::endgroup::"},
@@ -64,7 +64,7 @@ def own_work(lines: Sequence[Any]) -> tuple[datetime, datetime]:
 
 
 def seconds_at_work(spans: Iterable[tuple[datetime, datetime]]) -> float:
-    """For how long at least one of some tasks was at work; what two do at once counts once.
+    """Return the time during which at least one of the tasks worked; parallel work counts once.
 
     >>> at = [datetime(2026, 5, 3, 0, 0, second) for second in range(10)]
     >>> seconds_at_work([(at[5], at[8]), (at[0], at[2]), (at[1], at[4]), (at[6], at[7])])
@@ -80,7 +80,7 @@ def seconds_at_work(spans: Iterable[tuple[datetime, datetime]]) -> float:
 
 @dataclass
 class OwnStack:
-    """A stack that is up, with the empty DAG beside the product's."""
+    """A running stack that has the empty DAG next to the product's DAG."""
 
     settings: Settings
     api: AirflowApi
@@ -90,8 +90,8 @@ class OwnStack:
         """Trigger a run and wait until it has ended.
 
         Returns:
-            ``seconds`` from its trigger to its end, ``run_seconds`` of its duration as Airflow has it, ``own_seconds``
-            in which its tasks were at work, ``over_seconds`` of the duration without them.
+            ``seconds`` from the trigger to the end, ``run_seconds`` as Airflow's duration of the run, ``own_seconds``
+            in which its tasks worked, ``over_seconds`` as the rest of the duration.
         """
         run_id = f"benchmark-{next(self._numbers)}"
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
@@ -115,7 +115,7 @@ class OwnStack:
     def backfill(self, first: date, days: int) -> dict[str, float]:
         """Backfill some days and wait until all are done: ``seconds`` by Airflow's clock.
 
-        As many runs at once as ``airflow backfill create`` takes when nobody says how many.
+        The number of parallel runs is the default of ``airflow backfill create``.
         """
         body = {
             "dag_id": DAG_ID,
@@ -129,13 +129,13 @@ class OwnStack:
         return {"seconds": _seconds(told["created_at"], told["completed_at"])}
 
     def unpublished(self, days: Sequence[date]) -> str:
-        """Which of some days have no page with all their events, or an empty text."""
+        """Name the days that are not published with all their events; an empty text if all are."""
         pages = {row["event_date"]: row["events"] for row in latest_revisions(self.settings)}
         missing = [str(day) for day in days if pages.get(day) != EVENTS]
         return f"not published with {EVENTS:,} events: {', '.join(missing)}" if missing else ""
 
     def unpause(self) -> None:
-        """Let both DAGs run, without the day that the schedule asks for at once: it would take the drivers' pool."""
+        """Unpause both DAGs, and cancel the schedule's first run: it would occupy the drivers' pool."""
         for dag_id in (EMPTY_DAG_ID, DAG_ID):
             self.api.call("PATCH", f"/dags/{dag_id}", {"is_paused": False})
         runs = f"/dags/{DAG_ID}/dagRuns"
@@ -155,15 +155,15 @@ def _seconds(began: str, ended: str) -> float:
 
 @contextmanager
 def own_stack() -> Iterator[OwnStack]:
-    """The embedded stack on ports and a state folder of its own, with a folder of DAGs of the benchmark's."""
+    """Run the embedded stack on separate ports, with its own state folder and a DAG folder for the benchmark."""
     with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
-        # the schedule's own run, which is called off, generates nothing
+        # the schedule's own run, which is cancelled, generates nothing
         settings = own_settings(Path(folder)).model_copy(update={"generated_events": 0})
         product, dags = airflow.DAGS_DIR, Path(folder) / "dags"
         dags.mkdir()
         for file in (*product.glob("*.py"), PEERS_DIR / "empty_dag.py"):
             shutil.copy(file, dags / file.name)
-        airflow.DAGS_DIR = dags  # no setting names it: nobody but this benchmark has a DAG to put beside the product's
+        airflow.DAGS_DIR = dags  # there is no setting for this: only this benchmark adds a DAG to the product's
         try:
             bring_up(settings, print)
             stack = OwnStack(settings, airflow_client.api(settings))
@@ -175,11 +175,11 @@ def own_stack() -> Iterator[OwnStack]:
 
 
 def measure(runs: int, *, quick: bool) -> None:
-    """Trigger, backfill, and keep what it took.
+    """Trigger, backfill, and store the measured times.
 
     Args:
         runs: single runs of each DAG, and days of the backfill.
-        quick: as of :func:`benchmarks.measure.keep`.
+        quick: see :func:`benchmarks.measure.keep`.
     """
     with own_stack() as stack:
         singles = [DAY + timedelta(days=at) for at in range(runs)]
@@ -204,7 +204,7 @@ def measure(runs: int, *, quick: bool) -> None:
 
 
 def goals_of(ours: Contestant, backfill: Contestant) -> list[Goal]:
-    """What is to be shown."""
+    """The stage's goals."""
     share = backfill.middle("seconds") / sum(one["seconds"] for one in ours.rounds)
     over = ours.middle("over_seconds")
     return [
@@ -214,7 +214,7 @@ def goals_of(ours: Contestant, backfill: Contestant) -> list[Goal]:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the stage from the command line."""
     line = parser(__doc__, "two of each, 9 minutes, of which Spark takes most")
     line.add_argument("--runs", type=int, default=RUNS, help="single runs, and days of the backfill")
     args = line.parse_args()

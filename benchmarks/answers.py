@@ -37,7 +37,7 @@ from daybook.sql.answers import ACROSS_DAYS, Answer, answers
 from tests.integration.own_spark import OwnSpark
 
 CORES = 2
-"""Each engine may use so many, as Daybook's Spark does by default."""
+"""Number of cores for each engine, as Daybook's Spark uses by default."""
 SPARK, DUCKDB, POLARS = "Spark, as Daybook runs it", "DuckDB, Daybook's statements", "Polars, by hand"
 DAYBOOK, COLD = "Daybook's readers", "Daybook's readers, ledger read anew"
 DUCKDB_FILES, POLARS_FILES = "DuckDB, given the files", "Polars, given the files"
@@ -46,14 +46,14 @@ LONGEST_READ_SECONDS = 1.0
 BOUND = {"first_day": DAY, "last_day": DAY}
 
 Asked = Callable[[], Any]
-"""Asks one question; the rows as an Arrow table, or as dictionaries."""
+"""Asks one question; returns its rows as an Arrow table or as dictionaries."""
 
 
 class Engine:
-    """Somebody who is asked questions, and the rows that the last ones came to.
+    """An engine that answers questions, and the rows of its last answers.
 
     Args:
-        asked: question -> how it is asked.
+        asked: question -> the function that asks it.
     """
 
     def __init__(self, asked: Mapping[str, Asked]) -> None:
@@ -61,7 +61,7 @@ class Engine:
         self._found: dict[str, Any] = {}
 
     def run(self) -> dict[str, float]:
-        """Ask all; ``seconds`` of all together, ``cpu_seconds`` of this process and Spark's, and ``QUESTION s``."""
+        """Ask all questions; return total ``seconds``, ``cpu_seconds`` with those of Spark, and ``QUESTION s``."""
         watch = TreeWatch(os.getpid())
         watch.look()
         before = watch.cpu_seconds
@@ -80,16 +80,16 @@ class Engine:
 
 @contextmanager
 def in_spark(settings: Settings) -> Iterator[dict[str, Asked]]:
-    """A session of the Spark server with the view of the day's events that ``answer_questions`` has; published ones.
+    """A session of the Spark server with the view that ``answer_questions`` has, but of published events.
 
     Args:
-        settings: where the lake is, and the server, which is up.
+        settings: of the lake and of the running server.
     """
     from daybook_spark.answering import ask
     from daybook_spark.session import spark_session
     from daybook_spark.staging import at_snapshot, on_dates
 
-    os.environ.update(connect.client_environment(settings))  # as the stack sets it for the jobs
+    os.environ.update(connect.client_environment(settings))  # the stack sets this for the jobs too
     spark = spark_session("benchmark", settings)
     try:
         pinned = page_of(settings, str(DAY))["snapshots"][EVENTS]
@@ -104,14 +104,14 @@ def in_spark(settings: Settings) -> Iterator[dict[str, Asked]]:
 
 
 def files_of(settings: Settings, name: str) -> list[str]:
-    """The Parquet files of a table as it is now."""
+    """Return the current Parquet files of a table."""
     table = load(settings, name)
     assert table is not None, f"the lake has no table {name}"
     return sorted(task.file.file_path.removeprefix("file://") for task in table.scan().plan_files())
 
 
 def duckdb_over(tables: Mapping[str, Sequence[str]]) -> Any:
-    """A connection of DuckDB's own reader, UTC.
+    """Return a connection of DuckDB, in UTC, that reads Parquet files directly.
 
     Args:
         tables: name of a view -> its Parquet files.
@@ -127,7 +127,7 @@ def duckdb_over(tables: Mapping[str, Sequence[str]]) -> Any:
 
 
 def in_duckdb_over(files: Sequence[str]) -> dict[str, Asked]:
-    """The answers' own statements in DuckDB's words."""
+    """The answers' own statements, translated to DuckDB's dialect."""
     connection = duckdb_over({EVENTS: files})
 
     def asked(statement: str) -> Any:
@@ -150,11 +150,11 @@ def in_polars(files: Sequence[str]) -> dict[str, Asked]:
 
 
 def of_a_day(settings: Settings, rows: Rows, rounds: int) -> list[Contestant]:
-    """Every answer of the day by each engine, the first execution left out.
+    """Ask every answer of the day with each engine; the first execution does not count.
 
     Args:
-        settings: where the lake is.
-        rows: what the answers must come to.
+        settings: of the lake.
+        rows: the expected rows of the answers.
         rounds: executions that count.
     """
     files = files_of(settings, EVENTS)
@@ -172,13 +172,13 @@ def _wrong(rows: Rows, engine: Engine) -> str:
 
 
 class SameRows:
-    """Holds what several readers find against each other, question by question."""
+    """Compares the rows of several readers, question by question."""
 
     def __init__(self) -> None:
         self._first: dict[str, list[list[Any]]] = {}
 
     def wrong(self, engine: Engine) -> str:
-        """Which questions have other rows than the reader found that was asked first, or an empty text."""
+        """Name the questions whose rows differ from those of the first reader; an empty text if all are equal."""
         different = []
         for name, rows in engine.rows().items():
             shown = sorted(([_plain(row[column]) for column in sorted(row)] for row in rows), key=repr)
@@ -188,14 +188,14 @@ class SameRows:
 
 
 def _plain(value: Any) -> Any:
-    """A cell that is equal whoever read it: fractions to nine digits, days and moments as text."""
+    """Return a cell in a form that is equal for all readers: fractions to nine digits, days and times as text."""
     if value is None or isinstance(value, str | int):
         return value
     return float(f"{value:.9g}") if isinstance(value, float) else str(value)
 
 
 def daybook_reads(settings: Settings) -> dict[str, Asked]:
-    """What a reader asks of a history, by Daybook's functions, with what they keep in memory from call to call."""
+    """The reads of a history with Daybook's functions, which cache the ledger between calls."""
     last = str(DAY)
     return {
         **{f"{name}, all days": partial(query_rows, settings, f"SELECT * FROM {name}") for name in answers()},
@@ -205,19 +205,19 @@ def daybook_reads(settings: Settings) -> dict[str, Asked]:
 
 
 def cold_reads(settings: Settings) -> dict[str, Asked]:
-    """Some of them, each as the first of a process that has its modules loaded: the ledger is read for each."""
+    """Some of the reads, each with an empty cache: every one loads the ledger, but no modules."""
 
     def cold(ask: Asked) -> Any:
         ledger._LEDGER.clear()
         return ask()
 
-    # what the ledger takes is the same for all answers: one stands for them
+    # loading the ledger takes the same time for all answers: one is enough
     some = ("event_popularity, all days", "event_popularity, one day", *answers(ACROSS_DAYS))
     return {name: partial(cold, ask) for name, ask in daybook_reads(settings).items() if name in some}
 
 
 def duckdb_reads(files: Mapping[str, Sequence[str]]) -> dict[str, Asked]:
-    """The same by DuckDB that is handed the files.
+    """The same reads with DuckDB on the given files.
 
     Args:
         files: answer -> the Parquet files of its table.
@@ -244,7 +244,7 @@ def duckdb_reads(files: Mapping[str, Sequence[str]]) -> dict[str, Asked]:
 
 
 def polars_reads(files: Mapping[str, Sequence[str]]) -> dict[str, Asked]:
-    """The same by Polars, but for the one question across days that has no statement by hand."""
+    """The same reads with Polars, except the one question across days without a hand-written statement."""
     import polars as pl
 
     from benchmarks.polars_answers import new_users
@@ -270,10 +270,10 @@ def polars_reads(files: Mapping[str, Sequence[str]]) -> dict[str, Asked]:
 
 
 def of_history(settings: Settings, rounds: int) -> list[Contestant]:
-    """What readers ask of a lake of many days, by each of them.
+    """Ask each reader for its reads of a lake of many days.
 
     Args:
-        settings: where the lake is.
+        settings: of the lake.
         rounds: of all questions.
     """
     files = {name: files_of(settings, name) for name in answers()}
@@ -292,7 +292,7 @@ def of_history(settings: Settings, rounds: int) -> list[Contestant]:
 
 
 def goals(day: Sequence[Contestant], history: Sequence[Contestant]) -> list[Goal]:
-    """What is to be shown."""
+    """The stage's goals."""
     spark, duck, _ = day
     times = spark.middle("seconds") / duck.middle("seconds")
     found = [at_most("all answers of a day, warm: Spark's time, times DuckDB's", times, TIMES_DUCKDB, spark, duck)]
@@ -304,7 +304,7 @@ def goals(day: Sequence[Contestant], history: Sequence[Contestant]) -> list[Goal
 
 
 def in_milliseconds(title: str, contestants: Sequence[Contestant]) -> Table:
-    """The contestants' medians as a table: a line for each question, in milliseconds, and all together."""
+    """The contestants' medians as a table in milliseconds: a line for each question, and the total."""
     table = Table(title=title)
     table.add_column("milliseconds")
     for one in contestants:
@@ -318,14 +318,14 @@ def in_milliseconds(title: str, contestants: Sequence[Contestant]) -> Table:
 
 
 def measure(events: int, days: int, history_events: int, rounds: int, *, quick: bool) -> None:
-    """Make the lake, ask all, and keep what it took.
+    """Make the lake, ask all questions, and store the measured times.
 
     Args:
-        events: of the day that is asked about.
+        events: of the day that is queried.
         days: of the history.
         history_events: of each of its days.
         rounds: that count.
-        quick: as of :func:`benchmarks.measure.keep`.
+        quick: see :func:`benchmarks.measure.keep`.
     """
     with in_kafka(events) as kafka:
         settings = kafka.settings.model_copy(update={"home": kafka.folder / "daybook"})
@@ -354,7 +354,7 @@ def measure(events: int, days: int, history_events: int, rounds: int, *, quick: 
 
 
 def main() -> None:
-    """The command line."""
+    """Run the stage from the command line."""
     line = parser(__doc__, "a small day, a short history, one round, 2 minutes")
     line.add_argument("--events", type=int, default=1_000_000, help="events of the day")
     line.add_argument("--days", type=int, default=1_000, help="days of history")
@@ -368,5 +368,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ["POLARS_MAX_THREADS"] = str(CORES)  # read when Polars is loaded
+    os.environ["POLARS_MAX_THREADS"] = str(CORES)  # Polars reads it when it is imported
     main()

@@ -33,12 +33,12 @@ TIMEOUT_SECONDS = 300
 
 
 def cpu_seconds_of_stack(settings: Settings) -> float:
-    """Processor time of the processes that carry the marker of a state folder, and of their ended children."""
+    """Return the processor time of the processes with a state folder's marker, and of their ended children."""
     return float(sum(sum(process.cpu_times()[:4]) for process in supervisor.processes(settings)))
 
 
 def trouble(settings: Settings) -> str:
-    """Why Airflow's health page is not green for all components, or an empty text."""
+    """Return why Airflow's health page is not green for all components, or an empty text."""
     try:
         states = AirflowApi(settings, password="", timeout_seconds=5).health()
     except DaybookError as error:
@@ -47,10 +47,10 @@ def trouble(settings: Settings) -> str:
 
 
 def daybook_up(folder: Path) -> tuple[dict[str, float], str]:
-    """``daybook up`` in an empty state folder, and down again.
+    """Run ``daybook up`` in an empty state folder, then ``daybook down``.
 
     Returns:
-        ``seconds`` and ``cpu_seconds`` until it is healthy, and what Airflow's health page says against it.
+        ``seconds`` and ``cpu_seconds`` until it is healthy, and the problems on Airflow's health page.
     """
     settings = own_settings(folder)
     try:
@@ -62,7 +62,7 @@ def daybook_up(folder: Path) -> tuple[dict[str, float], str]:
 
 
 def standalone(folder: Path) -> tuple[dict[str, float], str]:
-    """``airflow standalone`` in an empty ``AIRFLOW_HOME``, and its end; as :func:`daybook_up`."""
+    """Run ``airflow standalone`` in an empty ``AIRFLOW_HOME``, then stop it; returns what :func:`daybook_up` does."""
     port, worker_log_port, trigger_log_port = free_ports(3)
     settings = Settings(home=folder, airflow_port=port)
     inherited = {
@@ -76,14 +76,14 @@ def standalone(folder: Path) -> tuple[dict[str, float], str]:
         "AIRFLOW__API__BASE_URL": settings.airflow_url,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        # as the embedded stack's: a name server that does not know this machine takes seconds to say so
+        # as in the embedded stack: a name server that does not know this machine takes seconds to answer
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-        # its own ports may be another Airflow's
+        # another Airflow may use the default ports
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log_port),
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log_port),
-        # it finds its parts by the PATH
+        # it finds its components in the PATH
         "PATH": os.pathsep.join([str(venv_bin()), os.environ.get("PATH", os.defpath)]),
-        # how the processes that it leaves behind are found; a title written over the environment would hide it
+        # finds the processes that it leaves behind; a process title written over the environment would hide it
         MARKER: str(folder),
         "SPT_NOENV": "1",
     }
@@ -108,7 +108,7 @@ def standalone(folder: Path) -> tuple[dict[str, float], str]:
 
 
 def contestant(name: str, start: Callable[[Path], tuple[dict[str, float], str]], folder: Path) -> Contestant:
-    """One way to start, in a new folder each round."""
+    """One way to start, in a new folder for each round."""
     found: list[str] = []
 
     def run() -> dict[str, float]:
@@ -124,7 +124,7 @@ def contestant(name: str, start: Callable[[Path], tuple[dict[str, float], str]],
 
 
 def measure(rounds: int, *, quick: bool) -> None:
-    """Start both in turns, and keep what it took."""
+    """Start both in turns, and store the measured times."""
     with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
         ours = contestant("daybook up", daybook_up, Path(folder) / "daybook")
         theirs = contestant("airflow standalone, SQLite", standalone, Path(folder) / "standalone")
@@ -136,7 +136,7 @@ def measure(rounds: int, *, quick: bool) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the stage from the command line."""
     line = parser(__doc__, "one round, 2 minutes")
     line.add_argument("--rounds", type=int, default=ROUNDS)
     args = line.parse_args()

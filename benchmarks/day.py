@@ -1,8 +1,8 @@
-"""A generated day in a real broker, the truth about it, and Daybook's own steps on it: what benchmarks of a day share.
+"""A generated day in a real broker, its expected results, and Daybook's steps: shared by the benchmarks of a day.
 
 Every contestant of a run reads the same topic, which is filled once. Some of its records are sent twice (same id, same
-body, a later offset) and some are no events at all, so a contestant that neither de-duplicates nor filters is seen by
-its rows. The truth is counted with NumPy from what the generator meant, by none of the engines that are measured.
+body, a later offset), and some are not events at all. So the rows of a contestant show whether it de-duplicates and
+filters. The expected results are counted with NumPy from the generator's plan, not by an engine that is measured.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from tests.integration.own_broker import OwnBroker, own_settings
 from tests.integration.own_spark import OwnSpark
 
 DAY = date(2026, 5, 3)
-"""Always the same, so that all runs have the same bytes."""
+"""Fixed, so that all runs have the same bytes."""
 SEED = 1
 TROUBLE = Mischief(duplicates=0.02, invalid=0.01)
-"""Of a day that contestants land: records on top of its events, as shares of them."""
+"""Additional records of a day for the contestants, as shares of its events."""
 PRODUCED_AT_ONCE = 10_000
 SIZES = (20_000, 100_000, 1_000_000, 5_000_000)
-"""Events of the days that are measured, from a studio's first year to beyond what one laptop is for."""
+"""Sizes of the measured days in events, from a studio's first year to more than one laptop is meant for."""
 QUICK_EVENTS = 2_000
 PEERS_DIR = REPOSITORY / "benchmarks" / "peers"
 
@@ -67,13 +67,14 @@ NO_EVENTS: tuple[Callable[[Record], bytes | None], ...] = (
     lambda record: encode({name: value for name, value in record.items() if name != "occurred_at"}),
     lambda record: None,
 )
-"""Values that are no events, each made of an event under an id of its own."""
+"""Make values that are not events, each from an event with an id of its own."""
 
 
 def driver_memory(events: int) -> str:
-    """Heap of every Spark driver of a run, Daybook's or not: Daybook's default for small days, more for large ones.
+    """Return the heap of every Spark driver of a run: Daybook's default for small days, more for large ones.
 
-    With 2.5 GB of it a driver stays below the 4 GB that a day of five million events may take.
+    The heap is the same for Daybook's drivers and others. With 2.5 GB of it a driver uses less than the 4 GB that a day
+    of five million events may take.
     """
     if events < MANY_RECORDS:
         return "1g"
@@ -84,11 +85,11 @@ def produce(settings: Settings, day: date, events: int, mischief: Mischief | Non
     """Put a generated day into the topic, byte by byte as the intake would.
 
     Args:
-        settings: where the broker is.
+        settings: of the broker.
         day: the day.
         events: how many events it has.
-        mischief: its duplicates are sent again later; what it calls invalid is of :data:`NO_EVENTS`, as the intake lets
-            nothing of the generator's own kinds through.
+        mischief: its duplicates are sent again later; its invalid records are those of :data:`NO_EVENTS`, because the
+            intake refuses all of the generator's own kinds.
     """
     producer = Producer({**librdkafka_conf(settings), "acks": "all", "linger.ms": 5})
     plan = build_day(day, events, SEED, settings.items, mischief)
@@ -102,7 +103,7 @@ def produce(settings: Settings, day: date, events: int, mischief: Mischief | Non
             value: bytes | None = encode(record)
             if kind >= 0:
                 value = NO_EVENTS[place % len(NO_EVENTS)]({**record, "event_id": str(plan.spoilt_ids[place])})
-            # by the player: what is sent twice comes to the same partition, behind the first
+            # keyed by player: a duplicate reaches the same partition, after the original
             producer.produce(settings.kafka_topic, value, record["user_id"].encode())
         producer.poll(0)
         producer.flush()
@@ -118,7 +119,7 @@ def _record(event: dict[str, Any]) -> Record:
 
 @dataclass(frozen=True)
 class Truth:
-    """What must be found of a day: each of its events once."""
+    """The expected result of a day: each of its events once."""
 
     plan: Day
 
@@ -126,7 +127,7 @@ class Truth:
     def events(self) -> Counter[Event]:
         """(provider, event_type, item) -> events."""
         items = len(self.plan.items)
-        # a guild join stands behind the last item
+        # a guild join comes after the last item
         item = np.where(self.plan.item == JOIN_GUILD, items, self.plan.item)
         counts = np.bincount(self.plan.label * (items + 1) + item, minlength=len(LABELS) * (items + 1)).tolist()
         kinds = [*(("purchase_item", name) for name in self.plan.items), ("join_guild", None)]
@@ -140,12 +141,12 @@ class Truth:
 
     @cached_property
     def answers(self) -> dict[str, list[dict[str, Any]]]:
-        """Answer -> its rows, of all answers but those that name players."""
+        """Answer -> its rows, for all answers that name no players."""
         return expected_answers(self.plan, np.ones(len(self.plan), dtype=np.bool_))
 
 
 def summed(events: Counter[Event], *places: int) -> Counter[tuple[str | None, ...]]:
-    """Events by some of the places of :data:`Event`."""
+    """Count events by some of the positions of :data:`Event`."""
     found: Counter[tuple[str | None, ...]] = Counter()
     for event, count in events.items():
         found[tuple(event[place] for place in places)] += count
@@ -153,7 +154,7 @@ def summed(events: Counter[Event], *places: int) -> Counter[tuple[str | None, ..
 
 
 def wrong_events(files: Sequence[str], truth: Truth) -> str:
-    """Hold landed events against the truth, read by DuckDB; what is wrong with them, or an empty text.
+    """Compare landed events with the truth, read by DuckDB; return what is wrong with them, or an empty text.
 
     Args:
         files: Parquet files below folders ``event_date=YYYY-MM-DD``, with the columns event_id, event_type, item,
@@ -196,33 +197,33 @@ def wrong_events(files: Sequence[str], truth: Truth) -> str:
 
 @dataclass(frozen=True)
 class InKafka:
-    """A day that waits in a broker of its own."""
+    """A day in a separate broker."""
 
     settings: Settings
-    """How to reach it; its folder is removed with it."""
+    """Settings to connect to it; its folder is removed together with it."""
     ends: Offsets
     truth: Truth
 
     @property
     def folder(self) -> Path:
-        """Where contestants may write."""
+        """The folder to which contestants may write."""
         return self.settings.home
 
     @property
     def log(self) -> Path:
-        """Where the output of contestants goes."""
+        """The log for the output of contestants."""
         return self.settings.home / "contestants.log"
 
     def program(self, name: str, *arguments: object) -> Cost:
-        """Run one of ``benchmarks/peers`` that needs no Spark; what it took."""
+        """Run one of ``benchmarks/peers`` that needs no Spark; return its cost."""
         command = [sys.executable, "-m", f"benchmarks.peers.{name}", *map(str, arguments)]
         return cost_of(command, job_environment(self.settings), self.log)
 
     def spark_program(self, name: str, *arguments: object) -> Cost:
-        """Submit one of ``benchmarks/peers`` that needs Spark, as Daybook submits its own jobs; what it took.
+        """Submit one of ``benchmarks/peers`` that needs Spark, as Daybook submits its own jobs; return its cost.
 
-        Jars, heap, master, shuffle partitions and the archive of classes for a faster start are Daybook's: what is left
-        is the difference between two programs. Iceberg is left out of the session, as no peer uses it.
+        Jars, heap, master, shuffle partitions and the class archive for a faster start are Daybook's. So only the
+        difference between two programs remains. The session has no Iceberg, because no peer uses it.
         """
         conf = submit_conf(self.settings, records=sum(self.ends.values()))
         of_iceberg = ("spark.sql.catalog.", "spark.sql.extensions")
@@ -231,9 +232,9 @@ class InKafka:
         )
 
     def plain_spark_program(self, name: str, *arguments: object) -> Cost:
-        """As :meth:`spark_program` with Spark's and Java's own defaults, as one submits what was just written.
+        """Like :meth:`spark_program`, but with the defaults of Spark and Java, as one submits a new script.
 
-        Jars and heap are Daybook's, without which it would not run, and days are of UTC.
+        Jars and heap are Daybook's, because it would not run without them, and days are in UTC.
         """
         conf = submit_conf(self.settings)
         needed = ("spark.driver.memory", "spark.sql.session.timeZone")
@@ -252,7 +253,7 @@ class InKafka:
 
 @contextmanager
 def in_kafka(events: int) -> Iterator[InKafka]:
-    """A day of so many events, with :data:`TROUBLE`, in a broker that lives as long as the block."""
+    """A day of this many events, with :data:`TROUBLE`, in a broker that runs while its block runs."""
     with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
         settings = own_settings(Path(folder)).model_copy(update={"spark_driver_memory": driver_memory(events)})
         with OwnBroker(settings):
@@ -265,18 +266,18 @@ class DaybookDay:
     """Daybook's steps of a day, as Airflow runs them.
 
     Args:
-        settings: where broker and lake are; the lake is made if there is none.
+        settings: of the broker and the lake; a missing lake is created.
         day: the day.
         ends: the frozen end offsets of the topic.
-        server: the warm Spark that the steps behind landing are clients of, as on a stack; without it each step is a
-            driver of its own, as on a cluster.
+        server: the running Spark server; the steps after landing are its clients, as on a stack. Without it each step
+            is a separate driver, as on a cluster.
     """
 
     def __init__(self, settings: Settings, day: date, ends: Offsets, server: OwnSpark | None = None) -> None:
         self.settings = settings
         self._server = server
         self.costs: dict[str, Cost] = {}
-        """Step -> what it took; what a server took for two that ran side by side stands with the first of them."""
+        """Step -> its cost; the server's cost of two parallel steps is in the first of them."""
         self._seconds = 0.0
         self._day = day
         self._ends = ends
@@ -289,7 +290,7 @@ class DaybookDay:
         return self._summary(name)
 
     def _clients(self, server: OwnSpark, job: str, steps: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-        """Run steps side by side, as clients of the server."""
+        """Run steps in parallel, as clients of the server."""
 
         def run(name: str) -> Cost:
             command = connect.client_command(job, self._arguments(name, steps[name]))
@@ -312,7 +313,7 @@ class DaybookDay:
         return ["--day", str(self._day), "--run-id", "benchmark", *summary, *arguments]
 
     def _ran(self, name: str, cost: Cost) -> None:
-        """Note what a step took that ran by itself."""
+        """Record the cost of a step that ran alone."""
         self.costs[name] = cost
         self._seconds += cost.seconds
 
@@ -321,12 +322,12 @@ class DaybookDay:
         return told
 
     def land(self) -> dict[str, Any]:
-        """``land_events``; the stage, which the later steps need."""
+        """Run ``land_events``; return its stage, which the later steps need."""
         until = ["--until", offsets_text(self._ends)]
         return self._driver("land_events", "land_events", until, records_ahead(self.settings, self._ends))
 
     def answer_and_publish(self, stage: Mapping[str, Any]) -> None:
-        """The areas' answers, ``publish_day``, ``write_report``."""
+        """Run the answers of the areas, ``publish_day`` and ``write_report``."""
         staged = ["--stage", json.dumps(stage)]
         areas = {area: ["--area", area, *staged] for area in AREAS}
         if self._server is None:
@@ -346,7 +347,7 @@ class DaybookDay:
 
     @property
     def cost(self) -> Cost:
-        """All steps together, on the clock from the first to the last; the memory is that of the largest."""
+        """The cost of all steps: the time from the first to the last, and the memory of the largest."""
         costs = self.costs.values()
         return Cost(
             sum(one.cpu_seconds for one in costs),
@@ -356,34 +357,34 @@ class DaybookDay:
 
 
 DAYS_FOLDERS = ("lake", "reports")
-"""The folders below a state folder that hold the days."""
+"""The folders in a state folder that contain the days."""
 
 
 def forget_days(settings: Settings) -> None:
-    """Remove what a round has left of its day, and nothing of a server that is up in the same state folder."""
+    """Remove what a round has left of its day, but no file of a server that runs in the same state folder."""
     for one in DAYS_FOLDERS:
         shutil.rmtree(settings.home / one, ignore_errors=True)
 
 
 def written(folder: Path) -> dict[str, float]:
-    """Bytes and number of all files below a folder, metadata and checkpoints included."""
+    """Return the size in bytes and the number of all files below a folder, metadata and checkpoints included."""
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     return {"bytes_written": sum(sizes), "files_written": len(sizes)}
 
 
 def emptied(folder: Path) -> Path:
-    """A folder without what an earlier round left in it."""
+    """Return a folder, emptied of what an earlier round left in it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return folder
 
 
 def run_stage(description: str | None, run: Callable[[int, Run], None]) -> None:
-    """The command line of a stage.
+    """Run a stage from the command line.
 
     Args:
         description: what the stage does.
-        run: does it for a number of events.
+        run: runs it for a number of events.
     """
     line = parser(description, f"{QUICK_EVENTS:,} events, one round, a minute")
     line.add_argument("--events", type=int, nargs="+", default=SIZES, help="events of each day")

@@ -26,33 +26,33 @@ FIRST_DAY = date(2026, 1, 5)
 """A Monday."""
 ITEMS = ("sword", "shield", "helmet", "knife", "gauntlets")
 SERIES_DAYS = 91
-"""Three months and a week under one seed: the same players, as in a game."""
+"""Three months and a week for each seed: the same players, as in a game."""
 
 WEEK = np.array([0.90, 0.85, 0.90, 0.95, 1.10, 1.25, 1.15])
 """Volume by weekday, Monday first."""
 NOISE = 0.08
-"""Standard deviation of a day's volume over its weekday's, of the logarithm."""
+"""Standard deviation of the logarithm of a day's volume divided by its weekday's."""
 
 DROPS = (0.2, 0.5, 0.8)
 RISES = (1.5, 2.0, 4.0, 20.0)
 SIZES = (10, 30, 100, 300, 1000, 3000)
-"""Classes of a cell's expected count, by their lower bounds."""
+"""Lower bounds of the classes of a cell's expected count."""
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A world's size, and how many months of it are played."""
+    """The size of a world, and its number of simulated months."""
 
     events: int
     series: int
     every: int
-    """Drops are put into every so many judged days."""
+    """Interval, in checked days, between days with a drop."""
     playing: float = 1.0
-    """Share of players who play on a day; the others stay away, so that events come and go in bundles."""
+    """Share of players who play on a day; the others do not play, so that events come and go in groups."""
 
     @property
     def name(self) -> str:
-        """For the tables."""
+        """The name in the tables."""
         return f"{self.events:,}" + (", half of the players stay away" if self.playing < 1.0 else "")
 
 
@@ -69,7 +69,7 @@ def months(volume: Volume, seed: int, days: int = SERIES_DAYS) -> NDArray[np.flo
     random = np.random.default_rng([seed, 99])
     table = np.empty((days, len(LABELS), len(ITEMS) + 1))
     for at in range(days):
-        # twice as many events where half of the players stay away
+        # twice as many events if half of the players do not play
         usual = volume.events / volume.playing * WEEK[at % 7]
         day = build_day(FIRST_DAY + timedelta(days=at), max(1, round(usual * random.lognormal(0, NOISE))), seed, ITEMS)
         item = np.where(day.item == JOIN_GUILD, len(ITEMS), day.item)
@@ -81,7 +81,7 @@ def months(volume: Volume, seed: int, days: int = SERIES_DAYS) -> NDArray[np.flo
 
 
 def judged_days(table: NDArray[np.float64]) -> Iterator[Counts]:
-    """Each day that has enough days before it."""
+    """Return each day that has enough days before it."""
     first = FIRST_DAY.toordinal()
     for at in range(FEWEST_DAYS, len(table)):
         begin = max(0, at - MOST_DAYS)
@@ -91,14 +91,14 @@ def judged_days(table: NDArray[np.float64]) -> Iterator[Counts]:
 def thinned(
     random: np.random.Generator, today: NDArray[np.float64], where: tuple[int | slice, int | slice], drop: float
 ) -> NDArray[np.float64]:
-    """The day with each event of a part of it lost at random."""
+    """Return the day after a random loss of events in a part of it."""
     left = today.copy()
     left[where] = random.binomial(today[where].astype(np.int64), 1.0 - drop)
     return left
 
 
 def size_class(expected: float) -> str | None:
-    """Of a cell's expected count."""
+    """Return the class of a cell's expected count."""
     at = int(np.searchsorted(SIZES, expected, side="right"))
     if at == 0:
         return None
@@ -107,35 +107,35 @@ def size_class(expected: float) -> str | None:
 
 @dataclass
 class Result:
-    """What a volume's months gave."""
+    """The results of a volume's months."""
 
     days: Counter[str]
-    """Judged days by how many days they were judged against."""
+    """Checked days by the number of days that they were compared with."""
     false_days: Counter[str]
     false_counts: Counter[str]
     tested: int
     seen: dict[tuple[str, float], list[bool]]
-    """What dropped and how far -> whether it was named."""
+    """Part that dropped and its drop -> whether the alarm named it."""
     others: dict[tuple[str, float], list[int]]
-    """And how many other things were named."""
+    """The same key -> how many other parts were named."""
     rises: dict[tuple[str, float], list[bool]]
-    """Days before and how many times the events there were -> whether the rise was said."""
+    """Number of days before and factor of the events -> whether the rise was reported."""
 
 
 def trailing_class(days: int) -> str:
-    """How many days were judged against."""
+    """Return the class of the number of days before."""
     return "7 to 13" if days < 14 else "14 to 20" if days < 21 else "21 to 28"
 
 
 def kind_of(found: Finding) -> str:
-    """What alarmed."""
+    """Return which part has the alarm."""
     if found.provider is None:
         return "total" if found.event is None else "event"
     return "provider" if found.event is None else "cell"
 
 
 def drops_of_a_day(random: np.random.Generator, counts: Counts) -> Iterator[tuple[str, tuple[int | None, int | None]]]:
-    """Something to drop in each class of size, a whole provider and a whole event."""
+    """Yield a cell of each size class, a whole provider and a whole event, to drop."""
     expected = counts.trailing.sum(axis=0) / counts.trailing.sum() * counts.today.sum()
     classes: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for (provider, event), value in np.ndenumerate(expected):
@@ -149,7 +149,7 @@ def drops_of_a_day(random: np.random.Generator, counts: Counts) -> Iterator[tupl
 
 
 def measure(volume: Volume, seed: int, progress: Callable[[], None] = lambda: None) -> Result:
-    """Play a volume's months, judge their days, then drop things."""
+    """Simulate a volume's months, check their days, then drop events."""
     result = Result(Counter(), Counter(), Counter(), 0, defaultdict(list), defaultdict(list), defaultdict(list))
     random = np.random.default_rng(seed)
     for series in range(volume.series):
@@ -183,7 +183,7 @@ OUTAGE_DAYS = 10
 
 
 def outage(table: NDArray[np.float64], where: tuple[int, int | None], days: int, seed: int) -> list[bool]:
-    """Whether the last days of a series alarm, if all of them lack four fifths of something; against so many days."""
+    """Whether the last days of a series alarm when a part loses four fifths; compared with this many days."""
     random = np.random.default_rng(seed)
     table, first, named = table.copy(), FIRST_DAY.toordinal(), []
     for at in range(len(table) - OUTAGE_DAYS, len(table)):
@@ -196,7 +196,7 @@ def outage(table: NDArray[np.float64], where: tuple[int, int | None], days: int,
 
 
 def print_outages(console: Console, series: int, seed: int) -> None:
-    """The table of drops that last."""
+    """The table of drops that last several days."""
     tables = [months(Volume(20_000, 1, 1), seed * 20_000 + number, 28 + OUTAGE_DAYS) for number in range(series)]
     console.print("\nDrops by 80% that last, 20,000 events a day (share named on their 1st, 2nd, ... day):\n")
     console.print(f"| days before | what dropped | {' | '.join(str(day + 1) for day in range(OUTAGE_DAYS))} |")
@@ -208,7 +208,7 @@ def print_outages(console: Console, series: int, seed: int) -> None:
 
 
 def order(what: str) -> tuple[int, int]:
-    """Cells by size, then the wholes."""
+    """Sort key: cells by size, then whole providers and events."""
     if what.startswith("cell"):
         return 0, int(what.split()[1].replace(",", ""))
     return 1, 0 if what == "provider" else 1

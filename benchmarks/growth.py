@@ -44,19 +44,19 @@ from tests.integration.own_spark import OwnSpark
 
 HISTORIES = (10, 100, 1_000)
 WINDOW_EVENTS = 1_000_000
-"""Events of each day of a lake whose ids are as many as they get."""
+"""Events of each day of a lake with the largest number of ids to compare with."""
 SIZES = (100_000, 1_000_000, 3_000_000, 10_000_000)
 QUICK_HISTORIES, QUICK_WINDOW_EVENTS, QUICK_SIZES = (2, 50), 5_000, (1_000, 10_000, 30_000)
 LEAST_SIZES = 3
 SMALL_DAY = 2_000
-"""Events of each day of the history, and of the day that is measured upon it."""
+"""Events of each day of the history, and of the day that is measured after it."""
 MOST_BY_HISTORY = 1.2
 MOST_OFF_THE_LINE = 0.15
 FIGURES = ("cpu_seconds", "seconds")
 
 
 def day_into(settings: Settings, ends: Offsets, server: OwnSpark) -> dict[str, float]:
-    """Run the day's tasks; processor time, clock, memory, and ``STEP s`` and ``STEP CPU s`` of each."""
+    """Run the day's tasks; return processor time, duration, memory, and ``STEP s`` and ``STEP CPU s`` of each."""
     day = DaybookDay(settings, DAY, ends, server)
     day.answer_and_publish(day.land())
     steps = {f"{name} s": cost.seconds for name, cost in day.costs.items()}
@@ -65,12 +65,12 @@ def day_into(settings: Settings, ends: Offsets, server: OwnSpark) -> dict[str, f
 
 
 def unpublished(settings: Settings, events: int, days: int) -> str:
-    """What is wrong with the lake's pages, or an empty text.
+    """Return what is wrong with the published days of a lake, or an empty text.
 
     Args:
-        settings: where the lake is.
-        events: that the day must have.
-        days: that must be published, the day among them.
+        settings: of the lake.
+        events: expected for the day.
+        days: expected number of published days, this day included.
     """
     pages = {row["event_date"]: row for row in latest_revisions(settings)}
     if len(pages) != days or DAY not in pages:
@@ -81,32 +81,32 @@ def unpublished(settings: Settings, events: int, days: int) -> str:
 
 @dataclass(frozen=True)
 class Lake:
-    """A lake that a day goes into."""
+    """A lake to which a day is added."""
 
     days: int
-    """That are published in it before."""
+    """Number of days published before."""
     upkeep: bool = False
-    """Whether it was looked after each week."""
+    """Whether maintenance ran each week."""
 
     @property
     def label(self) -> str:
-        """What it is called."""
+        """The contestant's name."""
         days = f"{self.days:,} day{'s' if self.days > 1 else ''} of history"
         return f"{days}, looked after each week" if self.upkeep else days
 
 
 def by_history(name: str, lakes: Sequence[Lake], events: int, how: Run) -> None:
-    """The same day into lakes of several ages.
+    """Run the same day in lakes of several ages.
 
     Args:
         name: of the table.
         lakes: the youngest first.
         events: of the day, and of each day before it.
-        how: as of :func:`benchmarks.measure.race`.
+        how: see :func:`benchmarks.measure.race`.
     """
     with tempfile.TemporaryDirectory(prefix="daybook-bench-") as folder:
         broker = own_settings(Path(folder) / "broker")
-        # every lake has the same place when it is used: its metadata names whole paths
+        # every lake is used at the same path: its metadata contains absolute paths
         settings = broker.model_copy(
             update={"home": Path(folder) / "home", "spark_driver_memory": driver_memory(events)}
         )
@@ -121,7 +121,7 @@ def by_history(name: str, lakes: Sequence[Lake], events: int, how: Run) -> None:
             contestants = []
             for lake in lakes:
                 shutil.copytree(young, settings.home, dirs_exist_ok=True)
-                if lake.days > 1:  # the first day, which was run, is one of them
+                if lake.days > 1:  # the first day, which was really run, is one of them
                     add_history(settings, lake.days - 1, events, upkeep=lake.upkeep)
                 kept = _kept(settings, Path(folder) / f"{lake.days}-{lake.upkeep}")
                 contestants.append(
@@ -140,7 +140,7 @@ def _ends(broker: Settings) -> Offsets:
 
 
 def _kept(settings: Settings, folder: Path) -> Path:
-    """Move a state folder's days into another folder."""
+    """Move the days of a state folder to another folder."""
     folder.mkdir()
     for one in DAYS_FOLDERS:
         (settings.home / one).rename(folder / one)
@@ -148,14 +148,14 @@ def _kept(settings: Settings, folder: Path) -> Path:
 
 
 def _upon(kept: Path, settings: Settings, ends: Offsets, server: OwnSpark) -> dict[str, float]:
-    """A day into a copy of a lake."""
+    """Run a day in a copy of a lake."""
     forget_days(settings)
     shutil.copytree(kept, settings.home, dirs_exist_ok=True)
     return day_into(settings, ends, server)
 
 
 def flat_in_history(contestants: Sequence[Contestant]) -> list[Goal]:
-    """What is to be shown of lakes of several ages, the youngest first."""
+    """The goals for lakes of several ages, the youngest first."""
     first = contestants[0]
     return [
         at_most(
@@ -171,20 +171,20 @@ def flat_in_history(contestants: Sequence[Contestant]) -> list[Goal]:
 
 
 def by_size(sizes: Sequence[int], how: Run) -> None:
-    """Days of several sizes into new lakes, the smallest first.
+    """Run days of several sizes in new lakes, the smallest first.
 
     Args:
         sizes: events of the days.
-        how: as of :func:`benchmarks.measure.race`.
+        how: see :func:`benchmarks.measure.race`.
     """
     sizes = sorted(sizes)
     with ExitStack() as stack:
         days = [stack.enter_context(in_kafka(events)) for events in sizes]
-        # the ports of the last, which were chosen when all brokers before it had theirs
+        # the ports of the last broker, which were chosen after the others had theirs
         largest = days[-1]
         home = largest.folder / "home"
         home.mkdir()
-        # the largest day's heap for all: else the collector's work would be part of the difference
+        # the largest day's heap for all: otherwise garbage collection would be part of the difference
         shared = {"home": home, "spark_driver_memory": driver_memory(sizes[-1])}
         server = stack.enter_context(OwnSpark(largest.settings.model_copy(update=shared)))
         contestants = []
@@ -197,13 +197,13 @@ def by_size(sizes: Sequence[int], how: Run) -> None:
 
 
 def _anew(settings: Settings, ends: Offsets, server: OwnSpark) -> dict[str, float]:
-    """A day into a new lake."""
+    """Run a day in a new lake."""
     forget_days(settings)
     return day_into(settings, ends, server)
 
 
 def straight_in_size(sizes: Sequence[int], contestants: Sequence[Contestant]) -> list[Goal]:
-    """What is to be shown of days of several sizes."""
+    """The goals for days of several sizes."""
     found = []
     for figure in FIGURES:
         fixed, slope, off = off_the_line(sizes, [one.middle(figure) for one in contestants])
@@ -214,15 +214,15 @@ def straight_in_size(sizes: Sequence[int], contestants: Sequence[Contestant]) ->
 
 
 def off_the_line(sizes: Sequence[int], taken: Sequence[float]) -> tuple[float, float, list[float]]:
-    """The straight line through what days of several sizes took, all sizes weighing the same.
+    """Fit a straight line to the times of days of several sizes, all with the same weight.
 
     Args:
         sizes: events of the days.
-        taken: seconds of each.
+        taken: seconds of each day.
 
     Returns:
-        Seconds of a day without events, seconds for each million, and by how much of the line's value each size lies
-        off it; not numbers where a size has not been measured, as one that failed.
+        Seconds of a day without events, seconds for each million, and the relative distance of each size from the
+        line; NaN if a size was not measured, for example because it failed.
 
     >>> fixed, slope, off = off_the_line([1_000_000, 2_000_000, 3_000_000], [12.0, 14.0, 16.0])
     >>> round(fixed, 6), round(slope, 6), [round(abs(one), 6) for one in off]
@@ -233,14 +233,14 @@ def off_the_line(sizes: Sequence[int], taken: Sequence[float]) -> tuple[float, f
     millions, values = np.asarray(sizes) / 1e6, np.asarray(taken)
     if not np.isfinite(values).all():
         return math.nan, math.nan, [math.nan] * len(sizes)
-    # relative residuals: else the line would go through the largest day, whatever the small ones took
+    # relative residuals: otherwise the largest day alone would determine the line
     slope, fixed = np.polyfit(millions, values, 1, w=1 / values)
     line = fixed + slope * millions
     return float(fixed), float(slope), ((values - line) / line).tolist()
 
 
 def main() -> None:
-    """The command line."""
+    """Run the stage from the command line."""
     line = parser(__doc__, "two short histories, a small window, three small sizes, one round, 10 minutes")
     line.add_argument(
         "--histories", type=int, nargs="*", default=HISTORIES, help="days in the lake before; none = no such"

@@ -1,10 +1,10 @@
-"""A lake of many days, made quickly: days before the first published one, as Daybook and Iceberg would have left them.
+"""A lake of many days, made quickly: days before the first published one, as Daybook and Iceberg would write them.
 
-A thousand days cannot be made by running them: their files, snapshots and ledger rows are written here instead, each
-day from a generated one of its own. What a later day reads of earlier ones is real: every row of every answer, the ids
-of the raw records, the ledger, what the manifests tell of each file's columns, and a page in the folder of reports (the
-first day's, under each name). The files of ``events`` are named and not there, as no day reads those of another; who
-did would fail.
+Running a thousand days would take too long: their files, snapshots and ledger rows are written directly, each day from
+its own generated events. What a later day reads of earlier ones is real: every row of every answer, the ids of the raw
+records, the ledger, the column statistics in the manifests, and a page in the reports folder. That page is a copy of
+the first day's. The files of ``events`` are listed but do not exist, because no day reads those of another; a read
+would fail.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ from event_generator.day import JOIN_GUILD, Day, build_day
 from event_generator.expected import expected_answers
 
 SNAPSHOT_IDS = 10**6
-"""The first day's snapshot of every table; the ids that Iceberg draws are far above."""
+"""The first snapshot id of each table; the ids that Iceberg draws are far higher."""
 WEEK = 7
 KEPT_BY_UPKEEP = WEEK + 1
-"""States that a weekly upkeep leaves: a week of days, and the one that readers saw when it began."""
+"""Snapshots that remain after weekly maintenance: a week of days, and the one from the beginning of the week."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +62,18 @@ class _File:
 
     day: date
     data: DataFile
-    """What a manifest tells of it."""
+    """Its entry in a manifest."""
 
 
 def add_history(settings: Settings, days: int, events: int, *, upkeep: bool) -> None:
-    """Put published days before the first that a lake has.
+    """Add published days before the first published day of a lake.
 
     Args:
-        settings: where the lake is, its catalog in SQLite and its files on this machine; a day is published in it.
+        settings: of a lake with its catalog in SQLite, its files on this machine, and one published day.
         days: how many.
         events: of each day, generated.
-        upkeep: whether the lake was looked after each week, so that it has forgotten the states of older days, and the
-            ledger's rows of them are in one file.
+        upkeep: whether maintenance ran each week: old snapshots are expired, and the ledger's rows of those days are in
+            one file.
     """
     pages = latest_revisions(settings)
     first: date = pages[0]["event_date"]
@@ -109,7 +109,7 @@ def _table(settings: Settings, name: str) -> Table:
 
 
 def _user_activity(plan: Day) -> list[dict[str, Any]]:
-    """The rows of the one answer that the generator does not tell, as it names players."""
+    """The rows of the one answer that the generator's manifest omits, because it names players."""
     joined = np.bincount(plan.user, weights=plan.item == JOIN_GUILD).astype(np.int64)
     users, events = np.unique(plan.user, return_counts=True)
     return [
@@ -119,7 +119,7 @@ def _user_activity(plan: Day) -> list[dict[str, Any]]:
 
 
 def _raw_records(plan: Day) -> list[dict[str, Any]]:
-    """Rows of ``raw_events``: of another day's records no run reads more than id and day."""
+    """Rows of ``raw_events``: a run reads only id and day of another day's records."""
     return [
         {"landing": 1, "kafka_partition": 0, "kafka_offset": at, "event_id": event_id}
         for at, event_id in enumerate(plan.ids.tolist())
@@ -127,7 +127,7 @@ def _raw_records(plan: Day) -> list[dict[str, Any]]:
 
 
 def _ledger_files(table: Table, rows: list[dict[str, Any]], merged: int) -> Iterator[_File]:
-    """The ledger's files: one for each row, as each page adds it; upkeep has merged those of the first so many rows."""
+    """The ledger's files: one for each revision; maintenance has merged those of the first ``merged`` rows."""
     parts = [rows[:merged]] if merged > 0 else []
     for part in (*parts, *([row] for row in rows[max(merged, 0) :])):
         day = part[-1]["event_date"]
@@ -135,7 +135,7 @@ def _ledger_files(table: Table, rows: list[dict[str, Any]], merged: int) -> Iter
 
 
 def _ledger_row(page: dict[str, Any], day: date, events: int, snapshots: dict[str, int]) -> dict[str, Any]:
-    """A page's row: that of a real page, of which the day's own counts and snapshots differ."""
+    """A copy of a real revision's ledger row, with the counts and snapshots of this day."""
     counts = {"landed": events, "events": events, "duplicates": 0, "rejected": 0, "late": 0}
     return {
         **page,
@@ -147,21 +147,21 @@ def _ledger_row(page: dict[str, Any], day: date, events: int, snapshots: dict[st
 
 
 def _written(table: Table, day: date, path: str, rows: list[dict[str, Any]]) -> _File:
-    schema = table.schema().as_arrow()  # its fields carry Iceberg's ids, which the file needs
+    schema = table.schema().as_arrow()  # its fields have Iceberg's ids, which the file needs
     file = Path(PyArrowFileIO.parse_location(path)[2])
     file.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(
         pa.Table.from_pylist([{"event_date": day, **row} for row in rows], schema=schema), file, compression="zstd"
     )
-    # with the bounds of its columns, as Iceberg writes them: who asks for one landing opens no file of another
+    # with column bounds, as Iceberg writes them: a filter on one landing skips the files of the others
     return _File(day, parquet_file_to_data_file(table.io, table.metadata, path))
 
 
 def _publish(settings: Settings, table: Table, files: list[_File], kept: int) -> None:
-    """Give a table a state for each day's file, the last ones of which it still has, and name them in the catalog.
+    """Give a table one snapshot for each day's file, retain only the last ones, and register them in the catalog.
 
-    All states list the files of all days, in one manifest, as Iceberg merges them: who reads a day at its own state
-    finds its file among the others.
+    All snapshots list the files of all days in one manifest, as Iceberg merges them. A reader of a day at its own
+    snapshot finds its file among the others.
     """
     name, current = table.name()[-1], table.current_snapshot()
     assert current is not None, f"{name} has no state to put days before"
@@ -216,7 +216,7 @@ def _publish(settings: Settings, table: Table, files: list[_File], kept: int) ->
 
 
 def _of_events(table: Table, day: date, path: str, rows: int) -> DataFile:
-    """The file of a day's events, which is not there."""
+    """The entry of a day's file of events; the file itself does not exist."""
     made = DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=path,
@@ -232,9 +232,9 @@ def _of_events(table: Table, day: date, path: str, rows: int) -> DataFile:
 def _states(
     table: Table, current: Snapshot, files: list[_File], ids: list[int], sequences: list[int], listing: str
 ) -> Iterator[Snapshot]:
-    """The states that readers saw, one after the other, behind the present one."""
+    """The snapshots that readers saw, in order, before the current one."""
     landed = next((one for one in published(table) if property_of(one, END)), None)
-    # where the record stands in Kafka is told by each state of `raw_events`: these days moved it no further
+    # each snapshot of `raw_events` records the position: these days did not move it
     kept = (
         {name: value for name in (LANDING, START, END, TOPIC_ID, LAST) if (value := property_of(landed, name))}
         if landed
@@ -247,7 +247,7 @@ def _states(
                 "snapshot-id": snapshot_id,
                 "parent-snapshot-id": parent,
                 "sequence-number": sequence,
-                # behind the last change of the table: a state is published later than it was staged
+                # after the last change of the table: a snapshot is published later than it was staged
                 "timestamp-ms": table.metadata.last_updated_ms + number,
                 "manifest-list": listing,
                 "summary": Summary(Operation.OVERWRITE, **{WAP_ID: f"history:{file.day}", **kept}),

@@ -38,13 +38,13 @@ from tests.integration.own_broker import OwnBroker, OwnIntake, kafka_environment
 
 PEERS: Final = REPOSITORY / "benchmarks" / "peers"
 MANY, FEW = 64, 4
-"""Connections: of a busy game, and of one server that passes its players' events on, as batches come too."""
+"""Connections: of a busy game, and of one server that forwards its players' events, as with batches."""
 BATCHES: Final = (1, 20, 200, 1000)
 LAG_SECONDS: Final = 20.0
-"""How long the records of those that do not wait for the broker may take to reach it."""
+"""Time limit for the records of peers that do not wait for the broker to reach it."""
 NO_LAG_SECONDS: Final = 0.0
 FEWEST_REQUESTS: Final = 51
-"""Of fewer, ApacheBench looks for the 99th percentile behind the end of its list."""
+"""With fewer requests, ApacheBench reads the 99th percentile beyond the end of its list."""
 
 OURS: Final = "Daybook's intake"
 UNAWAITED: Final = "Daybook's intake, not waiting"
@@ -55,15 +55,15 @@ ALONE: Final = "Confluent's producer alone"
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is done."""
+    """The sizes of a run."""
 
     rounds: int
     many_requests: int
     """Single events in a turn on 64 connections."""
     few_requests: int
-    """The same on 4, also in batches of 1."""
+    """Single events on 4 connections, also for batches of 1."""
     batch_events: int
-    """Events in a turn of batches, and of the producer alone."""
+    """Events in a turn of batches, and of the producer without an intake."""
 
 
 FULL: Final = Sizes(rounds=ROUNDS, many_requests=4_000, few_requests=1_500, batch_events=60_000)
@@ -72,17 +72,17 @@ QUICK: Final = Sizes(rounds=2, many_requests=256, few_requests=64, batch_events=
 
 @dataclass(frozen=True)
 class Program:
-    """What serves single events."""
+    """A program that serves single events."""
 
     name: str
     command: Callable[[Settings], list[str]] | None
-    """None is the intake as the product starts it."""
+    """None is the intake, started as the product starts it."""
     lag_seconds: float | None
-    """How long after its answers its records may take to be there; none = it writes none."""
+    """How long after its answers its records may arrive; None if it writes no records."""
 
 
 class Server(OwnIntake):
-    """A running program in the intake's place, on its own port, with its own topic."""
+    """A running program in place of the intake, on its own port, with its own topic."""
 
     def __init__(self, program: Program, settings: Settings) -> None:
         super().__init__(settings, DAYBOOK_API_WORKERS=str(settings.api_workers))
@@ -94,18 +94,18 @@ class Server(OwnIntake):
 
     @property
     def pid(self) -> int:
-        """The root of its process tree."""
+        """The root process of its process tree."""
         assert self.process is not None
         return self.process.pid
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What ApacheBench said of one turn."""
+    """The results of ApacheBench for one turn."""
 
     requests: int
     answered: int
-    """Requests that got a 2xx."""
+    """Requests that were answered with 2xx."""
     seconds: float
     p50_ms: float
     p99_ms: float
@@ -113,25 +113,25 @@ class Asked:
 
 @dataclass(frozen=True)
 class Question:
-    """What ApacheBench asks for in one turn."""
+    """The requests of ApacheBench in one turn."""
 
     requests: int
     connections: int
     body: Path | None = None
-    """A JSON array for ``POST /events``; without it a sword is bought by the route of 2019."""
+    """A JSON array for ``POST /events``; without it each request is a 2019 route that buys a sword."""
     events: int = 1
     """Events in each request."""
 
     def ask(self, server: Server) -> Asked:
-        """Ask it all.
+        """Send all requests.
 
         Raises:
-            SystemExit: the server does not let itself be asked; the text has the end of its log.
+            SystemExit: the server could not be measured; the text has the end of its log.
         """
         percentiles = server.settings.home / "percentiles.csv"
         url = server.settings.intake_url + ("/events" if self.body else "/purchase/sword")
         post = ["-p", str(self.body), "-T", "application/json"] if self.body else []
-        # -r: a connection that breaks is a failed request; -l: answers may differ in length
+        # -r: a broken connection counts as a failed request; -l: answers may differ in length
         line = ["ab", "-q", "-k", "-r", "-l", "-n", str(self.requests), "-c", str(self.connections)]
         line += ["-e", str(percentiles), "-H", "Host: user53.att.com", *post, url]
         done = subprocess.run(line, capture_output=True, text=True, check=False)
@@ -151,7 +151,7 @@ class Question:
 
 
 class Turns:
-    """Asks one server its question, turn by turn, and counts what reached its topic."""
+    """Sends one server its requests, turn by turn, and counts the records in its topic."""
 
     def __init__(self, server: Server, question: Question, admin: KafkaAdmin) -> None:
         self._server = server
@@ -160,11 +160,11 @@ class Turns:
         self._problem = ""
 
     def contestant(self, name: str = "") -> Contestant:
-        """The server as one who takes part."""
+        """Return the server as a contestant."""
         return Contestant(name or self._server.program.name, self.run, lambda: self._problem)
 
     def run(self) -> dict[str, float]:
-        """One turn; processor time until its records are there, so that nobody leaves work to the next one's turn."""
+        """Run one turn; processor time counts until its records have arrived: no work is left to the next turn."""
         first = self._written()
         before = TreeWatch(self._server.pid)
         before.look()
@@ -183,22 +183,22 @@ class Turns:
         }
 
     def _compare(self, first: int, accepted: int) -> str:
-        """What is wrong with the topic, once it had the time that it may take."""
+        """Return what is wrong with the topic after the server's time limit."""
         lag_seconds = self._server.program.lag_seconds
         if lag_seconds is None:
             return ""
-        with suppress(AssertionError):  # records that do not come are what is looked for
+        with suppress(AssertionError):  # missing records are reported below
             until(lambda: self._written() - first >= accepted, "its records", lag_seconds)
         arrived = self._written() - first
         return f"answered 2xx for {accepted:,} events, {arrived:,} arrived" if arrived < accepted else ""
 
     def _written(self) -> int:
-        """Records of the topic so far."""
+        """Count the records of the topic so far."""
         return sum(topic_offsets(self._admin, self._server.settings.kafka_topic).values())
 
 
 class ProducerAlone:
-    """Confluent's producer, which sends the bytes that the intake writes, turn by turn."""
+    """Confluent's producer, which sends the same bytes as the intake, turn by turn."""
 
     def __init__(self, settings: Settings, records: Path, events: int, admin: KafkaAdmin) -> None:
         self._settings = settings
@@ -214,7 +214,7 @@ class ProducerAlone:
         self._arrived = 0
 
     def run(self) -> dict[str, float]:
-        """One turn: a process of its own, whose start does not count."""
+        """Run one turn in a separate process, whose start does not count."""
         first = sum(topic_offsets(self._admin, self._settings.kafka_topic).values())
         with (
             subprocess.Popen(self._command, env=self._environment, stdout=subprocess.PIPE, text=True) as process,
@@ -232,8 +232,8 @@ class ProducerAlone:
         }
 
     def wrong(self) -> str:
-        """What is wrong with the topic."""
-        sent = self._events + 1  # one before the clock
+        """Return what is wrong with the topic."""
+        sent = self._events + 1  # one before the measurement
         return "" if self._arrived == sent else f"sent {sent:,} events, {self._arrived:,} arrived"
 
 
@@ -251,7 +251,7 @@ def _intake_unawaited(_settings: Settings) -> list[str]:
 
 
 def _plain_gunicorn(app: str) -> Callable[[Settings], list[str]]:
-    """Gunicorn's own threaded worker, with as many processes and threads as the intake, which keeps connections too."""
+    """Gunicorn's own threaded worker, with the intake's number of processes and threads, and keep-alive too."""
 
     def command(settings: Settings) -> list[str]:
         size = ["-w", str(settings.api_workers), "-k", "gthread", "--threads", str(settings.api_threads)]
@@ -276,7 +276,7 @@ FASTIFY: Final = Program("fastify, KafkaJS", _fastify, NO_LAG_SECONDS)
 
 
 def _why_no_fastify() -> str:
-    """Install the peer on Node, if it is not; why it cannot take part, or an empty text."""
+    """Install the Node peer if it is missing; return why it cannot take part, or an empty text."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         return "node or npm is not installed"
     folder = PEERS / "fastify"
@@ -289,7 +289,7 @@ def _why_no_fastify() -> str:
 
 
 def _write_batches(home: Path, settings: Settings) -> tuple[dict[int, Path], Path]:
-    """A generated day's first events: bodies of each size, and the records that the intake makes of the largest."""
+    """Write the first events of a generated day: bodies of each size, and the intake's records for the largest."""
     events = build_day(date(2026, 5, 1), max(BATCHES), 1, settings.items).at(range(max(BATCHES)))
     bodies = {}
     for size in BATCHES:
@@ -343,17 +343,17 @@ def _batch_name(size: int) -> str:
 
 @dataclass(frozen=True)
 class Stage:
-    """Contestants that take turns, and what is asked of them."""
+    """Contestants that take turns, and their requests."""
 
     name: str
     title: str
     contestants: list[Contestant]
     goals_of: Callable[[dict[str, Contestant]], list[Goal]]
-    """From the contestants by name, after their rounds."""
+    """Makes the goals from the contestants by name, after their rounds."""
 
 
 def _start(sizes: Sizes, home: Path, stack: ExitStack) -> list[Stage]:
-    """Start the broker and every program; the stages, none of them run yet."""
+    """Start the broker and every program; return the stages, which have not run yet."""
     base = own_settings(home)
     programs = list(PROGRAMS)
     if reason := _why_no_fastify():
@@ -369,7 +369,7 @@ def _start(sizes: Sizes, home: Path, stack: ExitStack) -> list[Stage]:
         ensure_topic(chosen)
         return chosen
 
-    with ThreadPoolExecutor() as pool:  # each takes seconds to import what it is made of
+    with ThreadPoolExecutor() as pool:  # each takes seconds for its imports
         waiting = [Server(program, apart(number)) for number, program in enumerate(programs)]
         servers = list(pool.map(stack.enter_context, waiting))
     ours = servers[0]
@@ -407,7 +407,7 @@ def _start(sizes: Sizes, home: Path, stack: ExitStack) -> list[Stage]:
 
 
 def main() -> None:
-    """Measure, keep the figures, and print the tables."""
+    """Measure, store the figures, and print the tables."""
     args = parser(__doc__, "few requests, two rounds, a minute").parse_args()
     if shutil.which("ab") is None:
         sys.exit("bench: ApacheBench (ab) is not installed; on Debian it is in the package apache2-utils")

@@ -30,7 +30,7 @@ RDD, DUCKDB = "the job of 2019 (RDD)", "DuckDB"
 
 
 class DaybookLands:
-    """Daybook as a contestant: ``land_events`` into a new lake each round."""
+    """Daybook as a contestant: it runs ``land_events`` in a new lake each round."""
 
     def __init__(self, kafka: InKafka) -> None:
         self._kafka = kafka
@@ -38,14 +38,14 @@ class DaybookLands:
         self._events_snapshot_id = 0
 
     def run(self) -> dict[str, float]:
-        """Land once; its figures."""
+        """Land once; return the figures."""
         shutil.rmtree(self._settings.home, ignore_errors=True)
         day = DaybookDay(self._settings, DAY, self._kafka.ends)
         self._events_snapshot_id = day.land()["events_snapshot_id"]
         return {**figures_of(day.cost), **written(self._settings.home / "lake")}
 
     def wrong(self) -> str:
-        """What is wrong with the staged events."""
+        """Return what is wrong with the staged events."""
         table = load(self._settings, EVENTS)
         if table is None:
             return "nothing was written"
@@ -58,7 +58,7 @@ def peer(kafka: InKafka, label: str, name: str, program: Callable[..., Cost]) ->
 
     Args:
         kafka: the day.
-        label: what it is called.
+        label: its name in the results.
         name: its module.
         program: runs it.
     """
@@ -72,12 +72,12 @@ def peer(kafka: InKafka, label: str, name: str, program: Callable[..., Cost]) ->
 
 
 def landed(folder: Path) -> list[str]:
-    """The Parquet files of events that a peer wrote below its folder."""
+    """Return the Parquet files of events that a peer wrote below its folder."""
     return [str(path) for path in (folder / "events").glob("event_date=*/*.parquet")]
 
 
 def goals(contestants: list[Contestant], events: int) -> list[Goal]:
-    """What is to be shown at this size."""
+    """The goals for this size."""
     if events < 1_000_000:
         return []
     ours, by_name = contestants[0], {one.name: one for one in contestants}
@@ -101,7 +101,7 @@ def goals(contestants: list[Contestant], events: int) -> list[Goal]:
 
 
 def measure(events: int, how: Run) -> None:
-    """Land a day of so many events by all, and keep what it took."""
+    """Land a day of this many events with all contestants, and store the measured times."""
     with in_kafka(events) as kafka:
         ours = DaybookLands(kafka)
         contestants = [

@@ -1,8 +1,8 @@
 """How every benchmark measures: process trees, interleaved rounds, medians, and no time for a wrong answer.
 
-The machines are shared and noisy, so a figure counts beside another one of the same run alone: contestants take turns
-(each round in another order), the median of the rounds counts, and what is compared is a ratio. Processor time of the
-whole process tree tells more than the clock. A contestant whose rows are not the truth is shown as wrong, whatever its
+The machines are shared and noisy, so a figure counts only in comparison with another one of the same run. Contestants
+take turns (each round in another order), the median of the rounds counts, and results are ratios. Processor time of the
+whole process tree is more reliable than elapsed time. A contestant with wrong rows is shown as wrong, whatever its
 time.
 """
 
@@ -37,9 +37,9 @@ QUICK_DIR = RESULTS_DIR / "quick"
 ROUNDS = 5
 LOOK_EVERY_SECONDS = 0.1
 _FAILED = "failed:"
-"""How the problem of a contestant begins that did not come to its end."""
+"""Prefix of the problem of a contestant that failed."""
 WIDTH = 160
-"""Of a table that is printed, in letters."""
+"""Width of a printed table in characters."""
 UNITS = {
     "events_per_second": ("events/s", 1.0),
     "p50_ms": ("p50 ms", 1.0),
@@ -55,27 +55,29 @@ UNITS = {
     "bytes_written": ("MB written", 1e-6),
     "files_written": ("files", 1.0),
 }
-"""Figure -> its heading, and what it is multiplied by under that; others are called what they are."""
+"""Figure -> its heading, and the factor to its unit; other figures have their name as the heading."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a process tree took."""
+    """The cost of a process tree."""
 
     cpu_seconds: float
-    """Processor time, user and system, of the process and all that it started."""
+    """Processor time, user and system, of the process and all its descendants."""
     seconds: float
-    """On the clock."""
+    """Elapsed time."""
     rss_mb: float
-    """Largest resident memory of all processes together, in 10^6 bytes, looked at every 0.1 s; a process counts from
-    the second look on."""
+    """Largest resident memory of all processes together, in 10^6 bytes.
+
+    It is sampled every 0.1 s; a process counts from its second sample on.
+    """
 
 
 class TreeWatch:
-    """Adds up what a running process tree takes, while its block runs.
+    """Adds up the cost of a running process tree, while its block runs.
 
-    Processes that end between two looks keep what they had at the last one: Spark's Python workers are nobody's waited
-    for children, so the system's own sum would miss them.
+    Processes that end between two samples count with their last one. The system's own total would miss Spark's Python
+    workers: nobody waits for them.
     """
 
     def __init__(self, pid: int) -> None:
@@ -87,11 +89,11 @@ class TreeWatch:
 
     @property
     def cpu_seconds(self) -> float:
-        """Processor time seen so far; counted from each process' start."""
+        """Processor time so far, counted from the start of each process."""
         return sum(self._cpu.values())
 
     def look(self) -> None:
-        """Look once."""
+        """Take one sample."""
         try:
             root = psutil.Process(self._pid)
             tree = [root, *root.children(recursive=True)]
@@ -102,7 +104,7 @@ class TreeWatch:
             try:
                 with one.oneshot():
                     times, process = one.cpu_times(), (one.pid, one.create_time())
-                    # a child that is no program of its own yet has its parent's pages: one that was there before counts
+                    # a child that has not called exec yet has its parent's memory: count it from the next sample on
                     if process in self._cpu or one is root:
                         rss += one.memory_info().rss
                     self._cpu[process] = times.user + times.system
@@ -125,25 +127,25 @@ class TreeWatch:
 
 
 class Failed(Exception):
-    """A program that was measured did not do its work."""
+    """A measured program failed."""
 
 
 def cost_of(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Cost:
-    """Run a program to its end; what it and all that it started took.
+    """Run a program to its end; return the cost of it and its descendants.
 
     Args:
         command: the program and its arguments.
         environment: its whole environment.
-        log: where its output goes, added to what is there.
+        log: the file to which its output is appended.
 
     Raises:
-        Failed: it ended with another status than 0; the end of its log is printed.
+        Failed: its exit status was not 0; the end of its log is printed.
     """
     began = time.monotonic()
     with log.open("ab") as output:
         process = subprocess.Popen(command, env=dict(environment), stdout=output, stderr=output)
         with TreeWatch(process.pid) as watch:
-            # the system's sum has every child that was waited for to its end, ours those that were not
+            # the system's total has every child that was waited for, ours the others
             _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - began
@@ -157,24 +159,24 @@ def cost_of(command: Sequence[str], environment: Mapping[str, str], log: Path) -
 
 @dataclass
 class Contestant:
-    """One way to do the same thing, and what its rounds gave."""
+    """One way to do the same thing, and the results of its rounds."""
 
     name: str
     run: Callable[[], dict[str, float]]
     """Does it once, and returns its figures by name."""
     wrong: Callable[[], str] = lambda: ""
-    """Holds what the last round left against the truth: what is wrong with it, or an empty text."""
+    """Compares the last round's results with the truth: returns what is wrong, or an empty text."""
     rounds: list[dict[str, float]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    """What was wrong, once for each different text."""
+    """The problems found, each different text once."""
 
     @property
     def figures(self) -> Collection[str]:
-        """Names of what its rounds gave; none if it had no round to its end."""
+        """Names of the figures of its rounds; empty if no round succeeded."""
         return self.rounds[0].keys() if self.rounds else ()
 
     def middle(self, figure: str) -> float:
-        """The median of a figure over the rounds; not a number if it had none."""
+        """Return the median of a figure over the rounds; NaN without rounds."""
         return median(one[figure] for one in self.rounds) if self.rounds else math.nan
 
 
@@ -185,18 +187,18 @@ def take_turns(
     warm_up: int = 0,
     after_round: Callable[[], None] = lambda: None,
 ) -> None:
-    """Let each run once a round, each round beginning with another one; rows are checked before a time is kept.
+    """Run each contestant once a round, starting with another one each round; rows are checked before a time counts.
 
-    A peer that fails is told as wrong, and left out of the rounds that follow: some hold the whole day in memory.
+    A failed peer is reported as wrong and skipped in later rounds: some hold the whole day in memory.
 
     Args:
-        contestants: who takes part; rounds that they have had are counted on from.
+        contestants: who takes part; the count continues from rounds that they already have.
         rounds: rounds that count.
         warm_up: rounds before them that do not.
         after_round: called after each round that counts.
 
     Raises:
-        Failed: the first contestant did, which the others are compared with.
+        Failed: the first contestant failed, with which the others are compared.
     """
     had = len(contestants[0].rounds)
     rounds += had
@@ -226,18 +228,18 @@ def take_turns(
 
 @dataclass(frozen=True)
 class Run:
-    """What a stage is run for."""
+    """How a stage is run."""
 
     rounds: int = ROUNDS
     quick: bool = False
-    """As of :func:`keep`."""
+    """See :func:`keep`."""
     more: bool = False
-    """Whether the rounds are added to those that are kept, which must be of the same code and machine."""
+    """Whether the rounds are added to the stored ones, which must be of the same code and machine."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """Something that a stage is to show."""
+    """A goal of a stage."""
 
     goal: str
     figure: float
@@ -245,19 +247,19 @@ class Goal:
 
 
 def at_most(text: str, figure: float, limit: float, *contestants: Contestant) -> Goal:
-    """A goal that no contestant meets whose rows are wrong.
+    """A goal that is missed if a contestant has wrong rows.
 
     Args:
         text: what is measured, and its unit.
-        figure: what was measured.
-        limit: what is asked for.
-        contestants: whose figures it is made of.
+        figure: the measured value.
+        limit: the largest value that meets the goal.
+        contestants: from whose figures it is calculated.
     """
     return Goal(f"{text}, at most {shown(limit)}", figure, figure <= limit and _are_right(contestants))
 
 
 def at_least(text: str, figure: float, limit: float, *contestants: Contestant) -> Goal:
-    """As :func:`at_most`, the other way round."""
+    """Like :func:`at_most`, with a smallest value."""
     return Goal(f"{text}, at least {shown(limit)}", figure, figure >= limit and _are_right(contestants))
 
 
@@ -266,12 +268,12 @@ def _are_right(contestants: Sequence[Contestant]) -> bool:
 
 
 def _of_a_part(figure: str) -> bool:
-    """Whether a figure is of a part of what was done, as "land_events s": it stands on the page, not on a terminal."""
+    """Whether a figure is of one part, as "land_events s": it is shown in the results page, not on a terminal."""
     return figure.endswith(" s")
 
 
 def medians(contestants: Sequence[Contestant], *, parts: bool = True) -> tuple[list[str], list[list[str]]]:
-    """The headings of a stage's table, and its lines; with the figures of parts or without.
+    """Return the headings and lines of a stage's table, with or without the figures of parts.
 
     A line has the contestant's name, the medians of its figures, the first figure as a multiple of the first
     contestant's, the number of rounds, and whether its rows were right.
@@ -295,7 +297,7 @@ def medians(contestants: Sequence[Contestant], *, parts: bool = True) -> tuple[l
 
 
 def shown(value: float) -> str:
-    """A figure in as many digits as it is good for.
+    """Return a figure with its significant digits.
 
     >>> shown(1234.5), shown(0.123456)
     ('1,234', '0.123')
@@ -304,11 +306,11 @@ def shown(value: float) -> str:
 
 
 def parser(description: str | None, quick: str) -> argparse.ArgumentParser:
-    """The command line of a stage, with what every stage takes: ``--quick``.
+    """Return the command line parser of a stage, with the option of every stage: ``--quick``.
 
     Args:
         description: what the stage does.
-        quick: what its quick look is, and how long it takes.
+        quick: what its quick run does, and how long it takes.
     """
     end_cleanly()
     made = argparse.ArgumentParser(description=description)
@@ -317,23 +319,23 @@ def parser(description: str | None, quick: str) -> argparse.ArgumentParser:
 
 
 def add_rounds(line: argparse.ArgumentParser) -> None:
-    """Give the command line of a stage of races what :func:`rounds_asked` reads."""
+    """Add the options that :func:`rounds_asked` reads to a stage's command line."""
     line.add_argument("--rounds", type=int, default=ROUNDS)
     line.add_argument("--more", action="store_true", help="add the rounds to those that are kept, of the same code")
 
 
 def rounds_asked(args: argparse.Namespace) -> Run:
-    """What the command line of a stage of races asks for; a quick look is one round."""
+    """Return the run that the command line asks for; a quick run has one round."""
     return Run(1, quick=True) if args.quick else Run(args.rounds, more=args.more)
 
 
 def end_cleanly() -> None:
-    """Let a benchmark that is told to end close its blocks first: a broker or a stack would outlive it."""
+    """Make a terminated benchmark close its blocks first: otherwise a broker or a stack would outlive it."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def machine() -> str:
-    """The machine in a few words."""
+    """Describe the machine in a few words."""
     memory = psutil.virtual_memory().total / 1e9
     return f"{os.cpu_count()} cores, {memory:.0f} GB, Python {sys.version.split()[0]}"
 
@@ -341,15 +343,16 @@ def machine() -> str:
 def keep(
     stage: str, title: str, contestants: Sequence[Contestant], goals: Sequence[Goal], *, quick: bool, **more: Any
 ) -> None:
-    """Write the rounds of a stage to ``benchmarks/results/<stage>.json``, which the report is made from.
+    """Write the rounds of a stage to ``benchmarks/results/<stage>.json``, from which the report is made.
 
     Args:
         stage: name of the file.
         title: what was done, with its size.
         contestants: who took part.
-        goals: what was to be shown.
-        quick: a run that only shows that all works: it goes to ``results/quick``, away from the figures that count.
-        more: what else the report needs, as JSON types.
+        goals: the stage's goals.
+        quick: a run that only shows that everything works: its results go to ``results/quick``, separate from the
+            figures that count.
+        more: other data for the report, as JSON types.
     """
     file = _file_of(stage, quick=quick)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -375,20 +378,20 @@ def race(
     goals: Callable[[], Sequence[Goal]],
     how: Run,
 ) -> None:
-    """Let contestants take turns, keep each round when it is over, and print the medians and goals.
+    """Run contestants in turns, store each round when it is over, and print the medians and goals.
 
-    Days of millions of events take hours of rounds: what is stopped keeps the rounds that it has had, and ``--more``
-    adds to them.
+    Days of millions of events take hours of rounds: an interrupted run retains its finished rounds, and ``--more`` adds
+    to them.
 
     Args:
-        stage: as of :func:`keep`.
-        title: as of :func:`keep`.
+        stage: see :func:`keep`.
+        title: see :func:`keep`.
         contestants: who takes part, without rounds.
-        goals: what is to be shown, from the contestants' rounds.
-        how: how many rounds, and what becomes of them.
+        goals: makes the goals from the contestants' rounds.
+        how: how many rounds, and whether they are added.
 
     Raises:
-        SystemExit: rounds are to be added to those of other contestants.
+        SystemExit: the stored rounds are of other contestants.
     """
     if how.more:
         _recall(stage, contestants, quick=how.quick)
@@ -397,7 +400,7 @@ def race(
 
 
 def _recall(stage: str, contestants: Sequence[Contestant], *, quick: bool) -> None:
-    """Give contestants the rounds that are kept of them."""
+    """Give contestants their stored rounds."""
     file = _file_of(stage, quick=quick)
     if not file.exists():
         return
@@ -411,7 +414,7 @@ def _recall(stage: str, contestants: Sequence[Contestant], *, quick: bool) -> No
 def conclude(
     stage: str, title: str, contestants: Sequence[Contestant], goals: Sequence[Goal], *, quick: bool, **more: Any
 ) -> None:
-    """Keep a stage, as :func:`keep` does, and print its medians and goals."""
+    """Store a stage, as :func:`keep` does, and print its medians and goals."""
     keep(stage, title, contestants, goals, quick=quick, **more)
     _show(title, contestants, goals)
 
@@ -436,5 +439,5 @@ def print_tables(tables: Sequence[Table], goals: Sequence[Goal]) -> None:
 
 
 def figures_of(cost: Cost) -> dict[str, float]:
-    """A cost as figures by name."""
+    """Return a cost as figures by name."""
     return asdict(cost)

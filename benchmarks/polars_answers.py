@@ -1,7 +1,7 @@
-"""The answers written by hand for Polars: lazy frames in, lazy frames out, as somebody at home in Polars would.
+"""The answers written by hand for Polars: lazy frames in, lazy frames out, in idiomatic Polars.
 
-The frames of a day have the columns of ``spark/sql``; ``tests`` of theirs are the benchmark itself, which holds their
-rows against the truth before it counts their time.
+The frames of a day have the columns of ``spark/sql``. Their test is the benchmark itself, which compares their rows
+with the truth before their time counts.
 """
 
 from __future__ import annotations
@@ -175,15 +175,15 @@ OF_A_DAY: Mapping[str, Query] = {
     "provider_event_popularity": _provider_event_popularity,
     "provider_switchers": _provider_switchers,
 }
-"""Answer -> the same over the events of one day."""
+"""Answer -> the same answer from the events of one day."""
 
 
 def new_users(activity: pl.LazyFrame, last: date, days: int) -> pl.LazyFrame:
-    """The answer ``new_users`` over the rows of ``user_activity``.
+    """The answer ``new_users`` from the rows of ``user_activity``.
 
     Args:
         activity: of all days.
-        last: the last day that is looked at.
+        last: the last day of the answer.
         days: how many days are shown, the last one included.
     """
     played = activity.filter(pl.col("event_date") <= last).select("user_id", "event_date")

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.premise_coverage``: how often the premise's interval holds the true distance.
+"""``python -m benchmarks.premise_coverage``: how often the premise's interval contains the true distance.
 
-Worlds in which the true distance is known: players come by chance, play more or less, and each has a taste of its own
-around the world's mix; the days before may have a mix of their own, around the usual one.
+The true distance is known in these worlds. Players play by chance, more or less often, and each has a personal mix
+around the world's mix. The days before may have their own mixes, around the usual one.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ GROUPS = 4096
 
 @dataclass(frozen=True)
 class World:
-    """What a simulated day is like."""
+    """The parameters of a simulated day."""
 
     categories: int
     players: int
-    """Who play on a day; each 12 events in the mean, as the generator's."""
+    """Players of a day; each has 12 events on average, as in the generator."""
     moved: float
-    """Share of all events that today goes from the first category to the last."""
+    """Share of all events that moves today from the first category to the last."""
     days: int = 7
     taste: float = 10.0
-    """How alike players are: a player's mix is Dirichlet with these many pseudo-events; small is stubborn."""
+    """Similarity of players: the pseudo-events of the Dirichlet mix of a player; a small number means strong taste."""
     day_taste: float | None = None
-    """The same for the days before; none: each has the usual mix."""
+    """The same for the days before; None: each has the usual mix."""
 
 
 def usual_mix(world: World) -> NDArray[np.float64]:
-    """As the generator's items: each category is less popular than the one before."""
+    """As with the generator's items, each category is less popular than the previous one."""
     weights = 1.0 / np.arange(1, world.categories + 1) ** 0.7
     mix: NDArray[np.float64] = weights / weights.sum()
     return mix
@@ -53,7 +53,7 @@ def players_events(
 
 
 def grouped(random: np.random.Generator, counts: NDArray[np.int64], groups: int = GROUPS) -> NDArray[np.int64]:
-    """Players in the buckets of a hash."""
+    """Group the players into the buckets of a hash."""
     into = np.zeros((groups, counts.shape[1]), dtype=np.int64)
     np.add.at(into, random.integers(0, groups, size=len(counts)), counts)
     return into
@@ -61,11 +61,11 @@ def grouped(random: np.random.Generator, counts: NDArray[np.int64], groups: int 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Shares of simulated days."""
+    """Results as shares of simulated days."""
 
     true: float
     held: float
-    """The interval held the true distance."""
+    """The interval contained the true distance."""
     beyond_chance: float
     """The distance was beyond :attr:`~daybook.analysis.drift.Premise.chance`."""
     mean: float
@@ -73,7 +73,7 @@ class Coverage:
 
 
 def coverage(world: World, simulated: int, seed: int) -> Coverage:
-    """Play days of a world and ask for the premise of each."""
+    """Simulate days of a world and calculate the premise of each."""
     import pandas as pd
 
     mix = usual_mix(world)

@@ -1,4 +1,4 @@
-"""``benchmarks/RESULTS.md`` and its plots: the figures that the stages have kept, and the words about them."""
+"""``benchmarks/RESULTS.md`` and its plots: the stored figures of the stages, and the text about them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGE = RESULTS_DIR.parent / "RESULTS.md"
 WORDS = RESULTS_DIR.parent / "words.md"
 """Written by hand: what the figures mean, where a goal is missed, and what was tried."""
 STAGES = ("intake_single", "intake_four", "intake_batches", "landing", "answers", "whole_day")
-"""Stages in the order of a day, and then those not named; one of several sizes has a file for each."""
+"""Stages in the order of a day, followed by all others; a stage with several sizes has one file for each."""
 _MET = {True: "met", False: "**not met**"}
 BAR_HEIGHT, PLOT_WIDTH = 22, 420
 
@@ -21,7 +21,7 @@ Stage = dict[str, Any]
 
 
 def kept(folder: Path) -> dict[str, Stage]:
-    """Name of a stage -> what it kept, in the order of the page."""
+    """Return name of a stage -> its stored results, in the order of the page."""
 
     def place(name: str) -> tuple[int, str, int]:
         stem, _, size = name.rpartition("_")
@@ -33,12 +33,12 @@ def kept(folder: Path) -> dict[str, Stage]:
 
 
 def page(stages: dict[str, Stage], plots: str, words: str) -> str:
-    """The page: every goal with its figure, what is to be said of them, then each stage with its contestants.
+    """Return the page: every goal with its figure, the text about them, then each stage with its contestants.
 
     Args:
         stages: from :func:`kept`.
-        plots: folder of the plots, as the page names it.
-        words: Markdown, its headings of the third level.
+        plots: folder of the plots, as in the page's links.
+        words: Markdown with headings of the third level.
     """
     goals = [(name, goal) for name, stage in stages.items() for goal in stage["goals"]]
     met = sum(goal["met"] for _, goal in goals)
@@ -71,7 +71,7 @@ def page(stages: dict[str, Stage], plots: str, words: str) -> str:
 
 
 def table(told: Sequence[Stage]) -> Iterator[str]:
-    """The medians of contestants as lines of Markdown."""
+    """The medians of contestants as a Markdown table."""
     heads, lines = medians([_contestant(one) for one in told])
     for line in (heads, ["---"] * len(heads), *lines):
         yield f"| {' | '.join(line)} |"
@@ -82,7 +82,7 @@ def _contestant(told: Stage) -> Contestant:
 
 
 def plot(stage: Stage) -> str:
-    """The stage's first figure as bars, a stroke from the lowest round to the highest; SVG."""
+    """The stage's first figure as bars, with a line from the lowest round to the highest; SVG."""
     import vl_convert
 
     contestants = [_contestant(one) for one in stage["contestants"]]
@@ -132,7 +132,7 @@ def plot(stage: Stage) -> str:
 
 
 def write(folder: Path = RESULTS_DIR, to: Path = PAGE, words: str = "") -> None:
-    """Write the page, with these words, and a plot beside each stage's figures."""
+    """Write the page with this text, and a plot next to each stage's figures."""
     stages = kept(folder)
     for name, stage in stages.items():
         (folder / f"{name}.svg").write_text(plot(stage), encoding="utf-8")

@@ -37,27 +37,27 @@ SIZES = (100_000, 1_000_000)
 FIGURES = REPOSITORY / "docs" / "sizing.json"
 PAGE = REPOSITORY / "docs" / "sizing.md"
 INTAKE_SINGLE, INTAKE_BATCHED, BATCH = 4_000, 60_000, 200
-"""Events that the intake is asked to take one by one, and in batches."""
+"""Events sent to the intake one by one, and in batches."""
 DAYS_A_DAY = (1, 10, 100, 1000)
-"""Millions of events a day that the table is for."""
+"""Rows of the table, in millions of events a day."""
 PER_MILLION = 1_000_000
 KAFKA_DAYS, REPLICAS = 30, 3
 
 
 def cpu_seconds_of(pid: int) -> float:
-    """Processor time that a process tree which still runs has taken so far."""
+    """Return the processor time so far of a process tree that is still running."""
     tree = TreeWatch(pid)
     tree.look()
     return tree.cpu_seconds
 
 
 def bytes_below(folder: Path, pattern: str = "*") -> int:
-    """Bytes of the files below a folder."""
+    """Return the size in bytes of the files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob(pattern) if path.is_file())
 
 
 def measured_day(events: int) -> dict[str, Any]:
-    """A day of so many events through every step; the figures."""
+    """Run a day of this many events through every step; return the figures."""
     with tempfile.TemporaryDirectory(prefix="daybook-sizing-") as folder:
         settings = own_settings(Path(folder)).model_copy(update={"spark_driver_memory": driver_memory(events)})
         with OwnBroker(settings) as broker:
@@ -85,7 +85,7 @@ def measured_day(events: int) -> dict[str, Any]:
 
 
 def measured_intake() -> dict[str, float]:
-    """Events that the intake takes for each second of processor time: one by one, and in batches."""
+    """Events that the intake accepts for each second of processor time: one by one, and in batches."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="daybook-sizing-") as folder:
         settings = own_settings(Path(folder))
@@ -102,14 +102,14 @@ def measured_intake() -> dict[str, float]:
 
 
 def per_million(figures: dict[str, Any], value: Callable[[dict[str, Any]], float]) -> tuple[float, float]:
-    """A figure's fixed part and its part for each million events, from the two sizes."""
+    """Return a figure's fixed part and its part for each million events, from the two sizes."""
     small, large = figures["days"]
     slope = (value(large) - value(small)) / (large["events"] - small["events"]) * PER_MILLION
     return max(0.0, value(small) - slope * small["events"] / PER_MILLION), slope
 
 
 def tables(figures: dict[str, Any]) -> dict[str, str]:
-    """The tables of the page, by the names of their marks."""
+    """Return the tables of the page, by the names of their marks."""
     days = figures["days"]
     head = (
         "| step | "
@@ -148,7 +148,7 @@ def tables(figures: dict[str, Any]) -> dict[str, str]:
 
 
 def _needs(figures: dict[str, Any]) -> str:
-    """What days of several sizes need, worked out from the figures."""
+    """Calculate what days of several sizes need."""
     large = figures["days"][-1]
     spark = [
         per_million(figures, lambda one, name=name: one["steps"][name]["cpu_seconds"])  # type: ignore[misc]
@@ -196,7 +196,7 @@ def _needs(figures: dict[str, Any]) -> str:
 
 
 def page_with(text: str, figures: dict[str, Any]) -> str:
-    """The page with its tables as the figures have them."""
+    """Return the page with its tables updated from the figures."""
     for name, table in tables(figures).items():
         mark = re.compile(rf"(<!-- {name} -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
         if not mark.search(text):
@@ -206,7 +206,7 @@ def page_with(text: str, figures: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure, keep the figures, and write the page's tables anew."""
+    """Measure, store the figures, and update the page's tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs=2, default=SIZES, help="events of the two days")
     parser.add_argument("--only-page", action="store_true", help="write the tables from the figures that there are")

@@ -28,21 +28,21 @@ from tests.integration.own_spark import OwnSpark
 ON_STACK, BY_DRIVERS = "Daybook on its stack", "Daybook, a driver for each step"
 SPARK, AS_IT_COMES, DUCKDB = "a Spark script", "a Spark script, its own settings", "a DuckDB script"
 MOST_BY_DRIVERS = 1_000_000
-"""Events of the largest day that is run with a driver for each step too: a start weighs nothing in a larger one."""
+"""Events of the largest day that also runs with a driver for each step: in a larger day a start does not matter."""
 CLOSE = 1e-9
-"""Relative difference of two numbers that are the same."""
+"""Largest relative difference of two numbers that count as equal."""
 
 Row = dict[str, Any]
 
 
 class Rows:
-    """Answer -> the rows that it must have."""
+    """Answer -> the expected rows."""
 
     def __init__(self, expected: dict[str, list[Row]]) -> None:
         self._expected = {name: _sorted(name, rows) for name, rows in expected.items()}
 
     def wrong(self, found: dict[str, list[Row]]) -> str:
-        """What is wrong with the rows of all answers, or an empty text."""
+        """Return what is wrong with the rows of all answers, or an empty text."""
         return "; ".join(self._problems(found))
 
     def _problems(self, found: dict[str, list[Row]]) -> Iterator[str]:
@@ -56,7 +56,7 @@ class Rows:
 
 
 def _sorted(name: str, rows: list[Row]) -> list[list[Any]]:
-    """The rows' values in the order of the answer's columns, sorted by its key; the day, which all share, left out."""
+    """The rows' values in the order of the answer's columns, sorted by its key; without the day, which all share."""
     answer = answers()[name]
     by_key = sorted(rows, key=lambda row: [(row[column] is None, row[column]) for column in answer.key])
     return [[row[column] for column in answer.columns] for row in by_key]
@@ -72,13 +72,13 @@ def _same(one: list[Any], other: list[Any]) -> bool:
 
 
 def daybook(kafka: InKafka, rows: Rows, label: str, server: OwnSpark | None) -> Contestant:
-    """Daybook's own day, into a new lake each round.
+    """Daybook's own day, in a new lake each round.
 
     Args:
         kafka: the day.
-        rows: what it must come to.
-        label: what it is called.
-        server: as :class:`benchmarks.day.DaybookDay` takes it.
+        rows: the expected rows.
+        label: its name in the results.
+        server: see :class:`benchmarks.day.DaybookDay`.
     """
     settings = kafka.settings.model_copy(update={"home": kafka.folder / "daybook"})
 
@@ -103,8 +103,8 @@ def script(kafka: InKafka, rows: Rows, label: str, name: str, program: Callable[
 
     Args:
         kafka: the day.
-        rows: what it must come to.
-        label: what it is called.
+        rows: the expected rows.
+        label: its name in the results.
         name: its module.
         program: runs it.
     """
@@ -118,7 +118,7 @@ def script(kafka: InKafka, rows: Rows, label: str, name: str, program: Callable[
 
 
 def answered(folder: Path) -> dict[str, list[Row]]:
-    """Answer -> rows, as a script wrote them below its folder."""
+    """Answer -> rows that a script wrote below its folder."""
     import duckdb
 
     with duckdb.connect() as connection:
@@ -128,7 +128,7 @@ def answered(folder: Path) -> dict[str, list[Row]]:
 
 
 def goals(contestants: list[Contestant], events: int) -> list[Goal]:
-    """What is to be shown at this size."""
+    """The goals for this size."""
     ours, spark, as_it_comes, duck, *_ = contestants
     found = []
     if events >= 1_000_000 or events == 20_000:
@@ -143,7 +143,7 @@ def goals(contestants: list[Contestant], events: int) -> list[Goal]:
 
 
 def measure(events: int, how: Run) -> None:
-    """A day of so many events by all, and keep what it took."""
+    """Run a day of this many events with all contestants, and store the measured times."""
     with in_kafka(events) as kafka, ExitStack() as stack:
         rows = Rows(kafka.truth.answers)
         home = kafka.folder / "daybook"

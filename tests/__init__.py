@@ -1,1 +1,1 @@
-"""Everything that is proved of Daybook: `unit` alone, `spark` with a lake, `integration` with the whole stack up."""
+"""Daybook's tests: `unit` runs alone, `spark` with a lake, `integration` with the whole stack."""

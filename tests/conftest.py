@@ -1,4 +1,4 @@
-"""What several kinds of tests share: a broker and an intake to each module, one Spark session, one embedded stack."""
+"""Shared fixtures: a broker and an intake for each module, one Spark session, one embedded stack."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from daybook.settings import Settings
 from tests.figures import FIGURES, Figures, reported
 from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, until
 
-if TYPE_CHECKING:  # loaded by the tests that need it: unit tests start in a moment
+if TYPE_CHECKING:  # loaded only by the tests that need it: unit tests start at once
     from pyspark.sql import SparkSession
 
     from tests.integration.running_stack import Stack
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # loaded by the tests that need it: unit tests start in a mom
 
 @pytest.fixture
 def figures(record_property: Callable[[str, object], None]) -> Figures:
-    """Takes what a test measured; shown as one line when the run ends."""
+    """Records a figure that a test measured; the end of the run prints one line for it."""
 
     def show(measured: Mapping[str, object]) -> None:
         record_property(FIGURES, ", ".join(f"{name} {value}" for name, value in measured.items()))
@@ -50,7 +50,7 @@ def broker(settings: Settings) -> Iterator[OwnBroker]:
 
 @pytest.fixture(scope="module")
 def intake(settings: Settings, broker: OwnBroker) -> Iterator[OwnIntake]:
-    """The intake with two workers, as it is by default."""
+    """The intake with two workers, its default."""
     with OwnIntake(settings, DAYBOOK_API_WORKERS="2") as running:
         until(lambda: running.status("/health/ready") == 200, "intake ready")
         yield running
@@ -67,10 +67,10 @@ def lake_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="session")
 def spark(lake_settings: Settings) -> Iterator[SparkSession]:
-    """One Spark session for all, with a lake of its own."""
+    """One Spark session for all tests, with its own lake."""
     from daybook_spark.session import spark_session
 
-    os.environ["JAVA_HOME"] = str(java_home())  # as the stack sets it for the jobs
+    os.environ["JAVA_HOME"] = str(java_home())  # the stack sets it for the jobs, too
     session = spark_session("tests", lake_settings)
     session.sparkContext.setLogLevel("ERROR")
     yield session
@@ -79,13 +79,16 @@ def spark(lake_settings: Settings) -> Iterator[SparkSession]:
 
 @pytest.fixture
 def lake(spark: SparkSession, lake_settings: Settings) -> Settings:
-    """An empty lake with its tables; the settings that find it."""
+    """An empty lake with its tables, and the settings that point to it."""
     return _emptied(spark, lake_settings)
 
 
 @pytest.fixture(scope="module")
 def module_lake(spark: SparkSession, lake_settings: Settings) -> Settings:
-    """The same for a module that fills it once; its tests cannot ask for ``lake``, which is the same place."""
+    """An empty lake for a module that fills it once.
+
+    It is the same place as ``lake``, so tests of such a module must not use ``lake``.
+    """
     return _emptied(spark, lake_settings)
 
 
@@ -96,7 +99,7 @@ def _emptied(spark: SparkSession, lake_settings: Settings) -> Settings:
     for row in spark.sql(f"SHOW TABLES IN {CATALOG}.{NAMESPACE}").collect():
         if not row.isTemporary:
             spark.sql(f"DROP TABLE {CATALOG}.{NAMESPACE}.{row.tableName} PURGE")
-    # what other tests left staged, or lost to a kill, is no part of this lake
+    # other tests may have left staged or orphaned files; this lake must not contain them
     shutil.rmtree(lake_settings.warehouse.removeprefix("file://"), ignore_errors=True)
     create_tables(spark, lake_settings)
     return lake_settings
@@ -104,16 +107,16 @@ def _emptied(spark: SparkSession, lake_settings: Settings) -> Settings:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The embedded stack, up for the whole session on ports and a state folder of its own.
+    """The embedded stack, up for the whole session with its own ports and state folder.
 
-    It is the product's own: brought up by ``daybook up``, taken down by ``daybook down``, beside any other.
+    It is the real one: ``daybook up`` starts it and ``daybook down`` stops it. It may run alongside others.
     """
     from daybook.jobs.environment import stack_environment
     from tests.integration.running_stack import Stack
     from tests.webhook import Webhook
 
     home = tmp_path_factory.mktemp("stack")
-    # within no hour: every scheduled day is late, and its alert is seen at once
+    # zero hours: every scheduled day is late, and its alert fires at once
     settings = own_settings(home).model_copy(update={"kafka_partitions": 3, "publish_within_hours": 0})
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DAYBOOK_", "AIRFLOW"))}
     with Webhook() as webhook:

@@ -1,4 +1,4 @@
-"""An answer that is not the project's: a file that a test drops in beside the others."""
+"""A user-defined answer: a test adds its file to those of the project."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GROUP BY event_date, MINUTE(occurred_at)
 
 
 def own_answers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Have the project's ``.sql`` files read from a copy, which a test may change; returns its folder."""
+    """Make the project read its ``.sql`` files from a copy that a test may change; return its folder."""
     copy = folder / "sql"
     shutil.copytree(SQL_DIR, copy)
     monkeypatch.setattr("daybook.sql.answers.SQL_DIR", copy)
@@ -40,5 +40,5 @@ def own_answers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def drop_in(sql: Path) -> None:
-    """Add the answer to a copy of the files."""
+    """Add the answer to the copied files."""
     (sql / "user_behaviour" / f"{NAME}.sql").write_text(TEXT, encoding="utf-8")

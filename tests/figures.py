@@ -1,4 +1,7 @@
-"""What tests report at the end of a run: a property of the report, which comes there from several processes too."""
+"""Figures that tests report at the end of a run.
+
+They are properties of the test report, so that they also arrive from other processes.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ Figures = Callable[[Mapping[str, object]], None]
 
 
 def reported(terminalreporter: pytest.TerminalReporter, name: str) -> Iterator[tuple[pytest.TestReport, Any]]:
-    """What the tests that ran have reported under a name."""
+    """The figures that the executed tests reported under a name."""
     for outcome in ("passed", "failed"):
         for report in terminalreporter.stats.get(outcome, []):
             for key, value in report.user_properties:

@@ -1,4 +1,4 @@
-"""What players call themselves who mean no good: valid names of the contract, each harmful where it is not text."""
+"""Player names from attackers: each is valid by the contract, and harmful if it is not treated as text."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ HOSTILE_NAMES: tuple[str, ...] = (
     "-2+3",
     "@SUM(A1)",
     "sword;=1+1",
-    # reads backwards from here on
+    # the text from here on is shown backwards
     "\u202egnp.exe",
-    # isolates, which turn what follows around
+    # isolates: they turn the surrounding text around
     "\u2067abc\u2066",
-    # a line of its own, to some readers
+    # some readers start a new line here
     "two\u2028lines",
-    # cannot be seen at all
+    # invisible characters
     "sw\u200bord\u00ad",
-    # tags: text that nobody sees and machines read
+    # tags: people cannot see this text, but machines read it
     "flag\U000e0041\U000e007f",
 )
 HOSTILE_USER_AGENT = "Mozilla/5.0 <script>alert(1)</script> =1+1"
 
 
 def commands_a_terminal(text: str) -> set[str]:
-    r"""Characters in it, besides the end of a line, that do something to a terminal or its reader instead of showing.
+    r"""The control and format characters of a text, except line feeds. They can command a terminal or deceive people.
 
     >>> commands_a_terminal("abc\n"), commands_a_terminal("\x1b[2J")
     (set(), {'\x1b'})

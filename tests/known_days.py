@@ -1,6 +1,6 @@
-"""Days whose answers were counted by hand: what clients sent, and what every engine has to answer.
+"""Days whose answers were counted by hand: the events sent, and the answers that every engine must return.
 
-They lie in ``tests/fixtures/known_days``, whose README says how each was counted. Nothing here knows an engine.
+They are in ``tests/fixtures/known_days``. Its README describes how each was counted. This module knows no engine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 FOLDER = Path(__file__).parent / "fixtures" / "known_days"
 
 RECEIVED_AT = datetime(2024, 3, 5, 12, tzinfo=UTC)
-"""When the intake got all of it: noon of the empty day, so that it is known to be empty."""
+"""The time when the intake had accepted all events: noon of the empty day, so that the day is known to be empty."""
 
 Row = dict[str, Any]
 
@@ -25,24 +25,27 @@ _FRACTION = re.compile(r"(\d+)/(\d+)")
 
 @dataclass(frozen=True)
 class KnownDay:
-    """A day that a page can be built of."""
+    """A day that can be published."""
 
     name: str
-    """Folder of the fixture, followed by the day where its events are of several days."""
+    """Folder of the fixture, with the day appended if the fixture's events are of several days."""
     fixture: str
     """Folder of the fixture."""
     day: date
     events: tuple[dict[str, Any], ...]
-    """All that the fixture's clients sent, in order of arrival, as the contract takes it; also what is of the days
-    around, and what is no event: a repetition, or another body under the same id."""
+    """All events that the fixture's clients sent, in order of arrival and as the contract accepts them.
+
+    The neighbouring days' events are included, and also records that are no events:
+    duplicates, and another body under the same id.
+    """
     counts: dict[str, int]
-    """What the ledger has to count: ``landed``, ``events``, ``duplicates``, ``rejected``, ``late``."""
+    """The counts that the ledger must have: ``landed``, ``events``, ``duplicates``, ``rejected``, ``late``."""
     expected: dict[str, list[Row]]
-    """Answer -> its rows of the day, in the answer's order of columns and rows."""
+    """Answer -> its rows for the day, in the answer's order of columns and rows."""
 
 
 def known_days() -> dict[str, KnownDay]:
-    """The known days by name. No two fixtures have a day in common, so all can lie in one lake."""
+    """The known days by name. No two fixtures share a day, so one lake can hold all of them."""
     found: dict[str, KnownDay] = {}
     for folder in sorted(one for one in FOLDER.iterdir() if one.is_dir()):
         lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
@@ -62,7 +65,7 @@ def known_days() -> dict[str, KnownDay]:
 
 
 def sent(days: Iterable[KnownDay]) -> list[dict[str, Any]]:
-    """What all clients of these days sent, in order of arrival; the events of a fixture of several days once."""
+    """All events from the clients of these days, in order of arrival; those of a fixture of several days once."""
     return [event for events in {known.fixture: known.events for known in days}.values() for event in events]
 
 
@@ -72,7 +75,7 @@ def _rows(table: list[list[Any]]) -> list[Row]:
 
 
 def _cell(written: Any) -> Any:
-    """A cell; what is written as a fraction is divided as the answers do: both numbers are exact, one is rounded."""
+    """A cell; a fraction is divided as the answers do it: two exact numbers, one rounding."""
     if isinstance(written, str) and (fraction := _FRACTION.fullmatch(written)):
         return int(fraction[1]) / int(fraction[2])
     return written

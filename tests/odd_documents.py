@@ -1,4 +1,7 @@
-"""Records' values that readers of JSON differ over: one table that the intake, Spark and Python are held against."""
+"""Values that JSON parsers treat differently.
+
+Tests compare the intake, Spark and Python with this one table.
+"""
 
 from __future__ import annotations
 
@@ -22,30 +25,30 @@ FIELDS: dict[str, Any] = {
     "occurred_at": "2026-05-03T18:21:07.25Z",
 }
 NESTED = 98
-"""Arrays inside a field's array: with it and the object as many levels as a document may have."""
+"""Number of arrays inside a field's array. With it and the object, the document has the maximum nesting depth."""
 
 
 @dataclass(frozen=True)
 class Odd:
-    """A value, and what each reader makes of it."""
+    """A value, and the result of each reader."""
 
     name: str
     value: bytes | None
     reason: str | None
-    """Why a landing rejects it; none if it is an event."""
+    """The reason why a landing rejects it; None if it is an event."""
     day: date | None = DAY
-    """The day that all readers name."""
+    """The day that all readers assign."""
     is_taken: bool = False
-    """Whether the intake takes it as the body of a request."""
+    """Whether the intake accepts it as a request body."""
 
 
 def text(**changes: Any) -> str:
-    """The event with some fields changed; a field of ``...`` is left out."""
+    """The event with some fields changed; a ``...`` removes the field."""
     return json.dumps({name: value for name, value in {**FIELDS, **changes}.items() if value is not ...})
 
 
 def said(name: str, **changes: Any) -> bytes:
-    """The event with ``"X"`` in a field replaced by this text, which need not be JSON."""
+    """The event with ``"X"`` in a field replaced by this text, which may be invalid JSON."""
     return text(**{name: "X"}).replace('"X"', changes["by"]).encode()
 
 
@@ -137,7 +140,7 @@ def _documents() -> list[Odd]:
         *(Odd(name, value, "not_utf8", None) for name, value in not_utf8.items()),
         *(Odd(name, value, None, is_taken=True) for name, value in documents.items()),
         *(Odd(name, value, None) for name, value in known_to_landings.items()),
-        # a request may hold several events, and a record may not
+        # a request may contain several events, a record only one
         Odd("an array of one", f"[{GOOD}]".encode(), "not_json", None, is_taken=True),
         Odd("no value", None, "null_value", None),
     ]
@@ -182,7 +185,7 @@ def _times() -> list[Odd]:
         "2024-02-29T12:00:00Z": date(2024, 2, 29),
         "1970-01-01T00:00:00Z": date(1970, 1, 1),
     }
-    landed = {  # without what the intake asks for
+    landed = {  # without the parts that the intake requires
         "2026-05-03T12:00:00": DAY,
         "2026-05-03": DAY,
     }
@@ -232,7 +235,7 @@ def _times() -> list[Odd]:
 
 
 def plainly(**changes: Any) -> str:
-    """A record just as the intake writes it, with some fields changed."""
+    """A record exactly as the intake writes it, with some fields changed."""
     record = {
         **{name: FIELDS.get(name) for name, _ in RECORD_FIELDS},
         **{"occurred_at": "2026-05-03T18:21:07.250000Z", "received_at": "2026-05-03T18:21:08.000000Z"},
@@ -243,7 +246,7 @@ def plainly(**changes: Any) -> str:
 
 
 def _plain() -> list[Odd]:
-    """Records that are, or all but are, as the intake writes them; none is one that a client may send."""
+    """Records that are exactly, or almost, as the intake writes them; no client may send one."""
     good = plainly()
     in_another_order = json.dumps(dict(reversed(json.loads(good).items())), separators=(",", ":"))
     odd: dict[str, tuple[str, str | None, date | None]] = {

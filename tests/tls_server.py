@@ -1,4 +1,4 @@
-"""A server behind TLS and a proxy that opens connections to it, as a company's does; both on loopback."""
+"""A TLS server and a proxy that tunnels to it, as in a company network; both on loopback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 
 class _Served:
-    """An HTTP server in a thread of its own, for a ``with`` block."""
+    """An HTTP server in its own thread, for a ``with`` block."""
 
     def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -34,7 +34,7 @@ class _Served:
 
 
 class TlsServer(_Served):
-    """Serves files by their paths.
+    """Serves files by path.
 
     Args:
         files: path -> content.
@@ -56,25 +56,25 @@ class TlsServer(_Served):
             do_HEAD = do_GET
 
             def log_message(self, format: str, *arguments: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         super().__init__(Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
-        # the handshake belongs to the connection's own thread: a client that gives up must not end the server
+        # the connection's thread does the handshake: a client that gives up must not end the server
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
 
     @property
     def url(self) -> str:
-        """Its root."""
+        """Its root URL."""
         return f"https://127.0.0.1:{self.port}"
 
 
 class InspectingProxy(_Served):
-    """Asks for a name and a password, and leads every tunnel, whatever host it is for, to one server.
+    """Requires a user name and a password, and connects every tunnel to one server, whatever its host.
 
     Args:
-        server: where the tunnels lead.
+        server: the target of the tunnels.
         user: name.
         password: password.
     """
@@ -101,7 +101,7 @@ class InspectingProxy(_Served):
                     back.join()
 
             def log_message(self, format: str, *arguments: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         super().__init__(Handler)
         self.asked = asked
@@ -109,7 +109,7 @@ class InspectingProxy(_Served):
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
-    """Hand on what comes until one side closes."""
+    """Forward data until one side closes."""
     try:
         while data := source.recv(65536):
             target.sendall(data)

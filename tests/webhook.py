@@ -1,4 +1,4 @@
-"""A web server on this machine that is told of failures, as a studio's chat would be."""
+"""A web server on this machine that receives failure notifications, like a studio's chat."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Webhook:
-    """Runs between ``with`` and its end."""
+    """Runs inside a ``with`` block."""
 
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []
@@ -24,7 +24,7 @@ class Webhook:
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:
-                """Say nothing on the terminal."""
+                """Log nothing to the terminal."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
@@ -35,7 +35,7 @@ class Webhook:
 
     @property
     def texts(self) -> list[str]:
-        """What it was told, oldest first."""
+        """The messages that it received, oldest first."""
         return [message["message"] for message in self.told]
 
     def __enter__(self) -> Webhook:

@@ -1,5 +1,5 @@
-"""What Daybook is held against: programs that do the same work by other means, each run as a process of its own.
+"""The programs that Daybook is compared with: they do the same work by other means, each as a separate process.
 
-Nothing of the product uses them. Those of the intake listen on ``DAYBOOK_API_PORT``, write to ``DAYBOOK_KAFKA_TOPIC``,
-and answer ``/health/live`` once they serve; those of the day keep to :mod:`benchmarks.peers.land_rules`.
+The product does not use them. Those of the intake listen on ``DAYBOOK_API_PORT``, write to ``DAYBOOK_KAFKA_TOPIC``, and
+answer ``/health/live`` once they serve. Those of the day follow :mod:`benchmarks.peers.land_rules`.
 """

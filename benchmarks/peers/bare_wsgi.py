@@ -1,4 +1,4 @@
-"""The limit of what gunicorn serves here: an application that looks at nothing and always answers the same."""
+"""The upper limit for gunicorn here: an application that ignores the request and always gives the same answer."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ _ANSWER = b"Sword purchased!\n"
 
 
 def app(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer 200, as long as the intake's answer."""
+    """Answer 200 with a body as long as the intake's."""
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(_ANSWER)))])
     return [_ANSWER]

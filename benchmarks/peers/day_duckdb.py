@@ -1,4 +1,4 @@
-"""A DuckDB script of a whole day: lands as the DuckDB peer does, then answers."""
+"""A DuckDB script of a whole day: it lands like the DuckDB peer, then answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from daybook.sql.answers import answers
 
 
 def answer(connection: duckdb.DuckDBPyConnection, folder: Path, day: date) -> None:
-    """Answer every question on the events below the folder, into ``answers/NAME/*.parquet`` beside them."""
+    """Answer every question from the events in the folder; write to ``answers/NAME/*.parquet`` next to them."""
     pattern = folder / "events" / "*" / "*.parquet"
     connection.execute(f"CREATE VIEW {EVENTS} AS SELECT * FROM read_parquet('{pattern}', hive_partitioning = true)")
     for name, one in answers().items():

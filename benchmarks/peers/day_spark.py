@@ -1,4 +1,4 @@
-"""A hand-written Spark script of a whole day, without any safety: lands as plain Spark does, then answers."""
+"""A hand-written Spark script of a whole day, without any safety: it lands like plain Spark, then answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from daybook.sql.answers import answers
 
 
 def answer(spark: SparkSession, folder: Path, day: date) -> None:
-    """Answer every question on the events below the folder, into ``answers/NAME/*.parquet`` beside them."""
+    """Answer every question from the events in the folder; write to ``answers/NAME/*.parquet`` next to them."""
     spark.read.parquet(str(folder / "events")).createOrReplaceTempView(EVENTS)
     for name, one in answers().items():
         rows = spark.sql(one.statement, args={"first_day": day, "last_day": day})

@@ -1,7 +1,7 @@
-"""A DAG of the shape of ``game_events_daily`` whose tasks do nothing: what Airflow itself takes for such a run.
+"""A DAG of the shape of ``game_events_daily`` whose tasks do nothing: it measures Airflow's own share of such a run.
 
-The benchmark copies it into a folder of DAGs of its own. As in the original, the sensor could defer and has no reason
-to, four tasks take slots of Spark's pools, and each task hands a small value to the next.
+The benchmark copies it into a separate DAG folder. As in the original, the sensor could defer but has no reason to,
+four tasks take slots of Spark's pools, and each task passes a small value to the next.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from daybook.sql.answers import AREAS
 
 
 class Satisfied(BaseSensorOperator):
-    """Looks once, and would defer until a moment that has gone by."""
+    """Checks once; it would defer until a moment in the past."""
 
     moment = datetime(2019, 11, 1, tzinfo=UTC)
 
@@ -28,7 +28,7 @@ class Satisfied(BaseSensorOperator):
 
 
 class Nothing(BaseOperator):
-    """Where the original starts a Spark driver."""
+    """Replaces a task that starts a Spark driver."""
 
     def execute(self, context: Context) -> dict[str, int]:
         """Return at once."""

@@ -1,4 +1,4 @@
-"""The application of 2019, whoever serves it and sends its events: one route that logs, and answers at once."""
+"""The application of 2019, for all servers and clients: one route that sends an event and answers at once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from flask import Flask, request
 
 Send = Callable[[bytes], object]
-"""Hands one record to a client of Kafka's; does not wait for the broker."""
+"""Passes one record to a Kafka client; does not wait for the broker."""
 
 
 def create_flask_app(send: Send) -> Flask:
-    """The application.
+    """Make the application.
 
     Args:
         send: called with each event, as JSON.

@@ -1,4 +1,4 @@
-"""The same application as somebody would put it right today, but for the wait: gunicorn, and Confluent's client."""
+"""The same application with today's tools, but still not waiting: gunicorn, and Confluent's client."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from daybook.settings import settings
 
 
 def create_app() -> Flask:
-    """The application of one worker, with its own producer."""
+    """Make the application of one worker, with its own producer."""
     chosen = settings()
     producer = Producer(librdkafka_conf(chosen))
 
     def send(value: bytes) -> None:
         producer.produce(chosen.kafka_topic, value)
-        producer.poll(0)  # librdkafka's advice: serve its callbacks with every record
+        producer.poll(0)  # librdkafka recommends to serve its callbacks with every record
 
     return create_flask_app(send)

@@ -1,4 +1,4 @@
-"""Daybook's own intake, but for the wait: what an acknowledgement costs is the difference."""
+"""Daybook's own intake without waiting for Kafka: the difference is the cost of an acknowledgement."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from game_api.producer import EventProducer, Receipt
 
 
 class UnawaitedProducer(EventProducer):
-    """Hands the records to librdkafka and calls them accepted."""
+    """Passes the records to librdkafka and reports them as accepted."""
 
     def send(self, records: Sequence[tuple[bytes, bytes]]) -> list[Receipt | None]:
-        """Return receipts that nobody gave."""
+        """Return invented delivery reports."""
         with self._lock:
             client = self._open()
         for key, value in records:
@@ -25,6 +25,6 @@ class UnawaitedProducer(EventProducer):
 
 
 def create_unawaited_app(chosen: Settings | None = None) -> Flask:
-    """The intake, with the one difference."""
+    """Make the intake with this one difference."""
     with patch("game_api.app.EventProducer", UnawaitedProducer):
         return create_app(chosen)

@@ -14,11 +14,11 @@ from daybook.contract import RECORD_FIELDS
 from daybook.settings import Settings, settings
 
 TYPES = {"string": "VARCHAR", "int": "INTEGER", "timestamp": "VARCHAR"}
-"""Spark's types in JSON -> what DuckDB reads them as; a time that is none must not stop the rest."""
+"""Spark's types -> DuckDB's types for JSON; times are text here, so that an invalid one does not stop the rest."""
 
 
 def land(settings: Settings, folder: Path) -> duckdb.DuckDBPyConnection:
-    """Write the events below the folder; the connection they were made with, UTC."""
+    """Write the events below the folder; return the connection, which is in UTC."""
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     connection.register("records", table(settings))

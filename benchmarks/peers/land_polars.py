@@ -13,7 +13,7 @@ from daybook.contract import RECORD_FIELDS
 from daybook.settings import Settings, settings
 
 TYPES: dict[str, type[pl.DataType]] = {"string": pl.String, "int": pl.Int32, "timestamp": pl.String}
-"""Spark's types in JSON -> what Polars reads them as."""
+"""Spark's types -> Polars' types for JSON."""
 
 
 def land(settings: Settings, folder: Path) -> None:
@@ -26,7 +26,7 @@ def land(settings: Settings, folder: Path) -> None:
         if kind == "timestamp"
     ]
     parsed = (
-        # json_decode stops at the first value that is no JSON, json_path_match gives null
+        # json_decode fails at the first invalid JSON, json_path_match gives null
         records.filter(pl.col("value").str.json_path_match("$.event_id").is_not_null())
         .select(pl.col("value").str.json_decode(structure).alias("event"))
         .unnest("event")

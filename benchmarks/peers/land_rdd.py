@@ -1,6 +1,6 @@
 """The job of 2019 lands a day: an RDD of dictionaries, filtered, then Parquet.
 
-De-duplication, provider and date are what it has to have beside it to write the same rows.
+De-duplication, provider and date are additions that it needs to write the same rows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SCHEMA = ", ".join(f"{name} {'int' if kind == 'int' else 'string'}" for name, ki
 
 
 def loaded(value: bytes | None) -> Any:
-    """A record's value as Python has it; none if it is no JSON."""
+    """Return a record's value as a Python object; None if it is not JSON."""
     try:
         return json.loads(value or b"")
     except ValueError:
@@ -32,7 +32,7 @@ def loaded(value: bytes | None) -> Any:
 
 
 def is_event(event: Any) -> bool:
-    """Whether it is an object with what every event has."""
+    """Whether it is an object with the fields of every event."""
     return isinstance(event, dict) and all(event.get(name) is not None for name in REQUIRED)
 
 

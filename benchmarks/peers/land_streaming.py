@@ -1,6 +1,6 @@
-"""Spark Structured Streaming lands a day: all that there is, then it stops; a checkpoint remembers offsets and ids.
+"""Spark Structured Streaming lands a day: all available records, then it stops; a checkpoint stores offsets and ids.
 
-The ids are kept by RocksDB: Spark's own store has them all on the heap, and five million need more than 3 GB of it.
+The ids are in RocksDB: Spark's default store has them all on the heap, and five million need more than 3 GB of it.
 """
 
 from __future__ import annotations

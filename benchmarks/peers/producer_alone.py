@@ -1,8 +1,8 @@
-"""The limit of batches: Confluent's producer with no intake before it, idempotent and acknowledged by all.
+"""The upper limit for batches: Confluent's producer without an intake, idempotent and with acks=all.
 
-``python -m benchmarks.peers.producer_alone RECORDS EVENTS`` sends the records of a file of JSON lines ``[key, value]``
-in turn, until so many are sent, and prints ``{"seconds": S, "cpu_seconds": S}``: from the first record to the last
-acknowledgement. One more is sent before that, so that the start does not count.
+``python -m benchmarks.peers.producer_alone RECORDS EVENTS`` sends the records of a file of JSON lines ``[key, value]``.
+It repeats them until EVENTS records are sent, and prints ``{"seconds": S, "cpu_seconds": S}``: from the first record to
+the last acknowledgement. One record is sent before that, so that the start does not count.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 60.0
 
 
 def main() -> None:
-    """Send, and print what it took."""
+    """Send, and print the measured times."""
     file, count = Path(sys.argv[1]), int(sys.argv[2])
     lines = file.read_text(encoding="utf-8").splitlines()
     records = [(key.encode(), value.encode()) for key, value in map(json.loads, lines)]
@@ -35,12 +35,12 @@ def main() -> None:
             "acks": "all",
             "enable.idempotence": True,
             "linger.ms": LINGER_MS,
-            # everything fits, so that nothing waits for room
+            # everything fits, so that nothing waits for space
             "queue.buffering.max.messages": max(count, 1000),
             "queue.buffering.max.kbytes": 1024 * 1024,
         }
     )
-    # an idempotent producer gets its identity from the broker up to half a second after its start
+    # an idempotent producer gets its producer id from the broker up to half a second after its start
     producer.produce(chosen.kafka_topic, records[0][1], records[0][0])
     producer.flush(PATIENCE_SECONDS)
     began, cpu_began = time.perf_counter(), time.process_time()

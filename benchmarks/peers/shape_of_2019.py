@@ -1,4 +1,4 @@
-"""The shape of 2019: Flask's development server, and kafka-python's ``send`` that nobody waits for."""
+"""The shape of 2019: Flask's development server, and kafka-python's ``send`` without waiting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from daybook.settings import settings
 
 
 def main() -> None:
-    """Serve until killed; a thread for each connection, as the development server does unless told otherwise."""
+    """Serve until killed, with a thread for each connection: the development server's default."""
     chosen = settings()
     producer = KafkaProducer(bootstrap_servers=chosen.bootstrap_servers)
     app = create_flask_app(lambda value: producer.send(chosen.kafka_topic, value))

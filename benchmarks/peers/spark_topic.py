@@ -1,4 +1,4 @@
-"""The topic for peers in Spark, and what they do to it alike."""
+"""The topic for peers in Spark, and the steps that they share."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def records(spark: SparkSession, settings: Settings) -> DataFrame:
 
 
 def events(records: DataFrame) -> DataFrame:
-    """The records that are events, with the contract's fields; duplicates are still there."""
+    """The records that are events, with the contract's fields; duplicates are still included."""
     parsed = records.select(F.from_json(F.col("value").cast("string"), SCHEMA).alias("event")).select("event.*")
     return parsed.where(" AND ".join(f"{name} IS NOT NULL" for name in REQUIRED))
 
 
 def host_providers(spark: SparkSession, events: DataFrame) -> DataFrame:
-    """Columns host and provider of all hosts, resolved on the driver, to be broadcast."""
+    """Columns host and provider of all hosts, resolved on the driver, for a broadcast."""
     hosts: pa.Table = events.select("host").distinct().toArrow()
     return F.broadcast(spark.createDataFrame(providers(hosts["host"].to_pylist()), "host string, provider string"))
 

@@ -1,4 +1,4 @@
-"""The peer on asyncio: Starlette under uvicorn, and aiokafka, whose acknowledgement each request waits for."""
+"""The asyncio peer: Starlette under uvicorn, and aiokafka; each request waits for its acknowledgement."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from daybook.settings import settings
 
 
 class KeptConnection(HttpToolsProtocol):
-    """Keeps a connection of HTTP/1.0 that asks for it, as ApacheBench's do; uvicorn alone closes each.
+    """Keep HTTP/1.0 connections open on request, as ApacheBench's need; plain uvicorn closes each.
 
-    Games' clients speak HTTP/1.1, whose connections uvicorn keeps: without this the peer would be measured by its
-    handshakes.
+    Games' clients speak HTTP/1.1, whose connections uvicorn keeps open. Without this the benchmark would measure the
+    peer's handshakes.
     """
 
     def on_headers_complete(self) -> None:
@@ -52,7 +52,7 @@ app = Starlette(routes=[Route("/purchase/{item}", _purchase), Route("/health/liv
 
 
 def main() -> None:
-    """Serve until killed, in as many processes as the intake has workers."""
+    """Serve until killed, with as many processes as the intake has workers."""
     module = "benchmarks.peers.starlette_awaited"
     uvicorn.run(
         f"{module}:app",

@@ -1,4 +1,4 @@
-"""The topic for peers without Spark, read by confluent's client."""
+"""The topic for peers without Spark, read with Confluent's client."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ TIMEOUT_SECONDS = 30.0
 
 
 def batches(settings: Settings) -> Iterator[list[bytes | None]]:
-    """The values of all records up to the topic's present end."""
+    """The values of all records up to the topic's current end."""
     ends = topic_offsets(kafka_admin(settings), settings.kafka_topic)
     left = sum(ends.values())
     consumer = Consumer({**librdkafka_conf(settings), "group.id": "peer", "enable.auto.commit": False})
     try:
         consumer.assign([TopicPartition(settings.kafka_topic, partition, 0) for partition in ends])
         while left:
-            # never more than there are: the client waits for as many as it was asked for
+            # never more than remain: the client waits for the full number
             messages = consumer.consume(min(READ_AT_ONCE, left), TIMEOUT_SECONDS)
             if not messages:
                 raise TimeoutError(f"{left} records did not come")
@@ -45,6 +45,6 @@ def table(settings: Settings) -> pa.Table:
 
 
 def providers(hosts: Iterable[str]) -> pa.Table:
-    """Columns host and provider, a row for each of the hosts."""
+    """Columns host and provider, one row for each host."""
     known = list(hosts)
     return pa.table({"host": known, "provider": [provider(host) for host in known]})

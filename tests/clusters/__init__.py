@@ -1,6 +1,6 @@
-"""The same code on real clusters, by settings alone.
+"""The same code on real clusters, configured by settings alone.
 
-``DAYBOOK_CLUSTERS=full`` (``make test-clusters``) runs all of them, ``make test`` those that take a moment.
+``DAYBOOK_CLUSTERS=full`` (``make test-clusters``) runs all tests, ``make test`` only the quick ones.
 """
 
 from __future__ import annotations
@@ -10,4 +10,4 @@ import os
 import pytest
 
 in_full = pytest.mark.skipif(os.environ.get("DAYBOOK_CLUSTERS") != "full", reason="in make test-clusters")
-"""Of a test that takes long: it runs with all of them."""
+"""Marks a slow test, which runs only with all of them."""

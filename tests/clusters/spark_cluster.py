@@ -1,4 +1,4 @@
-"""A standalone Spark cluster on loopback: a real master and real workers, of the pyspark that is installed."""
+"""A standalone Spark cluster on loopback: a real master and real workers of the installed pyspark."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WORKER = "org.apache.spark.deploy.worker.Worker"
 
 
 class SparkCluster:
-    """Up while the block runs; each worker has one core and room for one executor of 512 MB."""
+    """A cluster that runs while its block runs; each worker has one core and room for one executor of 512 MB."""
 
     def __init__(self, settings: Settings, folder: Path, workers: int = 2) -> None:
         self.folder = folder
@@ -34,11 +34,11 @@ class SparkCluster:
 
     @property
     def url(self) -> str:
-        """What ``DAYBOOK_SPARK_MASTER`` is."""
+        """The value of ``DAYBOOK_SPARK_MASTER``."""
         return f"spark://127.0.0.1:{self._port}"
 
     def settings(self, settings: Settings, home: Path) -> Settings:
-        """The same settings with a lake of their own, whose jobs run on this cluster and tell of it in an event log."""
+        """Return the settings with a separate lake, whose jobs run on this cluster and write an event log."""
         log = self.folder / "event-log"
         log.mkdir(exist_ok=True)
         return settings.model_copy(
@@ -96,13 +96,13 @@ class SparkCluster:
             )
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """End a worker, and the executors it has started, at once, as a crash would."""
+        """Kill a worker and its executors, as a crash would."""
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(30)
 
     def state(self) -> dict[str, Any] | None:
-        """What the master's page tells; none while nothing answers."""
+        """Return the master's state from its web UI; None without an answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self._page}/json/", timeout=5) as answer:
                 told: dict[str, Any] = json.load(answer)
@@ -111,15 +111,15 @@ class SparkCluster:
             return None
 
     def alive(self) -> list[dict[str, Any]]:
-        """The workers that the master can use."""
+        """Return the workers that the master can use."""
         return [one for one in (self.state() or {"workers": []})["workers"] if one["state"] == "ALIVE"]
 
     def busy(self) -> int:
-        """Workers with an executor at work."""
+        """Count the workers with a running executor."""
         return sum(one["coresused"] > 0 for one in self.alive())
 
     def task_seconds(self) -> Counter[str]:
-        """Executor -> seconds of its tasks, over every job; a task that the driver ran counts as ``driver``."""
+        """Return executor -> seconds of its tasks in all jobs; tasks of the driver count as ``driver``."""
         seconds: Counter[str] = Counter()
         for log in (self.folder / "event-log").iterdir():
             for line in log.read_text(encoding="utf-8").splitlines():

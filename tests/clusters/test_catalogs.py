@@ -1,4 +1,4 @@
-"""The lake's catalog in PostgreSQL, its password in a file that PGPASSFILE names; what a REST catalog is told."""
+"""The lake's catalog in PostgreSQL, with its password in the file of PGPASSFILE; the settings of a REST catalog."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PASSWORD = "stands-in-a-file-alone"
 
 
 class Database:
-    """A PostgreSQL server on loopback that asks for a password, and the lake's user and database in it."""
+    """A PostgreSQL server on loopback with password authentication, and the lake's user and database on it."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -38,12 +38,12 @@ class Database:
 
     @property
     def uri(self) -> str:
-        """What ``DAYBOOK_LAKE_CATALOG_URI`` is."""
+        """The value of ``DAYBOOK_LAKE_CATALOG_URI``."""
         return f"jdbc:postgresql://127.0.0.1:{self.port}/lake?user=lake"
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """It serves within the block."""
+        """Run the server during the block."""
         postgres.prepare(self.settings)
         rules = postgres.data_dir(self.settings) / "pg_hba.conf"
         rules.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n", encoding="utf-8")
@@ -59,7 +59,7 @@ class Database:
             assert self._run("CREATE DATABASE lake OWNER lake")
             yield
         finally:
-            server.send_signal(signal.SIGINT)  # readers keep connections, which would not be waited for
+            server.send_signal(signal.SIGINT)  # does not wait for the connections that readers keep open
             server.wait(60)
 
     def _run(self, sql: str) -> bool:
@@ -76,7 +76,7 @@ class Database:
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """The server, and this process and what it starts know where the password is."""
+    """Run the server; this process and its children find the password in PGPASSFILE."""
     made = Database(own_settings(tmp_path_factory.mktemp("database")))
     pass_file = tmp_path_factory.mktemp("secrets") / "pgpass"
     pass_file.touch(mode=0o600)

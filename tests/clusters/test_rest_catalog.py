@@ -1,4 +1,4 @@
-"""An Iceberg REST catalog, Nessie's, over a bucket: a day is landed, published, restated and read."""
+"""An Iceberg REST catalog, Nessie, with a bucket: a day is landed, published, restated and read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def catalogued(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings of a lake whose catalog and bucket are these servers'."""
+    """Return settings for a lake with this catalog and this bucket."""
     folder = tmp_path_factory.mktemp("rest")
     jar = fetched(REPOSITORY / ".venv" / "rest-catalog")
     with pytest.MonkeyPatch.context() as patch, S3Store(built(REPOSITORY / ".venv" / "s3-server"), folder) as store:
@@ -61,7 +61,7 @@ def test_a_day_of_a_rest_catalog(catalogued: Settings) -> None:
             run.build().publish()
     finally:
         spark.stop()
-    # as PyIceberg reads it
+    # through PyIceberg
     assert page_of(catalogued, str(DAY))["revision"] == 2
     [page] = pages(catalogued).values()
     assert (page["landed"], page["events"], page["balanced"]) == (25, 25, True)

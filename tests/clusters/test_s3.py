@@ -1,4 +1,4 @@
-"""A warehouse in an S3-compatible bucket: a day, its readers, the upkeep, and a driver killed before its commit."""
+"""A warehouse in an S3-compatible bucket: a day, its readers, maintenance, and a driver killed before its commit."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ USER = "user7"
 
 
 class BucketLab(DayLab):
-    """A laboratory whose files are in a bucket."""
+    """A test lab whose files are in a bucket."""
 
     store: S3Store
 
     @property
     def warehouse(self) -> Path:
-        """The bucket's objects, as the server keeps them."""
+        """The bucket's objects, as the server stores them."""
         return self.store.bucket
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
-    """The server; this process and what it starts sign with its keys, as the SDKs' environment says."""
+    """Run the server; this process and its children sign with its keys, from the SDKs' environment variables."""
     if not S3_SPARK_LIB_DIR.exists():
         pytest.fail("no jar for S3; run `make setup-s3`")
     program = built(REPOSITORY / ".venv" / "s3-server")
@@ -62,7 +62,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DayLab]:
-    """Broker, intake, and a lake in a folder, which the bucket's must equal."""
+    """Broker, intake, and a lake in a folder; the lake in the bucket must be equal to it."""
     settings = own_settings(tmp_path_factory.mktemp("local"))
     with lab_on(settings) as made:
         yield made
@@ -70,7 +70,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DayLab]:
 
 @pytest.fixture(scope="module")
 def lab(local: DayLab, store: S3Store, tmp_path_factory: pytest.TempPathFactory) -> BucketLab:
-    """The same broker and intake, and a lake in the bucket."""
+    """The same broker and intake, with a lake in the bucket."""
     home = tmp_path_factory.mktemp("bucket")
     there = {"home": home, "lake_warehouse": store.warehouse, "s3_endpoint": store.endpoint}
     made = BucketLab(local.settings.model_copy(update=there), local.broker, local.intake)
@@ -79,12 +79,12 @@ def lab(local: DayLab, store: S3Store, tmp_path_factory: pytest.TempPathFactory)
 
 
 def moments(day: date, count: int) -> list[str]:
-    """So many moments of a day."""
+    """Return this many moments of a day."""
     return [f"{day}T{number // 60:02}:{number % 60:02}:00Z" for number in range(count)]
 
 
 def send(labs: tuple[DayLab, ...], day: date, count: int) -> None:
-    """Send events of a day once; every laboratory's oracle knows of them."""
+    """Send events of a day once, and add them to the oracles of all labs."""
     first, *others = labs
     first.send(*moments(day, count))
     for other in others:
@@ -125,18 +125,18 @@ def test_a_driver_killed_before_its_commit_and_the_upkeep_that_clears_up(lab: Bu
     assert {path.suffix for path in left_behind} == {".parquet", ".avro", ".json"}
     assert audit(lab.settings, lab.accepted).is_clean
     before = objects(lab)
-    os.environ["JAVA_HOME"] = str(java_home())  # as the stack sets it for the jobs
+    os.environ["JAVA_HOME"] = str(java_home())  # the stack sets this for the jobs too
     spark = spark_session("upkeep", lab.settings)
     try:
         now = datetime.now(UTC)
         later = now + timedelta(days=lab.settings.snapshot_retention_days + 3)
-        # Iceberg takes no orphan that is younger than a day, whatever time it is told: the objects are made old
+        # Iceberg deletes no orphan younger than a day, whatever time it is given: make the objects older
         for path in objects(lab):
             os.utime(path, (now.timestamp() - 30 * 86_400,) * 2)
         times = dict.fromkeys(STEPS, later) | {"remove_orphan_files": now}
         done = {name: step(spark, lab.settings, times[name]) for name, step in STEPS.items()}
         assert done["expire_snapshots"][RAW_EVENTS] > 0
-        # the killed driver's objects and those of the expired states, and no other
+        # only the killed driver's objects and those of the expired snapshots
         gone = before - objects(lab)
         assert left_behind <= gone
         assert len(gone) == sum(done["remove_orphan_files"].values())
@@ -150,7 +150,7 @@ def test_a_driver_killed_before_its_commit_and_the_upkeep_that_clears_up(lab: Bu
         forget(spark, lab.settings, USER, "forgotten", "")
     finally:
         spark.stop()
-    # in no row that a reader is given, and in no object that was left
+    # neither in a row that readers get, nor in an object that remains
     table = load(lab.settings, EVENTS)
     assert table is not None
     assert table.scan(row_filter=f"user_id = '{USER}'").to_arrow().num_rows == 0
@@ -163,7 +163,7 @@ def test_a_driver_killed_before_its_commit_and_the_upkeep_that_clears_up(lab: Bu
 
 
 def objects(lab: BucketLab) -> set[Path]:
-    """The bucket's objects."""
+    """Return the bucket's objects."""
     return {path for path in lab.warehouse.rglob("*") if path.is_file()}
 
 

@@ -1,4 +1,4 @@
-"""A broker with TLS, users and rights, set up by the commands of docs/kafka.md: every part works, by settings alone."""
+"""A broker with TLS, users and ACLs, set up by the commands of docs/kafka.md: every part works with settings alone."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 DAY = datetime.now(UTC).date() - timedelta(days=40)
 USERS = ("daybook-intake", "daybook-landing", "daybook-topic")
-# a mark that is found wherever it stands, and the characters that JAAS and properties files take for their own
+# a mark that is found anywhere, and the characters that are special in JAAS and properties files
 PASSWORDS = {name: f'{name}-"of\\{uuid4().hex}' for name in USERS}
 PLAIN_USER, PLAIN_PASSWORD = "plain", uuid4().hex
 SECONDS_TO_BE_TOLD = 6.0
 
 
 def documented_commands() -> list[list[str]]:
-    """The commands of Kafka's own that the page tells an administrator to run."""
+    """Return Kafka's own commands that the docs page gives an administrator."""
     page = (REPOSITORY / "docs" / "kafka.md").read_text(encoding="utf-8")
     return [shlex.split(line) for line in re.findall(r"^ {4}(kafka-\w+\.sh .*)$", page, re.MULTILINE)]
 
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
-    """The broker, its users and their rights."""
+    """Run the broker with its users and their ACLs."""
     home = tmp_path_factory.mktemp("secured")
     for name, password in PASSWORDS.items():
         escaped = password.replace("\\", "\\\\")
@@ -67,7 +67,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory, broker: SecuredBroker) -> Settings:
-    """The topic's maker's settings; the topic is made by the command."""
+    """The settings of the user who creates the topic; the command creates it."""
     home = tmp_path_factory.mktemp("parts")
     chosen = Settings(
         home=home,
@@ -84,13 +84,13 @@ def settings(tmp_path_factory: pytest.TempPathFactory, broker: SecuredBroker) ->
 
 
 def by(settings: Settings, user: str, password: str | None = None) -> Settings:
-    """The settings of another user."""
+    """Return the settings of another user."""
     secret = SecretStr(PASSWORDS[user] if password is None else password)
     return settings.model_copy(update={"kafka_sasl_username": user, "kafka_sasl_password": secret})
 
 
 def daybook(settings: Settings, *arguments: str) -> str:
-    """What the command prints, to the reader and as an error."""
+    """Run the command; return its stdout and stderr."""
     environment = {**job_environment(settings), **kafka_environment(settings)}
     command = [str(venv_bin() / "daybook"), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
@@ -127,7 +127,7 @@ def test_the_sensor_sees_the_offsets(settings: Settings, intake: OwnIntake, monk
 
 
 def test_a_gap_is_looked_at_as_the_landing_user(settings: Settings, intake: OwnIntake) -> None:
-    """The batch behind an offset is asked for by a client of its own: over TLS, with the same login."""
+    """A separate client reads the batch after an offset: over TLS, with the same login."""
     landing = by(settings, "daybook-landing")
     with Players(settings, seed=8) as players:
         players.ledger.until(accepted=1)
@@ -136,7 +136,7 @@ def test_a_gap_is_looked_at_as_the_landing_user(settings: Settings, intake: OwnI
 
 
 def sensor_of(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> KafkaOffsetsSensor:
-    """The sensor as a task of the stack has it: connection and password come from the environment."""
+    """The sensor as in a task of the stack: connection and password come from the environment."""
     connection = stack_environment(settings)["AIRFLOW_CONN_KAFKA_DEFAULT"]
     assert settings.kafka_sasl_password.get_secret_value() not in connection
     for name, value in {**kafka_environment(settings), "AIRFLOW_CONN_KAFKA_DEFAULT": connection}.items():
@@ -147,13 +147,13 @@ def sensor_of(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> KafkaOffse
 
 @pytest.fixture(autouse=True)
 def settings_read_again() -> Iterator[None]:
-    """No test sees what another one's environment said."""
+    """No test sees settings from the environment of another one."""
     yield
     settings_of_this_process.cache_clear()
 
 
 def wrong_ones(settings: Settings) -> dict[str, tuple[Settings, str]]:
-    """What an operator gets wrong -> the settings, and what the reader must be told to look at."""
+    """Return an operator's mistake -> the settings, and the setting that the error must name."""
     landing = by(settings, "daybook-landing")
     return {
         "password": (by(settings, "daybook-landing", "wrong"), "DAYBOOK_KAFKA_SASL_PASSWORD"),
@@ -193,7 +193,7 @@ def test_create_topic_says_what_is_wrong_and_makes_nothing(settings: Settings) -
     ):
         began = time.monotonic()
         said = daybook(by(settings, user, password).model_copy(update=elsewhere), "create-topic")
-        assert time.monotonic() - began < 2 * SECONDS_TO_BE_TOLD  # with the start of Python
+        assert time.monotonic() - began < 2 * SECONDS_TO_BE_TOLD  # includes the start of Python
         assert said.startswith("daybook: Kafka at"), said
         assert look_at in said
         assert "nothing was changed" in said
@@ -223,19 +223,19 @@ def test_daybook_env_prints_no_password(settings: Settings) -> None:
 
 
 def marks(settings: Settings) -> list[str]:
-    """The password as it may stand somewhere: as it is, and the part of it that nobody escapes."""
+    """Return the password, and its part without characters that need escaping."""
     password = settings.kafka_sasl_password.get_secret_value()
     return [password, password.rpartition("\\")[2]]
 
 
 class CommandLines:
-    """Watches the command lines of all processes of this machine for a text, while its block runs."""
+    """Searches the command lines of all processes of this machine for a text, while its block runs."""
 
     def __init__(self, texts: list[str]) -> None:
         self.texts = texts
         self.looks = 0
         self.seen: set[str] = set()
-        """Programs on whose command line it stood."""
+        """Programs with the text on their command line."""
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
@@ -263,7 +263,7 @@ def test_spark_lands_and_the_password_stands_nowhere(
     landing = by(settings, "daybook-landing")
     events = settings.home / "spark-events"
     events.mkdir()
-    # what Spark's UI shows is what it logs: configuration, plans, tasks
+    # Spark's UI shows what Spark logs: configuration, plans, tasks
     logged = f"{FEW} -Dspark.eventLog.enabled=true -Dspark.eventLog.dir={events.as_uri()}"
     watched = landing.model_copy(update={"spark_driver_java_options": logged})
     (settings.home / "lake").mkdir()
@@ -291,12 +291,12 @@ def test_spark_lands_and_the_password_stands_nowhere(
     assert lines.looks > 50
     assert not lines.seen
     assert not found
-    # verified as the same user, and the second reader finds what Spark found
+    # verified as the same user; the second reader finds the same as Spark
     assert "DIFFERENT" not in daybook(landing, "verify", "--day", str(DAY)).upper()
 
 
 def ways_in(settings: Settings, broker: SecuredBroker) -> dict[str, dict[str, Any]]:
-    """Every other way to be known to a broker -> the settings of it."""
+    """Return every other way to authenticate -> its settings."""
     certificate, key = broker.authority.issue(CERTIFICATE_USER)
     return {
         "PLAIN": {
@@ -336,7 +336,7 @@ def test_every_way_in_is_open_to_both_kinds_of_clients(
 
 
 def is_allowed(settings: Settings) -> bool:
-    """Whether the broker has heard of the user's rights."""
+    """Whether the broker has applied the user's ACLs."""
     try:
         return bool(topic_state(settings).end)
     except DaybookError:

@@ -1,4 +1,4 @@
-"""The day on a Spark cluster of two workers, in client mode: the same rows as on one machine, one killed included."""
+"""The day on a Spark cluster of two workers, in client mode: the same rows as on one machine, even with one killed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAY = datetime.now(UTC).date() - timedelta(days=60)
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DayLab]:
-    """Broker, intake, and a lake whose jobs run on this machine alone."""
+    """Broker, intake, and a lake whose jobs run on this machine."""
     settings = own_settings(tmp_path_factory.mktemp("local"))
     with lab_on(settings) as made:
         yield made
@@ -30,19 +30,19 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DayLab]:
 
 @pytest.fixture(scope="module")
 def cluster(local: DayLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkCluster]:
-    """A master and two workers."""
+    """Run a master and two workers."""
     with SparkCluster(local.settings, tmp_path_factory.mktemp("cluster")) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def clustered(local: DayLab, cluster: SparkCluster, tmp_path_factory: pytest.TempPathFactory) -> DayLab:
-    """The same broker and intake, and another lake, whose jobs run on the cluster."""
+    """The same broker and intake, with another lake, whose jobs run on the cluster."""
     return DayLab(cluster.settings(local.settings, tmp_path_factory.mktemp("clustered")), local.broker, local.intake)
 
 
 def play(lab: DayLab, day: date) -> None:
-    """A day of players with everything that clients do to it."""
+    """Send a day of players with everything that clients do to it."""
     shares = ["--late", "0.05", "--duplicates", "0.05"]
     lab.daybook("generate", "--day", str(day), "--events", "600", "--seed", "5", *shares)
 

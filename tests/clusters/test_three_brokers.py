@@ -1,4 +1,4 @@
-"""A Kafka cluster of three brokers, each event on all three: what was accepted outlives any one of them."""
+"""A Kafka cluster of three brokers and three replicas: accepted events survive the loss of any broker."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 DAY = datetime.now(UTC).date() - timedelta(days=40)
 PLAYED = {"occurred_at": f"{DAY}T12:00:00Z"}
 EVENTS_BETWEEN = 500
-"""Accepted before, while and after a broker is away."""
+"""Accepted events before, during and after the loss of a broker."""
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +49,13 @@ def intake(settings: Settings, cluster: OwnCluster) -> Iterator[OwnIntake]:
 
 @pytest.fixture(scope="module")
 def acknowledged() -> dict[str, date]:
-    """What all players of this module were told to be accepted -> the day it happened."""
+    """Accepted id of all players of this module -> the day it happened."""
     return {}
 
 
 @pytest.fixture
 def whole(cluster: OwnCluster, intake: OwnIntake) -> None:
-    """Every broker has everything, and the intake knows it."""
+    """All replicas are in sync, and the intake is ready."""
     cluster.wait_until_whole()
     until(lambda: intake.status("/health/ready") == 200, "intake ready")
 
@@ -137,7 +137,7 @@ def test_a_broker_killed_under_load_loses_nothing(
 
 
 def is_led(cluster: OwnCluster, dead: OwnBroker) -> bool:
-    """Whether living brokers lead every partition."""
+    """Whether running brokers lead every partition."""
     [node] = [node for node, broker in cluster.brokers.items() if broker is dead]
     return not {node, -1} & set(cluster.leaders().values())
 
@@ -155,9 +155,9 @@ def test_with_two_brokers_dead_nothing_is_accepted_and_all_comes_back_by_itself(
         for broker in dead:
             broker.kill()
         players.ledger.until(unavailable=players.ledger.answers[503] + 50)
-        # the one that is left tells what it knew before: that all is well
+        # the remaining broker repeats what it knew before: that all is healthy
         until(lambda: intake.status("/health/ready") == 503, "not ready with one of three")
-        # what was under way is settled: from here on nothing can be taken
+        # open requests are finished: from here on nothing can be accepted
         accepted = len(players.ledger.accepted)
         for _ in range(10):
             players.ledger.until(unavailable=players.ledger.answers[503] + 10)
@@ -194,7 +194,7 @@ def test_a_broker_killed_in_the_middle_of_landing_loses_nothing(
     with Players(settings, seed=5, fields=PLAYED) as players:
         players.ledger.until(accepted=2 * EVENTS_BETWEEN)
     acknowledged |= dict.fromkeys(players.ledger.accepted, DAY)
-    lab.accepted = acknowledged  # the day is one: what the other tests' players were told is held against it as well
+    lab.accepted = acknowledged  # the same day for all tests: check their accepted events too
     victim = cluster.brokers[cluster.leaders()[0]]
     lab.run_day(DAY, {"land_events": [killed_while_it_is_read(lab, victim)]})
     victim.start()
@@ -217,7 +217,7 @@ def test_a_broker_killed_in_the_middle_of_landing_loses_nothing(
 
 
 def killed_while_it_is_read(lab: DayLab, broker: OwnBroker) -> Fault:
-    """Kill a broker as soon as Spark's Kafka source is connected to it; the driver goes on."""
+    """Kill a broker as soon as Spark's Kafka source is connected to it; the driver continues."""
 
     def fault(process: subprocess.Popen[bytes]) -> None:
         port = broker.settings.kafka_port
@@ -230,7 +230,7 @@ def killed_while_it_is_read(lab: DayLab, broker: OwnBroker) -> Fault:
 
 
 def is_read_by(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Whether Java, not the Python that has asked for the offsets before, has a connection to the port."""
+    """Whether Java has a connection to the port; the Python that read the offsets before does not count."""
     try:
         whole = psutil.Process(process.pid)
         return any(

@@ -1,1 +1,1 @@
-"""The stack of docker-compose.yaml, for real."""
+"""Tests that run the stack of docker-compose.yaml."""

@@ -1,4 +1,4 @@
-"""The stack of docker-compose.yaml under whichever engine is there, on ports and volumes of its own."""
+"""The stack of docker-compose.yaml under the available engine, on separate ports and volumes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.integration.own_broker import free_ports, until
 from tests.integration.running_stack import DAG_ID
 
 UP_TIMEOUT_SECONDS = 1_500
-"""Images built from nothing, and everything healthy."""
+"""Enough to build all images from scratch and wait until everything is healthy."""
 RUN_TIMEOUT_SECONDS = 1_200
 
 _SHOW_ANSWERS = """
@@ -32,17 +32,17 @@ json.dump({"answers": shown, "ledger": [row for row in ledger_rows(settings()) i
 
 @dataclass
 class ComposeStack:
-    """The verbs of a user of the Compose stack."""
+    """The commands of a user of the Compose stack."""
 
     engine: list[str]
-    """The command in place of ``docker compose``."""
+    """The command that replaces ``docker compose``."""
     project: str
 
     def __post_init__(self) -> None:
         self.api_port, self.airflow_port = free_ports(2)
 
     def compose(self, *arguments: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        """Run a compose command in the checkout; fails the test if it fails, unless told not to."""
+        """Run a compose command in the checkout; unless ``check`` is false, its failure fails the test."""
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("DAYBOOK_", "AIRFLOW"))},
             "COMPOSE_PROJECT_NAME": self.project,
@@ -65,11 +65,11 @@ class ComposeStack:
         return done
 
     def up(self) -> None:
-        """Build what has changed, start all, wait until all is healthy."""
+        """Build what has changed, start everything, wait until everything is healthy."""
         self.compose("up", "-d", "--build", "--force-recreate", "--wait", timeout=UP_TIMEOUT_SECONDS)
 
     def down(self) -> None:
-        """Stop all and remove its volumes."""
+        """Stop everything and remove its volumes."""
         self.compose("down", "-v", check=False)
 
     def inside(self, service: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -81,7 +81,7 @@ class ComposeStack:
         return self.inside("airflow-scheduler", "/opt/daybook/docker/with-lake.sh", *command, check=check)
 
     def airflow(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The answer of Airflow's API, asked from inside."""
+        """Return the answer of Airflow's API, called from inside a container."""
         code = (
             "import json, sys; from daybook.settings import settings; from daybook.airflow_client import api; "
             "json.dump(api(settings()).call(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])), sys.stdout)"
@@ -90,33 +90,33 @@ class ComposeStack:
         return json.loads(told)
 
     def states(self, run_id: str) -> tuple[str, dict[str, str]]:
-        """A run's state, and task -> state."""
+        """Return a run's state, and task -> state."""
         path = f"/dags/{DAG_ID}/dagRuns/{run_id}"
         state = self.airflow("GET", path)["state"]
         tasks = self.airflow("GET", f"{path}/taskInstances")["task_instances"]
         return state, {task["task_id"]: str(task["state"]) for task in tasks}
 
     def runs(self, run_type: str) -> list[dict[str, Any]]:
-        """The runs of a kind: ``manual`` or ``backfill``."""
+        """Return the runs of a kind: ``manual`` or ``backfill``."""
         told: list[dict[str, Any]] = self.airflow("GET", f"/dags/{DAG_ID}/dagRuns?limit=100")["dag_runs"]
         return [run for run in told if run["run_type"] == run_type]
 
     def wait_for(self, run_id: str) -> dict[str, str]:
-        """Wait until a run has ended; task -> state."""
+        """Wait until a run has ended; return task -> state."""
         until(lambda: self.states(run_id)[0] in {"success", "failed"}, run_id, RUN_TIMEOUT_SECONDS, 3)
         return self.states(run_id)[1]
 
     def lake(self, days: list[date]) -> dict[str, Any]:
-        """``answers`` (day -> answer -> rows) and ``ledger`` (rows of ``daybook status``) of published days."""
+        """Return ``answers`` (day -> answer -> rows) and ``ledger`` (rows of ``daybook status``) of published days."""
         told = self.with_lake("python", "-c", _SHOW_ANSWERS, *map(str, days)).stdout
         shown: dict[str, Any] = json.loads(told)
         return shown
 
     def kill_executor_and_worker(self) -> None:
-        """Kill every Java of the Spark worker's container: the worker, and the executor at work in it."""
+        """Kill every Java process in the Spark worker's container: the worker and its executor."""
         self.inside("spark-worker", "pkill", "-KILL", "java", check=False)
 
 
 def engine() -> list[str]:
-    """The command that ``make test-compose`` chose: ``COMPOSE`` in the environment."""
+    """Return the command that ``make test-compose`` chose: ``COMPOSE`` in the environment."""
     return shlex.split(os.environ.get("COMPOSE", "docker compose"))

@@ -1,4 +1,4 @@
-"""The Compose stack, for real: its days are those of the embedded stack, a killed worker included."""
+"""The Compose stack publishes the same days as the embedded stack, even with a killed worker."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LONG_RUNNING = (
 
 @pytest.fixture(scope="module")
 def composed() -> Iterator[ComposeStack]:
-    """The Compose stack, up on an empty lake; taken down with its volumes."""
+    """Run the Compose stack with an empty lake; remove its volumes afterwards."""
     one = ComposeStack(engine(), f"daybook-test-{os.getpid()}")
     try:
         one.up()
@@ -51,7 +51,7 @@ def composed() -> Iterator[ComposeStack]:
 def test_a_triggered_day_and_a_backfill_with_a_killed_worker_are_those_of_the_embedded_stack(
     composed: ComposeStack, stack: Stack, figures: Figures
 ) -> None:
-    # one after the other in both: late events restate former days, and what a restatement sees decides its receipt
+    # in sequence on both stacks: late events restate earlier days, and the receipt depends on what has landed by then
     run = {"dag_run_id": "one-day", "logical_date": None, "conf": {"day": str(DAY), **CONF}}
     composed.airflow("PATCH", f"/dags/{DAG_ID}?update_mask=is_paused", {"is_paused": False})
     composed.airflow("POST", f"/dags/{DAG_ID}/dagRuns", run)
@@ -62,7 +62,7 @@ def test_a_triggered_day_and_a_backfill_with_a_killed_worker_are_those_of_the_em
     composed.with_lake("airflow", *backfill, "--dag-run-conf", json.dumps(CONF))
     until(lambda: len(composed.runs("backfill")) == len(BACKFILLED), "the backfill's runs", 120, 3)
     runs = sorted(run["dag_run_id"] for run in composed.runs("backfill"))
-    # the second of the three: an executor is at work for its landing when the worker dies
+    # the second of the three days: an executor runs its landing when the worker dies
     until(lambda: composed.states(runs[1])[1].get("land_events") == "running", "the second landing", 1_200, 1)
     until(lambda: executors(composed) == 1, "the landing's executor", 120, 0.5)
     drivers = listening(composed, "airflow-scheduler")
@@ -115,7 +115,7 @@ def test_the_intake_reaches_kafkas_broker_and_neither_its_controller_nor_another
 @pytest.mark.parametrize("service", LONG_RUNNING)
 def test_a_part_runs_as_nobody_special_and_cannot_write_where_it_need_not(composed: ComposeStack, service: str) -> None:
     assert composed.inside(service, "id", "-u").stdout.strip() != "0"
-    if service != "kafka":  # its image writes its configuration below /opt at each start
+    if service != "kafka":  # the image writes its configuration below /opt at each start
         assert composed.inside(service, "touch", "/opt/x", "/usr/x", check=False).returncode != 0
 
 
@@ -174,14 +174,14 @@ def test_the_images_hold_what_their_role_needs(composed: ComposeStack) -> None:
 
 
 def executors(composed: ComposeStack) -> int:
-    """How many executors Spark's master has at work; 0 also while its worker is away."""
+    """Return how many executors run on Spark's master; 0 also while its worker is unavailable."""
     code = "import urllib.request as u; print(u.urlopen('http://spark-master:8081/json/', timeout=5).read().decode())"
     told: dict[str, Any] = json.loads(composed.inside("spark-master", "python", "-c", code).stdout)
     return sum(worker["coresused"] > 0 for worker in told["workers"] if worker["state"] == "ALIVE")
 
 
 def listening(composed: ComposeStack, service: str) -> list[int]:
-    """TCP ports that a container listens on, on whichever of its addresses but loopback."""
+    """Return the TCP ports on which a container listens, loopback excluded."""
     ports = set()
     for line in composed.inside(service, "sh", "-c", "cat /proc/net/tcp /proc/net/tcp6").stdout.splitlines():
         address, port = line.split()[1].rsplit(":", 1) if " 0A " in line else ("", "")
@@ -191,7 +191,7 @@ def listening(composed: ComposeStack, service: str) -> list[int]:
 
 
 def reached_by_the_intake(composed: ComposeStack, service: str, ports: list[int]) -> list[int]:
-    """Which of a service's TCP ports the intake's container can connect to, by the names it knows."""
+    """Return the TCP ports of a service that the intake's container can connect to, by service name."""
     code = """
 import socket, sys
 for port in sys.argv[2:]:
@@ -206,5 +206,5 @@ for port in sys.argv[2:]:
 
 
 def compared(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> list[dict[str, Any]]:
-    """What the two ledgers have to agree on: not when, nor which offsets."""
+    """The part of the two ledgers that must be equal: without times and offsets."""
     return [{"day": row["day"], **{column: row[column] for column in columns}} for row in rows]

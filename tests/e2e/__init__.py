@@ -1,1 +1,1 @@
-"""The stack as its users meet it: Airflow's UI in a real browser, backfills of many days."""
+"""The stack as its users see it: Airflow's UI in a real browser, backfills of many days."""

@@ -1,4 +1,4 @@
-"""Airflow's UI as a person uses it: verbs over a real browser's page."""
+"""Airflow's UI as a person uses it: actions on a real browser page."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from daybook.airflow_client import USER
 from daybook.settings import Settings
 
 DAG_ID = "game_events_daily"
-expect.set_options(timeout=60_000)  # Airflow's answers take seconds while a Spark driver has both cores
+expect.set_options(timeout=60_000)  # Airflow takes seconds to answer while a Spark driver uses both cores
 RUN_TIMEOUT_MS = 10 * 60 * 1_000
 """A day takes a minute on a quiet machine."""
 
 
 class AirflowPage:
-    """A browser's page that is used by one person."""
+    """A browser page with the actions of one person."""
 
     def __init__(self, page: Page, settings: Settings, pictures: Path) -> None:
         self.page = page
         self.settings = settings
         self.pictures = pictures
         self.errors: list[str] = []
-        """What the browser's console says is wrong."""
+        """Errors from the browser's console."""
         self.outside: list[str] = []
-        """Addresses that were asked for and are not this Airflow's."""
+        """Requested URLs outside this Airflow."""
         page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", lambda request: self._note(request.url))
@@ -38,7 +38,7 @@ class AirflowPage:
             self.outside.append(url)
 
     def picture(self, name: str) -> None:
-        """Keep a screenshot."""
+        """Save a screenshot."""
         self.pictures.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=self.pictures / f"{name}.png")
 
@@ -47,17 +47,17 @@ class AirflowPage:
         self.page.goto(self.settings.airflow_url + path)
 
     def log_in(self) -> None:
-        """Log in by the form that an unknown visitor is sent to."""
+        """Log in with the form to which Airflow redirects a visitor."""
         self.go(f"/dags/{DAG_ID}")
         expect(self.page.get_by_label("Username")).to_be_visible()
-        self.errors.clear()  # that nobody is logged in yet is a 401
+        self.errors.clear()  # a 401 before the login is expected
         self.page.get_by_label("Username").fill(USER)
         self.page.get_by_label("Password").fill(airflow_client.password(self.settings))
         self.page.get_by_role("button", name="Sign in").click()
         expect(self.page.get_by_role("button", name="Trigger Dag")).to_be_visible()
 
     def unpause(self) -> None:
-        """Switch the DAG on."""
+        """Unpause the DAG."""
         self.go(f"/dags/{DAG_ID}")
         switch = self.page.get_by_test_id("toggle-pause").first
         expect(switch).to_have_attribute("data-state", "unchecked")
@@ -70,7 +70,7 @@ class AirflowPage:
         field.blur()
 
     def trigger(self, day: date, events: int, seed: int, run_id: str) -> None:
-        """Fill in the trigger form and send it."""
+        """Fill in and submit the trigger form."""
         self.go(f"/dags/{DAG_ID}")
         self.page.get_by_role("button", name="Trigger Dag").click()
         dialog = self.page.get_by_role("dialog")
@@ -84,14 +84,14 @@ class AirflowPage:
         expect(dialog).to_be_hidden()
 
     def watch(self, run_id: str) -> None:
-        """Look at a run until its badge says that it has succeeded."""
+        """Watch a run until its badge shows success."""
         self.go(f"/dags/{DAG_ID}/runs/{run_id}")
         badge = self.page.get_by_role("heading", name=run_id).locator("..").get_by_test_id("state-badge")
         expect(badge).to_have_text(re.compile("Success|Failed"), timeout=RUN_TIMEOUT_MS)
         expect(badge).to_have_text("Success")
 
     def backfill(self, first: date, last: date, max_active_runs: int) -> None:
-        """Fill in the backfill form and send it."""
+        """Fill in and submit the backfill form."""
         self.go(f"/dags/{DAG_ID}")
         self.page.get_by_role("button", name="Trigger Dag").click()
         dialog = self.page.get_by_role("dialog")
@@ -113,7 +113,7 @@ class AirflowPage:
         expect(calendar).to_be_hidden()
 
     def clear_run(self, run_id: str) -> None:
-        """Clear all tasks of a run: it runs again."""
+        """Clear all tasks of a run, so that it runs again."""
         self.go(f"/dags/{DAG_ID}/runs/{run_id}")
         self.page.get_by_role("button", name="Press shift+c to clear").click()
         dialog = self.page.get_by_role("dialog")
@@ -122,13 +122,13 @@ class AirflowPage:
         expect(dialog).to_be_hidden()
 
     def report_tab(self, run_id: str) -> FrameLocator:
-        """Open the report of a run by its tab."""
+        """Open the report of a run in its tab."""
         self.go(f"/dags/{DAG_ID}/runs/{run_id}")
         self.page.get_by_role("link", name="Day's report").click()
         return self.page.frame_locator("iframe")
 
     def overview(self) -> FrameLocator:
-        """Open the overview of days by the menu."""
+        """Open the overview of days from the menu."""
         self.go("/")
         self.page.get_by_role("link", name="Daybook", exact=True).click()
         return self.page.frame_locator("iframe")

@@ -1,4 +1,4 @@
-"""Backfills on a running stack: created by Airflow's own command, watched until they end, taken apart."""
+"""Backfills on a running stack: create them with Airflow's own command, watch them to their end, analyse them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 30 * 60
 
 @dataclass
 class Backfills:
-    """The backfills of a stack, and their operator's verbs."""
+    """The backfills of a stack, and their operator's commands."""
 
     stack: Stack
 
@@ -33,7 +33,7 @@ class Backfills:
         backwards: bool = False,
         **conf: Any,
     ) -> int:
-        """Create one with ``airflow backfill create``; returns its id."""
+        """Create a backfill with ``airflow backfill create``; return its id."""
         options = ["--run-backwards"] if backwards else []
         self.stack.airflow(
             *("backfill", "create", "--dag-id", DAG_ID, "--from-date", str(first), "--to-date", str(last)),
@@ -43,7 +43,7 @@ class Backfills:
         return self.newest()
 
     def newest(self) -> int:
-        """Id of the backfill that was created last."""
+        """Return the id of the newest backfill."""
         return max(int(one["id"]) for one in self._all())
 
     def _all(self) -> list[dict[str, Any]]:
@@ -51,13 +51,13 @@ class Backfills:
         return found
 
     def runs(self, first: date, last: date) -> dict[date, dict[str, Any]]:
-        """Day -> the run of its logical date, as Airflow's API tells it."""
+        """Return day -> the run of its logical date, from Airflow's API."""
         query = f"run_type=backfill&logical_date_gte={first}T00:00:00Z&logical_date_lte={last}T00:00:00Z&limit=100"
         found = self.stack.api().call("GET", f"/dags/{DAG_ID}/dagRuns?{query}")["dag_runs"]
         return {datetime.fromisoformat(run["logical_date"]).date(): run for run in found}
 
     def wait(self, backfill_id: int) -> float:
-        """Wait until it has ended; returns its seconds, by Airflow's own clock."""
+        """Wait until it has ended; return its seconds, by Airflow's own clock."""
         until(lambda: bool(self._told(backfill_id)["completed_at"]), f"backfill {backfill_id}", TIMEOUT_SECONDS, 1)
         told = self._told(backfill_id)
         began, ended = (datetime.fromisoformat(told[name]) for name in ("created_at", "completed_at"))
@@ -67,11 +67,11 @@ class Backfills:
         return next(one for one in self._all() if one["id"] == backfill_id)
 
     def cancel(self, backfill_id: int) -> None:
-        """Cancel it: what runs goes on, what is queued does not start."""
+        """Cancel it: running runs continue, queued ones do not start."""
         self.stack.api().call("PUT", f"/backfills/{backfill_id}/cancel")
 
     def spark_start_seconds(self, runs: dict[date, dict[str, Any]]) -> list[float]:
-        """What each Spark step of the runs paid before its own work, from their logs."""
+        """Return the start-up time of each Spark step of the runs, from their logs."""
         seconds = []
         for run in runs.values():
             for task_id in ("land_events", "user_behaviour", "host_providers", "publish_day"):
@@ -81,11 +81,11 @@ class Backfills:
 
 
 def days(first: date, count: int) -> list[date]:
-    """So many days from the first on."""
+    """Return this many consecutive days."""
     return [first + timedelta(days=at) for at in range(count)]
 
 
 def tell(capsys: pytest.CaptureFixture[str], line: str) -> None:
-    """Say a figure to who runs the tests."""
+    """Print a figure during the test run."""
     with capsys.disabled():
         click.echo(f"\n{line}")

@@ -1,4 +1,4 @@
-"""The browser of the end-to-end tests: the one that is installed, or one that ``make browser`` installs."""
+"""The browser of the end-to-end tests: an installed one, or the one that ``make browser`` installs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
-# a test talks to this machine alone: without these a browser looks for its maker's servers all the time
+# the tests stay on this machine: without these a browser contacts its vendor's servers all the time
 QUIET = (
     "--disable-background-networking",
     "--disable-component-update",
@@ -24,7 +24,7 @@ QUIET = (
 
 
 def installed() -> Path | None:
-    """The program of an installed browser: a system's own, or Playwright's."""
+    """Return the program of an installed browser: the system's own, or Playwright's."""
     for name in NAMES:
         if found := shutil.which(name):
             return Path(found)
@@ -35,10 +35,10 @@ def installed() -> Path | None:
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """A running headless browser with an empty profile, ended with its block."""
+    """Run a headless browser with an empty profile; it ends with its block."""
     program = installed()
     assert program is not None, "no browser; `make browser` installs one"
-    # Chromium's own sandbox cannot be set up by root, in containers above all
+    # root cannot use Chromium's own sandbox, especially in containers
     as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=program, args=[*QUIET, *as_root])
@@ -47,7 +47,7 @@ def browser() -> Iterator[Browser]:
 
 
 def main() -> None:
-    """Install a browser if there is none: Debian's where we may, else Playwright's in the user's own cache."""
+    """Install a browser if it is missing: Debian's if permitted, else Playwright's in the user's own cache."""
     if installed():
         return
     if os.geteuid() == 0 and shutil.which("apt-get"):

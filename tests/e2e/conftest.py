@@ -13,9 +13,9 @@ from tests.e2e.browser import browser
 from tests.integration.running_stack import Stack
 
 
-@pytest.fixture(scope="package")  # not longer: an open page asks Airflow for news all the time
+@pytest.fixture(scope="package")  # not longer: an open page polls Airflow all the time
 def ui(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowPage]:
-    """Airflow's UI in a laptop's window, logged in; its pictures go to ``docs/images`` in ``make test-e2e``."""
+    """Airflow's UI in a laptop's window, logged in; ``make test-e2e`` saves its screenshots to ``docs/images``."""
     whole = os.environ.get("DAYBOOK_E2E") == "full"
     pictures = REPOSITORY / "docs" / "images" if whole else tmp_path_factory.mktemp("pictures")
     with browser() as running:

@@ -1,4 +1,4 @@
-"""The report as a reader opens it: a file in a browser, with what a page owes to every reader held against it."""
+"""The report as a reader opens it: a file in a browser, with checks that hold for every page."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class ReportPage:
         self.page = page
         self.file = file
         self.errors: list[str] = []
-        """What the browser's console says is wrong; a policy that forbids something says so there too."""
+        """Errors from the browser's console; violations of the content security policy appear there too."""
         self.asked: list[str] = []
-        """Every address that was asked for."""
+        """All requested URLs."""
         page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", lambda request: self.asked.append(request.url))
         page.goto(file.as_uri())
 
     def check(self, pictures: int) -> None:
-        """Hold the page against what every page owes: it asks nobody, says what it shows, and fits.
+        """Check what holds for every page: it sends no request, labels what it shows, and fits.
 
         Args:
-            pictures: how many charts there are to be, at the least.
+            pictures: the minimum number of charts.
         """
         told = self.page.evaluate
         assert self.errors == []
@@ -66,7 +66,7 @@ class ReportPage:
 
 @contextmanager
 def opened(browser: Browser, file: Path, size: tuple[int, int], scheme: Scheme = "light") -> Iterator[ReportPage]:
-    """A page of the report in a window of this size, in a reader's own light or dark."""
+    """Open a page of the report in a window of this size, in light or dark mode."""
     window = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme=scheme,

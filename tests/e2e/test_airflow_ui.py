@@ -1,6 +1,6 @@
-"""The three ways in, as people use them: the form, the backfill, the report in the run's tab, in a real browser.
+"""The three ways to use the UI in a real browser: the form, the backfill, the report in the run's tab.
 
-``make test`` plays one day of it. ``make test-e2e`` plays all of it, and writes the pictures of ``docs/images`` anew.
+``make test`` runs one day of it. ``make test-e2e`` runs all of it, and updates the screenshots of ``docs/images``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.e2e.report_page import DESKTOP, PHONE, opened
 from tests.integration.running_stack import Stack
 
 DAY = datetime.now(UTC).date() - timedelta(days=100)
-"""A day of its own, with the ten before it, far from those of other modules."""
+"""A day for this module with the ten days before it, far from those of other modules."""
 EVENTS = 500
 RUN = "by-the-form"
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_a_past_day_is_asked_for_by_the_form_watched_and_read_in_its_tab(stack: Stack, ui: AirflowPage) -> None:
-    stack.api().call("PATCH", f"/dags/{DAG_ID}?update_mask=is_paused", {"is_paused": True})  # as it is at first
+    stack.api().call("PATCH", f"/dags/{DAG_ID}?update_mask=is_paused", {"is_paused": True})  # the initial state
     ui.unpause()
     ui.trigger(DAY, EVENTS, 5, RUN)
     ui.watch(RUN)
@@ -35,7 +35,7 @@ def test_a_past_day_is_asked_for_by_the_form_watched_and_read_in_its_tab(stack: 
     expect(report.get_by_text("Balanced").first).to_be_visible()
     expect(report.locator("dl").first).to_contain_text(f"{EVENTS:,}")
     ui.picture("report-tab")
-    row = ui.overview().get_by_role("row").filter(has_text=DAY.isoformat()).first  # answers across days name it too
+    row = ui.overview().get_by_role("row").filter(has_text=DAY.isoformat()).first  # answers across days contain it too
     expect(row).to_contain_text(f"{EVENTS:,}")
     row.get_by_role("link", name=DAY.isoformat()).click()
     expect(report.get_by_role("heading", level=1)).to_have_text(DAY.isoformat())
@@ -49,7 +49,7 @@ def test_the_report_is_read_on_a_phone_and_in_the_dark(stack: Stack, ui: Airflow
         storage_state=ui.page.context.storage_state(),
         viewport={"width": 390, "height": 844},
         has_touch=True,
-        color_scheme="null",  # a scheme of Playwright's would reach the frame whatever Airflow says
+        color_scheme="null",  # a colour scheme set by Playwright would reach the frame whatever Airflow's theme is
     )
     phone.add_init_script("localStorage.setItem('theme', 'dark')")  # as Airflow's own switch does
     page = AirflowPage(phone.new_page(), stack.settings, ui.pictures)
@@ -71,7 +71,7 @@ def test_the_report_is_read_on_a_phone_and_in_the_dark(stack: Stack, ui: Airflow
 
 
 def test_the_file_stands_alone_and_owes_nothing_to_any_reader(stack: Stack, ui: AirflowPage) -> None:
-    """From the disk: without Airflow, without a network, on a desk and on a phone."""
+    """From the disk: without Airflow, without a network, on a desktop and on a phone."""
     assert ui.page.context.browser is not None
     for name, pictures in ((f"{DAY}.html", 4), ("index.html", 1)):
         for size in (DESKTOP, PHONE):

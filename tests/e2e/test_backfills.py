@@ -1,4 +1,4 @@
-"""Backfills in every way that Airflow has for them: ten days each, published once each, equal to their manifests."""
+"""Backfills in all of Airflow's ways: ten days each, published once each, equal to their manifests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def backfills(stack: Stack) -> Backfills:
 
 
 def check_published_once(stack: Stack, wanted: list[date]) -> None:
-    """Each day has its first revision, balances, and answers what its manifest expects."""
+    """Check that each day has its first revision, balances, and has its manifest's expected answers."""
     pages = {page["day"]: page for page in stack.json("status")}
     for day in wanted:
         page = pages[day.isoformat()]

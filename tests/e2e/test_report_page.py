@@ -1,6 +1,6 @@
 """Ten days of bad clients: verified by a second engine, and read in a browser from the files alone.
 
-``make test-e2e`` plays them, and writes the report's pictures of ``docs/images`` anew.
+``make test-e2e`` runs them, and updates the report's screenshots in ``docs/images``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tests.integration.running_stack import DAG_ID, Stack
 
 pytestmark = [
     pytest.mark.e2e,
-    # ten days of runs: too long for `make test`, which verifies one day (tests/integration/test_readers.py) and reads
-    # one (test_airflow_ui.py)
+    # ten days of runs take too long for `make test`, which verifies one day (tests/integration/test_readers.py) and
+    # reads one (test_airflow_ui.py)
     pytest.mark.skipif(os.environ.get("DAYBOOK_E2E") != "full", reason="`make test-e2e`: a quarter of an hour"),
     pytest.mark.timeout(3_600),
 ]
@@ -29,18 +29,18 @@ DAYS = days(datetime.now(UTC).date() - timedelta(days=250), 10)
 EVENTS = 2_000
 BAD_CLIENTS: dict[str, Any] = {"late": 0.05, "duplicates": 0.05, "invalid": 0.05}
 TALL = 1_900
-"""Pixels of a picture: the two questions, and whether the day is as usual."""
+"""Height of a screenshot in pixels: the two questions, and whether the day is as usual."""
 
 
 @pytest.fixture(scope="module")
 def published(stack: Stack) -> list[date]:
-    """Ten days on which events came late, twice and broken; the late ones restate the days before."""
+    """Publish ten days with late, repeated and corrupted events; the late ones restate earlier days."""
     stack.airflow("dags", "unpause", DAG_ID, "-y")
     backfills = Backfills(stack)
     backfills.wait(backfills.create(DAYS[0], DAYS[-1], events=EVENTS, seed=21, **BAD_CLIENTS))
     states = {day: run["state"] for day, run in backfills.runs(DAYS[0], DAYS[-1]).items()}
     assert states == dict.fromkeys(DAYS, "success")
-    # what came last for days that were published before: one more run takes it up
+    # the last late events of days already published: one more run adds them
     assert stack.trigger("late", day=str(DAYS[-1]), force=True, events=0)["write_report"] == "success"
     return DAYS
 

@@ -1,4 +1,4 @@
-"""Every way to trigger a run names the day it should, and ends well."""
+"""Every way to trigger a run selects the right day, and succeeds."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What must hold while parts are killed, frozen and lied to: accepted is in Kafka, refused is nowhere."""
+"""Tests that kill, freeze and mislead parts: accepted events are in Kafka, refused ones are nowhere."""

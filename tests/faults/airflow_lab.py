@@ -1,4 +1,4 @@
-"""A laboratory on the running stack: days as Airflow runs them, and faults that are done to its parts meanwhile."""
+"""A test lab on the running stack: Airflow runs days while faults hit its parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.integration.own_broker import until
 from tests.integration.running_stack import DAG_ID, Stack
 
 RUN_TIMEOUT_SECONDS = 1_500
-"""A killed scheduler's task is noticed after a minute; a day may have seven of those."""
+"""Airflow notices a killed scheduler's task after a minute; a day may have seven of them."""
 
 PARTS: dict[str, str] = {
     "scheduler": "airflow-scheduler",
@@ -31,25 +31,25 @@ PARTS: dict[str, str] = {
     "intake": "api",
     "Spark server": "spark-connect",
 }
-"""Part of the stack as the table calls it -> as supervisor does."""
+"""Part of the stack in the table of faults -> its name in supervisor."""
 TASK_RUNNER = "task runner"
-"""The process that runs a task's code; a Spark driver that it has started goes on without it."""
+"""The process that runs a task's code; a Spark driver that it started continues without it."""
 
 Fault = Callable[[dict[str, Any]], None]
-"""What is done when a step is first seen at work; takes the task instance as Airflow's API tells it."""
+"""Called when a step is first seen running, with the task instance from Airflow's API."""
 
 
 @dataclass
 class AirflowLab:
-    """The stack, and the verbs of its operator."""
+    """The stack and its operator's commands."""
 
     stack: Stack
     accepted: dict[str, date] = field(default_factory=dict)
     """Acknowledged id -> the day it happened."""
     injected: int = 0
-    """Faults that hit."""
+    """Number of faults that hit."""
     given_up: int = 0
-    """No fault here loses what the broker has acknowledged."""
+    """No fault here loses an acknowledged event."""
 
     def __post_init__(self) -> None:
         self.client = self.stack.api()
@@ -61,7 +61,7 @@ class AirflowLab:
         self.call("POST", f"/dags/{DAG_ID}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": conf})
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Airflow's answer, as soon as it gives one: its API may be the part that is down."""
+        """Return Airflow's answer; retry until there is one: its API may be the part that is down."""
         answers: list[Any] = []
 
         def answered() -> bool:
@@ -77,7 +77,7 @@ class AirflowLab:
         return answers[0]
 
     def follow(self, run_ids: list[str], faults: Mapping[str, Fault] | None = None) -> None:
-        """Wait until runs have ended well; do each step's fault, once, when it is first seen at work."""
+        """Wait until the runs have succeeded; inject each step's fault once, when the step is first seen running."""
         waiting, still_to_do = dict.fromkeys(run_ids), dict(faults or {})
         deadline = time.monotonic() + RUN_TIMEOUT_SECONDS
         while waiting:
@@ -93,10 +93,10 @@ class AirflowLab:
                     states = {task["task_id"]: task["state"] for task in told}
                     assert state == "success", f"{run_id}: {states}"
             assert time.monotonic() < deadline, f"{list(waiting)} have not ended within {RUN_TIMEOUT_SECONDS} s"
-            time.sleep(0.5)  # between two looks at the conditions above
+            time.sleep(0.5)  # between two checks of the conditions above
 
     def kill(self, *parts: str) -> Fault:
-        """Kill parts of the stack as the kernel would when memory is short: their own processes and no others."""
+        """Kill parts of the stack as the kernel would when memory is short: only their own processes."""
 
         def fault(task: dict[str, Any]) -> None:
             states = supervisor.states(self.stack.settings) or {}
@@ -113,7 +113,7 @@ class AirflowLab:
 
     @contextmanager
     def broker_frozen(self) -> Iterator[None]:
-        """The broker answers nobody, so that the wait for offsets goes on."""
+        """Freeze the broker, so that the wait for offsets continues."""
         pid = (supervisor.states(self.stack.settings) or {})["kafka"].pid
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -122,12 +122,12 @@ class AirflowLab:
             os.kill(pid, signal.SIGCONT)
 
     def acknowledged(self, day: date) -> None:
-        """Take the generator's ids of a day into the account."""
+        """Add the generator's ids of a day to the acknowledged ones."""
         ids = (self.stack.settings.manifests_dir / f"{day}.ids").read_text(encoding="utf-8").split()
         self.accepted |= dict.fromkeys(ids, day)
 
     def settle(self) -> None:
-        """Wait until every part is healthy again and no driver is left that a killed task has started."""
+        """Wait until every part is healthy again and the drivers of killed tasks have ended."""
         self.stack.daybook("up")
 
         def no_driver() -> bool:
@@ -138,17 +138,17 @@ class AirflowLab:
         until(no_driver, "the last driver's end", 180)
 
     def tasks(self, run_id: str) -> dict[str, str]:
-        """Task -> state."""
+        """Return task -> state."""
         told = self.call("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances")["task_instances"]
         return {task["task_id"]: task["state"] for task in told}
 
     def runs(self, prefix: str) -> list[str]:
-        """Ids of the runs whose id begins so."""
+        """Return the ids of the runs with this prefix."""
         told = self.call("GET", f"/dags/{DAG_ID}/dagRuns?limit=100")["dag_runs"]
         return sorted(run["dag_run_id"] for run in told if run["dag_run_id"].startswith(prefix))
 
     def clear(self, run_id: str, step: str) -> None:
-        """Clear a step and all after it, as an operator does in the UI."""
+        """Clear a step and all steps after it, as an operator does in the UI."""
         body = {
             "dag_run_id": run_id,
             "task_ids": [step],
@@ -160,18 +160,18 @@ class AirflowLab:
         self.call("POST", f"/dags/{DAG_ID}/clearTaskInstances", body)
 
     def backfill(self, first: date, last: date, events: int, *more: str) -> str:
-        """``airflow backfill create``; what it prints, also if it refuses."""
+        """Run ``airflow backfill create``; return its output, also if it fails."""
         conf = json.dumps({"events": events, "seed": 11})
         command = ["backfill", "create", "--dag-id", DAG_ID, "--from-date", str(first), "--to-date", str(last)]
         done = self.stack.airflow(*command, "--dag-run-conf", conf, *more, check=False)
         return done.stdout + done.stderr
 
     def backfill_when_free(self, first: date, last: date, events: int, *more: str) -> None:
-        """A backfill as soon as Airflow takes one: it may still hold the last for unfinished."""
+        """Create a backfill as soon as Airflow accepts one: it may still count the last one as unfinished."""
         until(lambda: "AlreadyRunning" not in self.backfill(first, last, events, *more), "the last backfill's end", 120)
 
     def wait_until_deferred(self, run_id: str) -> None:
-        """Wait until a run's wait for offsets is the triggerer's."""
+        """Wait until the triggerer has taken over a run's wait for offsets."""
         until(lambda: self.tasks(run_id)["wait_for_offsets"] == "deferred", f"{run_id} waiting", 120)
 
 

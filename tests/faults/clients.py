@@ -1,7 +1,7 @@
-"""Clients that keep a ledger of what they were told, and the oracle that holds the ledger against Kafka.
+"""Clients that record what they send and how it is answered, and the oracle that compares this ledger with Kafka.
 
-A client chooses its events' ids before the first attempt and repeats an attempt that was not answered, or answered with
-503, a bounded number of times with the same ids. What it was never told stays unknown.
+A client chooses the ids of its events before the first attempt. Without an answer, or after a 503, it retries with the
+same ids, up to a limit. An event without a final answer stays unknown.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.integration.own_broker import OwnIntake
 
 ATTEMPTS = 4
 FIRST_PAUSE_SECONDS = 0.05
-"""Between the first attempt and the second; doubled each time: a delivery is given up after a third of a second."""
+"""Pause before the second attempt; it doubles each time. A delivery is given up after a third of a second."""
 ANSWER_TIMEOUT_SECONDS = 20.0
 MAX_BATCH = 20
 INVALID_SHARE = 0.05
@@ -42,19 +42,19 @@ INVALID: tuple[dict[str, Any], ...] = (
     {"schema_version": 2**63},
     {"surprise": 1},
 )
-"""What makes an event of :func:`event` one that the contract refuses."""
+"""Changes that make an event of :func:`event` violate the contract."""
 
 At = tuple[int, int]
 """Partition and offset of a record."""
 
 
 def new_id(random: Random) -> str:
-    """An event id: the same from the same state of the generator."""
+    """Return an event id: the same one for the same state of the generator."""
     return str(UUID(int=random.getrandbits(128), version=4))
 
 
 def event(random: Random, **fields: Any) -> dict[str, Any]:
-    """A valid event with an id of its own; ``fields`` replace or add."""
+    """Return a valid event with a new id; ``fields`` replace or add."""
     player = random.randrange(1000)
     return {
         "event_id": new_id(random),
@@ -68,28 +68,28 @@ def event(random: Random, **fields: Any) -> dict[str, Any]:
 
 @dataclass
 class Ledger:
-    """What the clients sent and were told. Every change happens under :attr:`changed`."""
+    """What the clients sent and the answers they got. Every change happens under :attr:`changed`."""
 
     sent: Counter[str] = field(default_factory=Counter)
     """How often each id was sent."""
     invalid: set[str] = field(default_factory=set)
-    """Ids of the events that are none."""
+    """Ids of the invalid events."""
     accepted: dict[str, At] = field(default_factory=dict)
-    """Partition and offset that the answer named."""
+    """Partition and offset from the answer."""
     refused: set[str] = field(default_factory=set)
     answers: Counter[int] = field(default_factory=Counter)
-    """By HTTP status; 0 for a connection that broke or was not made."""
+    """Answers by HTTP status; 0 for a connection that broke or failed."""
     surprises: list[str] = field(default_factory=list)
-    """Answers that the contract page does not know."""
+    """Answers that the contract does not document."""
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
     def unknown(self) -> set[str]:
-        """Ids whose fate no answer told: they may be in Kafka or not."""
+        """Ids without a final answer: they may or may not be in Kafka."""
         return self.sent.keys() - self.accepted.keys() - self.refused
 
     def until(self, *, accepted: int = 0, unavailable: int = 0, timeout_seconds: float = 60.0) -> None:
-        """Wait until so many events are accepted and so many requests were answered with 503, since the beginning."""
+        """Wait for these totals since the beginning: accepted events, and requests answered with 503."""
         with self.changed:
             reached = self.changed.wait_for(
                 lambda: len(self.accepted) >= accepted and self.answers[503] >= unavailable, timeout_seconds
@@ -97,7 +97,7 @@ class Ledger:
         assert reached, f"{len(self.accepted)} events accepted, answers {dict(self.answers)}, after {timeout_seconds} s"
 
     def figures(self) -> dict[str, int]:
-        """The counts worth showing."""
+        """Return the counts for the report."""
         return {
             "requests": self.answers.total(),
             "answered 503": self.answers[503],
@@ -110,9 +110,9 @@ class Ledger:
 
 
 class Players:
-    """Client threads that send events, one request each at a time, from the block's begin to its end.
+    """Client threads that each send one request at a time, from the start of the block to its end.
 
-    What they send depends on the seed alone; how far they come, on the intake. ``fields`` are those of every event.
+    The seed alone determines what they send; the intake determines how far they come. ``fields`` apply to every event.
     """
 
     def __init__(self, settings: Settings, seed: int, count: int = 8, fields: Mapping[str, Any] | None = None) -> None:
@@ -141,7 +141,7 @@ class Players:
                 self._deliver(connections, self._events(random))
 
     def _events(self, random: Random) -> list[dict[str, Any]]:
-        """A single event or a batch, now and then with an invalid one among them."""
+        """Return a single event or a batch; now and then with an invalid event in it."""
         events = [event(random, **self._fields) for _ in range(random.choice((1, random.randint(2, MAX_BATCH))))]
         for one in events:
             if random.random() < INVALID_SHARE:
@@ -151,7 +151,7 @@ class Players:
         return events
 
     def _deliver(self, connections: urllib3.PoolManager, events: list[dict[str, Any]]) -> None:
-        """Send events until each is accepted or refused, or the attempts are used up."""
+        """Send events until each is accepted or refused, or no attempts are left."""
         pause_seconds = FIRST_PAUSE_SECONDS
         for _ in range(ATTEMPTS):
             status, rows, surprise = self._post(connections, events)
@@ -165,9 +165,9 @@ class Players:
     def _post(
         self, connections: urllib3.PoolManager, events: list[dict[str, Any]]
     ) -> tuple[int, list[dict[str, Any]], str | None]:
-        """Status (0: no answer), the verdicts, and what is wrong with the answer itself."""
+        """Return the status (0: no answer), the verdicts, and what is wrong with the answer itself."""
         body = json.dumps(events[0] if len(events) == 1 else events)
-        with self.ledger.changed:  # before it is sent: an id is in Kafka only if the ledger knows it
+        with self.ledger.changed:  # before sending: every id in Kafka must be in the ledger
             self.ledger.sent.update(one["event_id"] for one in events)
         try:
             answer = connections.request("POST", self._url, body=body, headers={"Content-Type": "application/json"})
@@ -182,7 +182,7 @@ class Players:
     def _note(
         self, events: list[dict[str, Any]], status: int, rows: list[dict[str, Any]], surprise: str | None
     ) -> set[str]:
-        """Write an answer into the ledger; the ids whose fate it told."""
+        """Record an answer in the ledger; return the ids that got a final verdict."""
         told: set[str] = set()
         with self.ledger.changed:
             self.ledger.answers[status] += 1
@@ -203,15 +203,15 @@ class Players:
 
 @dataclass(frozen=True)
 class Balance:
-    """The ledger beside what is in Kafka."""
+    """The ledger compared with Kafka."""
 
     records: int
     distinct: int
     wrong: dict[str, list[str]]
-    """Ids that break a promise, by promise; empty if all hold."""
+    """Promise -> ids that break it; empty if all promises hold."""
 
     def figures(self) -> dict[str, int]:
-        """The counts worth showing."""
+        """Return the counts for the report."""
         return {
             "records in Kafka": self.records,
             "of them repeated": self.records - self.distinct,
@@ -220,11 +220,11 @@ class Balance:
 
 
 def balance(ledger: Ledger, topic: Mapping[At, Message]) -> Balance:
-    """Hold the ledger against the topic's records of the same time.
+    """Compare the ledger with the topic's records of the same time.
 
     Args:
         ledger: of clients that have ended.
-        topic: every record that came into the topic while they sent, by partition and offset.
+        topic: the records that reached the topic while they sent, by partition and offset.
     """
     at = {place: json.loads(message.value() or b"")["event_id"] for place, message in topic.items()}
     copies = Counter(at.values())
@@ -243,7 +243,7 @@ def balance(ledger: Ledger, topic: Mapping[At, Message]) -> Balance:
 
 
 def holds(ledger: Ledger, balanced: Balance) -> bool:
-    """Whether every promise held; a failing assertion names the first that did not."""
+    """Whether every promise held; a failing assertion names the broken ones."""
     assert not ledger.surprises, ledger.surprises[:5]
     broken = {promise: ids[:5] for promise, ids in balanced.wrong.items() if ids}
     assert not broken, broken
@@ -251,6 +251,6 @@ def holds(ledger: Ledger, balanced: Balance) -> bool:
 
 
 def workers(intake: OwnIntake) -> list[psutil.Process]:
-    """The intake's worker processes, oldest first."""
+    """Return the intake's worker processes, oldest first."""
     assert intake.process is not None
     return sorted(psutil.Process(intake.process.pid).children(), key=lambda worker: (worker.create_time(), worker.pid))

@@ -1,4 +1,4 @@
-"""The table of faults, at the end of the run."""
+"""Print the table of faults at the end of the run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FaultTable = Callable[[Mapping[str, Any]], None]
 
 @pytest.fixture
 def fault_table(record_property: Callable[[str, object], None]) -> FaultTable:
-    """Takes a row of the table of faults, which is shown when the run ends, its counts added up."""
+    """Adds a row to the table of faults, which the run prints at its end with a total."""
     return lambda row: record_property(_FAULT, dict(row))
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """Shows a row's counts beside its name as soon as it is done: the whole table takes long."""
+    """Show a row's counts next to its name as soon as it is finished: the whole table takes long."""
     row = dict(getattr(report, "user_properties", ())).get(_FAULT)
     if row is None or report.when != "call":
         return None
@@ -34,7 +34,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _write_table(terminalreporter: pytest.TerminalReporter, rows: list[dict[str, Any]]) -> None:
-    """A row's accepted and landed ids are those of its laboratory so far; faults, lost and doubled are its own."""
+    """A row's accepted and landed ids are its lab's total so far; faults, lost and doubled are the row's own."""
     summed = ("faults", "given up", "lost", "doubled", "unbalanced", "seconds")
     total = {name: sum(row[name] for row in rows) if name in summed else "" for name in rows[0]} | {"row": "all"}
     terminalreporter.section("faults")

@@ -1,6 +1,6 @@
-"""A laboratory for days: a broker, an intake, a lake of its own, the day's steps as real Spark drivers, and the oracle.
+"""A test lab for days: a broker, an intake and a lake, the steps as real Spark drivers, and the oracle.
 
-The oracle holds what was acknowledged against what the published pages have.
+The oracle compares the acknowledged events with the published days.
 """
 
 from __future__ import annotations
@@ -41,36 +41,36 @@ from tests.integration.own_broker import OwnBroker, OwnIntake, kafka_environment
 
 STEP_TIMEOUT_SECONDS = 300
 ATTEMPTS = 3
-"""How often a step is tried after its faults, before the test fails."""
+"""How often a step is retried after its faults, before the test fails."""
 MOST_FAULTS = 30
-"""Of one step of one day."""
+"""Limit for one step of one day."""
 
 Fault = Callable[[subprocess.Popen[bytes]], bool | None]
-"""What is done to a driver while it runs; whether it has been frozen by it."""
+"""Called with a running driver; returns whether it has frozen the driver."""
 Faults = Iterable[Fault]
-"""What is done to a step's first try, to its second, and so on, until one comes through; may have no end."""
+"""The faults of a step's first try, its second, and so on, until one succeeds; may be infinite."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What the published lake holds of what was acknowledged."""
+    """Acknowledged events compared with the published lake."""
 
     accepted: int
     landed: int
     lost: int
     doubled: int
     unbalanced: int
-    """Days whose newest page does not add up, or that have no page."""
+    """Days that are not published, or whose newest revision does not balance."""
 
     @property
     def is_clean(self) -> bool:
-        """Nothing lost, nothing doubled, every day balanced."""
+        """Nothing is lost, nothing doubled, every day balances."""
         return (self.lost, self.doubled, self.unbalanced) == (0, 0, 0) and self.landed == self.accepted
 
 
 @dataclass
 class DayLab:
-    """The parts, and the verbs of an operator."""
+    """The parts and their operator's commands."""
 
     settings: Settings
     broker: OwnBroker
@@ -78,13 +78,13 @@ class DayLab:
     accepted: dict[str, date] = field(default_factory=dict)
     """Acknowledged id -> the day it happened."""
     injected: int = 0
-    """Faults that hit."""
+    """Number of faults that hit."""
     killed_before: Counter[str] = field(default_factory=Counter)
     """Table -> how often a driver was killed before a commit of it."""
     given_up: int = 0
-    """Acknowledged events that the broker lost before they were landed, and an operator decided to go on without."""
+    """Acknowledged events that the broker lost before they were landed, and that an operator gave up."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Step -> how long its last try took, the one that succeeded."""
+    """Step -> duration of its last, successful try."""
 
     @property
     def catalog(self) -> Path:
@@ -97,20 +97,20 @@ class DayLab:
         return Path(self.settings.warehouse.removeprefix("file://"))
 
     def commits(self) -> Counter[str]:
-        """Table -> how many commits it has seen, up to a hundred: so many does Iceberg remember."""
+        """Table -> number of its commits, up to a hundred: Iceberg remembers no more."""
         tables = (load(self.settings, name) for _, name in catalog(self.settings).list_tables(NAMESPACE))
         return Counter({table.name()[-1]: len(table.metadata.metadata_log) for table in tables if table})
 
     def send(self, *moments: str) -> None:
-        """Send an event for each moment, as a game does, until every one is acknowledged."""
+        """Send an event for each moment, as a game does; retry until all are acknowledged."""
         events = self._events(moments)
-        # a broker that was hurt a moment ago may still be refused by the intake, which says so by a 503
+        # the intake may still answer 503 for a broker that has just recovered
         until(lambda: self._post(events) == 201, "events accepted", 120)
         for event in events:
             self.accepted[event["event_id"]] = date.fromisoformat(event["occurred_at"][:10])
 
     def send_refused(self, *moments: str) -> None:
-        """Send events for moments that the intake does not take."""
+        """Send events with times that the intake refuses."""
         assert self._post(self._events(moments)) == 400
 
     def _events(self, moments: Iterable[str]) -> list[dict[str, str]]:
@@ -132,11 +132,11 @@ class DayLab:
         return answer.status
 
     def environment(self) -> dict[str, str]:
-        """What drivers and commands run in: secrets, which the stack's parts inherit, come here from the settings."""
+        """The environment of drivers and commands. It has the secrets too, which parts of the stack inherit."""
         return {**job_environment(self.settings), **kafka_environment(self.settings)}
 
     def daybook(self, *arguments: str) -> str:
-        """Run the ``daybook`` command; what it prints."""
+        """Run the ``daybook`` command; return its output."""
         command = [str(venv_bin() / "daybook"), *arguments]
         done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
@@ -144,27 +144,27 @@ class DayLab:
 
     @cached_property
     def admin(self) -> KafkaAdmin:
-        """Kafka's administration; one that stays, since its answers come later and die with it."""
+        """Kafka's admin client. It is cached, because its answers come later and are lost with it."""
         return kafka_admin(self.settings)
 
     def offsets(self) -> dict[int, int] | None:
-        """The topic's end offsets; none while the broker is still at work on it."""
+        """Return the topic's end offsets; None while the broker is not ready."""
         try:
             return topic_offsets(self.admin, self.settings.kafka_topic)
         except (TopicMissing, BrokerAway):
             return None
 
     def ends(self) -> str:
-        """The topic's end offsets, as the sensor freezes them."""
+        """Return the topic's end offsets, as the sensor freezes them."""
         return offsets_text(topic_offsets(self.admin, self.settings.kafka_topic))
 
     def step(self, name: str, job: str, arguments: list[str], faults: Faults = ()) -> dict[str, Any]:
-        """Run a step as Airflow does: tried again until it succeeds.
+        """Run a step as Airflow does: retry until it succeeds.
 
-        A try that its fault has frozen is a zombie: the next one runs to its end, then the zombie wakes up and goes on.
+        A try that its fault has frozen is a zombie: the next try finishes, then the zombie wakes up and continues.
 
         Returns:
-            The summary of the try that succeeded.
+            The summary of the successful try.
         """
         told: dict[str, Any] | None = None
         with ExitStack() as drivers:
@@ -189,12 +189,12 @@ class DayLab:
 
     @property
     def log(self) -> Path:
-        """What the drivers wrote."""
+        """The drivers' log."""
         return self.settings.home / "drivers.log"
 
     @contextmanager
     def driver(self, job: str, arguments: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-        """A real driver, in a process group of its own, and the file of its summary; ended with the block."""
+        """Run a real driver in its own process group; yield it with its summary file. It ends with the block."""
         with tempfile.TemporaryDirectory(prefix="daybook-lab-") as folder, self.log.open("ab") as log:
             summary = Path(folder) / "summary.json"
             process = subprocess.Popen(
@@ -212,7 +212,7 @@ class DayLab:
                     kill(process)
 
     def run_day(self, day: date, faults: Mapping[str, Faults] | None = None) -> None:
-        """Every step of a day with the faults of each; then its page is published, or nothing was due."""
+        """Run every step of a day with its faults; afterwards the day is published, or nothing was stale."""
         chosen = faults or {}
         base = ["--day", str(day), "--run-id", f"lab-{uuid4().hex[:8]}"]
         landing = [*base, "--until", self.ends()]
@@ -229,7 +229,7 @@ class DayLab:
         self.step("publish_day", "publish_day", publishing, chosen.get("publish_day", ()))
 
     def refused(self, day: date) -> str:
-        """Try to land for a day, which must fail; what is said of it. Nothing has moved."""
+        """Try to land for a day, which must fail; return the error. The position must not move."""
         before = position(self.settings, load(self.settings, RAW_EVENTS))
         landing = ["--day", str(day), "--run-id", f"lab-{uuid4().hex[:8]}", "--until", self.ends()]
         with self.driver("land_events", landing) as (process, summary):
@@ -239,14 +239,14 @@ class DayLab:
         return str(told["error"])
 
     def give_up(self, gone: Iterable[str]) -> None:
-        """An operator decides to go on without events that the broker has lost."""
+        """Accept the loss of events that the broker has lost, as an operator would."""
         self.daybook("accept-loss", "--note", "lost by the broker, see the table of faults")
         for one in gone:
             del self.accepted[one]
             self.given_up += 1
 
     def settle(self) -> None:
-        """Land what is in Kafka, then run every day whose page does not show all of it, as their own runs would."""
+        """Land what is in Kafka, then run every waiting day, as its own run would."""
         if offsets_text(position(self.settings, load(self.settings, RAW_EVENTS)).offsets) != self.ends():
             self.run_day(max(self.accepted.values()))
         for waiting in waiting_days(self.settings):
@@ -254,7 +254,7 @@ class DayLab:
 
 
 def audit(settings: Settings, accepted: Mapping[str, date]) -> Audit:
-    """Hold acknowledged ids against the pages as readers see them; ``accepted``: id -> the day it happened."""
+    """Compare acknowledged ids with the published days; ``accepted``: id -> the day it happened."""
     pages = latest_pages(settings).to_dict("records")
     landed: Counter[str] = Counter()
     placed: dict[str, date] = {}
@@ -294,13 +294,13 @@ def _read(summary: Path) -> dict[str, Any] | None:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a driver at once, as the kernel does when memory is short: the JVM and its Python."""
+    """Kill a driver, as the kernel does when memory is short: the JVM and its Python."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(30)
 
 
 def kill_at(lab: DayLab, step: str, share: float) -> Fault:
-    """Kill the driver when this share of the time is over that its step took the last time; 20 s if never seen."""
+    """Kill the driver after this share of its step's last duration; 20 s if the step never ran."""
 
     def fault(process: subprocess.Popen[bytes]) -> None:
         try:
@@ -313,7 +313,7 @@ def kill_at(lab: DayLab, step: str, share: float) -> Fault:
 
 
 def freeze_after_commit(lab: DayLab, number: int) -> Fault:
-    """Stop the driver in its tracks once it has made so many commits; it wakes up when its step is done."""
+    """Freeze the driver after this many commits; it wakes up when its step is finished."""
 
     def fault(process: subprocess.Popen[bytes]) -> bool:
         commits = Commits(lab)
@@ -323,17 +323,17 @@ def freeze_after_commit(lab: DayLab, number: int) -> Fault:
             if commits.can_be_made():
                 lab.injected += 1
                 return True
-            os.killpg(process.pid, signal.SIGCONT)  # it holds the catalog: a moment later, then
-            time.sleep(0.01)  # between two looks at the condition above
+            os.killpg(process.pid, signal.SIGCONT)  # it holds the catalog: try again a moment later
+            time.sleep(0.01)  # between two checks of the condition above
         return False
 
     return fault
 
 
 class Commits:
-    """Watches the lake's catalog, where every commit is one UPDATE, and holds one back.
+    """Watches the lake's catalog, where every commit is one UPDATE, and can delay one commit.
 
-    Readers go on while it is held: the lock is SQLite's RESERVED one. A driver waits three seconds for it.
+    Readers are not blocked meanwhile: the lock is SQLite's RESERVED lock. A driver waits three seconds for it.
     """
 
     def __init__(self, lab: DayLab) -> None:
@@ -341,21 +341,21 @@ class Commits:
         self.connection = sqlite3.connect(lab.catalog, isolation_level=None, timeout=1)
 
     def locations(self) -> dict[str, str]:
-        """Table -> its current metadata."""
+        """Return table -> its current metadata."""
         rows = self.connection.execute("SELECT table_name, metadata_location FROM iceberg_tables").fetchall()
         return dict(rows)
 
     def pass_by(self, process: subprocess.Popen[bytes], count: int) -> None:
-        """Wait until the driver has made so many commits, or has ended."""
+        """Wait until the driver has made this many commits, or has ended."""
         known, seen = self.locations(), 0
         while process.poll() is None and seen < count:
             now = self.locations()
             seen += sum(1 for table, location in now.items() if known.get(table) != location)
             known = now
-            time.sleep(0.002)  # between two looks at the condition above
+            time.sleep(0.002)  # between two checks of the condition above
 
     def can_be_made(self) -> bool:
-        """Whether nobody is in the middle of a commit, or of a look, which holds SQLite's commits up just as well."""
+        """Whether no process is committing or reading; a reader blocks SQLite's commits just as well."""
         at_once = sqlite3.connect(self.lab.catalog, isolation_level=None, timeout=0)
         try:
             at_once.execute("BEGIN EXCLUSIVE")
@@ -367,10 +367,10 @@ class Commits:
         return True
 
     def before_the_next(self, process: subprocess.Popen[bytes], do: Callable[[], object]) -> str | None:
-        """Let the driver write its next commit's files, then do something before the commit.
+        """Let the driver write the files of its next commit, then call ``do`` before the commit.
 
         Returns:
-            The commit's table; None if the driver ended without one.
+            The commit's table; None if the driver ended without a commit.
         """
         self.connection.execute("BEGIN IMMEDIATE")
         try:
@@ -379,7 +379,7 @@ class Commits:
                 if written := set(self.lab.warehouse.rglob("*.metadata.json")) - known:
                     do()
                     return written.pop().parent.parent.name
-                time.sleep(0.02)  # between two looks at the condition above
+                time.sleep(0.02)  # between two checks of the condition above
             return None
         finally:
             self.connection.execute("ROLLBACK")
@@ -400,7 +400,7 @@ def kill_before_commit(lab: DayLab, number: int) -> Fault:
 
 
 def fill_disk_before_commit(lab: DayLab, number: int) -> Fault:
-    """Fill the disk when the n-th commit's files are written and the catalog is next; then the driver must fail."""
+    """Fill the disk when the n-th commit's files are written, before the catalog's update; the driver must fail."""
 
     def fault(process: subprocess.Popen[bytes]) -> None:
         commits = Commits(lab)
@@ -415,7 +415,7 @@ def fill_disk_before_commit(lab: DayLab, number: int) -> Fault:
 
 @contextmanager
 def full_disk(lab: DayLab) -> Iterator[None]:
-    """No byte is left on the lake's file system, which is a small one of its own."""
+    """Fill the lake's file system, which is small and separate."""
     ballast = lab.catalog.parent / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:
@@ -431,10 +431,9 @@ def full_disk(lab: DayLab) -> Iterator[None]:
 
 @contextmanager
 def read_only(lab: DayLab) -> Iterator[None]:
-    """The lake's file system can be read and not written, by whoever opens a file from now on.
+    """Make the lake's file system read-only for every file that is opened from now on.
 
-    It is mounted over itself: no file system becomes read-only while somebody, as this process, has a file open to
-    write.
+    It is mounted over itself: a file system with a file open for writing, as by this process, cannot become read-only.
     """
     folder = str(lab.catalog.parent)
     subprocess.run(["mount", "--bind", folder, folder], check=True)
@@ -447,7 +446,7 @@ def read_only(lab: DayLab) -> Iterator[None]:
 
 @contextmanager
 def lab_on(settings: Settings) -> Iterator[DayLab]:
-    """A laboratory; its lake lies on a small file system of its own where the machine allows to mount one."""
+    """Start a lab; its lake is on a small separate file system if the machine can mount one."""
     lake = settings.home / "lake"
     lake.mkdir(parents=True)
     small = ["mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", str(lake)]

@@ -1,6 +1,6 @@
-"""Requests that nobody means well with, as bytes on the wire: the same from the same seed.
+"""Hostile requests as bytes on the wire: the same for the same seed.
 
-Each says what must come of it. A family is a function that yields cases; :func:`corpus` strings them together.
+Each case has its expected result. A family is a function that yields cases; :func:`corpus` collects them.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ NDJSON = "application/x-ndjson"
 
 
 class Fate(Enum):
-    """What must come of a case."""
+    """The expected result of a case."""
 
     TAKEN = auto()
-    """Hostile only to the eye: answered with 2xx, and exactly its ids are in Kafka."""
+    """It only looks hostile: answered with 2xx, and exactly its ids are in Kafka."""
     REFUSED = auto()
     """Every answer is a 4xx, and there is at least one."""
     CUT = auto()
-    """No HTTP, or not all of it: a 4xx, or the connection is closed without a word."""
+    """Not HTTP, or incomplete: a 4xx, or the connection is closed without an answer."""
     EITHER = auto()
-    """Made by chance: refused, cut, or as good as before. What the answer calls accepted is in Kafka."""
+    """Made at random: refused, cut, or still valid. The ids that the answer accepts are in Kafka."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One connection: what is written to it before the sender falls silent."""
+    """One connection: the bytes that are sent on it, after which the sender is silent."""
 
     name: str
     wire: bytes
@@ -47,7 +47,7 @@ class Case:
 
 
 def corpus(seed: int) -> list[Case]:
-    """Every case, in an order drawn from the seed."""
+    """Return all cases, in an order drawn from the seed."""
     random = Random(seed)
     families = (
         _wrong_values,
@@ -86,14 +86,14 @@ def post(
     host: str | bytes = "game.example.com",
     length: int | str | None = -1,
 ) -> bytes:
-    """A request to ``/events``.
+    """Return a request to ``/events``.
 
     Args:
-        body: bytes as they are, anything else as JSON.
-        headers: further header lines, without line ends.
-        content_type: none for a request without one.
+        body: bytes are sent unchanged, anything else as JSON.
+        headers: more header lines, without line ends.
+        content_type: None to omit the header.
         host: the Host header.
-        length: the Content-Length; none for a request without one, -1 for the true one.
+        length: the Content-Length; None to omit it, -1 for the correct value.
     """
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [b"POST /events HTTP/1.1", b"Host: " + _bytes(host), *map(_bytes, headers)]
@@ -105,7 +105,7 @@ def post(
 
 
 def get(path: str | bytes, *headers: str | bytes, method: str = "GET", version: str = "HTTP/1.1") -> bytes:
-    """A request without a body, such as the 2019 routes take."""
+    """Return a request without a body, such as the 2019 routes take."""
     line = method.encode() + b" " + _bytes(path) + b" " + version.encode()
     return b"\r\n".join([line, *map(_bytes, headers)]) + b"\r\n\r\n"
 
@@ -115,7 +115,7 @@ def _bytes(text: str | bytes) -> bytes:
 
 
 def _wrong_values(random: Random) -> Iterator[Case]:
-    """Every field with values of every wrong kind."""
+    """Every field with values of all wrong types."""
     values: dict[str, Any] = {
         "true": True,
         "zero": 0,
@@ -151,7 +151,7 @@ def _wrong_values(random: Random) -> Iterator[Case]:
 
 
 def _wrong_texts(random: Random) -> Iterator[Case]:
-    """Text of the right type that means nothing, and text that only looks bad."""
+    """Text of the right type without a meaning, and valid text that only looks bad."""
     texts: dict[str, tuple[str, ...]] = {
         "event_id": (
             *("1", "0b9f1d0e-6d53-4b53-9d0f", "g" * 32, MARKUP, "../../etc/passwd", "'; DROP TABLE events;--"),
@@ -305,14 +305,14 @@ def _nested_in_field(random: Random, depth: int) -> bytes:
 
 
 def _broken_bytes(random: Random) -> Iterator[Case]:
-    """A good event with a byte too many, or cut off, at places drawn by lot."""
+    """A valid event with an extra byte, or truncated, at random places."""
     for number in range(25):
         good = json.dumps(event(random)).encode()
         yield Case(f"truncated {number}", post(good[: random.randrange(1, len(good))]))
     for number in range(25):
         good = json.dumps(event(random)).encode()
         place = random.randrange(len(good))
-        # never whitespace, never a character that could stand there
+        # never whitespace, never a character that is valid there
         byte = bytes([random.choice([*range(0x80, 0x100), 0x00, 0x01, 0x0B, 0x1F])])
         yield Case(f"byte {byte!r} {number}", post(good[:place] + byte + good[place:]))
     for name, text in {"overlong": b"\xc0\xaf", "surrogate": b"\xed\xa0\x80", "too high": b"\xf4\x90\x80\x80"}.items():
@@ -350,7 +350,7 @@ def _media_types(random: Random) -> Iterator[Case]:
         "long": "application/" + "x" * 7000,
     }.items():
         yield Case(name, post(event(random), content_type=content_type))
-    # no parameter by the grammar, so it says nothing
+    # not a parameter by the grammar, so it has no meaning
     for name, content_type in {
         "charset of markup": f"application/json; charset={MARKUP}",
         "half a charset": 'application/json; charset="',
@@ -402,7 +402,7 @@ def _compressed(random: Random) -> Iterator[Case]:
 
 
 def _lines(random: Random) -> Iterator[Case]:
-    """NDJSON: an event a line."""
+    """NDJSON: one event per line."""
 
     def lines(values: Iterable[Any]) -> bytes:
         return b"".join(json.dumps(value).encode() + b"\n" for value in values)
@@ -432,7 +432,7 @@ def _lines(random: Random) -> Iterator[Case]:
 
 
 def _lengths(random: Random) -> Iterator[Case]:
-    """Content-Length lies; what is said to be there and is not makes the request incomplete."""
+    """A wrong Content-Length; if it promises more than is sent, the request is incomplete."""
     for more in (1, 10, 100_000):
         good = json.dumps(event(random)).encode()
         yield Case(f"{more} more than there is", post(good, length=len(good) + more), Fate.CUT)
@@ -475,7 +475,7 @@ def _chunks(random: Random) -> Iterator[Case]:
 
 
 def _smuggled(random: Random) -> Iterator[Case]:
-    """Two readers may disagree where such a request ends; the event behind that place must never be taken."""
+    """Two parsers may disagree where such a request ends; the event after that place must never be accepted."""
     for number, headers in enumerate(
         (
             ("Content-Length: 5", "Transfer-Encoding: chunked"),
@@ -502,7 +502,7 @@ def _smuggled(random: Random) -> Iterator[Case]:
             ("Transfer_Encoding: chunked", "Content-Length: 0"),
         )
     ):
-        # the event stands behind "5 bytes" and behind "0 chunk" alike, and its own request is whole but for the key
+        # the hidden event follows "5 bytes" and "0 chunk" alike; its own request is complete except for the key
         hidden = post(event(random, item="spoon"), "Connection: close")
         yield Case(str(number), post(b"0\r\n\r\n" + hidden, *headers, length=None))
 
@@ -619,7 +619,7 @@ def _headers(random: Random) -> Iterator[Case]:
 
 
 def _keys(random: Random) -> Iterator[Case]:
-    """The Idempotency-Key is the event's id, or nothing."""
+    """An Idempotency-Key that is not the event's id is refused."""
     keys: tuple[str | bytes, ...] = (
         "",
         " ",
@@ -747,7 +747,7 @@ def _paths(random: Random) -> Iterator[Case]:
     )
     for number, path in enumerate(paths):
         yield Case(f"{number}", get(path, host))
-    # gunicorn takes two slashes at the start for one
+    # gunicorn treats two leading slashes as one
     good = event(random)
     yield Case("POST //events", post(good).replace(b"/events", b"//events", 1), Fate.TAKEN, (good["event_id"],))
     for path in ("/events//", "/events/", "/Events", "/events/1", "/events%00", "/events;x"):
@@ -785,7 +785,7 @@ def _no_http(random: Random) -> Iterator[Case]:
 
 
 def _fuzzed(random: Random) -> Iterator[Case]:
-    """A good request with a few of its bytes changed, doubled or left out."""
+    """A valid request with a few of its bytes changed, doubled or removed."""
     for number in range(120):
         wire = bytearray(post(event(random), "User-Agent: game/1.0"))
         for _ in range(random.randint(1, 4)):

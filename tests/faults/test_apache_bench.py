@@ -1,4 +1,4 @@
-"""The course project's own load: ApacheBench, with its lines of 2019 unchanged but for the port."""
+"""The load test of the course project: ApacheBench with its 2019 command lines; only the port differs."""
 
 from __future__ import annotations
 

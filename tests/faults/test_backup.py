@@ -1,4 +1,4 @@
-"""The state folder is destroyed and comes back from a backup: on the same Kafka, and on one that begins anew."""
+"""Restore a destroyed state folder from a backup: with the same Kafka, and with an empty one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def play(lab: DayLab, *days: date) -> None:
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[DayLab]:
-    """Kafka's files lie beside the state folder, so that one can be lost without the other."""
+    """Kafka's files are outside the state folder, so that one can be lost without the other."""
     beside = own_settings(tmp_path / "kafka")
     state = beside.model_copy(update={"home": tmp_path / "state"})
     (state.home / "lake").mkdir(parents=True)
@@ -36,7 +36,7 @@ def lab(tmp_path: Path) -> Iterator[DayLab]:
 
 
 def verified(lab: DayLab) -> list[str]:
-    """Verify every day that has a page; the days."""
+    """Verify every published day; return the days."""
     days = [str(day) for day in latest_pages(lab.settings)["event_date"]]
     told = json.loads(lab.daybook("verify", "--json", *(word for day in days for word in ("--day", day))))
     assert {one["verdict"] for one in told} <= {"equal", "not compared"}
@@ -58,7 +58,7 @@ def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> Non
     lab.step("land_events", "land_events", landing)
     play(lab, THIRD, NEXT)
 
-    # the folder is gone, Kafka is not
+    # the state folder is gone, Kafka is not
     shutil.rmtree(lab.settings.home)
     lab.daybook("restore", "--from", str(folder))
     assert ledger(lab.settings).equals(pages)
@@ -69,7 +69,7 @@ def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> Non
     assert audit(lab.settings, lab.accepted).is_clean
     assert verified(lab) == [str(day) for day in (DAY, NEXT, THIRD)]
 
-    # Kafka is gone with it, and the folder that comes back is another one
+    # Kafka is gone too, and the restored folder has another path
     shutil.rmtree(lab.settings.home)
     lab.intake.kill()
     lab.broker.kill()
@@ -91,8 +91,8 @@ def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> Non
         other.run_day(THIRD)
         assert audit(elsewhere, other.accepted).is_clean
         assert verified(other) == [str(day) for day in (DAY, NEXT, THIRD)]
-        other.daybook("backup", "--to", str(folder))  # a moved lake is one like any other
-        # whose files have the names of the first one's, which stays as it was
+        other.daybook("backup", "--to", str(folder))  # a moved lake can be backed up like any other
+        # its files have the same names as those of the first lake, which is unchanged
         taken = sorted(path.name for path in (folder / "backups").iterdir())
         assert len(taken) == 2
         for name in taken:

@@ -1,4 +1,4 @@
-"""The broker in trouble under load: what was accepted is in Kafka, and the intake comes back by itself."""
+"""A broker in trouble under load: accepted events are in Kafka, and the intake recovers without help."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tests.integration.own_broker import OwnBroker, OwnIntake, records, until
 pytestmark = pytest.mark.integration
 
 EVENTS_BETWEEN = 500
-"""Accepted before, between and after the troubles."""
+"""Accepted events before, between and after the troubles."""
 TIMES = 3
 
 
 def stopped(broker: OwnBroker, players: Players) -> None:
-    """Killed as by a crash, which leaves the page cache, found away by the clients, and started again."""
+    """Kill the broker as a crash would (the page cache survives), wait until clients notice, start it again."""
     broker.kill()
     players.ledger.until(unavailable=players.ledger.answers[503] + 5)
     broker.start()
 
 
 def restarted(broker: OwnBroker, players: Players) -> None:
-    """Stopped in good order, as for an upgrade, and started again."""
+    """Shut the broker down cleanly, as for an upgrade, and start it again."""
     assert broker.process is not None
     broker.signal(signal.SIGTERM)
     broker.process.wait(60)
@@ -37,7 +37,7 @@ def restarted(broker: OwnBroker, players: Players) -> None:
 
 
 def paused(broker: OwnBroker, players: Players) -> None:
-    """Frozen with its connections open: nothing is refused, nothing is answered."""
+    """Freeze the broker with its connections open: it neither refuses nor answers."""
     broker.signal(signal.SIGSTOP)
     try:
         players.ledger.until(unavailable=players.ledger.answers[503] + 5)
@@ -46,14 +46,14 @@ def paused(broker: OwnBroker, players: Players) -> None:
 
 
 def slow(broker: OwnBroker, players: Players) -> None:
-    """Running for a tenth of the time: a real broker that is slow, until it has taken some events all the same."""
+    """Let the broker run a tenth of the time until it has accepted some events: a slow broker."""
     wanted = len(players.ledger.accepted) + 100
     deadline = time.monotonic() + 60
     try:
         while len(players.ledger.accepted) < wanted:
             assert time.monotonic() < deadline, "a slow broker takes no events"
             broker.signal(signal.SIGSTOP)
-            time.sleep(0.18)  # how slow it is: what the test is about, not a wait for anything
+            time.sleep(0.18)  # this makes the broker slow; it is not a wait for a condition
             broker.signal(signal.SIGCONT)
             time.sleep(0.02)
     finally:

@@ -1,8 +1,8 @@
 """The day under every fault: one table of rows, and one oracle for all of them.
 
-After each fault its step is tried again, as Airflow would, while players go on playing. In the end every acknowledged
-event stands in the published lake once, in the day it happened, and every day balances. ``DAYBOOK_FAULTS=full`` (``make
-test-faults``) does each as often as ``full`` says; otherwise ``short``.
+After each fault its step is retried, as Airflow would, while players continue to play. In the end every acknowledged
+event is in the published lake once, on the day it happened, and every day balances. ``DAYBOOK_FAULTS=full`` (``make
+test-faults``) repeats each row as often as ``full`` states; otherwise ``short`` applies.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(7200)]
 IS_FULL = os.environ.get("DAYBOOK_FAULTS") == "full"
 DAY = datetime.now(UTC).date() - timedelta(days=40)
 STEPS = ("publish_day", "land_events", "user_behaviour", "host_providers")
-"""Those that change what readers see come first: the short version takes these two."""
+"""The steps that change what readers see come first: the short version uses these two."""
 ALL_STEPS = (*("generate_events", "wait_for_offsets", "land_events"), *AREAS, *("publish_day", "write_report"))
 EVENTS = 2_000
-"""Of a generated day: so many that its generation can be caught at work."""
+"""Events of a generated day: enough to observe its generation while it runs."""
 
 
 @pytest.fixture(scope="module")
@@ -64,26 +64,26 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DayLab]:
     settings = own_settings(tmp_path_factory.mktemp("lab"))
     with lab_on(settings) as made:
         play(made, DAY)
-        made.run_day(DAY)  # makes the tables, and shows how long each step takes
+        made.run_day(DAY)  # creates the tables, and measures how long each step takes
         yield made
 
 
 def play(lab: DayLab, *days: date, events: int = 20) -> None:
-    """Players play: some events on each of the days."""
+    """Send some events on each of the days."""
     lab.send(*(f"{day}T{number % 24:02}:30:00Z" for day in days for number in range(events)))
 
 
 def at_each_step(lab: DayLab, fault: Fault, steps: Sequence[str] = STEPS) -> None:
-    """A day with the same fault at each of the steps."""
+    """Run a day with the same fault at each of the steps."""
     play(lab, DAY)
     lab.run_day(DAY, {step: [fault] for step in steps})
 
 
 def killed_before_every_commit(lab: DayLab, times: int) -> None:
-    """Kill each step before its first commit, then before its second, until it comes through by itself.
+    """Kill each step before its first commit, then before its second, until it succeeds.
 
-    A try begins anew, but what was staged of Kafka, or published, stands: behind it the next commit is the second one.
-    The ledger's row, which publish_day commits when every table is published, is staged by each try for itself.
+    A retry starts again, but staged or published records of Kafka remain: after them its next commit is the second one.
+    The ledger's row is staged by each try; publish_day commits it when every table is published.
     """
     commits = {
         "land_events": chain((1, 2, 2, 2), count(3)),
@@ -101,12 +101,12 @@ def killed_before_every_commit(lab: DayLab, times: int) -> None:
     play(lab, DAY)
     lab.run_day(DAY, {step: (kill_before_commit(lab, one) for one in islice(commits[step], times)) for step in steps})
     if IS_FULL:
-        # a try on a busy machine may be killed before it has gone further than the last one
+        # on a busy machine a try may be killed no later than the previous one
         assert made - (lab.killed_before - killed_before) == {}, "commits that were passed over"
 
 
 def killed_at_random(lab: DayLab, times: int) -> None:
-    """Kill each step's first tries, up to ten, until so many kills have found their driver alive."""
+    """Kill each step's first tries, up to ten, until this many kills have found their driver alive."""
     random = Random(5)
     until = lab.injected + times
     while lab.injected < until:
@@ -116,7 +116,7 @@ def killed_at_random(lab: DayLab, times: int) -> None:
 
 
 def leftovers_of_a_killed_run(lab: DayLab, _times: int) -> None:
-    """A run dies between staging and publishing, never to be repeated; the next day's run finds what it left."""
+    """A run dies between staging and publishing, and is never repeated; the next day's run finds its leftovers."""
     play(lab, DAY)
     with pytest.raises(Gone):
         lab.run_day(DAY, {"land_events": [kill_before_commit(lab, 2), gone]})
@@ -127,11 +127,11 @@ def leftovers_of_a_killed_run(lab: DayLab, _times: int) -> None:
 
 
 class Gone(Exception):
-    """Nobody repeats the step."""
+    """Raised in place of a retry: nobody repeats the step."""
 
 
 def gone(_process: subprocess.Popen[bytes]) -> None:
-    """What is done to a try that never is."""
+    """Prevent a retry."""
     raise Gone
 
 
@@ -154,13 +154,13 @@ def two_days_at_once(lab: DayLab, times: int) -> None:
 
 
 def zombie(lab: DayLab, times: int) -> None:
-    """A driver freezes after a commit; its step is tried again to the end, then it wakes up and goes on."""
+    """A driver freezes after a commit; its step is retried to the end, then it wakes up and continues."""
     for number in range(1, times + 1):
         at_each_step(lab, freeze_after_commit(lab, number), ("land_events", "publish_day"))
 
 
 def under(trouble: Callable[[DayLab], AbstractContextManager[None]], lab: DayLab, times: int) -> None:
-    """Each step in turn is tried while the lake cannot be written, fails, and is tried again afterwards."""
+    """Each step in turn fails while the lake cannot be written, and is retried afterwards."""
     needs_own_file_system(lab)
 
     def fault(process: subprocess.Popen[bytes]) -> None:
@@ -173,14 +173,14 @@ def under(trouble: Callable[[DayLab], AbstractContextManager[None]], lab: DayLab
 
 
 def disk_full_before_a_commit(lab: DayLab, times: int) -> None:
-    """The files are written, and the disk is full when the catalog is to be told of them."""
+    """The files are written, and the disk is full when the catalog is updated."""
     needs_own_file_system(lab)
     for number in range(1, times + 1):
         at_each_step(lab, fill_disk_before_commit(lab, number), ("land_events", "publish_day"))
 
 
 def needs_own_file_system(lab: DayLab) -> None:
-    """Skip where the lake lies on the machine's own: filling that would hit others."""
+    """Skip if the lake is on the machine's own file system: filling that would affect others."""
     if not os.path.ismount(lab.catalog.parent):
         pytest.skip("this machine mounts no file system for the lake")
 
@@ -203,7 +203,7 @@ def broker_killed_while_landing(lab: DayLab, times: int) -> None:
 
 
 def kill_or_wait(process: subprocess.Popen[bytes]) -> None:
-    """Give the driver half a minute to say that the broker is away."""
+    """Give the driver half a minute to report that the broker is unavailable."""
     try:
         process.wait(30)
     except subprocess.TimeoutExpired:
@@ -211,7 +211,7 @@ def kill_or_wait(process: subprocess.Popen[bytes]) -> None:
 
 
 def lost_by_the_broker(lose: Callable[[DayLab], None], said: str, lab: DayLab, times: int) -> None:
-    """What was acknowledged and is gone before it is landed: no run goes on until an operator says so."""
+    """Acknowledged events are lost before they are landed: no run continues until an operator accepts it."""
     for _ in range(times):
         before = set(lab.accepted)
         play(lab, DAY)
@@ -224,7 +224,7 @@ def lost_by_the_broker(lose: Callable[[DayLab], None], said: str, lab: DayLab, t
 
 
 def retention_passed(lab: DayLab) -> None:
-    """Retention takes every record there is."""
+    """Retention deletes all records."""
     ends = [TopicPartition(lab.settings.kafka_topic, at, end) for at, end in (lab.offsets() or {}).items()]
     for done in lab.admin.delete_records(ends).values():
         done.result(20)
@@ -240,7 +240,7 @@ def log_truncated(lab: DayLab) -> None:
 
 
 def topic_made_anew(lab: DayLab) -> None:
-    """Somebody deletes the topic and makes it again."""
+    """Somebody deletes and recreates the topic."""
     topic, partitions = lab.settings.kafka_topic, len(lab.offsets() or {})
     lab.admin.delete_topics([topic])[topic].result(20)
     until(lambda: lab.offsets() is None, "the topic is gone")
@@ -249,7 +249,7 @@ def topic_made_anew(lab: DayLab) -> None:
 
 
 def partitions_raised(lab: DayLab, times: int) -> None:
-    """The topic gets more partitions, which a restarted intake fills."""
+    """The topic gets more partitions, and a restarted intake writes to them."""
     topic = lab.settings.kafka_topic
     for _ in range(times):
         play(lab, DAY)
@@ -264,7 +264,7 @@ def partitions_raised(lab: DayLab, times: int) -> None:
 
 
 def the_edges_of_days(lab: DayLab, _times: int) -> None:
-    """The last and first moments of days, a leap day, and clients whose clocks are years behind or ahead."""
+    """The first and last moments of days, a leap day, and clients whose clocks are years off."""
     lab.send(f"{DAY - timedelta(days=1)}T23:59:59.999Z", f"{DAY}T00:00:00Z", f"{DAY}T23:59:59.999Z")
     lab.send("2024-02-29T00:00:00Z", "2024-02-29T23:59:59.999Z")
     lab.send_refused(f"{datetime.now(UTC).date() + timedelta(days=2)}T00:00:00Z", "2035-01-01T00:00:00Z")
@@ -276,7 +276,7 @@ def the_edges_of_days(lab: DayLab, _times: int) -> None:
 
 @pytest.fixture(scope="module")
 def airflow(stack: Stack) -> AirflowLab:
-    """The stack that all tests share, a day of this module's own; the schedule has built its day before the faults."""
+    """The shared stack, with a day for this module; the schedule has built its day before the faults."""
     lab = AirflowLab(stack)
     lab.call("PATCH", f"/dags/{DAG_ID}?update_mask=is_paused", {"is_paused": False})
     until(lambda: bool(lab.runs("scheduled__")), "the scheduled run", 120, 1)
@@ -293,9 +293,9 @@ FREE_DAYS = own_days()
 
 
 def a_run(lab: AirflowLab, name: str, faults: Mapping[str, Callable[[dict[str, Any]], None]]) -> tuple[str, date]:
-    """A generated day under faults: step -> what is done when it is first seen at work."""
+    """Run a generated day under faults: step -> fault when it is first seen running."""
     day = next(FREE_DAYS)
-    run_id = re.sub(r"\W+", "-", f"{name} {day}")  # Airflow takes neither spaces nor apostrophes
+    run_id = re.sub(r"\W+", "-", f"{name} {day}")  # Airflow accepts neither spaces nor apostrophes
     lab.trigger(run_id, day, EVENTS)
     lab.follow([run_id], faults)
     lab.acknowledged(day)
@@ -314,12 +314,12 @@ def a_part_at_each_step(lab: AirflowLab, _times: int) -> None:
 
 
 def killed_at_each_step(parts: Sequence[str], lab: AirflowLab, _times: int) -> None:
-    """All of the parts at once, at every step of one day."""
+    """Kill all of the parts at once, at every step of one day."""
     a_run(lab, parts[0], {step: lab.kill(*parts) for step in ALL_STEPS})
 
 
 def triggerer_killed_while_it_waits(lab: AirflowLab, times: int) -> None:
-    """The wait is deferred because the broker answers nobody, and its triggerer dies."""
+    """The wait is deferred because the broker does not answer; then its triggerer dies."""
     for number in range(times):
         day = next(FREE_DAYS)
         run_id = f"deferred-{number}"
@@ -350,10 +350,10 @@ def triggered_twice(lab: AirflowLab, times: int) -> None:
 
 
 def backfills(lab: AirflowLab, _times: int) -> None:
-    """Three past days beside whatever the schedule starts; a second backfill is refused, then done over the first."""
+    """Three past days alongside scheduled runs; a second backfill is refused, then created after the first."""
     first, *_, last = (DAY - timedelta(days=300 - number) for number in range(3))
     lab.backfill(first, last, EVENTS)
-    lab.stack.airflow("dags", "unpause", DAG_ID, "-y")  # which starts the schedule's own run where there was none yet
+    lab.stack.airflow("dags", "unpause", DAG_ID, "-y")  # this starts the schedule's own run if it does not exist yet
     refused = lab.backfill(first, last, EVENTS)
     assert "AlreadyRunningBackfill" in refused, refused
     lab.injected += 2
@@ -371,7 +371,7 @@ L = TypeVar("L", DayLab, AirflowLab)
 
 @dataclass(frozen=True)
 class Row(Generic[L]):
-    """A fault, and how often it is done."""
+    """A fault, and how often it is repeated."""
 
     name: str
     inject: Callable[[L, int], None]
@@ -415,7 +415,7 @@ AIRFLOW_ROWS: tuple[Row[AirflowLab], ...] = (
 
 
 class TestDrivers:
-    """A class of its own, as the other is, so that of two processes each takes one laboratory."""
+    """A separate class, so that two processes can each take one lab."""
 
     @pytest.mark.parametrize("row", DRIVER_ROWS, ids=lambda row: row.name)
     def test_a_driver_in_trouble_loses_nothing(self, lab: DayLab, row: Row[DayLab], fault_table: FaultTable) -> None:
@@ -423,7 +423,7 @@ class TestDrivers:
 
 
 class TestStack:
-    """The table's other half."""
+    """The second half of the table."""
 
     @pytest.mark.parametrize("row", AIRFLOW_ROWS, ids=lambda row: row.name)
     def test_airflow_in_trouble_loses_nothing(
@@ -433,7 +433,7 @@ class TestStack:
 
 
 def hold(row: Row[L], lab: L, settings: Settings, fault_table: FaultTable) -> None:
-    """Do a row's faults, let all come to rest, and hold what was acknowledged against what is published."""
+    """Inject a row's faults, wait until all is settled, and compare acknowledged events with published ones."""
     times = row.full if IS_FULL else row.short
     if not times:
         pytest.skip("in the other of make test and make test-faults")

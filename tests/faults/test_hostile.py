@@ -1,4 +1,4 @@
-"""A corpus of hostile requests over raw sockets: each is refused or cut, and the intake goes on as if nothing was."""
+"""Hostile requests over raw sockets: each is refused or cut, and the intake continues as before."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONNECTIONS = 8
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a case was answered."""
+    """The answers to a case."""
 
     case: Case
     raw: bytes
@@ -36,7 +36,7 @@ class Outcome:
 
     @property
     def accepted(self) -> set[str]:
-        """The ids that the answers call accepted; those of the case where an answer is one line of text."""
+        """The ids that the answers accept; the case's own ids if an answer is a line of text."""
         ids: set[str] = set()
         for status, body in self.answers:
             if not 200 <= status < 300:
@@ -50,7 +50,7 @@ class Outcome:
 
     @property
     def wrong(self) -> str | None:
-        """What breaks the promise, or none."""
+        """The broken promise, or None."""
         statuses = [status for status, _ in self.answers]
         refused = all(400 <= status < 500 for status in statuses)
         right = {
@@ -63,13 +63,13 @@ class Outcome:
 
 
 def ask(settings: Settings, case: Case) -> Outcome:
-    """Write the case's bytes, fall silent, and read to the end."""
+    """Send the case's bytes, then read to the end."""
     raw = b""
     with socket.create_connection(("127.0.0.1", settings.api_port), timeout=30) as connection:
-        with suppress(OSError):  # refused before its end: the answer may be there all the same
+        with suppress(OSError):  # refused before its end: there may still be an answer
             connection.sendall(case.wire)
             connection.shutdown(socket.SHUT_WR)
-        with suppress(ConnectionResetError):  # cut: what came before it counts
+        with suppress(ConnectionResetError):  # cut: what arrived before counts
             while part := connection.recv(65_536):
                 raw += part
     return Outcome(case, raw, list(_answers(raw)))
@@ -82,20 +82,20 @@ def _answers(raw: bytes) -> Iterator[tuple[int, bytes]]:
         assert status, f"no HTTP: {raw[:200]!r}"
         length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
         end = int(length[1]) if length else len(rest)
-        if int(status[1]) >= 200:  # 100 Continue announces an answer and is none
+        if int(status[1]) >= 200:  # 100 Continue is not the final answer
             yield int(status[1]), rest[:end]
         raw = rest[end:]
 
 
 @pytest.fixture(scope="module")
 def pids(intake: OwnIntake) -> list[int]:
-    """The workers before the first case."""
+    """The workers' process ids before the first case."""
     return [worker.pid for worker in workers(intake)]
 
 
 @pytest.fixture(scope="module")
 def outcomes(settings: Settings, intake: OwnIntake, pids: list[int]) -> list[Outcome]:
-    """The whole corpus, played once."""
+    """Send the whole corpus once."""
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         return list(threads.map(lambda case: ask(settings, case), corpus(SEED)))
 

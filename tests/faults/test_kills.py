@@ -1,4 +1,4 @@
-"""The kill oracle: workers and master of the intake are killed under load, and nothing accepted is lost."""
+"""The kill oracle: the intake's workers and master are killed under load, and no accepted event is lost."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ SEED = 20_191_204
 KILLS = 200
 MASTER_KILLS = 20
 MAX_EVENTS_BETWEEN = 600
-"""Accepted events from one kill to the next, at most."""
+"""Accepted events between two kills, at most."""
 
 
 def kill_worker(intake: OwnIntake, random: Random) -> None:
-    """Kill one at random as the kernel would for want of memory; the master starts another."""
+    """Kill a random worker as the kernel would when memory is short; the master starts another."""
     until(lambda: bool(workers(intake)), "a worker to kill")
     random.choice(workers(intake)).send_signal(signal.SIGKILL)
 
 
 def kill_master(intake: OwnIntake) -> None:
-    """Kill the master alone, and start the intake again at once, as the process manager does."""
+    """Kill only the master; start the intake again at once, as the process manager does."""
     assert intake.process is not None
     orphans = workers(intake)
     os.kill(intake.process.pid, signal.SIGKILL)
@@ -62,7 +62,7 @@ def test_two_hundred_kills_lose_nothing(
             **found.figures(),
         }
     )
-    # the kills hit requests under way, and there was something to refuse: else the oracle has judged nothing
+    # the kills hit open requests, and some events were refused: otherwise the oracle has tested nothing
     assert players.ledger.answers[0] > KILLS
     assert players.ledger.refused
     assert holds(players.ledger, found)

@@ -1,4 +1,4 @@
-"""Landing from a real broker whose log does what logs do in a year: gaps, losses, new partitions, a topic made anew."""
+"""Landing from a real broker's log over a year: gaps, losses, new partitions, a recreated topic."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ DAY = date(2026, 5, 3)
 
 
 class Log:
-    """A topic of a real broker, and what landing makes of it."""
+    """A topic of a real broker, and its landings."""
 
     def __init__(self, spark: SparkSession, settings: Settings) -> None:
         self.spark, self.settings = spark, settings
@@ -83,7 +83,7 @@ class Log:
         until(lambda: self.partitions() == 0, "the topic is gone")
 
     def partitions(self) -> int | None:
-        """How many the topic has; none while the broker is still at work on it."""
+        """Return the number of partitions; None while the broker is not ready."""
         try:
             return len(topic_offsets(self.admin, self.settings.kafka_topic))
         except TopicMissing:
@@ -94,7 +94,7 @@ class Log:
     def send(
         self, count: int, *, partition: int = 0, producer: Producer | None = None, taken_at: datetime | None = None
     ) -> list[str]:
-        """Append events; returns their ids."""
+        """Append events; return their ids."""
         chosen = producer or Producer(librdkafka_conf(self.settings))
         ids = [str(uuid4()) for _ in range(count)]
         for one in ids:
@@ -106,29 +106,29 @@ class Log:
         return ids
 
     def land(self) -> list[LandedRange]:
-        """Freeze the end and land."""
+        """Freeze the end offsets and land."""
         return land(self.spark, self.settings, topic_offsets(self.admin, self.settings.kafka_topic), DAY, str(uuid4()))
 
     def landed(self) -> list[str]:
-        """Ids in ``raw_events``, each as often as it is there."""
+        """Return the ids in ``raw_events``, each as often as it is there."""
         return sorted(row.event_id for row in self.spark.table(spark_name(RAW_EVENTS)).collect())
 
     def is_served(self) -> bool:
-        """Whether every partition is served."""
+        """Whether every partition is available."""
         try:
             return len(topic_state(self.settings).end) == 2
         except DaybookError:  # a broker that has just started does not lead its partitions yet
             return False
 
     def is_empty(self) -> bool:
-        """Whether partition 0 is served and holds nothing."""
+        """Whether partition 0 is available and empty."""
         try:
             return topic_state(self.settings).end[0] == 0
         except DaybookError:  # a broker that has just started does not lead its partitions yet
             return False
 
     def drop_before(self, offset: int, partition: int = 0) -> None:
-        """Lose records from the front, as retention does."""
+        """Delete records from the front, as retention does."""
         [done] = self.admin.delete_records([TopicPartition(self.settings.kafka_topic, partition, offset)]).values()
         done.result(20)
 
@@ -147,7 +147,7 @@ def log(spark: SparkSession, lake: Settings, broker: OwnBroker) -> Log:
 
 @pytest.fixture
 def accept_loss(log: Log, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """``daybook accept-loss``, in this process."""
+    """Run ``daybook accept-loss`` in this process."""
     monkeypatch.setattr(corrections, "settings_of_this_process", lambda: log.settings)
 
     def run(*arguments: str) -> str:
@@ -186,7 +186,7 @@ def test_transaction_markers_and_aborted_records_are_gaps_that_are_counted(log: 
     log.send(4, producer=producer)
     producer.abort_transaction(20)
     kept += log.send(2)
-    # 5 records and a marker, 4 aborted and a marker, 2 records
+    # 5 records and a marker, 4 aborted records and a marker, 2 records
     assert log.land() == [LandedRange(0, 0, 13, 7, gaps=6, landing=1)]
     assert log.landed() == sorted(kept)
 
@@ -215,12 +215,12 @@ def test_records_that_retention_took_are_refused_with_their_offsets_until_the_lo
     log.send(4)
     kept = log.send(2)
     log.drop_before(7)
-    for _ in range(2):  # it does not pass by itself
+    for _ in range(2):  # a retry does not help
         with pytest.raises(DaybookError, match=r"4 records lost, offsets 3\.\.6 of partition 0") as error:
             log.land()
     assert "daybook accept-loss" in str(error.value)
     assert "4 records lost" in accept_loss()
-    with pytest.raises(DaybookError):  # looking is not accepting
+    with pytest.raises(DaybookError):  # looking at the loss does not accept it
         log.land()
 
     assert "Accepted" in accept_loss("--note", "the broker's disk was full")
@@ -259,7 +259,7 @@ def test_a_topic_made_anew_is_refused_though_its_offsets_look_right(log: Log, ac
 
 
 def test_a_truncated_log_is_refused(log: Log, broker: OwnBroker, accept_loss: Callable[..., str]) -> None:
-    """The disk of the only replica lost the partition: the same topic, ending before what was landed."""
+    """The disk of the only replica lost the partition: the same topic, but it ends before the position."""
     before = log.send(5)
     log.land()
     log.send(2)
@@ -279,27 +279,27 @@ def test_a_truncated_log_is_refused(log: Log, broker: OwnBroker, accept_loss: Ca
 def test_a_log_that_went_back_and_grew_again_is_refused(
     log: Log, broker: OwnBroker, accept_loss: Callable[..., str], tmp_path: Path
 ) -> None:
-    """Kafka comes back from an older copy of its disk; what is sent then takes offsets that were landed before."""
+    """Kafka is restored from an older copy of its disk; new records then get offsets that were already landed."""
     old = log.send(3)
     log.land()
     copy_of = copied(log, broker, tmp_path)
     lost = log.send(2)
     log.land()
     put_back(log, broker, copy_of)
-    after = log.send(4)  # offsets 3 to 6: the lake stands at 5
+    after = log.send(4)  # offsets 3 to 6: the lake's position is 5
     with pytest.raises(DaybookError, match=r"offset 4 of partition 0, the last one landed, holds another record now"):
         log.land()
     accept_loss("--note", "disk restored")
     assert log.land() == [LandedRange(0, 0, 7, 7, landing=3)]
     assert set(log.landed()) == {*old, *lost, *after}
-    assert log.landed().count(old[0]) == 2  # a duplicate by its id, and counted as one
+    assert log.landed().count(old[0]) == 2  # the id repeats, so it counts as a duplicate
     assert log.land() == []
 
 
 def test_after_a_truncation_nothing_that_was_sent_since_is_passed_over(
     log: Log, broker: OwnBroker, accept_loss: Callable[..., str], tmp_path: Path
 ) -> None:
-    """The copy is older, and its log has grown again, but not as far as the lake stands."""
+    """The restored log is older; it has grown again, but not up to the lake's position."""
     log.send(3)
     log.land()
     copy_of = copied(log, broker, tmp_path)
@@ -315,7 +315,7 @@ def test_after_a_truncation_nothing_that_was_sent_since_is_passed_over(
 
 
 def copied(log: Log, broker: OwnBroker, folder: Path) -> Path:
-    """A copy of the topic's partition 0, taken while the broker is down."""
+    """Copy the topic's partition 0 while the broker is down."""
     broker.kill()
     [partition] = broker.settings.home.rglob(f"{log.settings.kafka_topic}-0")
     shutil.copytree(partition, folder / "copy")
@@ -330,7 +330,7 @@ def put_back(log: Log, broker: OwnBroker, copy_of: Path) -> None:
     shutil.rmtree(partition)
     shutil.copytree(copy_of, partition)
     for name in ("recovery-point-offset-checkpoint", "replication-offset-checkpoint"):
-        (partition.parent / name).unlink(missing_ok=True)  # they are of the newer log
+        (partition.parent / name).unlink(missing_ok=True)  # they belong to the newer log
     broker.start()
     until(log.is_served, "the partition is served again")
 
@@ -372,7 +372,7 @@ def test_what_a_killed_run_staged_is_published_by_the_next_one_even_if_kafka_los
 def test_a_range_that_another_run_lands_before_ours_is_staged_is_landed_once(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What we stage then stands on the other's records: each offset is in it twice."""
+    """Our staged snapshot is then based on the other run's records: it has each offset twice."""
     ids = log.send(4)
     stage = landing._stage
     behind: list[list[LandedRange]] = []
@@ -409,7 +409,7 @@ def test_it_warns_when_the_oldest_record_has_used_half_of_the_retention(
         f"WARNING {DAY}: topic {log.settings.kafka_topic}: retention.ms is 345600000, the settings say 2592000000: "
         "Kafka deletes records sooner, landed or not. `daybook create-topic --set` sets it"
     ]
-    log.alter(message_timestamp_type="CreateTime")  # with the broker's own time a record cannot be two days old yet
+    log.alter(message_timestamp_type="CreateTime")  # with LogAppendTime a record cannot be two days old yet
     log.send(1, taken_at=datetime.now(UTC) - timedelta(days=2.2))
     log.land()
     told = capsys.readouterr().out
@@ -427,7 +427,7 @@ def test_a_sender_does_not_say_when_a_record_was_taken(log: Log) -> None:
 def test_what_compaction_took_stops_the_day_until_the_loss_is_accepted(
     log: Log, accept_loss: Callable[..., str]
 ) -> None:
-    """All records have one key: of those that Kafka's cleaner may touch it leaves the newest."""
+    """All records have one key: Kafka's cleaner leaves only the newest of those that it may delete."""
     log.send(30)
     fast = {"segment_ms": "1000", "min_cleanable_dirty_ratio": "0.01", "max_compaction_lag_ms": "1000"}
     log.alter(cleanup_policy="compact", **fast)
@@ -436,7 +436,7 @@ def test_what_compaction_took_stops_the_day_until_the_loss_is_accepted(
     assert log.landed() == []
 
     def is_cleaned() -> bool:
-        log.send(1)  # rolls the segment, which the cleaner spares while it is written to
+        log.send(1)  # rolls the segment: the cleaner skips the active one
         return count_committed(log.settings, 0, 0, 30) < 30
 
     until(is_cleaned, "the cleaner has run", 90, 1.1)

@@ -1,7 +1,7 @@
-"""The upkeep of a lake that was left alone for years: a thousand days of pages, a hundred thousand killed runs.
+"""Maintenance of a lake that went without it for years: a thousand published days, 100,000 killed runs.
 
-Its metadata is written as Iceberg would have written it: a table of that age cannot be made by committing that often,
-because each commit writes the list of all snapshots anew.
+Its metadata is written as Iceberg would have written it. A table of that age cannot be made with as many commits,
+because each commit rewrites the list of all snapshots.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def test_a_thousand_days_and_a_hundred_thousand_leftovers_shrink_to_what_is_need
     told = expire_snapshots(spark, lake, NOW)
     expire = time.perf_counter() - began
 
-    # a week of pages, the one that readers saw when the week began, and what was staged within it
+    # a week of revisions, the one that readers saw when the week began, and what was staged within it
     kept = {state.snapshot_id for state in states[-8:]}
     kept |= {LEFTOVER_IDS + LEFTOVERS + number for number in range(YOUNG_LEFTOVERS)}
     assert told == {EVENTS: DAYS + LEFTOVERS + YOUNG_LEFTOVERS - len(kept)}
@@ -89,7 +89,7 @@ def test_a_thousand_days_and_a_hundred_thousand_leftovers_shrink_to_what_is_need
 
 
 def _seconds(call: Callable[[], object], times: int = 5) -> float:
-    """The least of some measurements."""
+    """Return the smallest of several measurements."""
     taken = []
     for _ in range(times):
         began = time.perf_counter()
@@ -113,7 +113,7 @@ def _published_at(day: date) -> datetime:
 
 
 def _pages(lake: Settings, days: list[date]) -> list[Snapshot]:
-    """The states that readers saw: each adds a file of its day. All files are listed by the last one."""
+    """The snapshots that readers saw: each adds a file of its day. The last one lists all files."""
     table = _table(lake)
     manifests: list[ManifestFile] = []
     states: list[Snapshot] = []
@@ -142,7 +142,7 @@ def _pages(lake: Settings, days: list[date]) -> list[Snapshot]:
         listing = f"{table.location()}/metadata/snap-{snapshot_id}.avro"
         output = table.io.new_output(listing)
         with write_manifest_list(2, output, snapshot_id, parent, number, "null") as manifest_list:
-            # of the states that are expired nobody reads the files of other days
+            # nobody reads the files of other days in a snapshot that expires
             manifest_list.add_manifests(manifests if day == days[-1] else manifests[-1:])
         states.append(
             Snapshot.model_validate(
@@ -150,7 +150,7 @@ def _pages(lake: Settings, days: list[date]) -> list[Snapshot]:
                     "snapshot-id": snapshot_id,
                     "parent-snapshot-id": parent,
                     "sequence-number": number,
-                    # the row of the ledger follows within a minute
+                    # the ledger's row follows within a minute
                     "timestamp-ms": _milliseconds(_published_at(day) - timedelta(minutes=1)),
                     "manifest-list": listing,
                     "summary": Summary(Operation.OVERWRITE, **{WAP_ID: f"scheduled__{day}:1"}),
@@ -162,7 +162,7 @@ def _pages(lake: Settings, days: list[date]) -> list[Snapshot]:
 
 
 def _leftovers(states: list[Snapshot]) -> list[Snapshot]:
-    """What killed runs left staged, on each of the states in turn; the last few within the retention."""
+    """Snapshots staged by killed runs, on each of the states in turn; the last few are within the retention."""
     old = [
         state.model_copy(
             update={
@@ -189,7 +189,7 @@ def _leftovers(states: list[Snapshot]) -> list[Snapshot]:
 
 
 def _write_table(lake: Settings, states: list[Snapshot], leftovers: list[Snapshot]) -> None:
-    """Write the metadata that holds all of them and name it in the catalog."""
+    """Write the metadata with all snapshots and register it in the catalog."""
     table = _table(lake)
     current = states[-1]
     metadata = table.metadata.model_copy(

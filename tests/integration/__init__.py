@@ -1,1 +1,1 @@
-"""Needs the real parts: Kafka, gunicorn, Airflow and PostgreSQL, Spark."""
+"""Tests with the real parts: Kafka, gunicorn, Airflow and PostgreSQL, Spark."""

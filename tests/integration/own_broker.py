@@ -1,6 +1,6 @@
-"""A real Kafka broker and a real intake that a test may hurt: killed, frozen and started again, on ports of its own.
+"""A real Kafka broker and a real intake that a test may kill, freeze and restart, on their own ports.
 
-The shared ``stack`` fixture must stay healthy for everyone; these are for the tests that take the broker away.
+The shared ``stack`` fixture must stay healthy for all tests; these are for tests that make the broker unavailable.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from daybook.stack.environment import process_environment
 
 
 def free_ports(count: int, above: int = 0) -> list[int]:
-    """Ports that nobody listens on, below those that the system hands to clients' connections."""
-    # of several processes of one test run, each has a thousand of its own
+    """Return ports without a listener, below the range from which the system takes client ports."""
+    # a test run has several processes; each uses its own range of a thousand ports
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     start = 15_100 + worker * 1_000 + os.getpid() % 80 * 10
     return list(islice((port for port in range(max(start, above + 1), 32_000) if kafka.port_is_free(port)), count))
 
 
 def until(condition: Callable[[], bool], what: str, timeout_seconds: float = 60.0, every_seconds: float = 0.05) -> None:
-    """Wait for a condition, looking at a steady beat."""
+    """Wait for a condition; check it at a fixed interval."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {timeout_seconds:.0f} s")
-        time.sleep(every_seconds)  # between two looks at the condition above
+        time.sleep(every_seconds)  # between two checks of the condition above
 
 
 class OwnProcess:
-    """A process with its own group and log, ended when its block ends."""
+    """A process with its own group and log, which ends with its block."""
 
     def __init__(self, log: Path) -> None:
         self.log = log
@@ -65,7 +65,7 @@ class OwnProcess:
         os.killpg(self.process.pid, number)
 
     def kill(self) -> None:
-        """End it at once, as a crash would. What it wrote stays in the page cache: a power cut takes that too."""
+        """Kill it at once, as a crash would. What it wrote stays in the page cache; a power cut would lose that too."""
         if self.process is not None and self.process.poll() is None:
             self.signal(signal.SIGKILL)
         if self.process is not None:
@@ -76,12 +76,12 @@ class OwnProcess:
 
 
 class OwnBroker(OwnProcess):
-    """The embedded broker, as the product starts it, with the topic of the settings.
+    """The embedded broker, started as the product starts it, with the topic of the settings.
 
     Args:
-        settings: its ports and state folder; how clients reach it.
-        changes: properties of a node of a cluster, or of a broker that asks who comes.
-        format_options: of the first formatting of its folder.
+        settings: the ports, the state folder, and how clients connect.
+        changes: properties of a node in a cluster, or of a broker with authentication.
+        format_options: for the first formatting of its folder.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class OwnBroker(OwnProcess):
         return self
 
     def start(self) -> None:
-        """Start it on the data it has and wait until it serves."""
+        """Start it on its existing data and wait until it serves."""
         self.begin()
         self.wait_until_it_serves()
 
     def begin(self) -> None:
-        """Start it; of a cluster, none serves before most of them are started."""
+        """Start it without waiting; in a cluster, no broker serves before a majority has started."""
         self._spawn(kafka.command(self.settings), process_environment(self.settings))
 
     def wait_until_it_serves(self) -> None:
@@ -117,10 +117,10 @@ class OwnBroker(OwnProcess):
 
 
 class OwnCluster:
-    """Three brokers that are controllers as well, on loopback: each event is on all three, and two must have it.
+    """Three brokers on loopback, which are controllers too: three replicas, at least two of them in sync.
 
     Args:
-        settings: the cluster's, as :func:`cluster_settings` makes them; the topic is made as they say.
+        settings: from :func:`cluster_settings`; they configure the topic.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -153,19 +153,19 @@ class OwnCluster:
             broker.kill()
 
     def leaders(self) -> dict[int, int]:
-        """Partition -> node that leads it, as the running brokers tell; -1 for none."""
+        """Partition -> leading node, from the running brokers; -1 without a leader."""
         topic = self._topic()
         return {at: partition.leader for at, partition in topic.partitions.items()}
 
     def in_sync(self) -> int:
-        """How many replicas the partition has that has fewest in sync."""
+        """Return the smallest number of in-sync replicas of any partition."""
         try:
             return min((len(partition.isrs) for partition in self._topic().partitions.values()), default=0)
-        except KafkaException:  # the brokers are at work on it
+        except KafkaException:  # the brokers are not ready yet
             return 0
 
     def wait_until_whole(self) -> None:
-        """Wait until every replica has everything again."""
+        """Wait until all replicas are in sync again."""
         until(lambda: self.in_sync() == len(self.brokers), "every replica in sync", 120)
 
     def _topic(self) -> TopicMetadata:
@@ -177,14 +177,14 @@ class OwnCluster:
 
 
 def intake_command() -> list[str]:
-    """The intake under gunicorn, as the stack runs it."""
+    """The command of the intake under gunicorn, as the stack runs it."""
     configuration = REPOSITORY / "services" / "game_api" / "gunicorn_conf.py"
     gunicorn = str(Path(sys.executable).with_name("gunicorn"))
     return [gunicorn, "-c", str(configuration), "game_api.app:create_app()"]
 
 
 class OwnIntake(OwnProcess):
-    """The intake under gunicorn, as the product starts it."""
+    """The intake under gunicorn, started as the product starts it."""
 
     def __init__(self, settings: Settings, *, timeout_seconds: float = 30, **environment: str) -> None:
         settings.home.mkdir(parents=True, exist_ok=True)
@@ -198,7 +198,7 @@ class OwnIntake(OwnProcess):
             "DAYBOOK_KAFKA_PORT": str(settings.kafka_port),
             **kafka_environment(settings),
             "DAYBOOK_API_WORKERS": "1",
-            "HOME": str(settings.home / "user"),  # whatever is written there was not meant to be
+            "HOME": str(settings.home / "user"),  # nothing should be written there
             **environment,
         }
 
@@ -216,21 +216,21 @@ class OwnIntake(OwnProcess):
             raise
 
     def status(self, path: str) -> int:
-        """HTTP status of a GET, 0 without an answer."""
+        """Return the HTTP status of a GET; 0 without an answer."""
         try:
             return urllib3.request("GET", self.settings.intake_url + path, retries=False, timeout=15).status
         except urllib3.exceptions.HTTPError:
             return 0
 
     def stop(self) -> int:
-        """Stop it as a process manager would; its exit status."""
+        """Stop it as a process manager would; return its exit status."""
         assert self.process is not None
         self.process.terminate()
         return self.process.wait(30)
 
 
 def own_settings(home: Path) -> Settings:
-    """Settings of a stack, or of some parts of one, beside everything else."""
+    """Settings for a separate stack, or for some of its parts."""
     api_port, airflow_port, kafka_port, controller_port, spark_connect_port = free_ports(5)
     return Settings(
         home=home,
@@ -243,7 +243,7 @@ def own_settings(home: Path) -> Settings:
 
 
 def cluster_settings(home: Path) -> Settings:
-    """Settings of an intake and a cluster of three beside everything else."""
+    """Settings for a separate intake and a cluster of three."""
     api_port, *ports = free_ports(4)
     return Settings(
         home=home,
@@ -254,7 +254,7 @@ def cluster_settings(home: Path) -> Settings:
 
 
 def kafka_environment(settings: Settings) -> dict[str, str]:
-    """How to reach Kafka, secrets too, as the environment of a program says it."""
+    """The Kafka connection, secrets included, as environment variables."""
     values = {
         f"DAYBOOK_{name.upper()}": getattr(settings, name)
         for name in Settings.model_fields
@@ -268,8 +268,8 @@ def kafka_environment(settings: Settings) -> dict[str, str]:
 
 
 def records(settings: Settings) -> dict[tuple[int, int], Message]:
-    """Every record of the topic by partition and offset, up to the present end."""
-    # nothing is committed: without a right to the group the end would wait for that
+    """Return every record of the topic by partition and offset, up to the current end."""
+    # no commits: without rights to the group, closing the consumer would wait for them
     quiet = {"group.id": "nobody", "enable.auto.commit": False, "log_level": 0, "fetch.wait.max.ms": 20}
     consumer = Consumer({**librdkafka_conf(settings), **quiet})
     try:
@@ -296,5 +296,5 @@ def records(settings: Settings) -> dict[tuple[int, int], Message]:
 
 
 def record_ids(settings: Settings) -> list[str]:
-    """The event id of every record of the topic."""
+    """Return the event id of every record of the topic."""
     return [json.loads(message.value() or b"")["event_id"] for message in records(settings).values()]

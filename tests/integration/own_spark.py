@@ -1,4 +1,4 @@
-"""A Spark Connect server of one's own, as the stack runs it."""
+"""A separate Spark Connect server, started as the stack starts it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.integration.own_broker import OwnProcess, until
 
 
 class OwnSpark(OwnProcess):
-    """The server, up while its block runs, and what its clients need."""
+    """The server, which runs while its block runs, and the environment of its clients."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.home / "own-spark.log")
@@ -22,7 +22,7 @@ class OwnSpark(OwnProcess):
 
     def __enter__(self) -> Self:
         port = self.settings.spark_connect_port
-        # somebody else's port would seem to be the server that is up, and its clients would wait for ever
+        # another program's port would look like this server, and its clients would wait forever
         assert kafka.port_is_free(port), f"port {port} of the Spark server is taken"
         spark_connect.prepare(self.settings)
         self._spawn(spark_connect.command(self.settings), job_environment(self.settings))
@@ -35,10 +35,10 @@ class OwnSpark(OwnProcess):
 
     @property
     def watched(self) -> psutil.Process:
-        """The server, to be looked at."""
+        """The server's process, to be observed."""
         assert self.process is not None
         return psutil.Process(self.process.pid)
 
     def environment(self, **changes: str) -> dict[str, str]:
-        """Of its clients."""
+        """Return the environment of its clients."""
         return {**job_environment(self.settings), **connect.client_environment(self.settings), **changes}

@@ -1,4 +1,4 @@
-"""A topic of a test's own on a running broker."""
+"""A topic of a single test on a running broker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.own_broker import until
 
 
 class Topic:
-    """A topic with two partitions that a test may fill."""
+    """A topic with two partitions for the records of a test."""
 
     def __init__(self, settings: Settings) -> None:
         self.name = f"test-{uuid4().hex[:8]}"
@@ -24,7 +24,7 @@ class Topic:
         self.producer = Producer({**librdkafka_conf(settings), "acks": "all"})
         topic = NewTopic(self.name, 2, 1, config=topic_config(settings))
         self.admin.create_topics([topic])[self.name].result(30)
-        # the controller has made it; the broker tells of it, and leads it, some moments later
+        # the controller has created it; the broker lists and leads it a little later
         until(self._is_served, f"topic {self.name} served")
 
     def _is_served(self) -> bool:
@@ -34,15 +34,15 @@ class Topic:
             return False
 
     def produce(self, partition: int, records: int = 1) -> None:
-        """Add records, and return when they are acknowledged."""
+        """Add records; return when they are acknowledged."""
         self.send(partition, *[b"{}"] * records)
 
     def send(self, partition: int, *values: bytes) -> None:
-        """Add these records, and return when they are acknowledged."""
+        """Add these records; return when they are acknowledged."""
         for value in values:
             self.producer.produce(self.name, value, partition=partition)
         assert self.producer.flush(30) == 0
 
     def delete(self) -> None:
-        """Take the topic away."""
+        """Delete the topic."""
         self.admin.delete_topics([self.name])[self.name].result(30)

@@ -1,4 +1,4 @@
-"""A running stack, and the verbs that a user has for it."""
+"""A running stack and its user's commands."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ RUN_TIMEOUT_SECONDS = 600
 
 @dataclass
 class Stack:
-    """A stack that is up, and the verbs that a user has for it."""
+    """A running stack and its user's commands."""
 
     settings: Settings
     env: dict[str, str]
-    """Environment for programs that work with this stack, as a user's shell has it after ``daybook env``."""
+    """Environment for programs that work with this stack, as ``daybook env`` prints it for a shell."""
     webhook: Webhook
-    """Who is told of failures and late days."""
+    """Receives the notifications of failures and late days."""
 
     def daybook(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run the ``daybook`` command; fails the test if it exits with another status than 0, unless told not to."""
+        """Run the ``daybook`` command; unless ``check`` is false, another exit status than 0 fails the test."""
         return self._run("daybook", arguments, check)
 
     def airflow(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run the ``airflow`` command, in the same way."""
+        """Run the ``airflow`` command in the same way."""
         return self._run("airflow", arguments, check)
 
     def _run(self, program: str, arguments: tuple[str, ...], check: bool) -> subprocess.CompletedProcess[str]:
@@ -49,13 +49,13 @@ class Stack:
             text=True,
             timeout=300,
             check=False,
-            umask=0,  # as open as a user's can be: what is to be private is so by itself
+            umask=0,  # the most permissive umask: private files must be private without its help
         )
         assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
     def json(self, *arguments: str) -> Any:
-        """What ``daybook ... --json`` prints."""
+        """Return the output of ``daybook ... --json``."""
         return json.loads(self.daybook(*arguments, "--json").stdout)
 
     def api(self) -> AirflowApi:
@@ -63,7 +63,7 @@ class Stack:
         return airflow_client.api(self.settings)
 
     def trigger(self, run_id: str, *, dag_id: str = DAG_ID, **conf: Any) -> dict[str, str]:
-        """Trigger a run by Airflow's own command and wait until it has ended; returns task -> state."""
+        """Trigger a run with Airflow's own command and wait for its end; return task -> state."""
         self.airflow("dags", "unpause", dag_id, "-y")
         self.airflow("dags", "trigger", dag_id, "--run-id", run_id, "--conf", json.dumps(conf))
         api, path = self.api(), f"/dags/{dag_id}/dagRuns/{run_id}"
@@ -72,28 +72,28 @@ class Stack:
         return {task["task_id"]: task["state"] for task in tasks}
 
     def tries(self, run_id: str, task_id: str) -> int:
-        """How often a task was tried."""
+        """Return how often a task was tried."""
         return int(self.api().call("GET", _task_path(run_id, task_id))["try_number"])
 
     def log_lines(self, run_id: str, task_id: str) -> list[dict[str, Any]]:
-        """The lines of a task's log of its last try: ``event`` is the text, the rest their fields."""
+        """Return the log lines of a task's last try: ``event`` is the text, the rest are its fields."""
         path = f"{_task_path(run_id, task_id)}/logs/{self.tries(run_id, task_id)}"
         content = self.api().call("GET", path)["content"]
         return [line if isinstance(line, dict) else {"event": str(line)} for line in content]
 
     def task_log(self, run_id: str, task_id: str) -> str:
-        """The text of a task's log of its last try."""
+        """Return the log text of a task's last try."""
         return "\n".join(str(line["event"]) for line in self.log_lines(run_id, task_id))
 
     def manifest(self, day: date) -> dict[str, Any]:
-        """The generator's manifest of a day."""
+        """Return the generator's manifest of a day."""
         told: dict[str, Any] = json.loads((self.settings.manifests_dir / f"{day}.json").read_text(encoding="utf-8"))
         return told
 
     def answers(self, day: date) -> dict[str, Any]:
-        """Every answer of a day that names no players, by the reader behind ``daybook answer``, but started once.
+        """Return all answers of a day that name no players, read as by ``daybook answer`` but in this process.
 
-        Those that name players are in no manifest.
+        Answers that name players are in no manifest.
         """
         from daybook.lake.answers import answer_rows
 
@@ -104,7 +104,7 @@ class Stack:
         }
 
     def page(self, day: date) -> dict[str, Any]:
-        """What ``daybook status --json`` says of a day."""
+        """Return the entry of a day in ``daybook status --json``."""
         pages: list[dict[str, Any]] = self.json("status")
         return next(page for page in pages if page["day"] == day.isoformat())
 

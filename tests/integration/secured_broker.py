@@ -1,4 +1,4 @@
-"""A broker that asks who comes: TLS with certificates made here, users with SCRAM and PLAIN, and what each may do."""
+"""A broker with TLS, certificates, users with SCRAM and PLAIN, and ACLs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CERTIFICATE_USER = "daybook-certificate"
 
 @dataclass
 class Authority:
-    """A certificate authority and what it has signed, as PEM files in a folder."""
+    """A certificate authority and the certificates that it has signed, as PEM files in a folder."""
 
     folder: Path
 
@@ -50,7 +50,7 @@ class Authority:
         self.file.write_bytes(own.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, common_name: str, *hosts: str) -> tuple[Path, Path]:
-        """A certificate for 127.0.0.1 and for hosts by their names, and its key."""
+        """Issue a certificate for 127.0.0.1 and the named hosts; return it with its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         names = [x509.IPAddress(ip_address("127.0.0.1")), *map(x509.DNSName, hosts)]
@@ -82,12 +82,12 @@ class Authority:
 
 
 class SecuredBroker(OwnBroker):
-    """One broker with SASL_SSL for users, SSL for certificates, and nothing allowed that is not said to be.
+    """One broker with SASL_SSL for users and SSL for certificates; it denies what no ACL allows.
 
     Args:
-        home: its folder, apart from those of its clients.
-        plain_users: name -> password of users with the mechanism PLAIN, which are part of the broker's configuration;
-            those with SCRAM are made on the running broker.
+        home: its folder, separate from those of its clients.
+        plain_users: name -> password of the users with PLAIN. They are part of the broker's configuration; users with
+            SCRAM are created on the running broker.
     """
 
     def __init__(self, home: Path, plain_users: dict[str, str]) -> None:
@@ -129,12 +129,12 @@ class SecuredBroker(OwnBroker):
             "ssl.truststore.location": self.authority.file,
             "listener.name.ssl.ssl.client.auth": "required",
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            # the broker comes to its own controller without a name, on a port of loopback
+            # the broker connects to its own controller without authentication, on a loopback port
             "super.users": f"User:{ADMIN};User:ANONYMOUS",
         }
         super().__init__(settings, changes, [f"--add-scram=SCRAM-SHA-512=[name={ADMIN},password={password}]"])
         self.admin_file = home / "admin.properties"
-        """What Kafka's own commands take as ``--command-config``."""
+        """The file for ``--command-config`` of Kafka's own commands."""
         self.admin_file.write_text(
             "security.protocol=SASL_SSL\nsasl.mechanism=SCRAM-SHA-512\n"
             f'sasl.jaas.config={login}.scram.ScramLoginModule required username="{ADMIN}" password="{password}";\n'
@@ -164,7 +164,7 @@ class SecuredBroker(OwnBroker):
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
 
     def _allow(self, arguments: list[str]) -> None:
-        """What ``kafka-acls.sh --add`` does: its class is in Kafka's tools, which are not among the jars."""
+        """Do the same as ``kafka-acls.sh --add``: its class is in Kafka's tools, which are not among the jars."""
         parser = ArgumentParser(exit_on_error=False)
         for option in ("--bootstrap-server", "--command-config", "--allow-principal", "--topic"):
             parser.add_argument(option, required=True)

@@ -1,4 +1,4 @@
-"""The archive that set-up made is one that Spark's Java takes."""
+"""Spark's Java accepts the class archive that set-up created."""
 
 from __future__ import annotations
 

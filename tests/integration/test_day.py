@@ -1,4 +1,4 @@
-"""The day end to end, as a user runs it: Airflow's own command triggers it, the readers' commands read it."""
+"""The day end to end, as a user runs it: Airflow's own command triggers it, the reading commands read it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.integration.running_stack import DAG_ID, Stack
 pytestmark = pytest.mark.integration
 
 DAY = datetime.now(UTC).date() - timedelta(days=20)
-"""A day of its own for this module, far enough from the days of other tests and of the schedule."""
+"""A day for this module alone, far from the days of other tests and of the schedule."""
 EVENTS = 3_000
 
 MAINTENANCE = "/dags/lake_maintenance/dagRuns"
@@ -38,12 +38,12 @@ STEPS = (
 
 @pytest.fixture(scope="module")
 def published(stack: Stack) -> dict[str, str]:
-    """The day, published by a real run; its tasks' states."""
+    """Publish the day with a real run; return the states of its tasks."""
     return stack.trigger("first", day=DAY.isoformat(), events=EVENTS, seed=7)
 
 
 def send(stack: Stack, *events: dict[str, object]) -> None:
-    """Send events as a game does; fails if one is not accepted."""
+    """Send events as a game does; fail unless all are accepted."""
     request = urllib.request.Request(
         f"{stack.settings.intake_url}/events",
         data=json.dumps(events).encode(),
@@ -82,7 +82,7 @@ def test_its_run_is_named_by_the_day_and_its_log_lines_by_day_run_and_offsets(
 
 
 def test_a_day_starts_one_spark_driver(stack: Stack, published: dict[str, str]) -> None:
-    """The guard of a small day's cost: each further driver is ten seconds."""
+    """Guards the cost of a small day: each additional driver takes ten seconds."""
     assert published["publish_day"] == "success"
     drivers, clients = (
         [
@@ -100,7 +100,7 @@ def test_its_tables_are_assets_that_say_what_was_published(stack: Stack, publish
     told = {one["name"]: one["extra"]["days"] for one in events if one["source_run_id"] == "first"}
     expected = stack.manifest(DAY)["expected"]
     answers = {name: len(rows) for name, rows in expected.items()}
-    answers["user_activity"] = expected["daily_activity"][0]["users"]  # a row for each player, in no manifest
+    answers["user_activity"] = expected["daily_activity"][0]["users"]  # one row per player; it is in no manifest
     rows = {"game.events": EVENTS, **{f"game.{name}": count for name, count in answers.items()}}
     assert told == {name: {DAY.isoformat(): {"revision": 1, "rows": count}} for name, count in rows.items()}
 
@@ -168,7 +168,7 @@ def test_a_second_trigger_of_the_day_changes_nothing(stack: Stack, published: di
 def test_late_and_repeated_events_and_records_that_are_none_restate_the_day(
     stack: Stack, published: dict[str, str]
 ) -> None:
-    """The run is another day's: it lands everything there is, and restates what has a page."""
+    """The run is for another day: it lands everything, and restates the published days."""
     late = an_event(DAY)
     send(stack, late, late)
     producer = Producer(librdkafka_conf(stack.settings))
@@ -259,7 +259,7 @@ def test_maintenance_that_is_asked_for_something_fails_before_it_changes_anythin
 
 
 def test_a_day_of_badly_behaved_clients_balances_and_answers_as_it_should(stack: Stack) -> None:
-    day = DAY - timedelta(days=200)  # its late events reach a month further back
+    day = DAY - timedelta(days=200)  # its late events reach another month back
     shares: dict[str, Any] = {"duplicates": 0.02, "late": 0.03, "invalid": 0.01}
     states = stack.trigger("mischief", day=day.isoformat(), events=EVENTS, seed=5, **shares)
     assert states == dict.fromkeys(STEPS, "success")
@@ -269,14 +269,14 @@ def test_a_day_of_badly_behaved_clients_balances_and_answers_as_it_should(stack:
     assert (told["injected"]["duplicates"], sum(told["injected"]["invalid"].values())) == (60, 30)
     assert (page["sent"], page["accepted"]) == (EVENTS + 60 + 30, EVENTS + 60)
     assert page["events"] == EVENTS - late
-    # a late event's repetition is late too
+    # a duplicate of a late event is late too
     assert 0 < page["duplicates"] <= 60
     assert page["landed"] == page["events"] + page["duplicates"]
     assert stack.answers(day) == told["expected"]
 
 
 def test_a_day_that_does_not_balance_fails_saying_so_and_is_not_published(stack: Stack) -> None:
-    """The generator's ledger holds an id that never reached Kafka: as if an accepted event were lost."""
+    """The generator's manifest has an id that never reached Kafka, as if an accepted event were lost."""
     day = DAY + timedelta(days=2)
     stack.daybook("generate", "--day", day.isoformat(), "--events", "200", "--seed", "3")
     ids = stack.settings.manifests_dir / f"{day}.ids"
@@ -301,7 +301,7 @@ def test_a_day_that_does_not_balance_fails_saying_so_and_is_not_published(stack:
 
 @pytest.mark.parametrize("conf", [{"day": "2026-5-3"}, {"events": -1}, {"seed": "one"}, {"late": 2}, {"force": "yes"}])
 def test_values_that_cannot_be_are_refused_before_a_run_starts(stack: Stack, conf: dict[str, Any]) -> None:
-    """As the form sends them, by the API, and by the command."""
+    """As the form sends them, through the API, and with the command."""
     body = {"dag_run_id": "refused", "logical_date": None, "conf": conf}
     with pytest.raises(AirflowRefused) as refused:
         stack.api().call("POST", f"/dags/{DAG_ID}/dagRuns", body)
@@ -323,7 +323,7 @@ def test_the_command_refuses_such_values_too_and_a_day_to_come_is_refused_by_the
 
 
 def test_a_scheduled_day_that_is_late_is_told(stack: Stack, published: dict[str, str]) -> None:
-    """Unpausing started yesterday's run; this stack wants a day published the moment it ends."""
+    """Unpausing started yesterday's run; on this stack a day is late as soon as it ends unpublished."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     until(lambda: any(text.startswith(f"{yesterday} is not published") for text in stack.webhook.texts), "alert", 180)
     late = [text for text in stack.webhook.texts if "is not published" in text]

@@ -1,4 +1,4 @@
-"""The embedded broker over its life: other shells, a log that is gone, a topic that somebody changes or holds open."""
+"""The embedded broker's life: other shells, a lost log, a topic that somebody reconfigures or blocks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.integration
 
 
 def send(settings: Settings, count: int, partition: int = 0, key: bytes = b"key") -> None:
-    """Send records, and return when they are acknowledged."""
+    """Send records; return when they are acknowledged."""
     producer = Producer({**librdkafka_conf(settings), "acks": "all"})
     for number in range(count):
         producer.produce(settings.kafka_topic, str(number).encode(), key, partition=partition)
@@ -41,7 +41,7 @@ def send(settings: Settings, count: int, partition: int = 0, key: bytes = b"key"
 
 
 def alter(settings: Settings, **values: str) -> None:
-    """Change the topic's configuration, as an administrator does; ``cleanup_policy`` is ``cleanup.policy``."""
+    """Change the topic's configuration, as an administrator would; ``cleanup_policy`` is ``cleanup.policy``."""
     entries = [
         ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
         for name, value in values.items()
@@ -56,7 +56,7 @@ def alter(settings: Settings, **values: str) -> None:
 
 @pytest.fixture
 def own(settings: Settings, broker: OwnBroker, request: pytest.FixtureRequest) -> Settings:
-    """The broker with a topic of the test's own."""
+    """The broker with a topic for one test."""
     chosen = settings.model_copy(
         update={"kafka_topic": f"topic-of-{request.node.name}"[:200].replace("[", "-").strip("]")}
     )
@@ -106,7 +106,7 @@ def test_a_topic_that_the_broker_has_lost_is_not_made_again(tmp_path: Path) -> N
 
 @contextmanager
 def running(settings: Settings) -> Iterator[OwnBroker]:
-    """The broker, from the moment that it answers: it need not have the topic."""
+    """Run the broker from the moment that it answers; the topic may still be missing."""
     broker = OwnBroker(settings)
     try:
         broker.begin()
@@ -118,7 +118,7 @@ def running(settings: Settings) -> Iterator[OwnBroker]:
 
 def test_a_record_carries_the_brokers_time(own: Settings) -> None:
     producer = Producer(librdkafka_conf(own))
-    producer.produce(own.kafka_topic, b"{}", b"key", partition=0, timestamp=86_400_000)  # of 1970
+    producer.produce(own.kafka_topic, b"{}", b"key", partition=0, timestamp=86_400_000)  # a timestamp in 1970
     assert producer.flush(30) == 0
     [record] = records(own).values()
     at = record.timestamp()[1] / 1000
@@ -164,7 +164,7 @@ def test_an_intake_is_not_ready_on_a_topic_that_loses_events(
 
 @contextmanager
 def open_transaction(settings: Settings, count: int) -> Iterator[Producer]:
-    """Another producer that has sent so many records to partition 0, and neither commits nor aborts them."""
+    """Run another producer that has sent this many records to partition 0, and neither commits nor aborts them."""
     conf = {"transactional.id": f"of-{settings.kafka_topic}", "transaction.timeout.ms": 600_000}
     producer = Producer({**librdkafka_conf(settings), **conf})
     producer.init_transactions(20)
@@ -181,11 +181,11 @@ def open_transaction(settings: Settings, count: int) -> Iterator[Producer]:
 def test_an_open_transaction_parts_the_two_ends(own: Settings) -> None:
     send(own, 3)
     with open_transaction(own, 2):
-        send(own, 30)  # acknowledged, and hidden behind the two
+        send(own, 30)  # acknowledged, but hidden behind the two
         state = topic_state(own)
         assert (state.end[0], state.log_end[0], state.hidden) == (3, 35, {0: 32})
     until(lambda: topic_state(own).hidden == {}, "the transaction has ended")
-    assert topic_state(own).end[0] == 36  # with its marker
+    assert topic_state(own).end[0] == 36  # with its transaction marker
 
 
 def test_a_marker_explains_a_gap_and_compaction_does_not(own: Settings) -> None:
@@ -194,7 +194,7 @@ def test_a_marker_explains_a_gap_and_compaction_does_not(own: Settings) -> None:
         pass
     send(own, 30, key=b"player")  # offsets 6 to 35
     assert unexplained(own, 0, 0, 36) == []
-    # the cleaner looks every 15 seconds, at segments that are no longer written to
+    # the cleaner runs every 15 seconds, on segments that are no longer written to
     fast = {"segment_ms": "1000", "min_cleanable_dirty_ratio": "0.01", "max_compaction_lag_ms": "1000"}
     alter(own, cleanup_policy="compact", **fast)
 
@@ -203,7 +203,7 @@ def test_a_marker_explains_a_gap_and_compaction_does_not(own: Settings) -> None:
         return unexplained(own, 0, 0, 36) != []
 
     until(is_compacted, "the cleaner has run", 90, 1.1)
-    # the newest of each key is left, and the marker at offset 5
+    # the newest record of each key remains, and the marker at offset 5
     assert unexplained(own, 0, 0, 36) == [(0, 1), (3, 4), (6, 34)]
     assert "cleanup.policy=compact" in (topic_state(own).unfit or "")
     alter(own, cleanup_policy="delete")

@@ -1,4 +1,4 @@
-"""What Prometheus is told, against a real broker and a lake: equal to the truth, and never a hang."""
+"""The exporter against a real broker and a lake: its metrics are correct, and it never hangs."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def topic(settings: Settings, broker: OwnBroker) -> Iterator[Topic]:
 
 @pytest.fixture
 def watched(settings: Settings, topic: Topic, tmp_path: Path) -> Settings:
-    """The broker with a topic and an empty lake of the test's own."""
+    """The broker with a topic and an empty lake for one test."""
     (port,) = free_ports(1)
     return settings.model_copy(update={"home": tmp_path, "kafka_topic": topic.name, "exporter_port": port})
 
 
 def scraped(collector: LedgerCollector) -> Samples:
-    """The samples of a scrape."""
+    """Return the samples of a scrape."""
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in collector.collect()
@@ -100,7 +100,7 @@ def test_the_lag_is_what_the_topic_has_and_the_lake_has_not(watched: Settings, t
     assert [shown[("daybook_landed_offset", one)] for one in "01"] == [3, 2]
     assert [shown[("daybook_lag_records", one)] for one in "01"] == [2, 0]
     waited = shown[("daybook_oldest_unlanded_seconds", "0")]
-    # the broker tells milliseconds
+    # the broker's timestamps are in milliseconds
     assert 0 <= waited <= (datetime.now(UTC) - before).total_seconds() + 0.001
     kept = shown[("daybook_kafka_retention_seconds",)]
     assert shown[("daybook_retention_left_seconds", "0")] == pytest.approx(kept - waited, abs=5)
@@ -171,7 +171,7 @@ def test_the_command_answers_prometheus_also_while_the_broker_is_frozen(
 
 @contextmanager
 def served(settings: Settings) -> Iterator[str]:
-    """The command at work; where its metrics are."""
+    """Run the command; yield the URL of its metrics."""
     told = {
         f"DAYBOOK_{name.upper()}": str(getattr(settings, name)) for name in ("home", "kafka_topic", "exporter_port")
     }
@@ -185,7 +185,7 @@ def served(settings: Settings) -> Iterator[str]:
 
 
 def samples(url: str) -> Samples:
-    """The samples that are served; none while nobody answers. A scrape that waits for a reading fails."""
+    """Return the served samples; empty without an answer. A scrape that waits for a reading fails."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             text = answer.read().decode()

@@ -1,4 +1,4 @@
-"""The intake under gunicorn on a real broker: what is accepted is in the topic, what is refused is nowhere."""
+"""The intake under gunicorn on a real broker: accepted events are in the topic, refused ones are nowhere."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def post(settings: Settings, body: Any, **headers: str) -> urllib3.BaseHTTPRespo
 
 
 def raw_request(settings: Settings, request: bytes) -> tuple[int, str]:
-    """Send bytes as they are; status and body of the answer."""
+    """Send the bytes unchanged; return status and body of the answer."""
     with socket.create_connection(("127.0.0.1", settings.api_port), timeout=20) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
@@ -59,7 +59,7 @@ def raw_request(settings: Settings, request: bytes) -> tuple[int, str]:
 
 
 def head_of_answer(connection: socket.socket) -> HTTPResponse:
-    """An answer with its status and headers read, and its body not yet: they can arrive apart."""
+    """Read the status and headers of an answer, but not its body: they can arrive separately."""
     answer = HTTPResponse(connection)
     answer.begin()
     return answer
@@ -76,7 +76,7 @@ def decoded(message: Message) -> dict[str, Any]:
 
 @pytest.fixture
 def added(settings: Settings, intake: OwnIntake) -> Callable[[], list[dict[str, Any]]]:
-    """Gives the records that came into the topic since the test began."""
+    """Return a function that reads the topic's new records since the test began."""
     before = records(settings).keys()
     return lambda: [decoded(message) for at, message in records(settings).items() if at not in before]
 
@@ -116,7 +116,7 @@ class TestPostEvents:
             "user_agent": "game/1.0",
             "schema_version": 1,
         }
-        # the record's own time is now, whatever the event says: retention would delete a backdated record
+        # the record's timestamp is now, whatever the event's time is: retention would delete a backdated record
         assert abs(time.time() * 1000 - message.timestamp()[1]) < 30_000
 
     def test_a_batch_tells_the_fate_of_each_event(
@@ -234,7 +234,7 @@ class TestPostEvents:
         length = b"" if b"chunked" in head else b"Content-Length: %d\r\n" % len(body)
         request = b"POST /events HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n" + length + b"\r\n" + body
         with socket.create_connection(("127.0.0.1", settings.api_port), timeout=20) as connection:
-            with contextlib.suppress(OSError):  # it may be closed before all is sent
+            with contextlib.suppress(OSError):  # the intake may close it before everything is sent
                 connection.sendall(request)
             answer = head_of_answer(connection)
         assert answer.status == status
@@ -327,7 +327,7 @@ class TestRoutesOf2019:
         event_type: str,
         item: str | None,
     ) -> None:
-        # as ApacheBench asks
+        # a request as ApacheBench sends it
         status, body = raw_request(
             settings, f"{method} {path} HTTP/1.0\r\nHost: User53.ATT.com\r\nUser-Agent: ab/2.3\r\n\r\n".encode()
         )
@@ -409,7 +409,7 @@ def test_logs_are_json_and_hold_no_player(settings: Settings, intake: OwnIntake)
 
 
 class TestBrokerAway:
-    """Each test leaves the broker up."""
+    """Every test must leave the broker running."""
 
     @pytest.mark.parametrize("loss", ["killed", "frozen"])
     def test_it_is_told_at_once_and_recovers_by_itself(
@@ -418,7 +418,7 @@ class TestBrokerAway:
         until(lambda: post(settings, SWORD).status == 201, "healthy before")
         broker.kill() if loss == "killed" else broker.signal(signal.SIGSTOP)
         try:
-            # more requests at once than the intake has threads: they must not queue behind one another's time-outs
+            # more concurrent requests than the intake has threads: they must not queue behind each other's timeouts
             with ThreadPoolExecutor(64) as threads:
                 start = time.monotonic()
                 answers = list(threads.map(lambda _: post(settings, SWORD), range(64)))
@@ -447,7 +447,7 @@ class TestBrokerAway:
             while not over.is_set():
                 event_id = str(uuid4())
                 while post(settings, {**SWORD, "event_id": event_id}).status != 201:
-                    time.sleep(0.1)  # as Retry-After asks, on the tests' clock
+                    time.sleep(0.1)  # as Retry-After asks, but faster
                 acknowledged.append(event_id)
 
         with ThreadPoolExecutor(4) as threads:
@@ -498,7 +498,7 @@ class TestBrokerAway:
             assert post(apart, SWORD).status == 503
 
     def test_a_broker_that_answers_and_takes_nothing_is_not_ready(self, settings: Settings, broker: OwnBroker) -> None:
-        """A topic with room for no event: its metadata say that all is well, as those of a cluster without a quorum."""
+        """A topic with no room for an event: its metadata look healthy, like those of a cluster without a quorum."""
         admin = kafka_admin(settings)
         topic = "no-room"
         [made] = admin.create_topics([NewTopic(topic, 1, 1, config={"max.message.bytes": "10"})]).values()
@@ -527,7 +527,7 @@ class TestBrokerAway:
         try:
             [first] = producer.send([(b"user1", b"{}")])
             broken = producer._client
-            # librdkafka raises fatal errors of its own accord only, so the call that it would make is made here
+            # librdkafka alone decides when to raise a fatal error, so the test makes that call itself
             producer._on_error(KafkaError(KafkaError._FATAL, "out of order sequence", True))
             assert producer._client is not broken
             [second] = producer.send([(b"user1", b"{}")])
@@ -540,7 +540,7 @@ class TestBrokerAway:
     def test_what_no_queue_holds_is_told_to_be_unavailable(
         self, settings: Settings, broker: OwnBroker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A frozen broker empties no queue; the small bound stands for a flood that fills the real one."""
+        """A frozen broker empties no queue; the small limit replaces a flood that fills the real queue."""
         monkeypatch.setattr("game_api.producer.QUEUE_MAX_MESSAGES", 3)
         producer = EventProducer(settings)
 

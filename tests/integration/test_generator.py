@@ -1,4 +1,4 @@
-"""A generated day played against the real intake: counted by acknowledgements, harmless to repeat."""
+"""A generated day sent to the real intake: it counts acknowledgements, and a repetition does no harm."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DAY = date(2026, 5, 3)
 
 @pytest.fixture
 def mine(settings: Settings, intake: OwnIntake, tmp_path: Path) -> Settings:
-    """The running intake, with a folder of manifests of the test's own."""
+    """The running intake, with a folder of manifests for one test."""
     return settings.model_copy(update={"home": tmp_path})
 
 
@@ -46,7 +46,7 @@ def play(
     load: Load | None = None,
     **shares: float,
 ) -> dict[str, Any]:
-    """Play the module's day; the manifest."""
+    """Generate the module's day; return its manifest."""
     manifest, _ = play_day(Request(DAY, events, seed, Mischief(**shares)), settings, load, report)
     return manifest
 
@@ -152,7 +152,7 @@ class TestResume:
         progress = mine.manifests_dir / "2026-05-03.progress"
         known = {line.split()[0] for line in progress.read_text().splitlines()[1:]}
         assert len(known) >= 200 * after
-        with progress.open("a") as torn:  # a kill in the middle of a write
+        with progress.open("a") as torn:  # as after a kill in the middle of a write
             torn.write("2999 0 12")
 
         assert play(3000, seed, mine)["accepted"] == 3000
@@ -160,7 +160,7 @@ class TestResume:
         accepted_ids = (mine.manifests_dir / "2026-05-03.ids").read_text().splitlines()
         sent = [event_id for event_id in record_ids(mine) if event_id in set(accepted_ids)]
         assert set(sent) == set(accepted_ids)
-        # what was settled is not sent again; what a kill left under way is
+        # acknowledged events are not sent again; those in flight during a kill are
         assert len(sent) <= 3000 + 4 * 200
         assert len(sent) < 3000 + len(known)
 
@@ -235,7 +235,7 @@ class TestLoad:
         _, pace = play_day(request, mine, Load(batch=10, events_per_second=200))
         assert pace is not None
         assert pace.events == 300
-        # 29 requests wait for their turn: the last is due 1.45 s after the first
+        # 29 requests wait for their turn: the last one is scheduled 1.45 s after the first
         assert pace.seconds >= 1.45
 
     def test_falling_behind_is_told(self, mine: Settings) -> None:

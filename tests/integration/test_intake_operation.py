@@ -1,4 +1,4 @@
-"""The intake as it is operated: who may send, how much, what it tells its operator, and what no client can do to it."""
+"""The intake in operation: who may send and how much, its logs and metrics, and its defence against clients."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def is_served(settings: Settings) -> bool:
 
 
 def metric(settings: Settings, name: str, **headers: str) -> float:
-    """The value of a sample of ``/metrics``; 0 if it is not there."""
+    """Return the value of a sample of ``/metrics``; 0 if it is missing."""
     text = ask(settings, "/metrics", **headers).data.decode()
     found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
@@ -69,26 +69,26 @@ def workers(intake: OwnIntake) -> list[int]:
 
 
 def kill_workers(intake: OwnIntake) -> None:
-    """Kill every worker and wait until all others are there and one of them serves."""
+    """Kill every worker; wait until all are replaced and one of the new ones serves."""
     before = workers(intake)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
 
     def replaced() -> bool:
-        # the master starts them one after the other
+        # the master starts them one by one
         return len(set(workers(intake)) - set(before)) == WORKERS
 
     until(lambda: replaced() and intake.status("/health/ready") == 200, "new workers")
 
 
 def new_key(game: str) -> tuple[str, str]:
-    """What ``daybook api-key`` prints: the key, and its line for the file."""
+    """Return the key that ``daybook api-key`` prints, and its line for the file."""
     printed = CliRunner().invoke(api_key, [game]).output.splitlines()
     return printed[0].split()[-1], printed[1].partition(":")[2].strip()
 
 
 Guarded = tuple[Settings, OwnIntake, Path, str]
-"""An intake that asks for keys: its settings, itself, the file of keys and one key."""
+"""An intake that requires keys: its settings, the intake itself, the file of keys and one key."""
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ class TestKeys:
         found = {path: ask(own, path).status for path in ("/health/live", "/openapi.json", "/docs/", "/metrics", "/no")}
         assert found == {"/health/live": 200, "/openapi.json": 200, "/docs/": 200, "/metrics": 401, "/no": 404}
         assert ask(own, "/metrics", Authorization=f"Bearer {key}").status == 200
-        # they take no key, so with keys they are there only if asked for
+        # these routes take no key; with keys configured they exist only on request
         assert ask(own, "/purchase/sword").status == 404
         assert "key" in ask(own, "/openapi.json").json()["components"]["securitySchemes"]
 
@@ -132,7 +132,7 @@ class TestKeys:
         first = file.read_text()
 
         def works(key: str) -> bool:
-            # several times: both workers must know
+            # several times: both workers must accept it
             return all(ask(own, "/events", SWORD, Authorization=f"Bearer {key}").status == 201 for _ in range(12))
 
         file.write_text(first + line + "\n")
@@ -140,7 +140,7 @@ class TestKeys:
         assert works(old)
         file.write_text(line + "\n")
         until(lambda: ask(own, "/events", SWORD, Authorization=f"Bearer {old}").status == 401, "the old one is refused")
-        # the leaked key is taken out in a hurry, and another line is spoilt
+        # an operator removes the leaked key in a hurry, and corrupts another line
         file.write_text("chess not-a-digest\n" + first)
         until(lambda: works(old), "the old key is back beside a wrong line")
         assert '"lines": [1]' in intake.log.read_text()
@@ -179,7 +179,7 @@ class TestKeys:
 
 
 def listening(intake: OwnIntake) -> set[str]:
-    """The addresses that the intake's master listens on."""
+    """Return the addresses on which the intake's master listens."""
     assert intake.process is not None
     connections = psutil.Process(intake.process.pid).net_connections()
     return {one.laddr.ip for one in connections if one.status == "LISTEN"}
@@ -214,7 +214,7 @@ def test_without_a_key_it_listens_on_loopback_alone_and_says_so(settings: Settin
 class TestLimit:
     def test_it_is_one_for_all_workers_and_outlives_a_killed_one(self, settings: Settings, broker: OwnBroker) -> None:
         own = beside(settings, "limited")
-        # a burst of one full request, then one event in 100 seconds: whatever passes beyond is a leak
+        # a burst of one full request, then one event in 100 seconds: every event above that is a leak
         with OwnIntake(own, DAYBOOK_API_EVENTS_PER_SECOND="1", DAYBOOK_API_WORKERS=str(WORKERS)) as intake:
             until(lambda: intake.status("/health/ready") == 200, "intake ready")
             assert ask(own, "/events", [SWORD] * 990).status == 201
@@ -250,8 +250,8 @@ class TestMetrics:
             def kept(kind: str) -> set[str]:
                 return {file.name for file in (own.api_state_dir / "metrics").glob(f"{kind}_*.db")}
 
-            # one file a place, however many were killed. A histogram's is made when a worker starts; a counter's with
-            # its first count, and one worker may have served every request
+            # one file per worker slot, however many are killed: a histogram's from worker start, a counter's from
+            # its first count, and a single worker may have served every request
             until(lambda: kept("histogram") == {"histogram_1.db", "histogram_2.db"}, "a file for each place", 20)
             assert kept("counter") <= {"counter_1.db", "counter_2.db"}
 
@@ -277,7 +277,7 @@ class TestFullDisk:
 
 
 class IntakeOnAFullDisk(OwnIntake):
-    """An intake whose state folder is a file system of its own, without a free block."""
+    """An intake whose state folder is a full file system."""
 
     def _spawn(self, command: list[str], environment: dict[str, str] | None = None) -> None:
         home = shlex.quote(str(self.settings.home))

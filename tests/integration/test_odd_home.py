@@ -1,4 +1,4 @@
-"""A small day in a state folder whose path has a space, a letter outside ASCII, an escape of URIs and an apostrophe."""
+"""A small day in a state folder with a space, a non-ASCII letter, a URI escape and an apostrophe in its path."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_day_stays_in_its_folder_and_balances(tmp_path: Path) -> None:
         lab.run_day(DAY)
         lab.broker.kill()
         lab.broker.start()
-        lab.send(f"{DAY}T11:00:00Z")  # the broker has found its log again: offsets go on
+        lab.send(f"{DAY}T11:00:00Z")  # the broker has found its log again: the offsets continue
         lab.run_day(DAY)
         assert audit(settings, lab.accepted).is_clean
         assert int(read_answer(settings, "daily_activity", str(DAY))["events"][0]) == 21

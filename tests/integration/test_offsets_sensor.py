@@ -1,4 +1,4 @@
-"""The wait for Kafka's end offsets, against the real broker, on topics of the tests' own."""
+"""The wait for Kafka's end offsets, against the real broker, on separate topics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAY = "2026-05-03"
 
 
 def wait_on(topic: Topic | str, **kwargs: Any) -> KafkaOffsetsSensor:
-    """The sensor on a topic, as the DAG makes it; of one that there is not, by its name."""
+    """Make the sensor for a topic, as the DAG does. A missing topic is passed by name."""
     name = topic if isinstance(topic, str) else topic.name
     return KafkaOffsetsSensor(
         **{"task_id": "wait_for_offsets", "topic": name, "day": DAY, "poke_interval": 0.2, **kwargs}
@@ -38,7 +38,7 @@ def topic(stack: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic]:
 
 
 def deferred(sensor: KafkaOffsetsSensor) -> KafkaOffsetsTrigger:
-    """The trigger that the sensor defers to, as the triggerer makes it from its serialised form."""
+    """Return the trigger to which the sensor defers, created from its serialised form as by the triggerer."""
     with pytest.raises(TaskDeferred) as caught:
         sensor.execute({})
     _, kwargs = caught.value.trigger.serialize()
@@ -54,7 +54,7 @@ async def payload(trigger: KafkaOffsetsTrigger) -> dict[str, Any]:
 
 def test_what_is_there_already_is_frozen_at_once(topic: Topic) -> None:
     topic.produce(0, 3)
-    # the highest acknowledged offset of three records is 2; partition 1 got none and is frozen all the same
+    # three records: the highest acknowledged offset is 2. Partition 1 has no records, but is frozen too
     assert wait_on(topic, targets='{"0": 2}').execute({}) == {"0": 3, "1": 0}
 
 
@@ -108,7 +108,7 @@ def test_an_open_transaction_is_waited_for_and_named(topic: Topic, stack: Any) -
     for _ in range(2):
         holder.produce(topic.name, b"held open", partition=0)
     assert holder.flush(20) == 0
-    topic.produce(0, 30)  # acknowledged, and hidden behind the two
+    topic.produce(0, 30)  # acknowledged, but hidden behind the two
     late = asyncio.run(payload(deferred(wait_on(topic, timeout=0.5))))
     assert "a transaction that is open hides 32 offsets from 0 of partition 0; nothing was frozen" in late["timeout"]
     trigger = deferred(wait_on(topic))

@@ -1,4 +1,4 @@
-"""The intake's own document of itself, played against it: whatever it says can be sent is answered as it says."""
+"""Requests generated from the intake's own OpenAPI document: each gets a documented answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 EXAMPLES_PER_OPERATION = 60
 
 
-# what is wrong is told by 400, 404, 405, 413 and 415, and within a batch by 207 and the event's own verdict
+# errors are reported by 400, 404, 405, 413 and 415; within a batch by 207 and a verdict for the event
 REFUSALS = [207, 400, 404, 405, 413, 415]
 schema = schemathesis.openapi.from_dict(
     contract_files()["openapi.json"],
@@ -37,7 +37,7 @@ def test_it_serves_the_document_that_is_committed(settings: Settings, intake: Ow
     assert served == contract_files()["openapi.json"]
 
 
-# what a format stands for, where the tool does not know it
+# values for the formats that the tool does not know
 schemathesis.openapi.format("host-or-address", st.from_regex(r"([a-z0-9]{1,8}\.){0,3}[a-z0-9]{1,8}", fullmatch=True))
 schemathesis.openapi.media_type(
     "application/x-ndjson",
@@ -48,10 +48,10 @@ schemathesis.openapi.media_type(
 
 
 def _without_contradiction(case: Any) -> None:
-    """Leave out what JSON Schema has no words for.
+    """Remove the contradictions that JSON Schema cannot express.
 
-    The key goes with one event, which has no other id; a body that is said to be packed is packed; what is told has
-    happened.
+    An idempotency key belongs to a single event without an id; a body with a Content-Encoding is compressed; events are
+    in the past.
     """
     for event in case.body if isinstance(case.body, list) else [case.body]:
         if isinstance(event, dict) and _is_future(event.get("occurred_at")):
@@ -66,7 +66,7 @@ def _without_contradiction(case: Any) -> None:
 def _is_future(value: Any) -> bool:
     try:
         return datetime.fromisoformat(value) > datetime.now(UTC)
-    except (TypeError, ValueError):  # no time at all: left as it is
+    except (TypeError, ValueError):  # not a time: left unchanged
         return False
 
 

@@ -1,4 +1,4 @@
-"""The page in the running Airflow: the login that guards it, and the way from a run to its report."""
+"""The report in the running Airflow: its login, and the way from a run to its report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.integration.running_stack import DAG_ID, Stack
 pytestmark = pytest.mark.integration
 
 DAY = datetime.now(UTC).date() - timedelta(days=400)
-"""A day of its own for this module: no run builds it, its page is written by the test."""
+"""A day for this module alone: no run builds it, the test writes its page."""
 
 
 class Answer(NamedTuple):
@@ -30,18 +30,18 @@ class Answer(NamedTuple):
 
 
 class Browser:
-    """What a browser does: sends the session's cookie and follows redirects."""
+    """Acts as a browser: sends the session cookie and follows redirects."""
 
     def __init__(self, stack: Stack) -> None:
         self._url = stack.settings.airflow_url
-        # never through a proxy: it is this machine
+        # without a proxy: the server is on this machine
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> Answer:
         return self._open(urllib.request.Request(self._url + path, headers=headers or {}))
 
     def log_in(self, stack: Stack) -> None:
-        """As Airflow's login form does: the token is the session's cookie from then on."""
+        """Log in as Airflow's login form does: from then on the token is the session cookie."""
         login = json.dumps({"username": USER, "password": airflow_client.password(stack.settings)}).encode()
         request = urllib.request.Request(
             f"{self._url}/auth/token", data=login, headers={"Content-Type": "application/json"}
@@ -66,7 +66,7 @@ def browser(stack: Stack) -> Browser:
 
 @pytest.fixture
 def report(stack: Stack) -> Iterator[str]:
-    """A day's page that is there, whatever other modules have published; the name of its file."""
+    """Write a day's page, whatever other modules have published; return the name of its file."""
     file = stack.settings.reports_dir / f"{DAY}.html"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"<h1>report of {DAY}</h1>", encoding="utf-8")
@@ -76,7 +76,7 @@ def report(stack: Stack) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def run_id(stack: Stack) -> str:
-    """A run for the day that has ended well, as Airflow keeps it; no task of it was run."""
+    """A run for the day that Airflow records as successful; none of its tasks ran."""
     api = stack.api()
     was_paused = api.call("GET", f"/dags/{DAG_ID}")["is_paused"]
     api.call("PATCH", f"/dags/{DAG_ID}?update_mask=is_paused", {"is_paused": True})

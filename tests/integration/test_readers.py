@@ -1,4 +1,4 @@
-"""A published day as analysts read it: by the verbs, and by the examples of docs/tasks.md."""
+"""A published day as analysts read it: with the commands, and with the examples of docs/tasks.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.integration.running_stack import Stack
 pytestmark = pytest.mark.integration
 
 DAY = datetime.now(UTC).date() - timedelta(days=24)
-"""A day of its own for this module."""
+"""A day for this module alone."""
 EVENTS = 1_500
 TASKS = (REPOSITORY / "docs" / "tasks.md").read_text(encoding="utf-8")
 EXAMPLES = {text.split(":")[0].lstrip("# "): text for text in re.findall(r"```python\n(.+?)```", TASKS, re.DOTALL)}
@@ -25,7 +25,7 @@ EXAMPLES = {text.split(":")[0].lstrip("# "): text for text in re.findall(r"```py
 
 @pytest.fixture(scope="module")
 def day(stack: Stack) -> date:
-    """A day on which clients sent some events twice, and some that were none."""
+    """A day on which clients sent some events twice, and some invalid ones."""
     states = stack.trigger("read", day=DAY.isoformat(), events=EVENTS, seed=11, duplicates=0.05, invalid=0.05)
     assert states["publish_day"] == "success"
     return DAY
@@ -60,7 +60,7 @@ def test_an_export_is_plain_partitions(stack: Stack, day: date, tmp_path: Path) 
     import pandas as pd
 
     stack.daybook("export", "--day", day.isoformat(), "--to", str(tmp_path))
-    stack.daybook("export", "--day", day.isoformat(), "--to", str(tmp_path))  # again: replaced, not added
+    stack.daybook("export", "--day", day.isoformat(), "--to", str(tmp_path))  # the second export replaces the first
     files = list((tmp_path / "events").rglob("*"))
     assert files == [tmp_path / "events" / f"event_date={day}", tmp_path / "events" / f"event_date={day}/part.parquet"]
     events = pd.read_parquet(tmp_path / "events")

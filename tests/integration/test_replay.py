@@ -1,4 +1,4 @@
-"""Replaying to a real intake and broker: each record counts once, wherever the replay is killed."""
+"""A replay to a real intake and broker: each record counts once, wherever the replay is killed."""
 
 from __future__ import annotations
 

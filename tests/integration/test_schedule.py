@@ -1,4 +1,4 @@
-"""What the schedule does by itself on a stack of its own machine: days are generated, and what is wrong says so."""
+"""The schedule on a separate stack: days are generated without a user, and problems are reported."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ pytestmark = pytest.mark.integration
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 FIRST, LAST = YESTERDAY - timedelta(days=151), YESTERDAY - timedelta(days=150)
-"""Days of their own, far from those of other modules."""
+"""Days for this module alone, far from those of other modules."""
 
 
 def runs_of(stack: Stack, kind: str) -> list[dict[str, Any]]:
-    """The runs of a kind, by Airflow's API."""
+    """Return the runs of a kind, from Airflow's API."""
     found: list[dict[str, Any]] = stack.api().call("GET", f"/dags/{DAG_ID}/dagRuns?run_type={kind}&limit=100")[
         "dag_runs"
     ]
@@ -41,7 +41,7 @@ def runs_of(stack: Stack, kind: str) -> list[dict[str, Any]]:
 
 
 def tab(stack: Stack, run_id: str) -> str:
-    """The text of a run's tab."""
+    """Return the text of a run's tab."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     login = json.dumps({"username": USER, "password": airflow_client.password(stack.settings)}).encode()
     headers = {"Content-Type": "application/json"}
@@ -69,7 +69,7 @@ def test_unpausing_builds_yesterday_of_generated_events(stack: Stack) -> None:
 
 
 def test_a_backfill_that_is_asked_for_nothing_builds_its_days(stack: Stack) -> None:
-    """One of them was generated before, with other numbers: it goes on as it was."""
+    """One of the days was generated before, with other numbers: they still apply."""
     stack.airflow("dags", "unpause", DAG_ID, "-y")
     stack.daybook("generate", "--day", str(LAST), "--events", "300", "--seed", "9")
     told = stack.json("plan", "--from", str(FIRST), "--to", str(LAST))
@@ -120,7 +120,7 @@ def test_a_run_that_cannot_be_fails_at_once_and_its_tab_says_why(
 
 @pytest.fixture
 def frozen_broker(stack: Stack) -> Iterator[None]:
-    """The broker answers nobody."""
+    """Freeze the broker: it answers no request."""
     pid = (supervisor.states(stack.settings) or {})["kafka"].pid
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -137,7 +137,7 @@ def test_while_kafka_is_away_the_tab_of_a_run_says_so(stack: Stack, frozen_broke
 
 
 def test_a_step_that_was_marked_as_success_is_named_by_the_next_one(stack: Stack) -> None:
-    """In a run that is paused before it starts, as an operator does who wants to skip a step."""
+    """The run is paused before it starts, as by an operator who wants to skip a step."""
     api, path = stack.api(), f"/dags/{DAG_ID}/dagRuns/marked"
     stack.airflow("dags", "pause", DAG_ID, "-y")
     api.call("POST", f"/dags/{DAG_ID}/dagRuns", {"dag_run_id": "marked", "logical_date": None, "conf": {"events": 0}})

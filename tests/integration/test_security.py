@@ -1,6 +1,6 @@
-"""What docs/security.md promises of the stack as it comes: who can reach it, who can read it, where no secret stands.
+"""The promises of docs/security.md for the default stack: who can reach and read it, and where secrets are not.
 
-A day is played and its run is watched: what drivers and tasks listen on and are called with is seen while they live.
+The test runs a day and observes it: what drivers and tasks listen on, and their command lines.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ from tests.integration.running_stack import Stack
 pytestmark = pytest.mark.integration
 
 DAY = datetime.now(UTC).date() - timedelta(days=28)
-"""A day of its own: `test_day.py` has the 20th to the 18th before today, `test_readers.py` the 24th."""
+"""A day for this module alone: `test_day.py` uses 18 to 20 days before today, `test_readers.py` 24."""
 EVENTS = 200
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 TOKEN = re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}")
-"""A signed token of Airflow's, as tasks and users carry them."""
+"""A signed Airflow token, as tasks and users have it."""
 
 
 @dataclass
 class Seen:
-    """What the processes of a stack showed while a day was run."""
+    """The observed state of a stack's processes during a run."""
 
     day: date
     listening: set[str] = field(default_factory=set)
-    """Addresses that somebody listened on."""
+    """Addresses with a listener."""
     called_with: set[str] = field(default_factory=set)
     """Their command lines, which everybody on the machine can read."""
 
 
 def look(stack: Stack, seen: Seen) -> None:
-    """Note what the processes show now."""
+    """Record the current state of the processes."""
     for process in supervisor.processes(stack.settings):
         try:
             seen.called_with.add(" ".join(process.cmdline()))
             connections = process.net_connections("inet")
         except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue  # gone between the two looks
+            continue  # it ended in the meantime
         seen.listening |= {one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN}
 
 
 def post(stack: Stack, events: list[dict[str, object]], user_agent: str) -> int:
-    """Send events to the intake, as a game does; the status of the answer."""
+    """Send events to the intake, as a game does; return the status of the answer."""
     request = urllib.request.Request(
         f"{stack.settings.intake_url}/events",
         data=json.dumps(events).encode(),
@@ -70,7 +70,7 @@ def post(stack: Stack, events: list[dict[str, object]], user_agent: str) -> int:
 
 @pytest.fixture(scope="module")
 def seen(stack: Stack) -> Seen:
-    """A run of a day of made-up events, with a few of hostile players beside, watched from its trigger to its end."""
+    """A run of a generated day with a few hostile players, observed from its trigger to its end."""
     noon = f"{DAY}T12:00:00Z"
     hostile: list[dict[str, object]] = [
         {"event_id": str(uuid4()), "event_type": "join_guild", "occurred_at": noon, "user_id": name, "guild": name}
@@ -82,7 +82,7 @@ def seen(stack: Stack) -> Seen:
     def watch() -> None:
         while not over.is_set():
             look(stack, watched)
-            over.wait(0.3)  # between two looks
+            over.wait(0.3)  # between two observations
 
     watcher = Thread(target=watch)
     watcher.start()
@@ -96,7 +96,7 @@ def seen(stack: Stack) -> Seen:
 
 
 def secrets_of(stack: Stack) -> dict[str, str]:
-    """Everything of this stack that nobody else may know, by name."""
+    """Return all secrets of this stack, by name."""
     return {
         "password of the UI": airflow_client.password(stack.settings),
         **json.loads((airflow_client.airflow_home(stack.settings) / "secrets.json").read_text(encoding="utf-8")),
@@ -106,7 +106,7 @@ def secrets_of(stack: Stack) -> dict[str, str]:
 
 
 def holders(stack: Stack, texts: dict[str, str]) -> list[str]:
-    """Which text holds which secret."""
+    """Return which text contains which secret."""
     secrets = secrets_of(stack)
     assert all(len(secret) >= 12 for secret in secrets.values())
     found = [f"{name}: {secret}" for name, text in texts.items() for secret, value in secrets.items() if value in text]
@@ -128,7 +128,7 @@ def test_the_database_listens_on_no_port_at_all(stack: Stack) -> None:
 
 
 OPEN_TO_ALL = {"/api/v2/monitor/health", "/api/v2/version", "/api/v2/auth/login", "/api/v2/auth/logout"}
-"""What Airflow tells whoever asks: that it is well, its version, and the way to the login."""
+"""What Airflow answers without a login: its health, its version, and the way to the login."""
 
 
 def test_airflow_does_nothing_for_whoever_has_not_logged_in(stack: Stack) -> None:
@@ -151,7 +151,7 @@ def test_airflow_does_nothing_for_whoever_has_not_logged_in(stack: Stack) -> Non
         if path.startswith("/api/v2/") and path not in OPEN_TO_ALL
     }
     assert len(asked) > 100
-    # what the tasks and the pages ask for, which that list leaves out
+    # what tasks and the UI request, which that list omits
     others = ("/execution/variables/x", "/execution/connections/kafka_default", "/execution/xcoms/x/x/x/x", "/ui/dags")
     asked |= {("GET", path): status("GET", path) for path in (*others, "/ui/config", "/ui/connections/hook_meta")}
     assert {one: code for one, code in asked.items() if code not in (401, 403)} == {}
@@ -161,7 +161,7 @@ def test_the_stacks_files_are_for_the_user_alone(stack: Stack, seen: Seen) -> No
     home, day = stack.settings.home, f"event_date={seen.day}"
     folders = [home / name for name in ("airflow", "kafka", "logs", "run", stack.settings.api_state_dir.name)]
     files = [path for folder in folders for path in (folder, *folder.rglob("*"))]
-    # of what commands write too, that which the run wrote
+    # of the files that commands write too, only those that the run wrote
     files += [path for folder in (home / "lake").rglob(day) for path in (folder, *folder.rglob("*"))]
     files += [stack.settings.reports_dir / f"{seen.day}.html", stack.settings.manifests_dir / f"{seen.day}.json"]
     assert home / "airflow" / "passwords.json" in files
@@ -169,7 +169,7 @@ def test_the_stacks_files_are_for_the_user_alone(stack: Stack, seen: Seen) -> No
     open_to_others = {
         str(path.relative_to(home)): oct(path.lstat().st_mode & 0o777)
         for path in files
-        # supervisor's and PostgreSQL's sockets lie in a folder of mode 0700
+        # the sockets of supervisor and PostgreSQL are in a folder with mode 0700
         if not path.is_symlink() and not stat.S_ISSOCK(path.lstat().st_mode) and path.lstat().st_mode & 0o077
     }
     assert open_to_others == {}
@@ -184,7 +184,7 @@ def test_no_secret_is_in_a_log_a_shells_environment_or_a_command_line(stack: Sta
 
 
 def run_files(stack: Stack) -> str:
-    """What the parts run with: environment.json, supervisord.conf, server.properties."""
+    """Return the configuration of the parts: environment.json, supervisord.conf, server.properties."""
     files = [path for path in (stack.settings.home / "run").iterdir() if path.is_file()]
     return "".join(path.read_text(encoding="utf-8") for path in files)
 
@@ -234,7 +234,7 @@ def test_the_report_shows_players_text_as_text(stack: Stack, seen: Seen) -> None
 
 
 def test_a_secret_that_is_there_is_found(stack: Stack) -> None:
-    """The tests above could not fail if the search found nothing."""
+    """If the search found nothing here, the tests above could never fail."""
     assert holders(stack, {"log": f"x{stack.env['DAYBOOK_API_KEY']}x"}) == ["log: API key"]
     assert holders(stack, {"log": f"Bearer eyJ{'a' * 20}.eyJ{'b' * 20}.{'c' * 20}"}) == ["log: a token"]
 

@@ -1,4 +1,4 @@
-"""The embedded Spark Connect server: who may use it, what its sessions do to the lake, and what a client leaves."""
+"""The embedded Spark Connect server: who may use it, what its sessions may change, what a client leaves behind."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ spark.sql("SELECT COUNT(*) FROM range(0, 1000000000000000, 1, 2) WHERE hash(id) 
 
 
 def client(server: OwnSpark, *command: str, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run a client, with its environment changed."""
+    """Run a client with a changed environment."""
     return subprocess.run(
         command,
         env=server.environment(**changes),
@@ -66,12 +66,12 @@ def client(server: OwnSpark, *command: str, **changes: str) -> subprocess.Comple
 
 
 def is_at_work(server: OwnSpark) -> bool:
-    """Whether the server has used much of a core for a second."""
+    """Whether the server has used much of a core during a second."""
     return bool(server.watched.cpu_percent(interval=1) > 60)
 
 
 def runs_its_main(process: psutil.Process) -> bool:
-    """Whether it does; one that has ended meanwhile, as Spark's short helpers do, does not."""
+    """Whether it runs the server's main program; a process that has ended, like Spark's short helpers, does not."""
     try:
         return str(spark_connect.SERVER_FILE) in process.cmdline()
     except psutil.Error:
@@ -81,7 +81,7 @@ def runs_its_main(process: psutil.Process) -> bool:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnSpark]:
     settings = own_settings(tmp_path_factory.mktemp("connect"))
-    talkative = {**settings.spark_conf, "spark.log.level": "INFO"}  # it tells of each class that it generates
+    talkative = {**settings.spark_conf, "spark.log.level": "INFO"}  # it logs each class that it generates
     with OwnSpark(settings.model_copy(update={"spark_conf": talkative})) as started:
         yield started
 

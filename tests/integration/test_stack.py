@@ -1,4 +1,4 @@
-"""The embedded stack: it comes up once, heals, refuses taken ports, keeps its secrets, and leaves nothing behind."""
+"""The embedded stack: it starts once, heals, refuses taken ports, protects its secrets and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ BIN = Path(sys.executable).parent
 
 
 def until(condition: Callable[[], bool], seconds: float = 90) -> None:
-    """Wait for a condition; fails the test when it does not come true."""
+    """Wait for a condition; fail the test if it does not become true."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not so after {seconds:.0f} s"
-        time.sleep(0.2)  # between two looks
+        time.sleep(0.2)  # between two checks
 
 
 def pids(settings: Settings) -> dict[str, int]:
@@ -40,7 +40,7 @@ def pids(settings: Settings) -> dict[str, int]:
 
 
 def plain_environment(user_home: Path, **settings: object) -> dict[str, str]:
-    """What a user's shell holds who knows nothing of Daybook, and the settings given."""
+    """The environment of a user's shell without Daybook, plus the given settings."""
     return {
         "PATH": os.defpath,
         "HOME": str(user_home),
@@ -66,8 +66,8 @@ def test_every_part_is_healthy(stack: Stack) -> None:
 
 
 def test_the_spark_server_starts_before_the_parts_that_wait_for_airflows_database(stack: Stack) -> None:
-    """It takes as long as the migration of that database, beside which it comes up."""
-    # in the order of the first start: tests before this one end parts, which come up again
+    """It takes as long as the migration of that database, which runs at the same time."""
+    # only the first start of each counts: earlier tests kill parts, which start again
     log = (stack.settings.logs_dir / "supervisord.log").read_text(encoding="utf-8")
     order = re.findall(r"spawned: '([^']+)'", log)
     assert order.index("spark-connect") < order.index("airflow-scheduler")
@@ -95,7 +95,7 @@ def test_a_killed_part_comes_back(stack: Stack) -> None:
 
 
 def test_a_killed_scheduler_leaves_no_workers_with_its_connections(stack: Stack) -> None:
-    """A transaction that such a worker keeps open can hold the lock without which no task is started."""
+    """Such a worker's open transaction can hold the lock that every task start needs."""
     until(lambda: bool(scheduler.workers(stack.settings)))
     left = scheduler.workers(stack.settings)
     psutil.Process(pids(stack.settings)["airflow-scheduler"]).kill()
@@ -127,14 +127,14 @@ def test_a_shell_with_env_runs_airflow_from_any_folder(stack: Stack, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert DAG_ID in done.stdout
     assert f"PYICEBERG_CATALOG__LAKE__URI=sqlite:///{stack.settings.home}/lake/catalog.db" in done.stdout
-    # `down` ends what carries the marker: a user's shell must not
+    # `down` ends the processes with the marker: a user's shell must not have it
     assert MARKER not in done.stdout
 
 
 def test_secrets_are_for_the_user_alone(stack: Stack) -> None:
     for file in airflow.secret_files(stack.settings):
         assert f"{file.stat().st_mode & 0o777:o}" == "600", file
-    # whoever reaches the database's socket may read and write all of it
+    # with access to the database's socket one can read and write all of it
     assert f"{postgres.socket_dir(stack.settings).stat().st_mode & 0o777:o}" == "700"
 
 
@@ -190,7 +190,7 @@ def test_what_is_late_is_named_with_its_log(tmp_path: Path) -> None:
 
 @pytest.fixture
 def far_away(tmp_path: Path) -> Iterator[Settings]:
-    """A state folder whose path is too long for a socket, below a folder that nobody else may enter."""
+    """A state folder whose path is too long for a socket, in a folder that only its user can enter."""
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     settings = Settings(home=closed / ("a folder of 100% " + "x" * 90))
@@ -205,7 +205,7 @@ def test_down_ends_what_outlived_the_process_manager(far_away: Settings) -> None
     supervisor.launch(far_away, [database])
     supervisor.start(far_away, database)
     until(lambda: postgres.trouble(far_away) is None)
-    # like a Spark driver: started by a task, in a session of its own, parent gone
+    # like a Spark driver: started by a task, in its own session, its parent has ended
     task = "import subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True)"
     subprocess.run([sys.executable, "-c", task], env=process_environment(far_away), check=True)
     bystander = subprocess.Popen(["sleep", "600"])

@@ -1,4 +1,4 @@
-"""Raw records against what a real broker holds: the same bytes, no more and no fewer."""
+"""Raw records compared with those of a real broker: the same bytes, nothing missing, nothing extra."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def event(number: int, day: date = DAY) -> bytes:
 
 
 SENT = [event(0), event(1), event(2, date(2026, 5, 2)), event(3)]
-"""Four records of a partition; the third is of another day."""
+"""Four records of a partition; the third belongs to another day."""
 LANDED: dict[int, bytes | None] = {0: SENT[0], 1: SENT[1], 3: SENT[3]}
 
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A broker of these tests' own."""
+    """A broker for this module alone."""
     with OwnBroker(own_settings(tmp_path_factory.mktemp("verify"))) as one:
         yield one.settings
 
@@ -113,7 +113,7 @@ def test_a_record_that_was_landed_as_another_days_is_found(settings: Settings) -
 def test_a_record_that_a_smaller_tolerance_left_without_a_day_is_no_difference(
     broker: Settings, ahead_minutes: int, verdict: str
 ) -> None:
-    """It has no day because its time was after its receipt; a record of the past has one with every tolerance."""
+    """It has no day because its time is after its receipt; a record of the past has one with every tolerance."""
     said = datetime.now(UTC) + timedelta(minutes=ahead_minutes)
     topic = Topic(broker)
     try:
@@ -128,7 +128,7 @@ def test_a_record_that_a_smaller_tolerance_left_without_a_day_is_no_difference(
 
 
 class Landed:
-    """A topic of two partitions with ten records of the day in each, two landings of it, and what a page counts."""
+    """A topic of two partitions with ten records of the day in each, two landings, and the counts of the day."""
 
     def __init__(self, broker: Settings, home: Path) -> None:
         self.topic = Topic(broker)
@@ -157,7 +157,7 @@ class Landed:
         ]
 
     def without(self, is_missing: Callable[[int, int], bool]) -> list[str]:
-        """What verify finds different if raw_events lacks some records by partition and offset, though landed."""
+        """Return the lines that differ if raw_events lacks some landed records, by partition and offset."""
         topic_id = topic_state(self.settings).topic_id
         for landing, start, end in ((1, 0, 6), (2, 6, 10)):
             rows = [
@@ -228,7 +228,7 @@ def test_records_that_raw_events_lacks_are_found(
 
 
 def test_offsets_whose_landings_are_forgotten_are_compared_too(landed: Landed) -> None:
-    """Maintenance expires snapshots, and with them what the landings claimed."""
+    """Maintenance expires snapshots, and with them the offset ranges of the landings."""
     assert landed.without(lambda partition, offset: offset < 4) != []
     landed.table.maintenance.expire_snapshots().by_ids(
         [one.snapshot_id for one in landed.table.metadata.snapshots[:-1]]

@@ -1,1 +1,1 @@
-"""Needs a local Spark session and a lake in a temporary folder; no broker."""
+"""Tests with a local Spark session and a lake in a temporary folder, without a broker."""

@@ -1,4 +1,4 @@
-"""Records without a broker."""
+"""Fixtures for records without a broker."""
 
 from __future__ import annotations
 

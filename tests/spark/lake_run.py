@@ -1,4 +1,4 @@
-"""One run of the day's steps on the lake alone, each when the test says so; the broker's part is played by rows."""
+"""Run the steps of a day on the lake alone, one by one; rows stand in for the broker."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def an_id(number: int) -> str:
 
 
 class Run:
-    """One run of the day's steps, each when the test says so."""
+    """The steps of one day's run; the test calls each of them."""
 
     def __init__(self, spark: SparkSession, settings: Settings, run_id: str, day: date = DAY) -> None:
         self.spark, self.settings, self.run_id, self.day = spark, settings, run_id, day
@@ -38,7 +38,7 @@ class Run:
         self.answers: Staged
 
     def land(self, topic: Topic) -> None:
-        """Land what the topic has beyond the last landed offset; the broker's part is played by the topic's rows."""
+        """Land the records after the last landed offset; the topic's rows stand in for the broker."""
         last = position(self.settings, load(self.settings, RAW_EVENTS))
         start = last.offsets
         end = dict(start)
@@ -60,7 +60,7 @@ class Run:
         publish(self.spark, self.settings, RAW_EVENTS, snapshot.snapshot_id)
 
     def build(self, *, force: bool = False, dates: list[date | None] | None = None) -> Run:
-        """Stage the dates that are due, or these."""
+        """Stage the stale dates, or the given ones."""
         if dates is None:
             dates = dates_due(self.settings, self.day, force=force)
         self.stage = stage_pages(self.spark, self.settings, dates, self.run_id, [])

@@ -1,4 +1,4 @@
-"""Checks of a day on rows made for them."""
+"""Checks of a day, on rows written for them."""
 
 from __future__ import annotations
 

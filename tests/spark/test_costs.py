@@ -1,6 +1,6 @@
-"""What a day asks of Spark, counted: the guard of its speed. Clocks are for the benchmarks.
+"""Count the work that a day gives Spark, to guard its speed. The benchmarks measure time.
 
-A bound that is passed is no error by itself: find what asks for more, and raise the bound if it is worth it.
+Exceeding a limit is not an error in itself: find what needs more, and raise the limit if it is worth it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from tests.spark.lake_run import DAY, Run, an_id
 from tests.spark.topic_records import Topic
 
 MOST_JOBS = {"land": 1, "build": 11, "user_behaviour": 41, "host_providers": 13, "publish": 29}
-"""Spark jobs of each step of a day's first page."""
+"""Spark jobs of each step for the first revision of a day."""
 MOST_SCANS = 20
-"""Of a day's events, by all answers."""
+"""Scans of a day's events, by all answers together."""
 
 
 class Jobs:
@@ -39,7 +39,7 @@ class Jobs:
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
-        """Count those of the block."""
+        """Count the jobs of the block."""
         self._context.setJobGroup(name, name)
         try:
             yield
@@ -49,7 +49,7 @@ class Jobs:
 
 
 def files_read(rows: DataFrame) -> int:
-    """How many data files Iceberg's scans hand to Spark for these rows."""
+    """Return how many data files Iceberg's scans hand to Spark for these rows."""
     rows.collect()
     plan = rows._jdf.queryExecution().executedPlan()
     leaves = plan.collectLeaves()
@@ -59,7 +59,7 @@ def files_read(rows: DataFrame) -> int:
 
 
 def statements(spark: SparkSession) -> int:
-    """How many commands and queries the session's Spark has run."""
+    """Return how many commands and queries Spark has run in this session."""
     store = spark._jsparkSession.sharedState().statusStore()
     return int(store.executionsCount())
 
@@ -106,7 +106,7 @@ def test_no_job_looks_through_days_that_have_no_records(spark: SparkSession, a_s
 
 def test_groups_are_looked_for_in_one_map(a_small_day: Topic, capsys: pytest.CaptureFixture[str]) -> None:
     counts = a_small_day.raw().groupBy("event_id").count()
-    counts.collect()  # before that an adaptive plan has no code
+    counts.collect()  # an adaptive plan has no code before its first execution
     counts.explain(mode="codegen")
     code = capsys.readouterr().out
     assert ["HashAggregate" in code, "FastHashMap" in code] == [True, False]
@@ -131,7 +131,7 @@ def test_a_table_of_before_gets_the_properties_that_it_lacks_and_keeps_its_own(
 
 
 def test_players_are_not_looked_up_in_a_dictionary_and_types_are(spark: SparkSession, lake: Settings) -> None:
-    """Each of 3,000 players twice: 140 KB of names, where a dictionary may have 64 and Parquet by itself takes 2 MB."""
+    """3,000 players, each twice: 140 KB of names. A dictionary may have 64 KB here; Parquet's default is 2 MB."""
     create_table(spark, lake, "players", "user_id string, event_type string, event_date date")
     rows = spark.range(6000).selectExpr(
         "concat('a player with a name as long as an id ', id % 3000) AS user_id",
@@ -151,7 +151,7 @@ def test_players_are_not_looked_up_in_a_dictionary_and_types_are(spark: SparkSes
 
 
 def test_a_day_reads_its_own_files_alone(spark: SparkSession, lake: Settings, topic: Topic) -> None:
-    """However many days the lake has: an answer that read all of them would be right, and slower every day."""
+    """An answer that read all days would be correct, but slower with each day of the lake."""
     for number in range(3):
         day = DAY + timedelta(days=number)
         topic.event(event_id=an_id(number), item="sword", occurred_at=f"{day}T12:00:00Z")

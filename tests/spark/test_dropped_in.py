@@ -1,4 +1,4 @@
-"""Adding a question is adding a file: everything else follows from it."""
+"""Adding a question means adding a file: everything else follows from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From raw records to events: each case is a few records in, and their verdicts or rows out."""
+"""From raw records to events: each case turns a few records into verdicts or rows."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_the_same_id_with_another_body_is_a_conflict(topic: Topic) -> None:
 
 
 ON_THE_WAY = {"event_type": "purchase_item", "item": "sword", "event_id": A}
-"""What a client sends that names neither its host nor its player."""
+"""A client's event that names neither its host nor its player."""
 
 
 @pytest.mark.parametrize("named", [{}, {"user_id": "mover"}, {"host": "user53.att.com"}], ids=str)
@@ -110,7 +110,7 @@ def test_a_retry_from_another_network_is_a_duplicate(topic: Topic, named: dict[s
 
 
 def test_what_one_of_two_clients_did_not_say_is_not_compared(topic: Topic) -> None:
-    """As a retry of a record that was landed before the intake wrote down what it filled in."""
+    """A retry of a record that was landed before the intake recorded which fields it fills in."""
     topic.client_event({**ON_THE_WAY, "user_id": "user53", "host": "user53.att.com"})
     topic.client_event(ON_THE_WAY, request_host="mover.t-mobile.com")
     assert verdicts(topic) == [("event", None), ("duplicate", None)]
@@ -173,7 +173,7 @@ def test_odd_documents_get_the_verdict_and_the_day_that_all_readers_give(topic: 
 
 
 def changed(random: Random, value: bytes) -> bytes:
-    """A value with up to three of its bytes changed, doubled or left out."""
+    """A value with up to three of its bytes changed, doubled or removed."""
     odd = [b"", *(bytes([one]) for one in b"{}[]\"',:\\\t\n \x00\xff09-eZ"), b"\\ud83d", b"\\u0022", b"null", b"NaN"]
     odd += [b"1.0", b"\xc3\xa9", b"\xef\xbb\xbf", b'"user_id":"x",', b"{}"]
     for _ in range(random.randint(1, 3)):
@@ -230,12 +230,12 @@ def test_an_event_is_late_if_it_was_landed_after_its_days_first_page_was_built(
     raw = topic.raw().where("kafka_offset = 0").unionByName(topic.raw(landing=2).where("kafka_offset > 0"))
     pages = first_pages(spark, {date(2026, 5, 3): 1})
     rows = events_of(judged(raw, WINDOW), provider_map(spark, ["user53.att.com"]), pages).collect()
-    # offset 1 came with the second landing; the other day has no page yet
+    # offset 1 came with the second landing; the other day is not published yet
     assert {row.kafka_offset: row.is_late for row in rows} == {0: False, 1: True, 2: False}
 
 
 def test_of_one_id_on_two_days_the_record_that_was_landed_first_counts(topic: Topic) -> None:
-    """A client without a clock sends again after midnight; a later landing never takes an event from a page."""
+    """A client without a clock retries after midnight; a later landing never takes an event from a published day."""
     topic.event(event_id=A, occurred_at="2026-05-03T23:59:59.999Z")
     topic.event(event_id=A, occurred_at="2026-05-04T00:00:01Z")
     topic.event(event_id=B, occurred_at="2026-05-04T00:00:01Z")
@@ -253,7 +253,7 @@ def test_of_one_id_on_two_days_the_record_that_was_landed_first_counts(topic: To
 
 
 def test_an_earlier_landing_counts_before_a_lower_offset(topic: Topic) -> None:
-    """As after a topic was made anew: offsets start from 0 again."""
+    """A recreated topic starts again at offset 0."""
     topic.event(event_id=A, item="knife")
     topic.event(event_id=A, item="sword")
     raw = topic.raw(landing=2).where("kafka_offset = 0").unionByName(topic.raw(landing=1).where("kafka_offset = 1"))
@@ -271,14 +271,14 @@ def test_a_days_rows_do_not_depend_on_the_days_it_is_built_with(topic: Topic) ->
 
 
 def of_day(raw: DataFrame, day: date, window_days: int) -> dict[int, tuple[str, str | None]]:
-    """The verdicts over a day's records, when it is built alone."""
+    """The verdicts for a day's records when the day is built alone."""
     elsewhere = elsewhere_of(raw, [day], window_days)
     rows = judged(raw.where(F.col("event_date") == day), window_days, elsewhere).collect()
     return {row.kafka_offset: (row.verdict, row.reason) for row in rows}
 
 
 def test_a_duplicate_is_of_an_event(topic: Topic) -> None:
-    """Each of these days is within the window of the one before; the third is within it of no event."""
+    """Each day is within the window of the previous one; the third is not within the window of any event."""
     for day in ("2026-01-01", "2026-01-25", "2026-02-20", "2026-03-18"):
         topic.event(event_id=A, occurred_at=f"{day}T12:00:00Z")
     for day, item in (("2026-01-01", "sword"), ("2026-01-26", "knife"), ("2026-02-20", "knife")):
@@ -291,7 +291,7 @@ def test_a_duplicate_is_of_an_event(topic: Topic) -> None:
 
 
 def walked(records: list[tuple[str, date, str]], window_days: int) -> list[tuple[str, str | None]]:
-    """The rule in a few lines of Python: of each record, in order of landing, its id, day and item."""
+    """The rule in a few lines of Python. The records are in landing order, each with its id, day and item."""
     found: list[tuple[str, date, str]] = []
     told: list[tuple[str, str | None]] = []
     for one in records:
@@ -366,12 +366,12 @@ def test_upper_and_lower_case_are_one_id(topic: Topic) -> None:
 
 
 def test_a_record_is_parsed_once_for_its_day_and_once_for_its_fields(topic: Topic) -> None:
-    """Counts in the plan: Spark repeats an expression in each place that uses it, if it is let."""
+    """Count the parses in the plan: unless prevented, Spark repeats an expression wherever it is used."""
     topic.event(event_id=A)
     topic.event(event_id=B)
     topic.event(event_id=B)
     landing, building = topic.raw(), judged(topic.raw(), WINDOW)
-    # one branch for ids that stand alone, one for the others; each record goes through one of them
+    # one branch for unique ids, one for repeated ids; each record goes through one of them
     assert [parses(landing), parses(building) - 2 * parses(landing)] == [1, 2]
 
 

@@ -1,8 +1,7 @@
-"""The event grows, a field and a type, and intake and landing are raised in either order, and taken back.
+"""The event gets a field and a type; intake and landing are upgraded in either order, then downgraded.
 
-Nothing that an intake accepted is lost in any of them: a landing that does not know a type rejects the record and keeps
-its bytes, one that does not know a field lands the event without it, and `daybook rebuild` by a landing that knows
-them brings both in.
+No accepted event is lost. A landing that does not know a type rejects the record and retains its bytes. A landing that
+does not know a field lands the event without it. `daybook rebuild` with a newer landing adds both.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ DAY, NEXT = "2026-05-03", "2026-05-04"
 
 
 def events(number: int, day: str = DAY, **fields: Any) -> list[dict[str, Any]]:
-    """As many purchases as checks of a day ask for, so that one rejected record does not stop it."""
+    """Enough purchases for the checks of a day, so that one rejected record does not stop it."""
     return [
         {
             "event_id": f"00000000-0000-4000-8000-{number:04}{count:08}",
@@ -48,7 +47,7 @@ def leveled(number: int, day: str = DAY) -> dict[str, Any]:
 
 
 def play(folder: Path, *script: list[Any]) -> list[Any]:
-    """Play a script of ``tests.spark.versions`` in a process of its own; what each step gave."""
+    """Run a list of steps of ``tests.spark.versions`` in a separate process; return the result of each."""
     steps, told = folder / "script.json", folder / "told.json"
     steps.write_text(json.dumps(script), encoding="utf-8")
     names = {name: value for name, value in os.environ.items() if not name.startswith("DAYBOOK_")}
@@ -90,17 +89,17 @@ def test_the_intake_is_raised_first_then_the_landing_and_both_are_taken_back(tmp
         ["rebuild", "new", NEXT],
     )
     assert told == [
-        ["union_tag_invalid", "purchase_item.level"],  # the old intake says what it does not take
+        ["union_tag_invalid", "purchase_item.level"],  # the old intake names what it does not accept
         page(1, purchases=40),
         [],
-        page(2, purchases=81, rejected=1),  # the type waits among the rejected, the event is there without its field
-        page(2, purchases=81, rejected=1),  # no new record: the page stands until it is rebuilt
+        page(2, purchases=81, rejected=1),  # the new type is rejected, the event lacks its new field
+        page(2, purchases=81, rejected=1),  # no new record: the revision stays until the day is rebuilt
         page(3, purchases=81, sales=1, levels=7),
         page(3, purchases=81, sales=1, levels=7),
         [],
-        page(1, purchases=41),  # back on the old landing: as before, and the table's column is null
+        page(1, purchases=41),  # the old landing again: as before, and the new column is null
         page(5, purchases=81, sales=2, levels=7),
-        page(2, purchases=41, levels=7),  # a field alone is news too, though no count has changed
+        page(2, purchases=41, levels=7),  # a new field alone gives a new revision, although no count has changed
     ]
 
 
@@ -123,12 +122,12 @@ def test_the_landing_is_raised_first_then_the_intake_and_both_are_taken_back(tmp
         [],
         page(1, purchases=40),
         [],
-        page(2, purchases=80),  # a landing that knows more reads what knows less
+        page(2, purchases=80),  # a newer landing reads older records
         [],
         page(3, purchases=81, sales=1, levels=7),
         [],
         page(1, purchases=40),
         [],
         page(2, purchases=80),
-        page(3, purchases=81, sales=1, levels=7),  # nothing new for the day: it keeps its revision
+        page(3, purchases=81, sales=1, levels=7),  # nothing new for the day: its revision is unchanged
     ]

@@ -1,4 +1,4 @@
-"""The frame of a job: what is said of an error that nobody foresaw."""
+"""The frame of a job: how it reports an unexpected error."""
 
 from __future__ import annotations
 

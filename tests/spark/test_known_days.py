@@ -1,4 +1,4 @@
-"""Days counted by hand, through the lake's whole path in one run: landed, built, answered, published, read."""
+"""Days counted by hand take the lake's whole path in one run: landed, built, answered, published, read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ each_known_day = pytest.mark.parametrize("known", KNOWN.values(), ids=list(KNOWN
 
 @pytest.fixture(scope="module")
 def published(spark: SparkSession, module_lake: Settings) -> Settings:
-    """A lake with a page of every known day."""
+    """A lake where every known day is published."""
     days = sorted(known.day for known in KNOWN.values())
     assert len(set(days)) == len(days), "two fixtures have a day in common: one of them has to move"
     topic = Topic(spark)
@@ -49,7 +49,7 @@ def test_every_answer_is_what_was_counted_by_hand(published: Settings, known: Kn
 
 
 def _cells(rows: list[dict[str, Any]]) -> list[list[tuple[str, Any]]]:
-    """The rows with the order of their columns."""
+    """The rows with their columns in order."""
     return [list(row.items()) for row in rows]
 
 

@@ -1,4 +1,4 @@
-"""The lake's upkeep: what goes, what stays, and that nobody who reads notices."""
+"""Maintenance of the lake: what it deletes, what it retains, and that readers see no difference."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def snapshots(lake: Settings, table: str) -> int:
 
 
 def readers_see(lake: Settings) -> dict[Any, Any]:
-    """Every answer of every page, and where the record stands."""
+    """Return every answer of every published day, and the position."""
     pages = {
         (name, day): answer_rows(lake, name, day.isoformat())
         for day in ledger(lake)["event_date"].unique()
@@ -81,7 +81,7 @@ def two_days(topic: Topic, run: MakeRun) -> None:
 
 
 def a_run_beside_two_days(topic: Topic, run: MakeRun) -> Run:
-    """A third revision of the first of two days, staged and not published."""
+    """Stage a third revision of the first of two days without publishing it."""
     two_days(topic, run)
     topic.event(event_id=an_id(50))
     waiting = run("waiting")
@@ -90,7 +90,7 @@ def a_run_beside_two_days(topic: Topic, run: MakeRun) -> Run:
 
 
 def aged(lake: Settings, days: float) -> None:
-    """Make every file of the lake older; Iceberg goes by the clock when it looks for orphans."""
+    """Make every file of the lake older: Iceberg finds orphans by file time."""
     then = time.time() - days * 86_400
     for file in Path(lake.warehouse.removeprefix("file://")).rglob("*"):
         if file.is_file():
@@ -106,7 +106,7 @@ def test_each_step_is_safe_to_repeat_and_readers_notice_nothing(
     assert expire_snapshots(spark, lake, later(8))[EVENTS] >= 1
     assert compact_files(spark, lake, later(8)) == {RAW_EVENTS: 6}
     assert readers_see(lake) == before
-    assert expire_snapshots(spark, lake, later(16))[RAW_EVENTS] >= 1  # what was merged is forgotten too
+    assert expire_snapshots(spark, lake, later(16))[RAW_EVENTS] >= 1  # the snapshots from before the merge expire too
     assert remove_orphan_files(spark, lake, datetime.now(UTC))[RAW_EVENTS] >= 6
     for name, step in STEPS.items():
         assert step(spark, lake, later(0) if name == "remove_orphan_files" else later(16)) == {}, name
@@ -136,14 +136,14 @@ def test_files_merged_under_a_staged_landing_and_a_staged_page_lose_and_double_n
 ) -> None:
     waiting = a_run_beside_two_days(topic, run)
     assert waiting.stage.events_snapshot_id is not None
-    publish(spark, lake, EVENTS, waiting.stage.events_snapshot_id)  # the page is published by half
+    publish(spark, lake, EVENTS, waiting.stage.events_snapshot_id)  # half of the day is published
     topic.event(event_id=an_id(51))
     at = position(lake, load(lake, RAW_EVENTS))
     ends = {LANDING: str(at.landing + 1), START: offsets_text(at.offsets), END: offsets_text({0: len(topic.rows)})}
     rows = topic.raw(len(topic.rows) - 1, at.landing + 1)
     landing = stage_append(spark, lake, rows, RAW_EVENTS, f"landing:{at.landing + 1}", ends)
 
-    for name in (RAW_EVENTS, EVENTS, REJECTED_EVENTS, *answers()):  # all files of all days, not only where many lie
+    for name in (RAW_EVENTS, EVENTS, REJECTED_EVENTS, *answers()):  # all days, not only those with many files
         spark.sql(
             f"CALL {CATALOG}.system.rewrite_data_files("
             f"table => '{spark_name(name)}', options => map('rewrite-all', 'true'))"
@@ -218,7 +218,7 @@ def test_a_page_whose_pin_is_expired_is_read_whole_while_a_new_revision_is_publi
     publish(spark, lake, "event_popularity", snapshot_id)  # then the driver died
     shown = answer_rows(lake, "event_popularity", "2026-05-03")
     assert shown == before["event_popularity", DAY]
-    for _ in range(2):  # the second has no more to go by than the first has left
+    for _ in range(2):  # the second has only the information that the first has left
         expire_snapshots(spark, lake, later(8))
         shown = answer_rows(lake, "event_popularity", "2026-05-03")
         assert shown == before["event_popularity", DAY]
@@ -313,7 +313,7 @@ def test_raw_records_go_after_their_retention_and_their_pages_stand(
     told = rebuild(spark, kept, DAY, NEXT_DAY, "rebuild", dry_run=False)
     assert [one["changed"] for one in told] == [False, False]
     assert "cannot be built again" in told[0]["receipt"]
-    # the same absence without a retention is an error
+    # without a retention, missing records are an error
     with pytest.raises(NeedsDecision, match=r"2026-05-03 cannot be built again: 0 of its 6 .* is 0, so nothing may"):
         Run(spark, lake, "again", DAY).build()
     with pytest.raises(NeedsDecision, match=r"2026-05-03 cannot be built again: .* `daybook verify --day 2026-05-03`"):
@@ -322,7 +322,7 @@ def test_raw_records_go_after_their_retention_and_their_pages_stand(
         rebuild(spark, lake, NEXT_DAY, NEXT_DAY, "rebuild", dry_run=True)
     assert readers_see(lake) == before
 
-    # the record without a day goes by the time at which Kafka took it, in the night before the second day
+    # the retention of a record without a day uses Kafka's timestamp: the night before the second day
     assert apply_raw_retention(spark, kept, now + timedelta(days=1)) == {RAW_EVENTS: 2, REJECTED_EVENTS: 1}
     assert dates_due(kept, DAY, force=False) == []
     assert readers_see(lake) == before
@@ -339,7 +339,7 @@ def test_records_that_no_page_has_counted_stay_and_never_make_a_page_of_their_ow
     first = run("first")
     first.land(topic)
     first.build().publish()
-    for number in (2, 3):  # behind the lateness window when they come: more of them than the page has
+    for number in (2, 3):  # they come after the lateness window; there are more of them than the published day has
         topic.event(event_id=an_id(number))
     first.land(topic)
     narrow = lake.model_copy(update=NARROW)
@@ -361,7 +361,7 @@ def test_a_day_whose_neighbour_is_removed_is_not_built_for_an_id_could_count_twi
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
     topic.event(event_id=an_id(1))
-    topic.event(event_id=an_id(1), occurred_at="2026-05-04T10:00:00Z")  # sent again: no event of the second day
+    topic.event(event_id=an_id(1), occurred_at="2026-05-04T10:00:00Z")  # a retry: not an event of the second day
     topic.event(event_id=an_id(2), occurred_at="2026-05-04T10:00:00Z")
     first = run("first")
     first.land(topic)
@@ -431,14 +431,14 @@ def test_a_player_of_a_page_whose_raw_records_are_removed_is_not_forgotten_at_th
 def test_what_is_landed_while_the_position_is_kept_is_not_set_back(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(5):  # enough files to merge; the merged state does not say where the record stands
+    for number in range(5):  # enough files to merge; the merged snapshot does not record the position
         topic.event(event_id=an_id(number))
         run("first").land(topic)
     monkeypatch.setattr("daybook_spark.maintenance.keep_position", lambda *_: None)
     assert compact_files(spark, lake, later(0)) == {RAW_EVENTS: 5}
     seen = [load(lake, RAW_EVENTS)]
     topic.event(event_id=an_id(9))
-    run("other").land(topic)  # after the upkeep has looked at the table, before it commits
+    run("other").land(topic)  # after maintenance has loaded the table, before it commits
     compact_files(spark, lake, later(0))
     stands = position(lake, load(lake, RAW_EVENTS))
     assert stands.landing == 6
@@ -453,7 +453,7 @@ def test_what_is_landed_while_the_position_is_kept_is_not_set_back(
 def test_a_lake_with_a_hundred_thousand_leftovers_is_as_fast_as_new_after_the_upkeep(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
-    """The leftovers are staged snapshots, written into the metadata as a hundred thousand killed runs would have."""
+    """The leftovers are staged snapshots, written into the metadata as 100,000 killed runs would leave them."""
     topic.event(event_id=an_id(1))
     first = run("first")
     first.land(topic)

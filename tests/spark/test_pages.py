@@ -1,4 +1,4 @@
-"""Staging and publishing on a real lake: what readers see, and when; who wins; what a kill leaves."""
+"""Staging and publishing on a real lake: what readers see and when, which run wins, what a kill leaves."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def rows(spark: SparkSession, table: str) -> list[dict[str, Any]]:
 
 
 def page(settings: Settings, day: date = DAY) -> dict[str, Any]:
-    """The newest ledger row of a day."""
+    """Return the newest ledger row of a day."""
     found = ledger(settings)
     found = found[found["event_date"] == day].sort_values("revision")
     newest: dict[str, Any] = found.iloc[-1].to_dict()
@@ -55,7 +55,7 @@ def run(spark: SparkSession, lake: Settings) -> Any:
 
 
 def a_day_of_five(topic: Topic) -> None:
-    """Three swords of two players, a guild, a duplicate and a broken record."""
+    """Send three swords by two players, a guild, a duplicate and a corrupted record."""
     topic.event(event_id=an_id(1), item="sword", user_id="ann", host="ann.att.com")
     topic.event(event_id=an_id(2), item="sword", user_id="ann", host="ann.att.com")
     topic.event(event_id=an_id(3), item="sword", user_id="bob", host="bob.comcast.net")
@@ -99,7 +99,7 @@ def test_a_day_is_staged_out_of_sight_then_published_and_balances(
 def test_an_answer_without_a_row_is_part_of_the_page_though_no_day_has_filled_it_yet(
     lake: Settings, topic: Topic, run: Any
 ) -> None:
-    """Nobody joined a guild: that is an answer, and the page is not older than the question."""
+    """Nobody joined a guild: this is an answer too, and the day is not older than the question."""
     topic.event(event_id=an_id(1), item="sword")
     first = run("run1")
     first.land(topic)
@@ -199,7 +199,7 @@ def test_a_day_without_a_page_waits_for_its_own_run(lake: Settings, topic: Topic
 
 
 def test_an_empty_day_is_a_page_of_zeros_once_the_record_has_begun(lake: Settings, topic: Topic, run: Any) -> None:
-    topic.event(event_id=an_id(1), occurred_at="2026-05-03T10:00:00Z")  # Kafka took it on 2026-05-04
+    topic.event(event_id=an_id(1), occurred_at="2026-05-03T10:00:00Z")  # Kafka's timestamp is of 2026-05-04
     empty = run("run1", NEXT_DAY)
     empty.land(topic)
     empty.build().publish()
@@ -212,7 +212,7 @@ def test_of_a_day_before_the_record_began_nothing_is_known_and_nothing_published
 ) -> None:
     before_any_record = run("run1")
     assert before_any_record.build().stage.dates == []
-    topic.event(event_id=an_id(1), occurred_at="2026-05-04T00:00:00Z")  # Kafka took it on 2026-05-04
+    topic.event(event_id=an_id(1), occurred_at="2026-05-04T00:00:00Z")  # Kafka's timestamp is of 2026-05-04
     before_any_record.land(topic)
     assert before_any_record.build().stage.dates == []
     assert "nothing is known of 2026-05-03" in nothing_due(lake, DAY)
@@ -307,7 +307,7 @@ def test_an_answer_that_lost_an_event_is_not_published(
 def test_a_record_that_is_counted_nowhere_or_never_came_stops_the_day(
     spark: SparkSession, lake: Settings, topic: Topic, run: Any
 ) -> None:
-    """Each side of a line is counted where it is: to change one is enough."""
+    """The two sides of a line are counted in different places: a change to one is enough."""
     a_day_of_five(topic)
     first = run("run1")
     first.land(topic)
@@ -407,7 +407,7 @@ def test_a_publish_killed_between_two_tables_is_finished_by_its_retry(
 
 
 class Overtaken:
-    """Lets something happen within a run's call that publishes a table, once: before the table, or after it."""
+    """Calls a function once when a run publishes a table: before the table, or after it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, table: str, when: str, then: Callable[[], object]) -> None:
         self.table, self.when, self.then, self.is_done = table, when, then, False
@@ -427,7 +427,7 @@ class Overtaken:
 
 
 LAST_TABLE = [name for area in AREAS for name in answers(area)][-1]
-"""The last that a run publishes before its ledger row."""
+"""The last table that a run publishes before its ledger row."""
 
 
 @pytest.mark.parametrize(("table", "when"), [(EVENTS, "after"), (LAST_TABLE, "after"), (DAY_LEDGER, "before")])
@@ -455,7 +455,7 @@ def test_a_run_that_another_overtakes_while_it_publishes_writes_no_revision(
 
 
 def pinned_rows(spark: SparkSession, lake: Settings, table: str) -> list[dict[str, Any]]:
-    """The rows of the day in the snapshot that its newest ledger row pins."""
+    """Return the day's rows in the snapshot that its newest ledger row pins."""
     found = at_snapshot(spark, table, page(lake)["snapshots"][table]).where(on_dates([DAY]))
     return [row.asDict() for row in found.collect()]
 
@@ -464,7 +464,7 @@ def pinned_rows(spark: SparkSession, lake: Settings, table: str) -> list[dict[st
 def test_rows_that_nobody_proved_are_never_pinned(
     spark: SparkSession, lake: Settings, topic: Topic, run: Any, monkeypatch: pytest.MonkeyPatch, table: str
 ) -> None:
-    """Somebody writes rows of the day while it is published; of guild_joins, the day itself has none."""
+    """Another writer adds rows of the day while it is published. The day itself has no guild joins."""
     for number, moment in ((1, "2026-05-03T10:00:00Z"), (2, "2026-05-04T10:00:00Z")):
         topic.event(event_id=an_id(number), occurred_at=moment)
     topic.event(event_id=an_id(3), event_type="join_guild", occurred_at="2026-05-04T10:00:00Z")
@@ -637,7 +637,7 @@ def test_a_forgotten_player_is_in_no_table_and_in_no_file_and_the_days_balance(
     topic.event(event_id=an_id(7), user_id="leaver", host="leaver.att.com")
     first = run("run1")
     first.land(topic)
-    told = manifest(tmp_path, [an_id(n) for n in (1, 2, 3)])  # not the last: live traffic
+    told = manifest(tmp_path, [an_id(n) for n in (1, 2, 3)])  # without the last event: that is live traffic
     first.build().publish(told)
     run("run2", NEXT_DAY).build().publish()
     stood = position(lake, load(lake, RAW_EVENTS))
@@ -662,7 +662,7 @@ def test_a_forgotten_player_is_in_no_table_and_in_no_file_and_the_days_balance(
     [record] = rows(spark, "erasures")
     assert (record["user_digest"], record["records"], record["note"]) == (user_digest("leaver"), 5, "asked by letter")
 
-    again = run("run3").build(force=True).publish(told)  # the generator's ids, without those that were erased
+    again = run("run3").build(force=True).publish(told)  # the generator's ids without the erased ones
     assert [one["revision"] for one in again.published] == [3]
     topic.event(event_id=an_id(6))
     more = run("run4")
@@ -676,7 +676,7 @@ KEEPER = json.dumps({**EXAMPLES["purchase_item"], "event_id": an_id(1), "user_id
 
 
 def _naming(player: str) -> list[str]:
-    """Values that go with a player, nearly all of them no document."""
+    """Values that are erased with a player; nearly all are invalid JSON."""
     named, plainly = json.dumps(player), json.dumps(player, ensure_ascii=False)
     escaped = '"' + "".join(f"\\u{unit:04X}" for unit in _units(player)) + '"'
     unquoted = ["{'user_id': 'leaver'}", "{user_id: leaver}", '{"host": "leaver.att.com"}', '{"host": "leaver"}']
@@ -694,11 +694,11 @@ def _naming(player: str) -> list[str]:
 
 
 def _not_naming(player: str) -> list[str]:
-    """Values that stay when a player goes."""
+    """Values that remain when a player is erased."""
     named = json.dumps(player)
     return [
         KEEPER,
-        KEEPER[:-1] + f', "friend": {{"user_id": {named}}}}}',  # the keeper's own, and one document
+        KEEPER[:-1] + f', "friend": {{"user_id": {named}}}}}',  # the event is the keeper's own, and valid JSON
         f'{{"user_id": "keeper", "item": {named}',
         f'{{"user_id": {json.dumps(player + "2")}',
         f'{{"user_id": {json.dumps("2" + player)}',

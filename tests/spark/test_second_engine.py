@@ -1,4 +1,4 @@
-"""The days counted by hand in the second engine: recounted, traced, exported; and a page that was tampered with."""
+"""Days counted by hand, recounted, traced and exported by the second engine; also a day that was tampered with."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ORDINARY = "ordinary_day"
 
 
 def different(settings: Settings, day: str) -> list[str]:
-    """What verify finds to be different."""
+    """Return the lines on which verify finds a difference."""
     return [one.line for one in verify_day(settings, day) if one.verdict == DIFFERENT]
 
 
@@ -38,7 +38,7 @@ def test_every_answer_is_recounted_to_the_same(published: Settings, known: Known
     assert [one for one in told if one.verdict == DIFFERENT] == []
     recounted = {one.line.split(":")[0] for one in told if "recounted by DuckDB" in one.line}
     assert recounted == set(answers())
-    # no broker and no generator in these tests; the stack's have both
+    # these tests have no broker and no generator; those of the stack have both
     assert [one.line.split(":")[0] for one in told if one.verdict == NOT_COMPARED] == ["generator", "Kafka"]
     assert (
         Verdict(EQUAL, f"rows of events {known.counts['events']}, distinct event ids {known.counts['events']}") in told
@@ -116,7 +116,7 @@ Change = Any
 
 @pytest.fixture
 def tampered(published: Settings) -> Any:
-    """Rewrites a day of a table behind the ledger's back, as no writer of Daybook does, and puts it back."""
+    """Rewrite a day of a table without the ledger, as no writer of Daybook does, and restore it afterwards."""
     from daybook.lake import ledger
 
     restored = []
@@ -130,7 +130,7 @@ def tampered(published: Settings) -> Any:
         pinned = table.refresh().current_snapshot()
         assert pinned is not None
         pages = ledger.latest_pages(published)
-        pages["snapshots"] = [dict(snapshots) for snapshots in pages["snapshots"]]  # readers share the ledger's own
+        pages["snapshots"] = [dict(snapshots) for snapshots in pages["snapshots"]]  # readers share these objects
         for snapshots in pages.loc[pages["event_date"].astype(str) == day, "snapshots"]:
             snapshots[name] = pinned.snapshot_id
         patch.setattr(ledger, "latest_pages", lambda _settings: pages)
@@ -198,7 +198,7 @@ def test_a_raw_record_that_is_gone_is_found(published: Settings, tampered: Any) 
 
 
 def test_across_days_both_engines_say_the_same(published: Settings, spark: SparkSession) -> None:
-    """Their statements are Spark's SQL: Spark runs them as they stand."""
+    """Their statements are Spark's SQL: Spark runs them unchanged."""
     from datetime import timedelta
 
     from daybook.sql.answers import ACROSS_DAYS

@@ -1,4 +1,4 @@
-"""Records as Kafka gives them and what the generator says of them, without a broker: fast rows for the lake's tests."""
+"""Kafka's records and the generator's manifest without a broker: rows that are quick to make."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from daybook.contract import EXAMPLES, client_event, complete, encode
 from daybook_spark.events import raw_records
 
 FUTURE_TOLERANCE_MINUTES = 2 * 24 * 60
-"""So wide that the tests' days can follow the moment at which Kafka took their records."""
+"""Wide enough for the days of the tests to follow Kafka's timestamps."""
 RECEIVED_AT = datetime(2026, 5, 4, 0, 0, 1, tzinfo=UTC)
 
 
 class Topic:
-    """Records as Kafka's source would give them: in order of sending, one partition unless told otherwise."""
+    """Records as Kafka's source returns them: in sending order, in one partition by default."""
 
     def __init__(self, spark: SparkSession) -> None:
         self.spark = spark
         self.rows: list[tuple[Any, ...]] = []
 
     def send(self, value: bytes | None, *, partition: int = 0, taken_at: datetime = RECEIVED_AT) -> int:
-        """Append a record that Kafka took at a moment; returns its offset."""
+        """Append a record with this Kafka timestamp; return its offset."""
         offset = sum(1 for row in self.rows if row[2] == partition)
         self.rows.append((b"key", value, partition, offset, taken_at))
         return offset
 
     def event(self, *, partition: int = 0, **fields: Any) -> int:
-        """Append an event made of the contract's example and these fields; returns its offset."""
+        """Append the contract's example event with these fields; return its offset."""
         kind = fields.get("event_type", "purchase_item")
         return self.client_event({**EXAMPLES[kind], **fields}, partition=partition)
 
@@ -43,7 +43,7 @@ class Topic:
         received_at: datetime = RECEIVED_AT,
         request_host: str = "",
     ) -> int:
-        """Append what a client sent, completed as the intake does; returns its offset."""
+        """Append a client's event, completed as the intake does; return its offset."""
         told = client_event.validate_python(event)
         record = complete(told, received_at=received_at, request_host=request_host, user_agent="test")
         return self.send(encode(record), partition=partition, taken_at=received_at)
@@ -51,13 +51,13 @@ class Topic:
     def raw(
         self, start: int = 0, landing: int = 1, future_tolerance_minutes: int = FUTURE_TOLERANCE_MINUTES
     ) -> DataFrame:
-        """The records from the n-th sent on, as rows of ``raw_events``, landed at once."""
+        """Return the records from the n-th sent on as rows of ``raw_events``, all of one landing."""
         schema = "key BINARY, value BINARY, partition INT, offset BIGINT, timestamp TIMESTAMP"
         return raw_records(self.spark.createDataFrame(self.rows[start:], schema), landing, future_tolerance_minutes)
 
 
 def manifest(folder: Path, ids: list[str], **changes: int) -> Path:
-    """A generator's manifest that acknowledges these ids, as the generator writes it."""
+    """Write a manifest that acknowledges these ids, in the generator's format."""
     (folder / "2026-05-03.ids").write_text("".join(f"{one}\n" for one in ids), encoding="utf-8")
     path = folder / "2026-05-03.json"
     told = {"sent": len(ids), "accepted": len(ids), "refused": 0, "accepted_ids": "2026-05-03.ids", **changes}

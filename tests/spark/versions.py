@@ -1,8 +1,8 @@
-"""Two versions of Daybook in one process, side by side on one lake: as it is, and with a contract that has grown.
+"""Two versions of Daybook in one process, alongside each other on one lake: the current one and a grown contract.
 
-Run as a program by ``test_evolution.py``, which must not have its own modules exchanged. The grown contract is the
-source of ``daybook/contract.py`` with what ``docs/operations.md`` tells to add to it: an optional field ``level`` of
-every event, and a type ``sell_item``.
+``test_evolution.py`` runs this as a program, because its own modules must not be exchanged. The grown contract is the
+source of ``daybook/contract.py`` with the additions that ``docs/operations.md`` describes: an optional field ``level``
+of every event, and a type ``sell_item``.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ GROWN = {
     '    ("schema_version", "int"),\n)': '    ("schema_version", "int"),\n    ("level", "int"),\n)',
     'NULLABLE_FIELDS = frozenset({"item"': 'NULLABLE_FIELDS = frozenset({"level", "item"',
 }
-"""Text of the contract -> what stands there in the grown one."""
+"""Text of the contract -> its replacement in the grown one."""
 OURS = ("daybook", "daybook_spark", "tests", "game_api", "event_generator")
 
 
 class Version:
-    """The modules of one version; what is imported in its block is its own."""
+    """The modules of one version; imports within its block are its own."""
 
     def __init__(self, *, grown: bool) -> None:
         self._grown = grown
@@ -85,7 +85,7 @@ class Play:
         self.runs = 0
 
     def intake(self, version: str, *events: dict[str, Any]) -> list[str]:
-        """Take events as this version's intake does; returns what it refused, by the fields that it names."""
+        """Take events as this version's intake does; return what it refused, by field."""
         refused = []
         with self.versions[version].loaded():
             from pydantic import ValidationError
@@ -104,7 +104,7 @@ class Play:
         return refused
 
     def run(self, version: str, day: date) -> dict[str, Any]:
-        """A run of this version's steps; what readers of this version see of the day then."""
+        """Run this version's steps; return what its readers then see of the day."""
         self.runs += 1
         with self.versions[version].loaded():
             from daybook_spark.pages import create_tables
@@ -120,7 +120,7 @@ class Play:
         return self.seen(version, day)
 
     def rebuild(self, version: str, day: date) -> dict[str, Any]:
-        """``daybook rebuild`` of this version."""
+        """Run ``daybook rebuild`` of this version."""
         self.runs += 1
         with self.versions[version].loaded():
             from daybook_spark.pages import create_tables
@@ -131,7 +131,7 @@ class Play:
         return self.seen(version, day)
 
     def seen(self, version: str, day: date) -> dict[str, Any]:
-        """The day's page, read without Spark, and by DuckDB."""
+        """Return the published day, read without Spark and by DuckDB."""
         with self.versions[version].loaded():
             from daybook.lake.answers import read_answer
             from daybook.lake.ledger import page_of
@@ -151,7 +151,7 @@ class Play:
 
 
 def main(home: Path, script: list[list[Any]]) -> list[Any]:
-    """Play a script: a list of steps, each a verb of :class:`Play` with its arguments; what each gave."""
+    """Run a list of steps, each a method of :class:`Play` with its arguments; return the result of each."""
     play = Play(home)
     try:
         told = []

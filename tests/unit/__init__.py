@@ -1,1 +1,1 @@
-"""Needs nothing but Python: no broker, no JVM, no network."""
+"""Tests that need only Python: no broker, no JVM, no network."""

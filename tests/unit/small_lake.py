@@ -1,4 +1,4 @@
-"""A small lake made by PyIceberg: the tables that readers see, with a few rows, and no Spark."""
+"""A small lake made by PyIceberg, without Spark: the published tables, with a few rows."""
 
 from __future__ import annotations
 
@@ -98,11 +98,11 @@ PLAYERS = pa.schema(
     ]
 )
 REJECTED = pa.schema([("event_date", pa.date32()), ("reason", pa.string()), ("detail", pa.string())])
-"""Of ``rejected_events`` that much which a page counts."""
+"""The columns of ``rejected_events`` that the HTML report counts."""
 PLAYED = pa.schema(
     [("event_date", pa.date32()), *((name, pa.string()) for name in ("user_id", "provider", "event_type", "item"))]
 )
-"""Of ``events`` that much which is compared from day to day."""
+"""The columns of ``events`` that are compared from day to day."""
 LOSSES = pa.schema(
     [
         ("accepted_at", pa.timestamp("us", tz="UTC")),
@@ -137,19 +137,19 @@ SCHEMAS = {
     EVENTS: PLAYED,
 }
 BY_DAY = SCHEMAS.keys() - {DAY_LEDGER, ACCEPTED_LOSSES, REPLAYED_RECORDS}
-"""Tables that are partitioned by ``event_date``, as Spark makes those of all answers."""
+"""Tables that are partitioned by ``event_date``, as Spark creates those of all answers."""
 RAW = Schema(
     NestedField(1, "event_date", DateType()),
     NestedField(2, "value", StringType()),
     NestedField(3, "kafka_timestamp", TimestamptzType()),
 )
-"""Of ``raw_events`` that much which readers count."""
+"""The columns of ``raw_events`` that readers count."""
 TAKEN_AT = datetime(2026, 5, 3, 8, tzinfo=UTC)
-"""When Kafka took the raw records, unless told otherwise."""
+"""The default time at which Kafka accepted the raw records."""
 
 
 class SmallLake:
-    """Writes what a day's publishing leaves behind."""
+    """Writes the rows that publishing a day writes."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -158,7 +158,7 @@ class SmallLake:
         self.catalog.create_namespace(NAMESPACE)
 
     def table(self, name: str) -> Table:
-        """The table, made if it is not there."""
+        """The table; creates it if it does not exist."""
         if not self.catalog.table_exists((NAMESPACE, name)):
             table = self.catalog.create_table((NAMESPACE, name), schema=SCHEMAS[name])
             if name in BY_DAY:
@@ -177,7 +177,7 @@ class SmallLake:
         return snapshot.snapshot_id
 
     def publish(self, day: date, snapshots: dict[str, int], *, revision: int = 1, **columns: Any) -> None:
-        """Add the ledger row of a revision: ten events, one duplicate, one rejected, unless told otherwise."""
+        """Add the ledger row of a revision; by default with ten events, one duplicate, one rejected."""
         counts = PageCounts(day=day, landed=12, events=10, duplicates=1, rejected=1, late=0)
         row = {
             **dict.fromkeys(LEDGER.names),
@@ -199,7 +199,7 @@ class SmallLake:
             "range_end": json.dumps({"0": 112}),
             "range_records": 12,
             "built_to": json.dumps({"0": 112}),
-            "raw_snapshot_id": 9_007_199_254_740_993,  # more than a float holds
+            "raw_snapshot_id": 9_007_199_254_740_993,  # a float would lose digits
             "provider_map_version": "aliases 1",
             "answers_version": "2",
             "snapshots": list(snapshots.items()),
@@ -208,7 +208,7 @@ class SmallLake:
         self.table(DAY_LEDGER).append(pa.Table.from_pylist([row], schema=LEDGER))
 
     def land(self, counts: dict[date, int], taken_at: datetime = TAKEN_AT, end: Offsets | None = None) -> None:
-        """Add so many raw records of each day, as the landing does that ended at these offsets, if any are given."""
+        """Add this many raw records to each day, like a landing that ended at the given offsets, if any."""
         by_day = PartitionSpec(PartitionField(1, 1000, IdentityTransform(), "event_date"))
         table = self.catalog.create_table_if_not_exists((NAMESPACE, RAW_EVENTS), schema=RAW, partition_spec=by_day)
         days = [day for day, count in counts.items() for _ in range(count)]

@@ -56,7 +56,7 @@ def adopt() -> Result:
 
 
 def assert_is_whole(loaded: Settings) -> None:
-    """The lake is the folder's own, to the last file."""
+    """Every file of the lake is in the folder itself."""
     assert latest_pages(loaded)["event_date"].tolist() == [DAY]
     assert read_answer(loaded, "event_popularity", str(DAY))["events"].tolist() == [10]
     for name in (*TABLES, "event_popularity"):
@@ -159,7 +159,7 @@ def test_half_a_copy_an_unfinished_restore_and_a_running_stack_are_refused(
 
 
 def test_the_server_of_a_copied_folder_is_not_the_copys(own_settings: Settings) -> None:
-    """`up` and `down` end the processes of their folder: by a copied note that would be the original's database."""
+    """`up` and `down` end their folder's processes. A copied PID file would make them end the original's database."""
     note = postgres.data_dir(own_settings) / "postmaster.pid"
     note.parent.mkdir(parents=True)
     note.write_text(f"4711\n{postgres.data_dir(own_settings)}\n1777777777\n5432\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What an answer's header says, and that its page says the same."""
+"""An answer's header and its report agree."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_no_two_answers_have_one_name() -> None:
 
 @pytest.mark.parametrize("name", answers())
 def test_what_stands_behind_a_row_is_said_in_columns_that_there_are(name: str) -> None:
-    """Where no line says it, it is the key: then the key's columns are the events'."""
+    """Without such a line, the key is used: then the key's columns are columns of events."""
     from daybook.lake.tables import EVENTS, TABLES
 
     answer = answers()[name]

@@ -1,4 +1,4 @@
-"""Backups of a small lake: what is taken, what is refused, and what a stopped one leaves behind."""
+"""Backups of a small lake: their content, the refused cases, and the leftovers of an interrupted backup."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def publish(lake: SmallLake, day: date) -> None:
 
 @pytest.fixture
 def own_settings(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """With a port that no broker listens on."""
+    """Settings with a port on which no broker listens."""
     monkeypatch.setenv("DAYBOOK_KAFKA_PORT", str(free_ports(1)[0]))
     settings.cache_clear()
     return settings()
@@ -59,7 +59,7 @@ def own_settings(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Set
 
 @pytest.fixture
 def lake(own_settings: Settings) -> SmallLake:
-    """A day is published; there are a report, a manifest and the login of Airflow."""
+    """A published day, a report, a manifest and Airflow's login."""
     made = SmallLake(own_settings)
     publish(made, DAY)
     texts = {"reports/index.html": "a report", "manifests/2026-05-03.json": "{}", "dismissed_days.json": "{}"}
@@ -100,7 +100,7 @@ def test_a_destroyed_state_comes_back_as_it_was(lake: SmallLake, folder: Path) -
     assert (lake.settings.home / "dismissed_days.json").read_text(encoding="utf-8") == "{}"
     assert (lake.settings.home / "airflow" / "passwords.json").stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o077 == 0
-    # the catalog can be written again; by who opens it anew, as every process does after a restore
+    # the catalog is writable again once it is reopened, as every process does after a restore
     lake.catalog = SqlCatalog(CATALOG, uri=sqlalchemy_uri(lake.settings.catalog_uri), warehouse=lake.settings.warehouse)
     publish(lake, NEXT)
     assert len(ledger(lake.settings)) == 2
@@ -131,13 +131,13 @@ def test_a_second_backup_takes_only_what_is_new(lake: SmallLake, folder: Path) -
     publish(lake, NEXT)
     back_up(folder)
     now = {path: path.stat().st_mtime_ns for path in (folder / "lake").rglob("*.parquet")}
-    assert len(now) == len(first) + 2  # the answer and the ledger of the next day
+    assert len(now) == len(first) + 2  # files of the next day: the answer and the ledger
     assert first.items() <= now.items()
 
 
 def test_only_the_kept_backups_and_their_files_stay(lake: SmallLake, folder: Path) -> None:
     back_up(folder)
-    (folder / "backups" / "2020-01-01T000000.000000Z").mkdir()  # one that was stopped
+    (folder / "backups" / "2020-01-01T000000.000000Z").mkdir()  # an interrupted backup
     publish(lake, NEXT)
     assert "2 older or stopped backups" in back_up(folder, "--keep", "1")
     whole, stopped = indexes(folder)
@@ -175,7 +175,7 @@ def test_a_damaged_backup_is_refused_before_anything_is_written(lake: SmallLake,
 
 
 def test_a_backup_that_was_killed_is_none(lake: SmallLake, folder: Path) -> None:
-    """Killed for real, between two files; the one before it stands."""
+    """A real kill, between two files; the previous backup is unaffected."""
     code = (
         "import sys, time, daybook.operations.backup as b\n"
         "from daybook.cli.operations import backup\n"
@@ -202,7 +202,7 @@ def test_a_backup_that_was_killed_is_none(lake: SmallLake, folder: Path) -> None
         bring_back(folder, "--at", first)
     back_up(folder)
     publish(lake, NEXT)
-    time.sleep(0.001)  # the folders' names are moments
+    time.sleep(0.001)  # the folders' names are timestamps
     second = killed()
     shutil.rmtree(lake.settings.home)
     done = bring_back(folder)
@@ -211,7 +211,7 @@ def test_a_backup_that_was_killed_is_none(lake: SmallLake, folder: Path) -> None
 
 
 def killed_restore(folder: Path, function: str, call: int) -> None:
-    """Kill a restore for real, when it calls a function of its module for the n-th time; half of a file is written."""
+    """Really kill a restore at the n-th call of a function of its module; half of a file is written."""
     owner, _, name = f"r.{function}".rpartition(".")
     code = (
         "import pathlib, shutil, time, daybook.operations.restore as r\n"
@@ -241,7 +241,7 @@ PLACES = [
     ("shutil.copyfile", 8),
     ("state_of", 1),
 ]
-"""Before the mark, before and in the first file, further on, and when all but the marker is written."""
+"""Before the marker, before and in the first file, later, and when everything except the marker is written."""
 
 
 @pytest.mark.parametrize(("function", "call"), PLACES)
@@ -284,7 +284,7 @@ def test_what_came_after_a_killed_restore_is_not_removed(lake: SmallLake, folder
 
 
 def test_a_file_of_a_killed_restore_that_was_changed_since_is_not_removed(lake: SmallLake, folder: Path) -> None:
-    """Such as a report that a run wrote again."""
+    """For example, a report that a run has rewritten."""
     back_up(folder)
     shutil.rmtree(lake.settings.home)
     killed_restore(folder, "state_of", 1)
@@ -316,7 +316,7 @@ def test_a_lake_that_cannot_move_leaves_nothing_behind(
     back_up(folder)
     elsewhere = at(tmp_path / "elsewhere", monkeypatch)
 
-    def refuse(*_: object) -> None:  # PyIceberg writes no files of deleted positions
+    def refuse(*_: object) -> None:  # PyIceberg cannot write position delete files
         raise DaybookError("files of deleted positions")
 
     monkeypatch.setattr("daybook.operations.restore.move", refuse)
@@ -326,7 +326,7 @@ def test_a_lake_that_cannot_move_leaves_nothing_behind(
 
 
 def test_nothing_is_restored_below_a_stack_that_is_up(own_settings: Settings, lake: SmallLake, folder: Path) -> None:
-    """With a real supervisor, which has started no part yet."""
+    """With a real supervisor, which has not started any part yet."""
     back_up(folder)
     shutil.rmtree(own_settings.home)
     state_dir(own_settings, "logs")
@@ -341,14 +341,14 @@ def test_nothing_is_restored_below_a_stack_that_is_up(own_settings: Settings, la
 
 
 def at(home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings with another state folder, for all that is called from now on."""
+    """Settings with another state folder, for all later calls."""
     monkeypatch.setenv("DAYBOOK_HOME", str(home))
     settings.cache_clear()
     return settings()
 
 
 def opened(loaded: Settings) -> SmallLake:
-    """A lake that is there already."""
+    """A lake that exists already."""
     made = object.__new__(SmallLake)
     made.settings = loaded
     made.catalog = SqlCatalog(CATALOG, uri=sqlalchemy_uri(loaded.catalog_uri), warehouse=loaded.warehouse)
@@ -358,7 +358,10 @@ def opened(loaded: Settings) -> SmallLake:
 def test_no_later_backup_touches_an_earlier_one(
     lake: SmallLake, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Restored twice into homes of equal lengths, whose files keep names and sizes, and backed up to one folder."""
+    """Restored twice, to homes with paths of equal length, and backed up to one folder.
+
+    So the files have the same names and sizes.
+    """
     known: dict[str, object] = {}
 
     def keep() -> None:
@@ -433,8 +436,8 @@ def test_what_no_backup_wrote_is_not_removed(lake: SmallLake, folder: Path, tmp_
     for name in ("content/mine", "lake/mine.parquet", "lake/game/mine.parquet"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
-    (folder / "content" / ("0" * 64)).touch()  # as a stopped backup leaves one
-    (folder / ".lock").unlink()  # as in a copy
+    (folder / "content" / ("0" * 64)).touch()  # an interrupted backup leaves such a file
+    (folder / ".lock").unlink()  # a copy has no lock file
     assert "1 older or stopped backups and 1 files" in back_up(folder, "--keep", "1")
     assert {path.name for path in folder.rglob("*mine*")} == {"mine", "mine.parquet"}
     assert len([*folder.rglob("*mine*")]) == 3
@@ -443,7 +446,7 @@ def test_what_no_backup_wrote_is_not_removed(lake: SmallLake, folder: Path, tmp_
 def test_a_copy_that_cannot_be_written_is_checked_and_restored(
     lake: SmallLake, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as a snapshot of another machine, mounted for reading."""
+    """For example, a snapshot of another machine, mounted read-only."""
     back_up(folder)
     shutil.rmtree(lake.settings.home)
 
@@ -456,7 +459,7 @@ def test_a_copy_that_cannot_be_written_is_checked_and_restored(
 
 
 def edited(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """The newest index, changed by hand."""
+    """The newest index, edited by hand."""
     file = max((folder / "backups").glob("*/index.json"))
     told = json.loads(file.read_text(encoding="utf-8"))
     change(told)
@@ -465,7 +468,7 @@ def edited(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
 
 
 def test_a_folder_of_the_older_layout_is_read_and_left_as_it_is(lake: SmallLake, folder: Path) -> None:
-    """Lake files were stored under their own names once."""
+    """Older versions stored lake files under their own names."""
     before = ledger(lake.settings)
     back_up(folder)
 
@@ -511,7 +514,7 @@ def test_check_follows_the_catalog_of_the_backup(lake: SmallLake, folder: Path) 
 
 
 def test_check_sees_a_manifest_of_another_length(lake: SmallLake, folder: Path) -> None:
-    """As it was when another home's file of the same name was stored in its place."""
+    """This happened when another home's file with the same name was stored in its place."""
     back_up(folder)
 
     def swap(told: dict[str, Any]) -> None:
@@ -610,7 +613,7 @@ def test_a_home_of_any_name_is_backed_up_and_restored(
 
 
 def test_a_backup_and_what_is_restored_are_private(lake: SmallLake, folder: Path, tmp_path: Path) -> None:
-    """Under a usual umask, in folders that were made by hand; what was open in the state is not open any more."""
+    """With a usual umask and folders made by hand; files readable by others in the state become private."""
     before = os.umask(0o022)
     try:
         folder.mkdir(mode=0o755)
@@ -651,7 +654,7 @@ def test_a_damaged_lake_is_named_and_not_backed_up(lake: SmallLake, folder: Path
     held = victim.read_bytes()
     victim.write_bytes(held[: len(held) // 2] if damage == "cut" else bytes(reversed(held)))
     if (pattern, damage) == ("*.parquet", "garbled"):
-        return  # a data file is opened by nobody here; its length is right
+        return  # a backup does not open data files; the length is right
     with pytest.raises(DaybookError, match=rf"{victim}.*(damaged|cannot be read)") as refused:
         back_up(folder)
     assert "\n" not in str(refused.value)
@@ -665,14 +668,14 @@ def test_a_damaged_index_hides_no_other_backup(lake: SmallLake, folder: Path) ->
     max((folder / "backups").glob("*/index.json")).write_text("{", encoding="utf-8")
     back_up(folder)  # goes on: it needs no other index
     with pytest.raises(DaybookError, match=r"index.json cannot be read"):
-        back_up(folder, "--keep", "1")  # nobody knows what its backup holds
+        back_up(folder, "--keep", "1")  # nothing else lists the files of its backup
     assert "is whole" in bring_back(folder, "--at", good, "--check").output
 
 
 def test_a_file_that_is_deleted_meanwhile_is_told(
     lake: SmallLake, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the upkeep's deletion of files would, or an erasure's, once the catalog was copied."""
+    """Maintenance or an erasure may delete files after the catalog was copied."""
     copied = copy_catalog
 
     def then_delete(source: Path, target: Path) -> None:
@@ -711,13 +714,13 @@ def test_a_backup_does_not_lie_in_what_it_saves(lake: SmallLake) -> None:
 
 
 def test_the_history_of_runs_comes_back(own_settings: Settings, folder: Path) -> None:
-    """Airflow's database, by a real PostgreSQL; also where it is not up."""
+    """Airflow's database, with a real PostgreSQL; also when it is not running."""
     with postgres.serving(own_settings):
         postgres.query(own_settings, "CREATE TABLE dag_run (run_id TEXT)")
         postgres.query(own_settings, "INSERT INTO dag_run VALUES ('manual__1')")
     back_up(folder)
     shutil.rmtree(own_settings.home)
-    killed_restore(folder, "postgres.load_dump", 1)  # its server is left behind
+    killed_restore(folder, "postgres.load_dump", 1)  # its server keeps running
     [work] = own_settings.home.glob(".restoring-*")
     server = postgres.server_pid(own_settings.model_copy(update={"home": work}))
     assert server is not None

@@ -1,4 +1,4 @@
-"""The benchmarks' truth: whoever lands other rows than the generator meant is found out, whatever the fault."""
+"""The benchmarks' ground truth detects every fault that lands other rows than the generator intended."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def truth() -> Truth:
 
 @pytest.fixture
 def rows(truth: Truth) -> list[Row]:
-    """What whoever does it right lands."""
+    """The rows that a correct candidate lands."""
     events = [client_event.validate_python(event) for event in truth.plan.at(range(EVENTS))]
     return [
         {

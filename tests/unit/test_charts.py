@@ -1,4 +1,4 @@
-"""The charts: shapes and text alone, in the page's colours, with the finding in words; whatever players have sent."""
+"""The charts: only shapes and text, in the report's colours, with the finding in words, whatever players sent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Range:
 
 
 def texts(chart: str) -> list[str]:
-    """The texts of a chart from first to last, lines of one text apart."""
+    """The texts of a chart in document order; the lines of one text are separate."""
     root = ElementTree.fromstring(chart)
     return [one.text for one in root.iter() if one.tag in ("text", "tspan") and one.text]
 
@@ -50,7 +50,7 @@ def bars(count: int) -> list[Bar]:
 
 
 def every_chart(name: str) -> dict[str, Markup]:
-    """One of each kind, all with a name that came from outside."""
+    """A chart of each kind, each with a name from outside."""
     return {
         "ranked_bars": ranked_bars("events", [Bar(name, 5), Bar("(bare)", 3, is_named=False)]),
         "heat_map": heat_map("shares", {(name, name): 3, ("att", "sword"): 2, (name, "sword"): 1}),
@@ -63,7 +63,7 @@ def every_chart(name: str) -> dict[str, Markup]:
 @pytest.mark.parametrize("name", [HOSTILE, UNSEEN, "", "'", "long" * 500, "字" * 40, "\\u003cscript\\u003e"])
 def test_a_chart_is_shapes_and_text_and_nothing_else(name: str) -> None:
     for kind, chart in every_chart(name).items():
-        root = ElementTree.fromstring(chart)  # and well-formed
+        root = ElementTree.fromstring(chart)  # fails if it is not well-formed
         assert {one.tag for one in root.iter()} <= SHAPES, kind
         names = {attribute for one in root.iter() for attribute in one.attrib}
         assert names.isdisjoint({"id", "href", "style", "class", "font-family", "xmlns"}), kind
@@ -72,7 +72,7 @@ def test_a_chart_is_shapes_and_text_and_nothing_else(name: str) -> None:
 
 
 def test_what_the_library_might_draw_one_day_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An image by its address, a link, a style, a script: none of them is on the list, nor what they hold."""
+    """An image URL, a link, a style, a script: the allow-list contains neither these elements nor their content."""
     foreign = (
         '<image href="https://evil.example/a.png"/><a href="https://evil.example/"><text>x</text></a>'
         '<style>@import "https://evil.example/"</style><script>alert(1)</script><foreignObject><p>x</p></foreignObject>'
@@ -92,7 +92,7 @@ def test_what_players_send_is_text() -> None:
 
 
 def test_every_colour_is_the_pages_own() -> None:
-    """So that dark mode and paper need no second drawing; each variable is one that the page has."""
+    """Dark mode and paper need no second drawing; the report defines every variable."""
     known = set(re.findall(r"(--[a-z0-9-]+):", BASE.read_text(encoding="utf-8")))
     for kind, chart in every_chart("comcast").items():
         painted = set(re.findall(r' (?:fill|stroke)="([^"]*)"', chart)) - {"none", "transparent"}
@@ -225,7 +225,7 @@ def test_the_first_day_of_all_is_a_trend_of_one() -> None:
 
 
 def note_above_its_point(before: int, day: int) -> bool:
-    """Whether the figure of the last day stands above its point, after a week of as many events each."""
+    """Whether the last day's figure is above its point, after a week with equal numbers of events."""
     counts = {f"2026-05-{at:02d}": before for at in range(1, 8)}
     chart = trend("events", {**counts, "2026-05-08": day}, "2026-05-08")
     [place] = re.findall(rf"<text[^>]*translate\(([\d.]+),([\d.-]+)\)[^>]*>{day:,}</text>", chart)
@@ -238,7 +238,7 @@ def note_above_its_point(before: int, day: int) -> bool:
     ("before", "day", "above"), [(900, 20_000, True), (900, 960, True), (900, 700, False), (900, 60, True)]
 )
 def test_the_days_figure_does_not_stand_on_the_line(before: int, day: int, above: bool) -> None:
-    """A line that rises comes from below: the figure goes above it. One that falls leaves the room below."""
+    """A rising line comes from below, so the figure goes above it. A falling line leaves room below."""
     assert note_above_its_point(before, day) is above
 
 
@@ -260,7 +260,7 @@ def _contrast(one: str, other: str) -> float:
 
 
 def _palettes() -> dict[str, dict[str, str]]:
-    """The page's variables, in light and in dark."""
+    """The report's variables, in light and dark mode."""
     style = BASE.read_text(encoding="utf-8")
     blocks = re.findall(r":root \{([^}]*)\}", style)
     light, dark = (dict(re.findall(r"(--[a-z0-9-]+): (#[0-9a-f]{6})", block)) for block in blocks[:2])
@@ -269,7 +269,7 @@ def _palettes() -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_can_be_told_apart(scheme: str) -> None:
-    """WCAG 2.2: 4.5 for text, 3 for shapes; the steps of the heat map grow in one direction, for every eye."""
+    """WCAG 2.2: contrast 4.5 for text, 3 for shapes. The heat map's steps grow in one direction, for every reader."""
     colours = _palettes()[scheme]
     for text in ("--ink", "--soft", "--accent", "--good", "--bad", "--link"):
         assert _contrast(colours[text], colours["--paper"]) >= 4.5, text

@@ -1,4 +1,4 @@
-"""The checks' files: whole headers, bound thresholds, none unused."""
+"""The checks' files: complete headers, bound thresholds, no unused ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The archive of a driver's classes: used where there is one, and no one's that was made of something else."""
+"""The archive of a driver's classes: used if it exists, and never if other inputs made it."""
 
 from __future__ import annotations
 

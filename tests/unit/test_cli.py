@@ -1,4 +1,4 @@
-"""The command itself: its help, its version and what it answers to a misspelt name."""
+"""The command itself: its help, its version, and its reply to a misspelt name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A day beside the days before it, as they are read from the lake."""
+"""A day compared with the days before it, as read from the lake."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Played = tuple[str, str, str, str | None]
 
 
 def a_day(rounds: int = 1) -> list[Played]:
-    """Each player plays the same number of rounds, each of all events, through the provider that is his."""
+    """Each player plays the same number of rounds, each round with all events, through the player's one provider."""
     return [
         (f"player{number}", PROVIDERS[number % 3], "join_guild" if item is None else "purchase_item", item)
         for number in range(PLAYERS)
@@ -61,7 +61,7 @@ def publish(lake: SmallLake, day: date, played: list[Played], revision: int = 1)
 
 @pytest.fixture
 def lake(own_settings: Settings) -> SmallLake:
-    """Nine published days that are all alike."""
+    """Nine identical published days."""
     lake = SmallLake(own_settings)
     for number in range(9):
         publish(lake, FIRST + timedelta(days=number), a_day())
@@ -83,7 +83,7 @@ def test_a_day_like_the_others_deviates_in_nothing(lake: SmallLake) -> None:
 
 
 def test_what_fell_and_what_drove_it_are_named(lake: SmallLake) -> None:
-    """On comcast nobody gets through but for one event in ten."""
+    """Comcast delivers only one event in ten."""
     kept = [one for number, one in enumerate(a_day()) if one[1] != "comcast" or number % 10 == 0]
     publish(lake, date(2026, 5, 10), kept)
     found = compare(lake.settings, "2026-05-10")
@@ -159,13 +159,13 @@ def test_a_rise_is_the_first_thing_that_is_said(lake: SmallLake) -> None:
 
 
 def compared(lake: SmallLake, day: date) -> dict[str, Any]:
-    """What the file of a day's page says of the days before it."""
+    """The comparison with the days before in a day's report file."""
     told = json.loads((lake.settings.reports_dir / f"{day}.json").read_text(encoding="utf-8"))
     return {"premise": told["premise"], "total": told["total"], "alarms": told["alarms"], "of": told["comparisons"]}
 
 
 def compared_now(lake: SmallLake, day: date) -> dict[str, Any]:
-    """The same by `daybook compare`."""
+    """The same comparison by `daybook compare`."""
     told = json.loads(CliRunner().invoke(cli, ["compare", "--day", str(day), "--json"]).output)
     drops = told["drops"]
     alarms = drops["drops"] if drops["judged"] else drops["sentence"]
@@ -174,7 +174,7 @@ def compared_now(lake: SmallLake, day: date) -> dict[str, Any]:
 
 @pytest.mark.parametrize("order", [(7, 0, 1, 2, 3, 4, 5, 6), (3, 7, 0, 6, 1, 5, 2, 4)], ids=["demo first", "any"])
 def test_a_page_follows_the_days_that_are_published_after_it(own_settings: Settings, order: tuple[int, ...]) -> None:
-    """Demo, then a backfill of the days before it; whatever the order, each page says what `compare` says."""
+    """A demo, then a backfill of the days before it; in any order, each report agrees with `compare`."""
     lake = SmallLake(own_settings)
     days = [FIRST + timedelta(days=number) for number in range(8)]
     for number in order:
@@ -207,7 +207,7 @@ def test_only_the_pages_that_changed_are_written_again(own_settings: Settings, m
     written: list[str] = []
 
     def write(settings: Settings, day: str) -> Path:
-        """Leave of a page what says which days it was made from."""
+        """Write only the parts of a report that record the days it was made from."""
         written.append(day)
         revisions = {row["day"]: row["revision"] for row in ledger_rows(settings)}
         record = {
@@ -236,7 +236,10 @@ def test_only_the_pages_that_changed_are_written_again(own_settings: Settings, m
 def test_a_page_that_another_run_made_old_while_it_was_written_is_written_again(
     lake: SmallLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two runs of a backfill write one page: the one that writes last has read the lake before the other published."""
+    """Two runs of a backfill write one report.
+
+    The run that writes last has read the lake before the other published.
+    """
     last, as_it_is = date(2026, 5, 9), pages.day_page
 
     def publish_meanwhile(content: dict[str, Any]) -> str:

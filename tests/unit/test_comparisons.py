@@ -1,4 +1,4 @@
-"""A day beside the days before it: each figure stands for its own day, and a day that is not there is not zero."""
+"""A day compared with the days before it: each figure belongs to its own day, and a missing day is not zero."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def days_back(*rows: tuple[int, int]) -> pd.DataFrame:
 def test_each_figure_is_that_of_its_own_day() -> None:
     found = compare_day(days_back(*((back, 1000 + 100 * back) for back in range(9))), DAY)
     assert [one.measure for one in found] == list(MEASURES)
-    # back 1..7: 1100 .. 1700; the eighth day back is no part of the week
+    # back 1..7: 1100 .. 1700; the week does not include the eighth day back
     assert found[0] == Comparison("events", 1000, 1100, 1400.0, 1700)
     assert found[1] == Comparison("users", 500, 550, 700.0, 850)
     assert found[0].since_day_before == pytest.approx(1000 / 1100 - 1)
@@ -41,7 +41,7 @@ def test_a_missing_day_is_none_and_no_zero_in_the_mean() -> None:
 def test_a_published_day_without_a_row_had_no_events() -> None:
     published = [DAY - timedelta(days=back) for back in (0, 1, 2)]
     events = compare_day(days_back((0, 900), (2, 100), (3, 500)), DAY, published)[0]
-    # the third day back has a row and is not published: it is not looked at
+    # the third day back has a row but is not published, so it is ignored
     assert events == Comparison("events", 900, 0, 50.0, None)
     assert events.since_day_before is None
 

@@ -1,4 +1,4 @@
-"""docker-compose.yaml and the Dockerfile, read as text: what no engine has to be asked for."""
+"""docker-compose.yaml and the Dockerfile, read as text: the rules that can be checked without an engine."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_runs_build_live_traffic_unless_a_number_is_set(
     for name, value in _environment(SERVICES["airflow-scheduler"]).items():
         monkeypatch.setenv(name, "" if value.startswith("${") else value)
     assert Settings().events_of_a_run == 0
-    monkeypatch.setenv("DAYBOOK_GENERATED_EVENTS", "500")  # by .env: the file sets none, which would win over it
+    monkeypatch.setenv("DAYBOOK_GENERATED_EVENTS", "500")  # from .env; a value in the Compose file would win
     assert Settings().events_of_a_run == 500
 
 
@@ -89,7 +89,7 @@ def test_the_variables_of_the_file_are_settings_that_have_a_default_in_it() -> N
     used = re.findall(r"\$\{(\w+)(:-\w*)?\}", FILE.read_text(encoding="utf-8"))
     assert used
     for variable, default in used:
-        if not variable.startswith("DAYBOOK_"):  # of the profile `monitoring`
+        if not variable.startswith("DAYBOOK_"):  # used by the profile `monitoring`
             assert default, variable
             continue
         field = Settings.model_fields[variable.removeprefix("DAYBOOK_").lower()]
@@ -126,17 +126,17 @@ def test_secrets_are_made_once_and_nobody_else_may_enter_their_folder(tmp_path: 
     digest = hashlib.sha256(again["generator_key"].strip().encode()).hexdigest()
     assert again["api_keys"] == f"{first['api_keys']}generator {digest}\n", "games' lines stay, the new key is known"
     assert len(set(first.values())) == len(first)
-    # the container's user is another than the one who edits
+    # the container's user differs from the user who edits the file
     assert oct((folder / "intake").stat().st_mode & 0o777) == "0o755"
     assert oct((folder / "intake" / "api_keys").stat().st_mode & 0o777) == "0o644"
-    # where it was before it had a folder of its own
+    # its place before it had its own folder
     (folder / "intake" / "api_keys").rename(folder / "api_keys")
     assert made() == again
     assert not (folder / "api_keys").exists()
 
 
 def test_the_games_keys_are_mounted_with_their_folder() -> None:
-    """An editor replaces a file; the one that a container has mounted would stay as it was, revoked keys and all."""
+    """An editor replaces a file; a container that mounted the old file would still accept revoked keys."""
     intake = SERVICES["game_api"]
     [mounted] = intake["volumes"]
     source, target, mode = mounted.split(":")
@@ -144,7 +144,7 @@ def test_the_games_keys_are_mounted_with_their_folder() -> None:
     assert Path(_environment(intake)["DAYBOOK_API_KEYS_FILE"]).parent == Path(target)
     for name, service in SERVICES.items():
         files = [str(one).split(":")[0] for one in service.get("volumes", []) if str(one).startswith("./")]
-        # no other secret is mounted, and no file that is edited while its part runs
+        # no other secret is mounted, and no file that is edited while its service runs
         assert name == "game_api" or not [one for one in files if "secrets" in one]
 
 
@@ -164,7 +164,10 @@ def test_the_intake_sees_its_own_settings_alone() -> None:
 
 
 def test_intake_and_landing_agree_on_what_an_event_is_and_where_it_goes() -> None:
-    """The file ``.env`` gives Airflow's parts every setting, and the intake those by name, which a shell's win over."""
+    """``.env`` passes every setting to Airflow's services.
+
+    The intake gets its settings by name; for these, the shell's values win.
+    """
     for name in ("DAYBOOK_KAFKA_TOPIC", "DAYBOOK_ITEMS", "DAYBOOK_FUTURE_TOLERANCE_MINUTES"):
         told = {
             _environment(SERVICES[part]).get(name) for part in ("game_api", "airflow-scheduler", "daybook", "prepare")
@@ -176,12 +179,12 @@ def test_whom_to_notify_is_known_only_where_failures_are_noticed() -> None:
     told = {name for name, service in SERVICES.items() if _environment(service).get("DAYBOOK_NOTIFY_URLS")}
     assert told == {"airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"}
     for name, service in SERVICES.items():
-        # what is set wins over the file
+        # a set value wins over the file
         assert not service.get("env_file") or "DAYBOOK_NOTIFY_URLS" in _environment(service), name
 
 
 def test_airflow_is_told_otherwise_only_where_containers_differ(own_settings: Settings) -> None:
-    """What ``airflow.cfg`` says of the embedded Airflow holds for Compose's too, which reads the same file."""
+    """``airflow.cfg`` of the embedded Airflow also applies to Compose, which reads the same file."""
     airflow.write_config(own_settings.model_copy(update={"airflow_server_url": "http://airflow-apiserver:8080"}))
     written = configparser.ConfigParser(interpolation=None)
     written.read(airflow_client.airflow_home(own_settings) / "airflow.cfg")
@@ -210,7 +213,7 @@ def test_each_image_takes_its_packages_from_the_lock_and_no_more_than_its_extras
 
 
 def test_what_is_taken_by_its_tag_is_said_to_be() -> None:
-    """Hashes are claimed of jars and of Python's packages; an image that is pinned leaves the page's list."""
+    """The docs claim hashes for jars and Python packages; a pinned image must leave the page's list."""
     dockerfile = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
     images = {one["image"] for one in SERVICES.values() if not one["image"].startswith("daybook-")}
     images |= {name for name in re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE) if ":" in name}
@@ -231,7 +234,7 @@ def test_the_intake_reaches_kafka_and_no_other_part_that_stays_up() -> None:
     assert beside == {"game_api", "kafka", "airflow-scheduler"}
     assert SERVICES["game_api"]["networks"] == ["intake"]
     assert "CONTROLLER://127.0.0.1:" in SERVICES["kafka"]["environment"]["KAFKA_LISTENERS"]
-    # the scheduler itself listens on nothing; a driver in it does on the one address that the backend gives it
+    # the scheduler itself listens on no port; a driver in it listens only on its address in the backend network
     assert "--skip-serve-logs" in SERVICES["airflow-scheduler"]["command"]
     assert "DAYBOOK_SPARK_CONF" not in _environment(SERVICES["airflow-scheduler"])
     script = (REPOSITORY / "docker" / "with-lake.sh").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The contract: what is an event, what is refused and by which field's name, what stands in Kafka."""
+"""The contract: valid events, refused values with the field's name, and the records in Kafka."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def completed(value: dict[str, Any], **request: Any) -> dict[str, Any]:
 def wrong_fields(value: Any) -> set[str]:
     with pytest.raises(ValidationError) as refusal:
         client_event.validate_python(value)
-    # findings about a field start with the type's name; those about the type itself have no place
+    # an error in a field starts with the type's name; an error in the type itself has no location
     return {str(error["loc"][1]) if len(error["loc"]) > 1 else "" for error in refusal.value.errors()}
 
 
@@ -159,7 +159,7 @@ def test_what_is_no_event_at_all_is_refused(value: Any) -> None:
         ("faß.de", "xn--fa-hia.de"),
         ("xn--fa-hia.de", "xn--fa-hia.de"),
         ("fass.de", "fass.de"),
-        ("xn--n3h.net", "xn--n3h.net"),  # of the rule of 2003, as records of before hold it
+        ("xn--n3h.net", "xn--n3h.net"),  # IDNA 2003, as in older records
         ("ΟΔΥΣΣΕΥΣ.gr", "xn--pxac2arabkd.gr"),
         ("ὀδυσσεύς.gr", "xn--pxac3bcak3d8526a.gr"),
         ("_x.user_1.bücher.de:80", "_x.user_1.xn--bcher-kva.de"),
@@ -177,7 +177,7 @@ def test_a_host_is_kept_in_one_form(raw: str, kept: str) -> None:
 
 
 def test_a_name_of_two_rules_is_kept_as_its_owner_registered_it() -> None:
-    """By the rule of 2003 the final sigma and the sharp s are other letters, and the name is another's."""
+    """By IDNA 2003, the final sigma and the sharp s become other letters, and the name belongs to someone else."""
     assert clean_host("ὀδυσσεύς.gr") != clean_host("ὀδυσσεύσ.gr")
     assert clean_host("straße.de") != clean_host("strasse.de")
 
@@ -189,14 +189,14 @@ def test_a_name_of_two_rules_is_kept_as_its_owner_registered_it() -> None:
         "ü" * 254,
         "ü" * 60 + ".de",
         ".".join(["ü" * 60] * 4),
-        "\ufdfa" * 100,  # stands for 18 letters
+        "\ufdfa" * 100,  # expands to 18 letters
         "[" + "ü" * 900 + "]",
         "ü" * 900 + ":80",
     ],
     ids=range(7),
 )
 def test_a_host_that_is_too_long_is_refused_before_it_is_encoded(raw: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The codec's cost grows with the square of a label: a request of 8 kB once took 47 seconds."""
+    """The codec's cost grows with the square of a label's length: a request of 8 kB once took 47 seconds."""
     encoded: list[str] = []
     mapped: list[str] = []
     monkeypatch.setattr(idna, "alabel", _noting(idna.alabel, encoded))
@@ -216,12 +216,12 @@ def test_what_is_encoded_is_bounded_for_any_name(monkeypatch: pytest.MonkeyPatch
     assert list(map(len, encoded)) == [50] * 4, "once, however often it is named"
     encoded.clear()
     with pytest.raises(ValueError, match="longer than 253 characters"):
-        clean_host(".".join(["一二三四五六七八九十"] * 20))  # of 219 characters; in ASCII of 599
+        clean_host(".".join(["一二三四五六七八九十"] * 20))  # 219 characters; 599 in ASCII
     assert len(encoded) == 9, "of 29 characters in ASCII each"
 
 
 def _noting(call: Callable[..., Any], texts: list[str]) -> Callable[..., Any]:
-    """The function, which notes the texts that it is called with."""
+    """The function, which also records the texts of its calls."""
 
     def noted(text: str, *arguments: Any, **named: Any) -> Any:
         texts.append(text)

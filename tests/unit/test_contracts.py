@@ -1,4 +1,4 @@
-"""The contract's files say what the models say."""
+"""The contract's files agree with the models."""
 
 from __future__ import annotations
 

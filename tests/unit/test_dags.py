@@ -1,6 +1,6 @@
-"""The DAGs as Airflow loads them: rules that hold for every task, and the very command lines that Spark gets.
+"""The DAGs as Airflow loads them: rules for every task, and the exact command lines of Spark.
 
-After a meant change of a command line: ``DAYBOOK_GOLDEN=1 pytest tests/unit/test_dags.py`` writes ``golden/`` anew.
+To update ``golden/`` after an intended change: ``DAYBOOK_GOLDEN=1 pytest tests/unit/test_dags.py``.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ UPSTREAM: dict[str, set[str]] = {
     "publish_day": {"user_behaviour", "host_providers"},
     "write_report": {"publish_day"},
 }
-# records the command line, and leaves the summary and the exit status that the test asks for
+# records the command line, and returns the summary and exit status that the test sets
 SPARK_SUBMIT = """#!{python}
 import json, os, sys
 json.dump(sys.argv[1:], open({argv!r}, "w"))
@@ -84,7 +84,7 @@ def bag() -> Iterator[DagBag]:
 
 @pytest.fixture
 def dag(own_settings: Settings) -> DAG:
-    """The DAG, loaded under the settings of the test."""
+    """The DAG, loaded with the test's settings."""
     return load().dags["game_events_daily"]
 
 
@@ -212,7 +212,7 @@ def test_the_day_has_a_deadline_but_under_airflows_dags_test(
 
 
 def _loading(dag_id: str, before: str, after: str) -> str:
-    """What a fresh Python prints that loads a DAG file between two pieces of code."""
+    """The output of a fresh Python process that loads a DAG file between two pieces of code."""
     code = f"import sys, runpy; {before}; runpy.run_path(sys.argv[1]); {after}"
     command = [sys.executable, "-c", code, str(REPOSITORY / "dags" / f"{dag_id}.py")]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -226,9 +226,9 @@ def test_loading_a_dag_loads_no_heavy_library(dag_id: str) -> None:
 
 @pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
 def test_parsing_a_dag_loads_few_modules_beside_airflows_own(dag_id: str) -> None:
-    """A count, not a time: the DAG processor parses each file every 30 seconds."""
+    """A count of modules instead of a time: the DAG processor parses each file every 30 seconds."""
     before = "import airflow.sdk, airflow.providers.apache.spark.operators.spark_submit; before = set(sys.modules)"
-    # 142 on 2026-11-25, 24 of them confluent_kafka's and 22 pydantic_settings'
+    # 142 on 2026-11-25: 24 of confluent_kafka and 22 of pydantic_settings
     assert int(_loading(dag_id, before, "print(len(set(sys.modules) - before))")) <= 170
 
 
@@ -241,7 +241,7 @@ def test_every_parameter_of_the_trigger_form_explains_itself(bag: DagBag) -> Non
 
 
 def test_the_form_has_no_bound_to_change_a_number_to(bag: DagBag) -> None:
-    """Airflow's form changes -1 to a field's minimum without a word, which would be another run than was asked for."""
+    """Airflow's form silently changes -1 to a field's minimum, which would start a different run."""
     params = bag.dags["game_events_daily"].params
     for name in params:
         assert not {"minimum", "maximum"} & params.get_param(name).schema.keys(), f"{name}: put the bound into allOf"
@@ -298,7 +298,7 @@ def test_a_day_that_has_not_begun_is_refused_before_anything_is_done(dag: DAG) -
 
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
-    """What the generator was asked to play, in place of playing it; a broker that holds nothing."""
+    """Records the generator's requests instead of running them; the broker is empty."""
     requests: list[Request] = []
     nothing = {name: 0 for name in ("sent", "accepted", "refused", "injected", "offsets")}
 
@@ -315,7 +315,7 @@ KAFKA: dict[date | None, int] = {}
 DAY = date(2026, 5, 3)
 BY_DEFAULT = Request(DAY, 20_000, 1)
 FORM = {"events": 20_000, "seed": 1, "duplicates": 0, "late": 0, "invalid": 0, "force": False, "day": "2026-05-03"}
-"""What Airflow's form sends if nobody changes anything but the day."""
+"""The values that Airflow's form sends if the user changes only the day."""
 
 
 def test_whole_numbers_with_a_point_are_whole_numbers(dag: DAG, played: list[Request]) -> None:
@@ -443,7 +443,7 @@ def _validated(dag: DAG, params: dict[str, Any]) -> dict[str, Any]:
 
 
 class Run:
-    """A run of the DAG without a server: rendering and executing its tasks with given results of earlier ones."""
+    """A DAG run without a server: renders and executes its tasks with given results of earlier tasks."""
 
     def __init__(self, dag: DAG, xcoms: dict[str, Any], **params: Any) -> None:
         self.dag = dag
@@ -459,12 +459,12 @@ class Run:
         }
 
     def generate(self) -> Any:
-        """What ``generate_events`` returns."""
+        """The return value of ``generate_events``."""
         task = self.task("generate_events")
         return task.python_callable(dag_run=self.context["dag_run"], params=self.context["params"])
 
     def task(self, task_id: str) -> Any:
-        """The task with its templates rendered, as a worker has it."""
+        """The task with its templates rendered, as a worker gets it."""
         task = self.dag.get_task(task_id).prepare_for_execution()
         assert isinstance(task, BaseOperator)
         task.render_template_fields(self.context)  # type: ignore[arg-type]  # the part of the context it uses
@@ -486,7 +486,7 @@ XCOMS = {
 
 @pytest.fixture
 def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A ``spark-submit`` on the PATH that writes down how it was called."""
+    """A ``spark-submit`` on the PATH that records its command line."""
     argv = tmp_path / "argv.json"
     binary = tmp_path / "bin" / "spark-submit"
     binary.parent.mkdir()
@@ -495,7 +495,7 @@ def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", str(binary.parent), prepend=os.pathsep)
     monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", json.dumps({"conn_type": "spark", "host": "local[2]"}))
     monkeypatch.setenv("SUMMARY", '{"published": []}')
-    # nobody's Spark server is there, so that each step starts a driver of its own
+    # no Spark server listens there, so each step starts its own driver
     monkeypatch.setenv("DAYBOOK_SPARK_CONNECT_PORT", str(free_ports(1)[0]))
     settings.cache_clear()
     return argv
@@ -505,7 +505,7 @@ def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_command_line_of_a_spark_task(
     own_settings: Settings, submitted: Path, monkeypatch: pytest.MonkeyPatch, task_id: str
 ) -> None:
-    monkeypatch.setattr(class_archive, "java_options", list)  # its name differs from Java to Java
+    monkeypatch.setattr(class_archive, "java_options", list)  # its name depends on the Java version
     own_settings.manifests_dir.mkdir(parents=True)
     (own_settings.manifests_dir / "2026-05-03.json").touch()
     run = Run(load().dags["lake_maintenance" if task_id in UPKEEP else "game_events_daily"], XCOMS)
@@ -553,7 +553,7 @@ def test_ones_own_java_options_take_the_place_of_daybooks(own_settings: Settings
 
 
 def _without_places(argument: str, own: Settings) -> str:
-    """An argument without what differs from machine to machine and from call to call."""
+    """An argument without the parts that differ by machine or call."""
     if argument.endswith(".jar"):
         return "<jars>"
     argument = argument.replace(str(own.home), "<home>").replace(str(REPOSITORY), "<repository>")

@@ -1,4 +1,4 @@
-"""The day rule, by the kind of run that Airflow makes, through the macro that templates use."""
+"""The rule for a run's day, for each kind of Airflow run, through the macro that templates use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from daybook_airflow.macros import daybook_closed_at, daybook_day, daybook_manif
 
 
 def dag_run(run_type: str, logical_date: str | None, run_after: str) -> DagRun:
-    """A run as the task gets it from Airflow's server: the real model, whose run type is an enum."""
+    """A run as Airflow's server passes it to the task: the real model, whose run type is an enum."""
     fields: dict[str, Any] = dict.fromkeys(DagRun.model_fields)
     fields |= {
         "dag_id": "game_events_daily",

@@ -1,4 +1,4 @@
-"""What ``daybook demo`` asks Airflow for; no stack is started."""
+"""The requests of ``daybook demo`` to Airflow; no stack is started."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 
 
 class Airflow:
-    """Airflow's API, as far as a demo asks it."""
+    """The part of Airflow's API that a demo uses."""
 
     def __init__(self, *, is_paused: bool) -> None:
         self.is_paused = is_paused
         self.asked: list[tuple[str, dict[str, Any]]] = []
-        """What runs were started by: the path and what was sent."""
+        """The requests that started runs: path and body."""
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         if method == "POST":
@@ -37,7 +37,7 @@ class Airflow:
 
 
 def started(*, is_paused: bool, day: date) -> tuple[str, dict[str, Any], str, bool]:
-    """The path and the body of the one request that starts a run, the run's id, and whether the schedule went on."""
+    """The path and body of the only request that starts a run, the run's id, and whether the schedule resumed."""
     airflow = Airflow(is_paused=is_paused)
     run_id, switched_on = _start(cast(AirflowApi, airflow), day, 20, 1)
     [(path, body)] = airflow.asked
@@ -54,7 +54,7 @@ def test_the_first_demo_is_yesterdays_run_as_a_backfill_of_one_day() -> None:
 
 
 def test_after_the_first_demo_the_schedule_goes_on_with_the_day_after(own_settings: Settings) -> None:
-    """By Airflow's own code: the runs that its scheduler counts on from, and what it makes of the last of them."""
+    """Uses Airflow's own code: the runs that its scheduler continues from, and the run after the last of them."""
     counted = str(_get_latest_runs_stmt("game_events_daily").compile(compile_kwargs={"literal_binds": True}))
     assert "'backfill'" in counted
     assert "'manual'" not in counted, "a triggered run would do as well"

@@ -1,4 +1,4 @@
-"""No page of the docs names a command, setting, target or file that is not there."""
+"""The docs name only commands, settings, targets and files that exist."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
 def commands() -> list[tuple[str, str]]:
-    """Page, and what follows ``daybook`` wherever a page calls it: alone, from the venv, or in a container."""
+    """Page, and the arguments of every ``daybook`` call on it: plain, from the venv, or in a container."""
     called = re.compile(r"(?:`|^ {4}|^)(?:\.venv/bin/|docker compose run --rm )?daybook ([a-z][^`\n#]*)", re.MULTILINE)
     return sorted(
         {(page.name, line.strip()) for page in PAGES for line in called.findall(page.read_text(encoding="utf-8"))}

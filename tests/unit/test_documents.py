@@ -1,4 +1,4 @@
-"""What Python's readers make of the odd documents; Spark is held against the same table in ``tests/spark``."""
+"""Python's readers and the odd documents; ``tests/spark`` compares Spark with the same table."""
 
 from __future__ import annotations
 

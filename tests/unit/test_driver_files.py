@@ -1,4 +1,4 @@
-"""Temporary files of drivers: in the state folder, and not for ever."""
+"""Temporary files of drivers: they are in the state folder, and are removed in time."""
 
 from __future__ import annotations
 

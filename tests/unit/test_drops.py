@@ -1,4 +1,4 @@
-"""The drop alarm: what fell is named once and where it fell, and normal days stay quiet as often as is said."""
+"""The drop alarm names each drop once, where it happened; on normal days it keeps its documented alarm rate."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Change = Callable[[NDArray[np.float64]], None]
 
 
 def frame(tables: dict[date, NDArray[np.float64]]) -> pd.DataFrame:
-    """Rows as the lake has them: none for a count of zero."""
+    """Rows as in the lake: a count of zero has no row."""
     rows = [
         (day, provider, event_type, item, int(table[at, number]))
         for day, table in tables.items()
@@ -42,7 +42,7 @@ def frame(tables: dict[date, NDArray[np.float64]]) -> pd.DataFrame:
 
 
 def month(change: Change = lambda table: None, days: int = 28, seed: int = 1) -> dict[date, NDArray[np.float64]]:
-    """Poisson days before the day, and the day: exactly as usual but for the change."""
+    """Poisson days before the day, and the day itself: exactly as usual, except for the change."""
     random = np.random.default_rng(seed)
     tables = {
         DAY - timedelta(days=back): random.poisson(USUAL * random.lognormal(0.0, 0.1)).astype(np.float64)
@@ -74,7 +74,7 @@ ALL = slice(None)
 def test_a_usual_day_has_no_drop() -> None:
     found = check()
     assert (found.drops, found.judged, len(found.days)) == ((), True, 28)
-    # 16 cells, 4 providers, 4 events, the total
+    # 16 cells, 4 providers, 4 events, 1 total
     assert found.tested == 25
     assert found.sentence == "2026-05-03: no drop in 25 counts against 28 days before."
 
@@ -95,7 +95,7 @@ def test_one_event_on_one_provider() -> None:
 
 @pytest.mark.parametrize("at", [JOIN, KNIFE])
 def test_low_is_the_fewest_events_without_alarm(at: int) -> None:
-    """A count at the bound is quiet and one below it is not; the day's total is held by another cell."""
+    """A count at the bound raises no alarm, a count below it does; another cell keeps the day's total constant."""
 
     def with_count(events: int) -> Change:
         def change(table: NDArray[np.float64]) -> None:
@@ -171,7 +171,7 @@ def test_a_day_without_events_is_a_drop_of_everything() -> None:
     ids=["an event", "a provider", "a cell", "everything"],
 )
 def test_what_rose_is_no_drop_of_the_others(change: Change) -> None:
-    """With three times the swords all other shares fall by almost half, and nobody bought less."""
+    """With three times the swords, all other shares fall by almost half, but nobody bought less."""
     assert check(change).drops == ()
 
 
@@ -184,7 +184,7 @@ def test_a_drop_beside_a_rise_is_still_seen() -> None:
 
 
 def test_a_drop_on_a_busy_day_is_seen() -> None:
-    """Twice the events of a usual day, but on comcast fewer knives than usual: 60 of 160."""
+    """Twice the events of a usual day, but fewer knives than usual on comcast: 60 of 160."""
 
     def change(table: NDArray[np.float64]) -> None:
         table *= 2
@@ -200,12 +200,12 @@ def test_a_new_provider_is_no_drop_of_the_others() -> None:
 
 
 def test_weekends_are_no_drop_once_the_weekday_was_seen() -> None:
-    """Sundays have half of the events; the day is one, and the Saturday before it is not."""
+    """Sundays have half of the events; the day is a Sunday. A Saturday with half of the events is a drop."""
     tables = {day: table * (0.5 if day.weekday() == 6 else 1.0) for day, table in month().items()}
     assert DAY.weekday() == 6
     assert find_drops(frame(tables), DAY).drops == ()
 
-    # half of the events on a Saturday is one
+    # half of the events on a Saturday is a drop
     assert named(find_drops(frame({**tables, DAY - timedelta(days=1): USUAL // 2}), DAY - timedelta(days=1))) == [
         (None, None, None)
     ]
@@ -214,7 +214,7 @@ def test_weekends_are_no_drop_once_the_weekday_was_seen() -> None:
 
 @pytest.mark.parametrize("weekend", [{6}, {5, 6}], ids=["Sunday", "weekend"])
 def test_what_happens_every_weekend_is_no_drop(weekend: set[int]) -> None:
-    """Half of the guild joins on these days, the day among them."""
+    """These days have half of the guild joins, including the tested day."""
     tables = month()
     for day, table in tables.items():
         if day.weekday() in weekend:
@@ -224,7 +224,7 @@ def test_what_happens_every_weekend_is_no_drop(weekend: set[int]) -> None:
 
 @pytest.mark.parametrize("place", [(COMCAST, ALL), (COMCAST, SWORD), (ALL, ALL)], ids=["provider", "cell", "total"])
 def test_a_drop_that_lasts_goes_on_alarming(place: tuple[int | slice, int | slice]) -> None:
-    """For the fifth day in a row, a fifth of what is usual."""
+    """The events are a fifth of the usual ones, on the fifth day in a row."""
     tables = month()
     for back in range(5):
         tables[DAY - timedelta(days=back)][place] //= 5
@@ -248,7 +248,7 @@ def test_growth_is_no_drop_and_decline_neither() -> None:
 
 
 def test_half_of_a_growing_game_is_a_drop() -> None:
-    """By 3 % a day: half of what is due is still two thirds of the month's mean."""
+    """It grows by 3 % a day: half of the expected events is still two thirds of the month's mean."""
     tables = {day: np.floor(table * 1.03 ** (day - DAY).days) for day, table in month().items()}
     tables[DAY] = USUAL // 2
     assert named(find_drops(frame(tables), DAY)) == [(None, None, None)]
@@ -271,7 +271,7 @@ def test_seven_days_see_a_provider_vanish() -> None:
 
 def test_what_is_expected_too_rarely_is_not_tested() -> None:
     rare = USUAL.copy()
-    rare[GOOGLE] = [6, 0, 0, 30]  # without chance not even none of six is certain
+    rare[GOOGLE] = [6, 0, 0, 30]  # by chance alone, even zero of six can happen
     tables = {day: rare.copy() for day in month()}
     tables[DAY][GOOGLE, JOIN] = 0
     found = find_drops(frame(tables), DAY)
@@ -283,7 +283,7 @@ def test_a_single_provider_is_left_to_the_test_of_the_total() -> None:
     tables[DAY] *= 0.2
     found = find_drops(frame(tables), DAY)
     assert named(found) == [(None, None, None)]
-    # 4 cells, 4 events, the total
+    # 4 cells, 4 events, 1 total
     assert found.tested == 9
 
 
@@ -367,7 +367,7 @@ def test_missing_days_and_later_days_are_not_looked_at() -> None:
     assert named(found) == [("comcast", "purchase_item", "knife")]
     assert len(found.days) == 24
     assert not set(missing) & set(found.days)
-    # the same by saying which days are published
+    # the same result with the published days given explicitly
     assert find_drops(frame(tables), DAY, set(kept)) == found
 
 
@@ -379,7 +379,7 @@ def test_only_the_last_28_days_count() -> None:
 
 
 def dirichlet_days(days: int, seed: int, day_taste: float) -> NDArray[np.float64]:
-    """Days whose mix wanders around the usual one, over-dispersed by 1 + (events - 1) / (taste + 1)."""
+    """Days whose mix varies around the usual one, over-dispersed by 1 + (events - 1) / (taste + 1)."""
     random = np.random.default_rng(seed)
     shares = (USUAL / USUAL.sum()).ravel()
     totals = random.poisson(1000 * random.lognormal(0.0, 0.1, days))
@@ -391,7 +391,7 @@ def dirichlet_days(days: int, seed: int, day_taste: float) -> NDArray[np.float64
 @pytest.mark.parametrize("days", [7, 28])
 @pytest.mark.parametrize("day_taste", [1e6, 500.0], ids=["players alone", "mixes of their own"])
 def test_normal_days_alarm_no_more_often_than_is_said(day_taste: float, days: int) -> None:
-    """At a rate of 20 %, so that 600 days say something; a rate of 20 % is a bound, and not ten times too high."""
+    """The rate is 20 %, so that 600 days are enough for a test. The rate is a bound, and not ten times too high."""
     judged = [
         counts._replace(trailing=counts.trailing[-days:], trailing_ordinals=counts.trailing_ordinals[-days:])
         for counts in judged_days(dirichlet_days(607, 3, day_taste))
@@ -402,7 +402,7 @@ def test_normal_days_alarm_no_more_often_than_is_said(day_taste: float, days: in
 
 
 def alarms(counts: Counts, rate: float = FALSE_ALARM_RATE) -> bool:
-    """Whether anything is said of a day: a drop, or a rise of all events."""
+    """Whether a day has a finding: a drop, or a rise of all events."""
     judged = judge(counts, rate)
     return bool(judged.findings) or judged.total.verdict != "as usual"
 
@@ -412,7 +412,7 @@ def judged_month(volume: Volume, seed: int) -> list[Counts]:
 
 
 def test_generated_months_stay_quiet() -> None:
-    """224 days of clustered players, of whom half stay away each day: the rate allows two."""
+    """224 days of clustered players, half of whom are absent on each day: the rate allows two alarms."""
     volume = Volume(2_000, series=1, every=1, playing=0.5)
     judged = [counts for seed in range(4) for counts in judged_month(volume, seed)]
     assert len(judged) == 224
@@ -420,7 +420,10 @@ def test_generated_months_stay_quiet() -> None:
 
 
 def test_drops_in_generated_months_are_seen() -> None:
-    """Half of an event everywhere, four fifths of a provider and of a cell of 30 to 100: `docs/drop-alarm.md`."""
+    """The alarm detects the loss of half of an event everywhere, and of four fifths of a provider or a cell.
+
+    The cell has 30 to 100 events; see `docs/drop-alarm.md`.
+    """
     random = np.random.default_rng(1)
     judged = judged_month(Volume(2_000, series=1, every=1), 7)[21:]
     seen = dict.fromkeys(("event", "provider", "cell"), 0)

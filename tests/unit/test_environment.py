@@ -1,4 +1,4 @@
-"""What a shell is told by ``daybook env``, and which settings a stack that is up names as others."""
+"""The output of ``daybook env`` for a shell, and the settings in which a running stack differs from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OTHER = "postgresql://another/airflow"
 
 @pytest.fixture
 def shell(monkeypatch: pytest.MonkeyPatch, own_settings: Settings) -> dict[str, str]:
-    """The variables of a shell that works with another Airflow."""
+    """The variables of a shell that is set up for another Airflow."""
     others = {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": OTHER,
         "AIRFLOW_HOME": "/opt/another",
@@ -72,7 +72,7 @@ def test_settings_that_differ_are_named(own_settings: Settings, monkeypatch: pyt
 
 
 def test_airflows_command_line_logs_nothing_beside_its_json(own_settings: Settings) -> None:
-    """Without a database: its warning about graphviz comes with the command's import."""
+    """This needs no database: importing the command is enough to trigger its warning about graphviz."""
     write_config(own_settings)
     code = "import airflow; import airflow.cli.commands.dag_command"
     environment = job_environment(own_settings)

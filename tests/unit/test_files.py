@@ -1,4 +1,4 @@
-"""What Daybook writes is private and whole: under a usual umask, in folders that somebody has made before."""
+"""Daybook writes private and complete files: with a usual umask, in folders that a user has created before."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def usual_umask() -> Iterator[None]:
 
 @pytest.fixture
 def home(own_settings: Settings) -> Path:
-    """A state folder that was made by hand, with the folders that users see."""
+    """A state folder made by hand, with the folders that users know."""
     for name in ("", "airflow", "reports", "manifests", "drivers", "run"):
         (own_settings.home / name).mkdir(mode=0o755)
     return own_settings.home
 
 
 def open_to_others(folder: Path) -> list[str]:
-    """What is in a folder and may be read, written or entered by others; nothing if they cannot enter the folder."""
+    """The entries of a folder that others may read, write or enter; empty if they cannot enter the folder."""
     found = [folder, *folder.rglob("*")]
     return [f"{path} {stat.filemode(path.stat().st_mode)}" for path in found if path.stat().st_mode & 0o077]
 
 
 def published(settings: Settings) -> None:
-    """A day in a lake; its own folders, which PyIceberg makes, are private as Spark's are."""
+    """A published day in a lake; PyIceberg makes the lake's folders as private as Spark does."""
     before = os.umask(0o077)
     lake = SmallLake(settings)
     lake.publish(DAY, {"provider_usage": lake.put("provider_usage", DAY, ("att", 6, 2, 0.6, 1.0))})
@@ -55,7 +55,7 @@ def published(settings: Settings) -> None:
 
 
 def test_the_command_and_what_it_starts_write_for_the_user_alone(own_settings: Settings, tmp_path: Path) -> None:
-    """Under umask 022, by `daybook env`, before any `daybook up`."""
+    """With umask 022, by `daybook env`, before any `daybook up`."""
     own_settings.home.mkdir(mode=0o755)
     daybook = [str(Path(sys.executable).with_name("daybook")), "env"]
     subprocess.run(daybook, check=True, umask=0o022, capture_output=True)
@@ -112,7 +112,7 @@ def test_a_file_that_cannot_be_filled_leaves_the_one_before(tmp_path: Path) -> N
 
 
 def test_a_file_is_on_disk_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A power cut after the move must find the bytes: the file is synced before, and the folder behind."""
+    """The bytes must survive a power cut after the move: the file is synced before it, the folder after it."""
     done: list[str] = []
     sync, move = os.fsync, Path.replace
 

@@ -1,4 +1,4 @@
-"""How ``daybook forget-user`` hands a player on, and what it says; the Spark driver is played by a program."""
+"""How ``daybook forget-user`` passes a player on, and its messages; a program replaces the Spark driver."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def forget(own_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         return [sys.executable, "-c", DRIVER, *arguments]
 
     monkeypatch.setattr("daybook.jobs.submit.submit_command", command)
-    # as under cron: a JVM reads its command line by this
+    # as in cron: a JVM decodes its command line by this locale
     environment = {"LC_ALL": "POSIX", "PYTHONPATH": ":".join(sys.path), "SEEN": str(tmp_path / "seen.json")}
     monkeypatch.setattr("daybook.jobs.environment.job_environment", lambda _settings: environment)
 

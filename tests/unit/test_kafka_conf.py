@@ -1,4 +1,4 @@
-"""How Kafka clients are configured: one place for all of them, secrets where nobody prints them."""
+"""Configuration of Kafka clients: one place for all of them, and secrets that are never printed."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def secured(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings
 
 
 def test_no_other_place_says_where_the_brokers_are() -> None:
-    """Every client of the project gets its configuration from ``daybook.kafka.config``; tests' clients do so too."""
+    """All clients of the project, including those of tests, get their configuration from ``daybook.kafka.config``."""
     apart = {
         "daybook/kafka/config.py",
         "tests/unit/test_kafka_conf.py",
-        "tests/unit/test_trigger.py",  # a connection that somebody wrote by hand
+        "tests/unit/test_trigger.py",  # a connection that a user wrote by hand
     }
     assert len(PYTHON_FILES) > 100
     named = {
@@ -58,7 +58,7 @@ def test_no_other_place_says_where_the_brokers_are() -> None:
 
 
 def test_no_other_place_makes_a_client_of_the_administration() -> None:
-    """One that does not say why the broker lets nobody in would wait for its time-out and say that it was up."""
+    """An admin client that does not report authentication errors would wait and then report only a time-out."""
     makes = [
         str(path.relative_to(REPOSITORY))
         for path in PYTHON_FILES

@@ -1,4 +1,4 @@
-"""docs/kafka.md names no command, setting or target that is not there; tests/clusters runs what it tells to run."""
+"""docs/kafka.md names only existing commands, settings and targets; tests/clusters runs its commands."""
 
 from __future__ import annotations
 

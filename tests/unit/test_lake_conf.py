@@ -1,4 +1,4 @@
-"""Catalog and storage as Spark and PyIceberg are told of them: the same, and no secret on a command line."""
+"""Catalog and storage settings for Spark and PyIceberg: they agree, and no command line has a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No damage at the ends of an Avro file reaches the decoder that can end the process."""
+"""No Avro file with damaged ends reaches the decoder, which could crash the process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def avro(lake: SmallLake, pattern: str) -> Path:
 def test_only_a_whole_file_is_decoded(lake: SmallLake, pattern: str) -> None:
     held = avro(lake, pattern).read_bytes()
     check_avro(held)
-    header = held.index(held[-16:]) + 16  # alone it is a whole file too, one without records
+    header = held.index(held[-16:]) + 16  # the header alone is also a complete file, without records
     for end in (end for end in range(len(held)) if end != header):
         with pytest.raises(ValueError, match="it "):
             check_avro(held[:end])
@@ -44,7 +44,7 @@ def test_only_a_whole_file_is_decoded(lake: SmallLake, pattern: str) -> None:
 
 @pytest.mark.parametrize("head", [b"", b"Obj\x01"], ids=["garbled", "start is right"])
 def test_garbled_files_are_named_and_end_no_process(lake: SmallLake, head: bytes) -> None:
-    """Without the check one in twelve of them is a segmentation fault: this process would not come to the end."""
+    """Without the check, one in twelve of them causes a segmentation fault, and this process would crash."""
     file = avro(lake, "snap-*.avro")
     tail = file.read_bytes()[-17::-1]
     table = load(lake.settings, RAW_EVENTS)

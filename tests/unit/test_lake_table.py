@@ -1,4 +1,4 @@
-"""A file of the lake that cannot be read is one line with its name and the next command, whoever reads it."""
+"""An unreadable file of the lake gives one line with its name and the next command, for every reader."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def garble(file: Path) -> None:
 
 
 def garble_inside(file: Path) -> None:
-    """As a bad block of a disk does: length, head and tail are right."""
+    """Damage as by a bad disk block: length, head and tail are right."""
     whole = file.read_bytes()
     half = len(whole) // 2
     file.write_bytes(whole[:8] + random.Random(1).randbytes(half - 8) + whole[half:])
@@ -91,7 +91,7 @@ READS: dict[str, Callable[[Settings], object]] = {
     "event_popularity": lambda settings: read_answer(settings, "event_popularity", str(DAY)),
     EVENTS: lambda _: RUNNER.invoke(cli, ["query", "SELECT COUNT(*) FROM events"], catch_exceptions=False),
 }
-"""Table -> what reads it, by PyIceberg or by DuckDB."""
+"""Table -> its reader, by PyIceberg or by DuckDB."""
 
 
 @pytest.mark.parametrize("damage", BREAKS)
@@ -225,7 +225,7 @@ def test_a_job_that_spark_fails_in_names_the_file(
     def work(*_: object) -> dict[str, object]:
         raise RuntimeError("An error occurred while calling o91.collectToPython: Job aborted")
 
-    # a new marker makes `up` and the first job look at the tables, which would find it before Spark
+    # with a new marker, `up` and the first job check the tables and would find the damage before Spark
     State.create(lake.settings)
     with pytest.raises(SystemExit):
         job.run("land_events", job.arguments("x", of_a_day=False), work)

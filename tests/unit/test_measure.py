@@ -1,4 +1,4 @@
-"""How benchmarks measure: turns, rounds that are kept, wrong rows and failures, and what a process tree takes."""
+"""How benchmarks measure: turns, valid rounds, wrong rows, failures, and the resources of a process tree."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from benchmarks.measure import (
     take_turns,
 )
 
-# a child ends before the tree is looked at again: seen once, with all of its parent's pages, as one is before its exec
+# a child ends before the next sample: it is seen once, with all of its parent's pages, as a child is before its exec
 FORKS = f"""
 import os, time
 held = bytearray(200_000_000)

@@ -1,4 +1,4 @@
-"""monitoring/: every expression is PromQL, every alert says what to do, and what is mounted is there."""
+"""monitoring/: every expression is PromQL, every alert has instructions, and every mounted file exists."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EXPRESSIONS: dict[str, str] = {
 
 
 def metrics() -> set[str]:
-    """The metrics of Daybook's own that alerts and dashboard ask for."""
+    """Daybook's own metrics that alerts and the dashboard use."""
     return {name for expression in EXPRESSIONS.values() for name in re.findall(r"\bdaybook_\w+", expression)}
 
 

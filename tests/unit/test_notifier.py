@@ -1,4 +1,7 @@
-"""Who is told, and what: a failed try, a late day. Messages go to a real web server on this machine."""
+"""Notifications for a failed try and for a late day, and their recipients.
+
+Messages go to a real web server on this machine.
+"""
 
 from __future__ import annotations
 
@@ -167,7 +170,7 @@ def test_a_day_is_told_as_late_though_the_lake_cannot_be_read(
 
 
 def test_the_plugin_of_runs_loads_nothing_heavy() -> None:
-    """Every component of Airflow executes it, each task's process too."""
+    """Every component of Airflow executes it, including each task's process."""
     code = (
         "import sys, runpy; runpy.run_path(sys.argv[1]);"
         "print(*sorted({'apprise', 'confluent_kafka', 'numpy', 'pandas', 'pyiceberg', 'pyspark'} & set(sys.modules)))"

@@ -1,4 +1,4 @@
-"""docs/operations.md and docs/sizing.md state no command, target, file, name or setting that is not there."""
+"""docs/operations.md and docs/sizing.md name only existing commands, targets, files, names and settings."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from daybook.settings import REPOSITORY, Settings
 OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
 SIZING = PAGE.read_text(encoding="utf-8")
 NETWORK = (REPOSITORY / "daybook" / "network.py").read_text(encoding="utf-8")
-"""Reads the variables that set-up takes from the shell."""
+"""Source of the variables that set-up reads from the shell."""
 SPANS = re.findall(r"`([^`]+)`", OPERATIONS)
 LINES = re.findall(r"^ {4}\.venv/bin/daybook ([^#\n]+)", OPERATIONS, re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", [*LINES, *(span[8:] for span in SPANS if span.startswith("daybook "))])
 def test_each_daybook_command_is_one(line: str) -> None:
-    # a folder that restore reads from is looked for
+    # the parser checks that the folder to restore from exists
     words = [str(REPOSITORY) if word == "DIR" else word for word in shlex.split(line)]
     with click.Context(cli) as context:
         command = cli.get_command(context, words[0])

@@ -1,4 +1,4 @@
-"""The page inside Airflow's UI: behind the login, the reports and no other file, a way on where there is none."""
+"""The page inside Airflow's UI: it needs a login, serves only reports, and shows a next step if no report exists."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PAGES = (
 
 
 def a_run(state: str, **columns: Any) -> SimpleNamespace:
-    """A run as Airflow's database has it, for the 3rd of May unless told otherwise."""
+    """A run as in Airflow's database; by default for the 3rd of May."""
     due = datetime(2026, 5, 4, tzinfo=UTC)
     columns = {"run_type": "scheduled", "logical_date": None, "run_after": due, "conf": {}, **columns}
     return SimpleNamespace(state=state, **columns)
@@ -58,7 +58,7 @@ RUNS: dict[str, SimpleNamespace] = {
 
 
 class Database:
-    """Airflow's, as far as the page asks it: runs by their id."""
+    """The part of Airflow's database that the page uses: runs by their id."""
 
     tasks: ClassVar[list[TaskInstance]] = []
     history: ClassVar[TaskInstanceHistory | None] = None
@@ -85,7 +85,7 @@ def client() -> TestClient:
 
 @pytest.fixture
 def user(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Who is logged in, and which DAGs Airflow's auth manager lets them read."""
+    """The logged-in user, and the DAGs that Airflow's auth manager allows them to read."""
     known = SimpleNamespace(name="analyst", token="", may_read={"game_events_daily"}, asked=[])
 
     async def from_token(token: str) -> SimpleNamespace:
@@ -104,7 +104,7 @@ def user(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 @pytest.fixture
 def browser(own_settings: Settings, user: SimpleNamespace) -> Iterator[TestClient]:
-    """A browser that is logged in, with the cookie that Airflow's UI has."""
+    """A logged-in browser, with the cookie of Airflow's UI."""
     app.dependency_overrides[_get_session] = Database
     logged_in = client()
     logged_in.cookies.set("_token", "a-session")
@@ -114,7 +114,7 @@ def browser(own_settings: Settings, user: SimpleNamespace) -> Iterator[TestClien
 
 @pytest.fixture
 def reports(own_settings: Settings) -> Path:
-    """Two published days, and what must not be shown."""
+    """Two published days, and files that must not be shown."""
     folder = own_settings.reports_dir
     folder.mkdir(parents=True)
     for name in ("index", "2026-05-01", "2026-05-03"):
@@ -337,13 +337,13 @@ LINK = '<a href="../dags/game_events_daily/runs/RUN/tasks/TASK" target="_top">Th
 
 
 def a_task(state: str, *, task_id: str = "generate_events", tries: int = 1) -> Any:
-    """A task as Airflow's database has it."""
+    """A task as in Airflow's database."""
     return SimpleNamespace(task_id=task_id, state=state, try_number=tries, run_id="any")
 
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Every task's log is the same; which tries were read."""
+    """Gives every task the same log, and records the tries that were read."""
     read: list[int] = []
 
     def read_log_chunks(_self: Any, _task: Any, try_number: int, _metadata: Any) -> tuple[Any, Any]:
@@ -453,7 +453,7 @@ def test_a_message_is_a_page_like_the_others(browser: TestClient) -> None:
 
 
 def test_the_plugin_registers_the_menu_item_and_the_tab(own_settings: Settings) -> None:
-    """As Airflow finds it: of all files below plugins/ it executes two, and both are plugins."""
+    """Airflow executes two of all files below plugins/, and both are plugins."""
     from airflow._shared.module_loading import find_path_from_directory
     from airflow._shared.plugins_manager.plugins_manager import _load_plugins_from_plugin_directory
 
@@ -481,7 +481,7 @@ def test_loading_the_plugin_loads_nothing_but_itself() -> None:
 
 
 def test_the_page_loads_no_reader_of_the_lake() -> None:
-    """The API server would keep it in memory for as long as it runs."""
+    """The API server would hold it in memory for its whole lifetime."""
     code = (
         "import sys, daybook_airflow.page;sys.exit(len({'pandas', 'pyiceberg', 'pyspark', 'numpy'} & set(sys.modules)))"
     )

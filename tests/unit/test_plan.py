@@ -1,4 +1,4 @@
-"""The plan of a backfill: told by the rule that the runs go by, without a run, a broker or an Airflow."""
+"""The plan of a backfill: it uses the same rule as the runs, without a run, a broker or Airflow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NEXT = date(2026, 5, 4)
 BEFORE = date(2026, 5, 2)
 NOW = datetime(2026, 5, 10, 12, tzinfo=UTC)
 AS_NOW: dict[str, Any] = {"provider_map_version": map_version(), "answers_version": answers_version()}
-"""Versions of a page that would be built the same way today."""
+"""Versions of a revision that would be built the same way today."""
 
 
 @pytest.fixture
@@ -91,15 +91,15 @@ def test_each_day_is_in_the_state_that_its_records_are_in(lake: SmallLake, outlo
     assert does[4] == "publishes its first page, of 7 records"
     assert does[5].startswith("publishes a page of zeros")
     assert does[8] == "no run: it ends on 2026-05-11 at 00:00 UTC, and Airflow leaves it out"
-    # the first run has no day to build, and restates another
+    # the first run has no day to build and restates another one
     assert (len(told.runs), told.builds) == (8, 6)
 
 
 def test_what_was_taken_first_decides_what_is_known_to_be_empty(lake: SmallLake, outlook: MakeOutlook) -> None:
     assert states(outlook(BEFORE, DAY, {})) == ["nothing known", "nothing known"]
-    # nothing is landed yet, and Kafka took its first record after these days had ended
+    # nothing is landed yet, and Kafka received its first record after these days had ended
     assert states(outlook(BEFORE, DAY, {NEXT: 1})) == ["nothing known", "nothing known"]
-    # what only Kafka has counts as well: it is landed before the rule is asked
+    # records that are only in Kafka count too: they are landed before the rule is applied
     assert states(outlook(BEFORE, DAY, {}, waiting=NotLanded({NEXT: 1}, TAKEN_AT))) == ["nothing known", "empty"]
     lake.land({NEXT: 1}, taken_at=datetime(2026, 5, 3, 23, 59, 59, tzinfo=UTC))
     assert states(outlook(BEFORE, DAY, {})) == ["nothing known", "empty"]
@@ -129,7 +129,7 @@ def test_the_first_run_also_restates_other_days_within_the_lateness_window(
     assert told.also_restated == [{"day": str(near), "records": 2}, {"day": str(NEXT), "records": 3}]
     assert states(told) == ["published"]
     assert told.builds == 1
-    # a day of the backfill itself is told in its own row
+    # a day of the backfill itself is reported in its own row
     assert outlook(DAY, NEXT, {near: 2, NEXT: 3}).also_restated == [{"day": str(near), "records": 2}]
 
 
@@ -201,7 +201,7 @@ def test_a_day_whose_raw_records_are_gone_stays_and_its_neighbours_cannot_be_bui
     assert gone.state == "published"
     assert gone.does.startswith("stays as revision 1: raw records that it rests on were removed")
     assert neighbour.does.startswith("fails: 2026-05-04 cannot be built: DAYBOOK_RAW_RETENTION_DAYS removed")
-    # as many new ones do not make up for those that are gone
+    # an equal number of new records does not replace the removed ones
     [again] = outlook(DAY, DAY, {DAY: 20}).rows()
     assert again.does.startswith(
         "fails: 2026-05-03 is published as revision 1 and cannot be built again: 0 of its 12 raw"
@@ -260,7 +260,7 @@ def test_a_day_that_airflow_has_run_is_run_again_only_if_it_has_to_be_built(
     assert (again.runs, again.reprocess, again.builds) == ([DAY, NEXT], True, 1)
     under_way = outlook(DAY, NEXT, {NEXT: 1}, ran={**ran, NEXT: "running"})
     assert (under_way.runs, under_way.reprocess) == ([], False)
-    # another day's run restates the page: its own has not to be run again
+    # another day's run restates the day, so its own run need not be repeated
     late = outlook(DAY, NEXT, {DAY: 1}, ran={DAY: "success"})
     assert (late.runs, late.reprocess) == ([NEXT], False)
     assert late.rows()[0].does.endswith("; the first run, of 2026-05-04, restates it: 1 records more")
@@ -316,7 +316,7 @@ def _step(name: str, hour: int, seconds: int, state: str) -> dict[str, Any]:
 
 
 def test_airflow_says_which_days_it_has_run_and_how_long_runs_take() -> None:
-    so_far = ask_airflow(Airflow(), DAY, NEXT)  # type: ignore[arg-type]  # as much of it as is called
+    so_far = ask_airflow(Airflow(), DAY, NEXT)  # type: ignore[arg-type]  # only the part that is called
     assert so_far.ran == {DAY: "success", NEXT: "running"}
     assert so_far.pace == Pace(builds=[22.0], landings=[8.0, 8.0])
     assert so_far.paused is True
@@ -359,7 +359,7 @@ def test_what_is_not_landed_is_counted_by_the_day_on_which_it_happened(
     monkeypatch.setattr("daybook.kafka.offsets.committed", committed)
     start = Position({0: 5, 1: 3}, 1, "topic")
     found = read_not_landed(lake.settings, start, lambda done, of: None)
-    # of what is lost, the rest is read: what would be landed once the loss is accepted
+    # after the lost records, the rest is read: it would be landed once the loss is accepted
     assert asked == [(0, 5, 7), (1, 5, 9)]
     assert found.loss is not None
     assert "2 records lost, offsets 3..4 of partition 1" in found.loss.text

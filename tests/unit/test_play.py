@@ -1,4 +1,4 @@
-"""A play whose intake acknowledges nothing says so while it waits; the intake is a web server of the test."""
+"""A generator run whose intake acknowledges nothing reports this while it waits; the test provides the intake."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Away(BaseHTTPRequestHandler):
         self.wfile.write(b'{"events":[]}')
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the test says what was sent."""
+        """Log nothing: the test checks the requests."""
 
 
 @pytest.fixture

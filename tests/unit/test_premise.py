@@ -1,4 +1,4 @@
-"""The premise of 2019: the distance is the known one, its interval holds the truth, the sentence says what happened."""
+"""The premise of 2019: the known distance, an interval that contains the truth, and a correct sentence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = ("sword", "knife", "guild join")
 
 
 def before(*shares: dict[str, int], end: date = DAY) -> pd.DataFrame:
-    """Each day's counts by category, the last one the day before."""
+    """Each day's counts by category; the last day is the day before."""
     rows = [
         (end - timedelta(days=len(shares) - at), category, events)
         for at, day in enumerate(shares)
@@ -32,7 +32,7 @@ WEEK = before(*[{"sword": 500 + at, "knife": 300 - at, "guild join": 200} for at
 
 
 def today(*counts: int, groups: int = 500) -> NDArray[np.int64]:
-    """Events dealt out to groups one by one."""
+    """Events, distributed to the groups in turn."""
     table = np.zeros((groups, len(counts)), dtype=np.int64)
     of_event = np.repeat(np.arange(len(counts)), counts)
     np.add.at(table, (np.arange(len(of_event)) % groups, of_event), 1)
@@ -64,7 +64,7 @@ def test_the_threshold_is_a_main_category_halved() -> None:
 
 
 def test_days_that_differ_among_themselves_make_the_bounds_wider() -> None:
-    """Whole days are drawn anew: the usual mix is known no better than the days before agree on it."""
+    """Whole days are resampled: the usual mix is only as certain as the days before agree on it."""
     alike = before(*[{"sword": 500, "knife": 300, "guild join": 200}] * 6)
     apart = before(*[{"sword": 500 + at, "knife": 300 - at, "guild join": 200} for at in (150, -150) * 3])
     shifted = today(1000, 200, 800)
@@ -100,7 +100,7 @@ def test_a_shifted_day_deviates_and_says_what_drove_it() -> None:
 
 @pytest.mark.parametrize(("counts", "beyond"), [((80, 80, 40), False), ((70, 90, 40), True)], ids=["below", "beyond"])
 def test_an_interval_across_the_threshold_is_unclear(counts: tuple[int, int, int], beyond: bool) -> None:
-    """Whatever side of the threshold the distance itself is on."""
+    """The verdict is the same on both sides of the threshold."""
     found = check(today(*counts))
     low, distance, high, _ = bounds(found)
     assert low < THRESHOLD < high
@@ -160,7 +160,7 @@ def test_a_category_only_today_and_one_only_before() -> None:
     usual = before(*[{"sword": 500, "bow": 500}] * 4)
     found = check(today(500, 500, 0), usual)
     by_name = {one.category: one for one in found.drivers}
-    assert set(by_name) == {"knife", "bow"}  # the sword's share is unchanged: no driver; what never was is none
+    assert set(by_name) == {"knife", "bow"}  # unchanged share or never an event: no driver
     assert (by_name["knife"].usual_share, by_name["bow"].share) == (0.0, 0.0)
     # disjoint halves: half of the divergence of disjoint mixes
     assert found.measured == pytest.approx(math.sqrt(0.5))
@@ -218,17 +218,17 @@ def test_bad_input_is_refused() -> None:
     ids=["unchanged", "a little", "strong"],
 )
 def test_the_interval_holds_the_true_distance(moved: float, fewest: float, beyond: tuple[float, float]) -> None:
-    """120 simulated days; by 95 %, fewer than 90 % come once in a hundred seeds, and this one is not."""
+    """120 simulated days. At 95 %, fewer than 90 % happens for one in a hundred seeds, and not for this one."""
     found = coverage(World(categories=6, players=400, moved=moved), 120, seed=2)
     assert found.held >= fewest
     assert beyond[0] <= found.beyond_chance <= beyond[1]
-    # without the correction the mean distance of unchanged days would be 0.03
+    # without the correction, the mean distance of unchanged days would be 0.03
     assert found.mean == pytest.approx(found.true, abs=0.015)
     assert moved == 0.0 or found.width < 0.08
 
 
 def test_the_correction_matters_for_many_categories() -> None:
-    """Two unchanged mixes of 50 categories seem a noisy distance apart; the answer says that it is none."""
+    """Noise separates two unchanged mixes of 50 categories; the answer reports no distance."""
     random = np.random.default_rng(5)
     mix = np.full(50, 0.02)
     names = tuple(f"item {number}" for number in range(50))
@@ -255,7 +255,10 @@ def small_game(seed: int, *, know_players: bool) -> Premise:
 
 
 def test_which_few_players_a_small_game_has_is_chance() -> None:
-    """Providers follow their players: other players are no other habits. Days of the same few players look certain."""
+    """Providers depend on the players: other players do not mean other habits.
+
+    Days of the same few players look certain.
+    """
     strong = {
         know: sum(small_game(seed, know_players=know).verdict == "deviates" for seed in range(40))
         for know in (False, True)
@@ -265,7 +268,7 @@ def test_which_few_players_a_small_game_has_is_chance() -> None:
 
 
 def test_a_whole_provider_that_vanishes_from_a_small_game_is_still_strong() -> None:
-    """200 players in thirds on each day; today nobody comes from one of the three."""
+    """200 players, a third on each provider; today nobody comes from one of the three."""
     week = before(*[{"att": 400, "comcast": 400, "cox": 400}] * 7)
     counts = np.zeros((200, 3), dtype=np.int64)
     counts[:100, 0], counts[100:, 1] = 6, 6

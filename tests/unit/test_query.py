@@ -1,4 +1,4 @@
-"""The lake in DuckDB: what is read of it, and that nothing else can be."""
+"""The lake in DuckDB: the readable tables, and no access to anything else."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_rows_come_as_a_table_as_json_and_as_csv(lake: SmallLake) -> None:
 
 
 def test_numbers_of_a_query_have_no_separators(lake: SmallLake) -> None:
-    """A column of somebody's own may be a year, an id or an offset."""
+    """A column of a user's own query may be a year, an id or an offset."""
     shown = CliRunner().invoke(cli, ["query", "SELECT 2026 AS year, 1234567 AS id, 0.5 AS half"]).output
     assert ["2026", "1234567", "0.5"] in [line.split() for line in shown.splitlines()]
 
@@ -159,7 +159,7 @@ def test_the_lakes_own_tables_are_listed(lake: SmallLake) -> None:
     assert [row["name"] for row in query_rows(lake.settings, "SHOW TABLES")] == ["day_ledger", "event_popularity"]
 
 
-# a player plays on some days, counted from the first; events do not matter
+# the days on which each player plays, counted from the first; the number of events does not matter
 PLAYERS = {"ann": (0, 1, 8), "bob": (0, 14), "cid": (1, 2, 15), "dee": (8,), "eve": (15,)}
 
 

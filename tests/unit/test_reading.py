@@ -1,4 +1,4 @@
-"""Readers see a day as its newest ledger row pins it."""
+"""Readers see a day at the snapshots that its newest ledger row pins."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_catalog_that_spark_has_not_filled_yet_has_no_page(own_settings: Setti
 def test_an_answer_is_read_at_the_snapshot_that_the_page_pins(lake: SmallLake) -> None:
     pinned = lake.put("event_popularity", DAY, SWORD)
     lake.publish(DAY, {"event_popularity": pinned})
-    lake.put("event_popularity", DAY, KNIFE)  # published by the next revision, whose ledger row is not there yet
+    lake.put("event_popularity", DAY, KNIFE)  # published by the next revision, whose ledger row does not exist yet
     assert [row["item"] for row in answer_rows(lake.settings, "event_popularity", "2026-05-03")] == ["sword"]
 
 
@@ -269,7 +269,7 @@ def test_a_rebuild_of_days_without_a_page_starts_no_spark(
 
 
 def test_of_two_rows_of_one_revision_the_first_that_was_written_counts(lake: SmallLake) -> None:
-    """Older versions could write two; whichever the table gives first, readers see the same."""
+    """Older versions could write two rows; readers see the same one, in whatever order the table returns them."""
     written = datetime(2026, 5, 4, 0, 16, tzinfo=UTC)
     for day, delays in ((date(2026, 5, 5), (0, 9)), (date(2026, 5, 6), (9, 0))):
         for delay in delays:
@@ -321,7 +321,7 @@ def test_bad_input_names_what_there_is(lake: SmallLake, name: str, day: str, sai
 
 
 ODD_DAYS = [date(2014, 1, 1) + timedelta(days=4 * number) for number in range(1000)]
-"""Days that clients with wrong clocks name."""
+"""Days from clients with wrong clocks."""
 
 
 def test_status_stays_readable_with_a_thousand_odd_days(lake: SmallLake) -> None:
@@ -424,7 +424,7 @@ def test_status_ends_with_1_unless_every_part_is_healthy(
 
 
 def on_a_terminal_of(width: int, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """Let tables be printed as on a terminal of some width."""
+    """Print tables as on a terminal of the given width."""
     out = io.StringIO()
     monkeypatch.setattr(
         "daybook.cli.output.rich_console", lambda: Console(file=out, force_terminal=True, no_color=True, width=width)

@@ -1,4 +1,4 @@
-"""README and docs/tasks.md call Airflow as it is, and every picture is shown."""
+"""README and docs/tasks.md call Airflow correctly, and use every picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPANS = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)
 
 
 def commands(program: str) -> list[list[str]]:
-    """The arguments of each time that a page calls a program, placeholders filled in."""
+    """The arguments of every call of a program on the pages, with placeholders filled in."""
     lines = [span.split(" ", 1)[1] for span in SPANS if span.startswith(f"{program} ")]
     assert lines, f"the pages call {program}"
     return [[PLACEHOLDERS.get(word, word) for word in shlex.split(line.rstrip("."))] for line in lines]

@@ -1,4 +1,4 @@
-"""What a rejected record can be made into without asking anybody."""
+"""The automatic repairs of a rejected record."""
 
 from __future__ import annotations
 

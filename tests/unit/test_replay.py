@@ -1,4 +1,4 @@
-"""What a replay makes of an intake that does not take a batch; the intake is played by a server that is told how."""
+"""A replay when the intake does not accept a batch; a server with preset answers replaces the intake."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Told = Callable[[list[dict[str, Any]]], Answer]
 
 
 class Intake:
-    """Answers each request as it is told to; remembers the bodies."""
+    """Answers each request as configured, and stores the bodies."""
 
     def __init__(self) -> None:
         self.told: Told = self.takes
@@ -56,7 +56,7 @@ class Intake:
 
     @property
     def accepted(self) -> list[str]:
-        """The ids of the last bodies of which each was taken."""
+        """The ids in the last bodies that were accepted completely."""
         return [one["event_id"] for body in self.bodies if self.told(body)[0] == 201 for one in body]
 
 
@@ -160,7 +160,7 @@ def test_a_conflict_is_replayed_only_if_it_is_asked_for(
     sent: list[str],
     is_by_hand: bool,
 ) -> None:
-    """Both of a conflict's records may be one event; under an id of its own the second would count again."""
+    """Both records of a conflict may be the same event; with a new id, the second would be counted again."""
     found = [a_record(json.dumps(EVENT).encode(), reason, at) for at, reason in enumerate(("conflict", "no_event_id"))]
     monkeypatch.setattr(
         corrections,

@@ -1,4 +1,4 @@
-"""The pages: self-contained, escaped, whole."""
+"""The HTML reports: self-contained, escaped, complete."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ DAY = date(2026, 5, 3)
 MIX = "provider_event_popularity"
 HOSTILE = '<script>alert("x")</script><img src=https://evil.example/a.png onerror=alert(1)>&amp;{{ 7*7 }}'
 ESCAPED = "https://evil.example/a.png"
-# elements that ask a server or run code, and those without an end tag
+# elements that call a server or run code, and those without an end tag
 FORBIDDEN = {"script", "img", "iframe", "link", "object", "embed", "form", "base"}
 VOID = {"meta", "link", "img", "br", "hr", "input", "base", "embed"}
 
 
 class Page(HTMLParser):
-    """Reads a page as a browser would: elements, the texts of cells, and whether all that is opened is closed."""
+    """Reads a page like a browser: elements, the texts of cells, and whether every opened element is closed."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(convert_charrefs=True)
@@ -187,12 +187,12 @@ def test_the_index_says_how_much_of_each_day_has_a_known_provider(lake: SmallLak
     index = Page(write_report(lake.settings, "2026-05-03")[-1])
     columns = [text for text in index.texts["th"] if text[:1].isalpha()]
     cells = index.texts["td"]
-    a_row = len(columns) - 1  # the day stands in a cell of another kind
+    a_row = len(columns) - 1  # the day has another kind of cell
     assert cells[columns.index("Coverage") - 1 :: a_row] == ["–", "87.5%", "50.0%"]
 
 
 def test_the_index_asks_for_all_coverage_at_once(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its cost grows by a millisecond with each day, not by a read of the catalog, the ledger and the answer."""
+    """Each day adds about a millisecond, not a read of the catalog, the ledger and the answer."""
     loaded: list[str] = []
     as_it_is = SqlCatalog.load_table
 
@@ -244,7 +244,7 @@ TOO_EARLY = [Premise("event mix", None, None, None, None, 0.1, "too few days", "
 
 @pytest.fixture
 def whole(lake: SmallLake) -> SmallLake:
-    """A day of which every picture can be drawn, with more providers than a table shows open, and players."""
+    """A day with data for every picture, with players, and with more providers than a collapsed table shows."""
     providers = ["comcast", HOSTILE, "(bare)", *(f"isp{at}" for at in range(25))]
     events = {name: 100 - at for at, name in enumerate(providers)}
     total = sum(events.values())
@@ -434,7 +434,7 @@ def test_a_spreadsheet_takes_no_text_for_a_formula(text: str) -> None:
 
 
 def test_where_a_semicolon_parts_cells_a_spreadsheet_takes_none_either() -> None:
-    """As where a comma stands before decimals: such a spreadsheet reads ``sword;=1+1`` as two cells."""
+    """If the comma is the decimal separator, a spreadsheet reads ``sword;=1+1`` as two cells."""
     text = csv_text(["item"], [{"item": "sword;=1+1;;@A1; -2"}], for_spreadsheets=True)
     assert text.splitlines()[1] == "sword;'=1+1;;'@A1; -2"
 
@@ -622,7 +622,7 @@ def test_an_unusual_number_of_events_is_the_first_thing_said(whole: SmallLake, t
 
 
 def test_the_counts_of_a_day_add_up_on_sight(lake: SmallLake) -> None:
-    """With events that are late, sent twice and refused: nobody has to ask where twenty of them are."""
+    """With late, duplicate and refused events: the page accounts for the difference of twenty."""
     counts = {"sent": 600, "refused": 50, "accepted": 550, "landed": 530, "events": 480, "duplicates": 50}
     lake.publish(DAY, {}, revision=2, rejected=0, **counts)
     page = Page(write_report(lake.settings, "2026-05-03")[0])

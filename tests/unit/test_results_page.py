@@ -1,4 +1,4 @@
-"""benchmarks/RESULTS.md: what the stages kept stands in it, wrong rows and missed goals first of all."""
+"""benchmarks/RESULTS.md contains the stored results of the stages, with wrong rows and missed goals first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the routes hand to the producer, without a broker."""
+"""The records that the routes pass to the producer, without a broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets are known by their kind, however a store, a cluster or a shell spells their names."""
+"""Secrets are recognized by kind, in every spelling of stores, clusters and shells."""
 
 from __future__ import annotations
 

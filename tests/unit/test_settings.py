@@ -1,4 +1,4 @@
-"""Settings: every one documented, every problem named at once."""
+"""Settings: each one is documented, and all problems are named at once."""
 
 from __future__ import annotations
 

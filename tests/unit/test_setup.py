@@ -1,4 +1,4 @@
-"""Set-up: a jar that is not the one in the list is named, and never stays; and no test is left out of a run."""
+"""Set-up: a jar that differs from the list is named and removed; and a test run includes all tests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.tls_server import InspectingProxy, TlsServer
 
 @pytest.fixture
 def lib(tmp_path: Path) -> Path:
-    """Two jars, as a set-up leaves them."""
+    """Two jars, as set-up installs them."""
     for name in ("kafka/broker-1.jar", "spark/lake-2.jar"):
         path = tmp_path / "lib" / name
         path.parent.mkdir(parents=True)
@@ -88,7 +88,7 @@ def test_wrong_jars_from_the_repository_do_not_stay(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"tampered with")
 
-    # the one thing that a test does not run: a repository on the network that hands out wrong files
+    # a test cannot use this part for real: a repository on the network that serves wrong files
     monkeypatch.setattr(jars, "fetch", fetch_wrong_ones)
     monkeypatch.setattr(jars, "LIB_DIR", tmp_path / "lib")
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
@@ -115,7 +115,7 @@ def test_the_installer_comes_with_its_hashes() -> None:
 
 @pytest.fixture
 def clean_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No index, certificate or proxy of the machine that runs the tests; the log of the set-up is the test's own."""
+    """No index, certificate or proxy of the machine that runs the tests; the test has its own set-up log."""
     for name in [*os.environ]:
         if re.search("^(PIP|UV)_|CERT|CA_BUNDLE|PROXY$", name.upper()):
             monkeypatch.delenv(name)
@@ -141,7 +141,7 @@ def index(tmp_path: Path, clean_shell: None) -> dict[str, bytes]:
 
 
 def installers(url: str, into: Path) -> dict[str, list[str]]:
-    """What set-up runs, with one package from another index."""
+    """The commands of set-up, with one package from another index."""
     wanted = ["--no-deps", "--index-url", f"{url}/simple", "--target", str(into), "tiny==1.0"]
     return {
         "pip": [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", *wanted],
@@ -157,7 +157,7 @@ def test_an_unknown_issuer_is_looked_for_among_the_systems(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """With a real index behind TLS whose authority only this machine knows."""
+    """With a real TLS index whose certificate authority only this machine knows."""
     authority = Authority(tmp_path / "company")
     with TlsServer(index, *authority.issue("index")) as server:
         command = installers(server.url, tmp_path / "site")[installer]
@@ -183,7 +183,7 @@ def test_an_unknown_issuer_is_looked_for_among_the_systems(
 def test_another_failure_is_not_tried_again(
     index: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = installers("http://127.0.0.1:9", tmp_path / "site")["uv"]  # nobody listens there
+    command = installers("http://127.0.0.1:9", tmp_path / "site")["uv"]  # no server listens there
     with pytest.raises(bootstrap.SetupError, match=r"^packages failed: .*setup\.log"):
         bootstrap.fetch_step("packages", command)
     assert "trying" not in capsys.readouterr().out
@@ -198,7 +198,7 @@ def test_ivy_takes_the_proxy_and_the_certificates_that_pip_takes(
     capsys: pytest.CaptureFixture[str],
     has_own_java: bool,
 ) -> None:
-    """Through a real proxy that asks for a password and opens the connection to the repository."""
+    """Through a real proxy that requires a password and opens the connection to the repository."""
     jar = b"not many classes"
     files = {"/maven2/org/tiny/tiny/1.0/tiny-1.0.jar": jar}
     authority = Authority(tmp_path / "company")
@@ -255,12 +255,12 @@ def test_packages_are_installed_compiled(module: str) -> None:
     found = importlib.util.find_spec(module)
     assert found is not None
     assert found.origin is not None
-    # not by the first import alone: where bytecode may not be written, each task would compile what it imports
+    # the first import is too late: if bytecode cannot be written, each task would compile its imports
     assert Path(importlib.util.cache_from_source(found.origin)).is_file()
 
 
 def test_every_test_and_every_example_is_run() -> None:
-    """The order of the folders is written down, so a new one would be passed over."""
+    """The order of the folders is explicit, so a new folder would be skipped."""
     options = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"][
         "ini_options"
     ]

@@ -1,4 +1,4 @@
-"""What the stack's processes are started with, whatever the shell has."""
+"""The environment of the stack's processes, independent of the shell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from daybook.stack.environment import process_environment
 def test_no_part_inherits_the_shells_locale(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LC_ALL", "LANG"):
         monkeypatch.setenv(name, "ar_EG.UTF-8")
-    monkeypatch.setenv("_JAVA_OPTIONS", "-Duser.language=ar")  # wins over a command line
+    monkeypatch.setenv("_JAVA_OPTIONS", "-Duser.language=ar")  # overrides a command line
     for environment in (job_environment(own_settings), process_environment(own_settings)):
         assert environment["LC_ALL"] == "C.UTF-8"
         assert "_JAVA_OPTIONS" not in environment
@@ -24,7 +24,7 @@ def test_no_part_inherits_the_shells_locale(own_settings: Settings, monkeypatch:
 def test_java_options_that_lose_to_a_command_line_are_left(
     own_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A trust store or an agent of the machine is named there."""
+    """It may name the machine's trust store or agent."""
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Djavax.net.ssl.trustStore=/etc/trust.jks")
     assert job_environment(own_settings)["JAVA_TOOL_OPTIONS"] == "-Djavax.net.ssl.trustStore=/etc/trust.jks"
 

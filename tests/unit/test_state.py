@@ -1,4 +1,4 @@
-"""The marker of a state folder, and what is refused before anything is read or written."""
+"""The marker of a state folder, and the cases that are refused before anything is read or written."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def at(home: Path, monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
-    """The settings of another state folder, for this test and what it calls."""
+    """The settings of another state folder, for this test and the code it calls."""
     for name, value in {"home": str(home), **values}.items():
         monkeypatch.setenv(f"DAYBOOK_{name.upper()}", value)
     settings.cache_clear()
@@ -58,7 +58,7 @@ def at(home: Path, monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
 
 
 def refusals(loaded: Settings, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """What a reader, a writer and ``up`` say; none of them may change a file."""
+    """The messages of a reader, a writer and ``up``; none of them may change a file."""
     before = files_of(loaded.home)
     said = set()
 
@@ -74,7 +74,7 @@ def refusals(loaded: Settings, monkeypatch: pytest.MonkeyPatch) -> set[str]:
         with pytest.raises(NeedsDecision) as refused:
             ask()
         said.add(str(refused.value))
-    # verbs that write: nothing of it may come before the look
+    # verbs that write: they must check the state first
     generating = ["generate", "--day", "2026-05-03", "--events", "1", "--seed", "1"]
     for line in (
         ["accept-loss", "--note", "gone"],
@@ -84,7 +84,7 @@ def refusals(loaded: Settings, monkeypatch: pytest.MonkeyPatch) -> set[str]:
         result = CliRunner().invoke(cli, line)
         assert isinstance(result.exception, NeedsDecision), line
         said.add(str(result.exception))
-    if marker_file(loaded.home).exists() or unfinished_file(loaded.home).exists():  # those that look at no table
+    if marker_file(loaded.home).exists() or unfinished_file(loaded.home).exists():  # verbs that use no table
         for line in (["env"], generating):
             result = CliRunner().invoke(cli, line)
             assert isinstance(result.exception, NeedsDecision), line
@@ -135,7 +135,7 @@ def test_a_moved_folder_is_refused_and_names_the_old_place(lake: SmallLake, monk
 def test_a_folder_that_holds_neither_lake_nor_broker_may_have_several_paths(
     lake: SmallLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on the machines of a cluster that share it."""
+    """For example, the machines of a cluster that share the folder."""
     open_state(lake.settings)
     elsewhere = {
         "kafka_bootstrap_servers": "broker:9092",
@@ -168,7 +168,7 @@ def test_no_step_on_spark_gets_as_far_as_spark(
     make: Callable[[SmallLake, pytest.MonkeyPatch], Settings],
     has_marker: bool,
 ) -> None:
-    """A step that reached Spark before it looked would write to the original's tables, or remove their files."""
+    """A step that used Spark before the check would write to the original's tables, or remove their files."""
     from daybook_spark import erasing, landing, maintenance, pages, publishing, rebuilding
 
     if has_marker:
@@ -423,7 +423,7 @@ def test_a_user_id_without_a_name_is_a_name(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_sqlite_and_its_readers_open_the_same_file(tmp_path: Path) -> None:
-    """SQLAlchemy unquotes a path: what follows %20 or ? in it would name another file."""
+    """SQLAlchemy unquotes a path: with %20 or ? in it, the URL would name another file."""
     from sqlalchemy import create_engine
 
     file = tmp_path / "a b é%20?x#&y'" / "catalog.db"
@@ -477,7 +477,7 @@ def test_supervisor_reads_the_paths_that_were_written(tmp_path: Path, monkeypatc
 
     odd = Settings(home=tmp_path / ODD)
     odd.logs_dir.mkdir(parents=True)
-    monkeypatch.chdir(odd.home)  # it is started there
+    monkeypatch.chdir(odd.home)  # supervisord starts there
     read = ServerOptions()
     read.configfile = str(supervisor.write_config(odd, parts(odd)))
     read.process_config(do_usage=False)
@@ -490,7 +490,7 @@ def test_supervisor_reads_the_paths_that_were_written(tmp_path: Path, monkeypatc
 
 
 def test_kafka_reads_the_path_that_was_written(tmp_path: Path) -> None:
-    """Java's own reader of properties: Latin-1, backslashes are escapes."""
+    """Java's own parser of properties: Latin-1, with backslashes as escapes."""
     from daybook.stack.kafka import _as_java_reads
 
     read = tmp_path / "Read.java"
@@ -536,7 +536,7 @@ def test_a_database_that_is_gone_was_one(own_settings: Settings) -> None:
     from daybook import airflow_client
     from daybook.stack import airflow, postgres
 
-    airflow.write_config(own_settings)  # of a new folder: keys are made
+    airflow.write_config(own_settings)  # a new folder: keys are created
     version = postgres.version_file(own_settings)
     version.write_text("3.3.2", encoding="utf-8")
     with pytest.raises(NeedsDecision, match="it held Airflow's history of runs"):

@@ -1,4 +1,4 @@
-"""The states of the stack's parts, as ``daybook status`` shows them, in words that a reader knows."""
+"""The states of the stack's parts in ``daybook status``, in words that a reader knows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_part_that_does_not_answer_is_starting_at_first_and_late_afterwards(
     file = airflow_client.password_file(own_settings)
     file.parent.mkdir(parents=True)
     file.write_text('{"admin": "secret"}', encoding="utf-8")
-    # nothing listens: each part's own look finds that out
+    # no part listens: its own probe detects that
     nowhere = own_settings.model_copy(
         update={"api_port": 1, "airflow_port": 1, "kafka_port": 1, "spark_connect_port": 1}
     )

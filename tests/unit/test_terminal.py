@@ -1,4 +1,4 @@
-"""A player's text on a terminal: shown, never obeyed; and unchanged where a program reads it."""
+"""A player's text on a terminal is shown and never executed; for a program it is unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.unit.small_lake import SmallLake
 DAY = date(2026, 5, 3)
 DAYBOOK = Path(sys.executable).with_name("daybook")
 COMMANDS = ("\x1b[2J\x1b]0;owned\x07", "\x9b31m", "a\rb", "x\x7f", "row\nforged  row", "\u202eknife", "\U000e0041")
-"""Never valid in an event; a record that was rejected holds them, and a producer past the intake can send them."""
+"""Never valid in an event; but rejected records contain them, and a producer that bypasses the intake can send them."""
 ITEMS = tuple(dict.fromkeys((*COMMANDS, *HOSTILE_NAMES)))
 FIRST = ("query", "SELECT item FROM event_popularity ORDER BY events")
 PIVOT = "PIVOT event_popularity ON item USING SUM(events)"
@@ -38,7 +38,7 @@ def lake(own_settings: Settings) -> SmallLake:
 
 
 def printed(*command: str) -> bytes:
-    """What the program writes to a pipe, errors too."""
+    """The bytes that the program writes to a pipe, including errors."""
     done = subprocess.run(
         [DAYBOOK, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False
     )
@@ -46,7 +46,7 @@ def printed(*command: str) -> bytes:
 
 
 def on_a_terminal(*command: str) -> str:
-    """What a terminal gets to read."""
+    """The bytes that a terminal receives."""
     ours, its = pty.openpty()
     with subprocess.Popen([DAYBOOK, *command], stdout=its, stderr=its, env={**os.environ, "NO_COLOR": "1"}) as process:
         os.close(its)
@@ -54,7 +54,7 @@ def on_a_terminal(*command: str) -> str:
         while True:
             try:
                 part = os.read(ours, 65536)
-            except OSError:  # Linux says so that the other side is closed
+            except OSError:  # Linux reports a closed other side this way
                 break
             if not part:
                 break
@@ -75,7 +75,7 @@ def on_a_terminal(*command: str) -> str:
         ("receipts", "--day", "2026-05-03"),
         ("receipts", "--day", "2026-05-03", "--json"),
         ("status", "--json"),
-        ("answer", "\x1b[2J", "--day", "2026-05-03"),  # an error that repeats what it was given
+        ("answer", "\x1b[2J", "--day", "2026-05-03"),  # an error that repeats its input
     ],
     ids=lambda command: " ".join(command),
 )

@@ -1,4 +1,4 @@
-"""What the topic must be, which topic a state folder knows, and what is said of one that is otherwise."""
+"""The rules for the topic, the topic that a state folder knows, and the messages about a different one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the intake's readiness looks at the topic's configuration: cheaply, and without the right to it."""
+"""The intake's readiness checks the topic's configuration: cheaply, and also without permission to read it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from game_api.producer import CONFIG_CACHE_SECONDS, _TopicWatch
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the broker tells; ``now`` is the clock, ``looks`` counts the questions."""
+    """The broker's replies; ``now`` is the clock, ``looks`` counts the requests."""
     state: dict[str, Any] = {"config": {"cleanup.policy": "delete"}, "now": 1000.0, "looks": 0}
 
     def config_of(*_: object) -> dict[str, str]:

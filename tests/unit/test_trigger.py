@@ -1,4 +1,7 @@
-"""What the sensor hands to the triggerer survives the way there, and gives up in words; no broker is asked here."""
+"""The sensor's data reaches the triggerer intact, and the triggerer times out with a message.
+
+No test uses a broker.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +95,7 @@ def _connection(bootstrap_servers: str) -> str:
 
 
 class Told:
-    """A hook in the broker's place: says what it was told to, look by look."""
+    """A hook that replaces the broker: each look returns the next of the given offsets."""
 
     def __init__(self, *ends: tuple[dict[int, int], dict[int, int]]) -> None:
         self._ends = iter(ends)
@@ -110,7 +113,7 @@ def test_what_an_open_transaction_hides_is_waited_for() -> None:
     assert first.lacks == "a transaction that is open hides 30 offsets from 3 of partition 0"
     goal = replace(GOAL, log_ends=first.log_ends)
     assert goal.look(hook).lacks == first.lacks  # type: ignore[arg-type]  # as above
-    # what came since need not be readable: a producer that always has a transaction open would be waited for for ever
+    # later records need not be readable: with a producer whose transactions never end, the wait would not end either
     assert goal.look(hook).offsets == {"0": 34, "1": 9}  # type: ignore[arg-type]  # as above
     assert "hides 30 offsets" in GOAL.timed_out(first.lacks or "")
 
@@ -120,5 +123,5 @@ def test_two_equal_ends_are_frozen_at_once() -> None:
 
 
 def test_an_end_that_grew_between_the_two_questions_is_no_transaction() -> None:
-    """The log's end is asked for first."""
+    """The log's end is read first."""
     assert GOAL.look(Told(({0: 5}, {0: 3}))).offsets == {"0": 5}  # type: ignore[arg-type]  # as above

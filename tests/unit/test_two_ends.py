@@ -1,4 +1,4 @@
-"""What is told of a topic that the lake's offsets are not of, of what a transaction hides, and of gaps inside a log."""
+"""Messages about a topic that does not match the lake's offsets, about open transactions, and about gaps in a log."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WEEK_MS = 7 * 86_400_000
 
 @pytest.fixture
 def scrape(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[tuple[str, ...], float]]:
-    """What the exporter shows of a topic, whose records are all an hour old; partition 0 is landed up to 50."""
+    """The exporter's metrics for a topic whose records are all an hour old; partition 0 is landed up to 50."""
 
     def of(topic: TopicState, start: Position) -> dict[tuple[str, ...], float]:
         monkeypatch.setattr(exporter, "topic_state", lambda _settings: topic)

@@ -1,4 +1,4 @@
-"""The intake's reading of a body: anything ends in events or in a named reason, never in another exception."""
+"""How the intake parses a body: the result is events or a named reason, never another exception."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LATEST = datetime(2026, 5, 4, 1, tzinfo=UTC)
 def refusal(value: Any) -> Refused:
     with pytest.raises(Refused) as refused:
         check_event(value, items=ITEMS, latest=LATEST)
-    json.dumps(refused.value.errors).encode()  # can be answered
+    json.dumps(refused.value.errors).encode()  # the answer is serializable
     return refused.value
 
 
@@ -139,7 +139,7 @@ def test_what_is_wrong_is_told_in_words_of_ours(field: str, value: Any, said: st
 
 
 def test_fields_that_are_none_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body can hold 100,000 of them."""
+    """A body can contain 100,000 of them."""
     handed: list[dict[str, Any]] = []
 
     class Noting:

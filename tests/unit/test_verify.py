@@ -1,4 +1,4 @@
-"""What verify says of a page's counts and of a ledger that is not as it should be, without Spark and Kafka."""
+"""How verify checks a day's counts and detects an inconsistent ledger, without Spark and Kafka."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def lake(own_settings: Settings) -> SmallLake:
 
 
 def counts(lake: SmallLake, raw_records: int = 12) -> list[Verdict]:
-    """What verify says of the day's counts where raw_events has so many of its records."""
+    """The verdicts on the day's counts if raw_events has this many of its records."""
     page = {**page_of(lake.settings, str(DAY)).to_dict(), "landing": 1}
     records = pd.DataFrame(
         {
@@ -53,14 +53,14 @@ def counts(lake: SmallLake, raw_records: int = 12) -> list[Verdict]:
 def duplicates(
     lake: SmallLake, ids: str, *, other_day: date, others: dict[str, str], rules: str | None = None
 ) -> list[Verdict]:
-    """What verify says of the duplicates of a day of three raw records.
+    """The verdicts on the duplicates of a day of three raw records.
 
     Args:
-        lake: the lake; what its ledger has is not looked at.
+        lake: the lake; the content of its ledger is ignored.
         ids: the ids of the three: of an event, of a rejected record, and of one that is neither.
         other_day: another day.
-        others: the ids of its published ``event``, of a ``raw`` record that its page counts, and of a ``later`` one.
-        rules: the ``rules_version`` of the page.
+        others: the ids of its published ``event``, of a ``raw`` record that its revision counts, of a ``later`` one.
+        rules: the ``rules_version`` of the day.
     """
     page = {"event_date": DAY, "landing": 1, "landed": 3, "duplicates": 1, "rules_version": rules, "snapshots": {}}
     raw = [
@@ -192,7 +192,7 @@ def test_raw_records_are_removed_by_retention_only_where_there_is_one(
 
 
 def test_the_claims_of_a_page_follow_each_other_to_where_it_was_built_to(lake: SmallLake) -> None:
-    """Also where the snapshot of a landing was expired: nothing between the first offset and the last is left out."""
+    """Also if a landing's snapshot was expired: the ranges from the first offset to the last have no gap."""
     for day in (DAY, DAY + timedelta(days=1), DAY + timedelta(days=2)):
         lake.land({day: 1})
     table = lake.catalog.load_table(("game", RAW_EVENTS))
