@@ -21,7 +21,7 @@ from daybook.sql.answers_page import ANSWERS_PAGE, answers_page
 
 
 @click.command(short_help="List the questions that are answered.")
-@click.option("--write", is_flag=True, help="Write docs/answers.md anew.")
+@click.option("--write", is_flag=True, help="Write docs/answers.md again.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list of objects, with grain and columns.")
 def list_answers(write: bool, as_json: bool) -> None:
     """List every answer with its question; `daybook answer NAME --day D` prints its rows."""

@@ -112,14 +112,14 @@ def replay(day: str | None, no_day: bool, reason: str | None, repaired: Path | N
         _restate(loaded, days)
 
 
-@click.command(short_help="Derive past days anew from the raw records.")
+@click.command(short_help="Rebuild past days from the raw records.")
 @click.option("--from", "first", required=True, help="First day, YYYY-MM-DD, UTC.")
 @click.option("--to", "last", required=True, help="Last day, included.")
 @click.option("--dry-run", is_flag=True, help="Say per day what would change; publish nothing.")
 def rebuild(first: str, last: str, dry_run: bool) -> None:
-    """Derive events and answers of published days anew from raw_events, without Kafka.
+    """Rebuild events and answers of published days from raw_events, without Kafka.
 
-    For a new provider map, a new or mended answer, a mended rule. A day that comes out as it was keeps its revision.
+    Use it after a change of the provider map, an answer or a rule. A day whose result is unchanged keeps its revision.
     """
     from daybook.jobs.submit import run_job
     from daybook.lake.ledger import latest_pages
@@ -200,7 +200,7 @@ def accept_loss(note: str | None) -> None:
 @click.option("--note", default="", help="Kept with the record of it: who asked, and when.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget_user(user_id: str, note: str, yes: bool) -> None:
-    """Remove every row of player USER_ID from every table, build the days anew, and expire all older snapshots.
+    """Remove every row of player USER_ID from every table, rebuild the days, and expire all older snapshots.
 
     It cannot be undone, and ends with an error if a row of the player is left. Records that Kafka still holds and that
     were not landed yet land with the next run, and leave Kafka with its retention: repeat it then. Steps that were

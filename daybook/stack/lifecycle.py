@@ -77,7 +77,7 @@ def _wait(loaded: Settings, waiting: list[Part], say: Say, show_waiting: Say, de
         if waiting:
             names = ", ".join(part.name for part in waiting)
             show_waiting(f"waiting for {names}  {time.monotonic() - began:.0f} s")
-            time.sleep(_LOOK_EVERY_SECONDS)
+            time.sleep(_LOOK_EVERY_SECONDS)  # between two checks of the parts
 
 
 def bring_up(loaded: Settings, say: Say, show_waiting: Say = lambda _text: None) -> bool:
