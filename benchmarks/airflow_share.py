@@ -23,7 +23,7 @@ from benchmarks.day import DAY, PEERS_DIR, SEED
 from benchmarks.measure import Contestant, Goal, at_most, conclude, parser, take_turns
 from daybook import airflow_client
 from daybook.airflow_client import AirflowApi
-from daybook.lake.ledger import latest_revisions
+from daybook.lake.ledger import read_ledger
 from daybook.settings import Settings
 from daybook.stack import airflow
 from daybook.stack.lifecycle import bring_up, take_down
@@ -130,7 +130,7 @@ class OwnStack:
 
     def unpublished(self, days: Sequence[date]) -> str:
         """Name the days that are not published with all their events; an empty text if all are."""
-        pages = {row["event_date"]: row["events"] for row in latest_revisions(self.settings)}
+        pages = {day: newest.events for day, newest in read_ledger(self.settings).newest.items()}
         missing = [str(day) for day in days if pages.get(day) != EVENTS]
         return f"not published with {EVENTS:,} events: {', '.join(missing)}" if missing else ""
 

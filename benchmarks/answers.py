@@ -25,11 +25,10 @@ from benchmarks.history import add_history
 from benchmarks.measure import ROUNDS, Contestant, Goal, TreeWatch, at_most, keep, parser, print_tables, take_turns
 from benchmarks.whole_day import Row, Rows
 from daybook.jobs import connect
-from daybook.lake import ledger
 from daybook.lake.answers import answer_rows
 from daybook.lake.catalog import load
 from daybook.lake.duckdb_engine import fetch, in_duckdb
-from daybook.lake.ledger import page_of
+from daybook.lake.ledger import read_ledger
 from daybook.lake.query import query_rows
 from daybook.lake.tables import EVENTS
 from daybook.settings import Settings
@@ -39,7 +38,7 @@ from tests.integration.own_spark import OwnSpark
 CORES = 2
 """Number of cores for each engine, as Daybook's Spark uses by default."""
 SPARK, DUCKDB, POLARS = "Spark, as Daybook runs it", "DuckDB, Daybook's statements", "Polars, by hand"
-DAYBOOK, COLD = "Daybook's readers", "Daybook's readers, ledger read anew"
+DAYBOOK = "Daybook's readers"
 DUCKDB_FILES, POLARS_FILES = "DuckDB, given the files", "Polars, given the files"
 TIMES_DUCKDB = 6
 LONGEST_READ_SECONDS = 1.0
@@ -92,7 +91,7 @@ def in_spark(settings: Settings) -> Iterator[dict[str, Asked]]:
     os.environ.update(connect.client_environment(settings))  # the stack sets this for the jobs too
     spark = spark_session("benchmark", settings)
     try:
-        pinned = page_of(settings, str(DAY))["snapshots"][EVENTS]
+        pinned = read_ledger(settings).of(str(DAY)).snapshots[EVENTS]
         at_snapshot(spark, EVENTS, pinned).where(on_dates([DAY])).createOrReplaceTempView(EVENTS)
 
         def asked(answer: Answer) -> Any:
@@ -195,25 +194,16 @@ def _plain(value: Any) -> Any:
 
 
 def daybook_reads(settings: Settings) -> dict[str, Asked]:
-    """The reads of a history with Daybook's functions, which cache the ledger between calls."""
-    last = str(DAY)
+    """The reads of a history with Daybook's functions. Every one reads the ledger, as every command does."""
+
+    def of_newest(name: str) -> Any:
+        return answer_rows(read_ledger(settings), name, str(DAY))
+
     return {
         **{f"{name}, all days": partial(query_rows, settings, f"SELECT * FROM {name}") for name in answers()},
-        **{f"{name}, one day": partial(answer_rows, settings, name, last) for name in answers()},
-        **{name: partial(answer_rows, settings, name, last) for name in answers(ACROSS_DAYS)},
+        **{f"{name}, one day": partial(of_newest, name) for name in answers()},
+        **{name: partial(of_newest, name) for name in answers(ACROSS_DAYS)},
     }
-
-
-def cold_reads(settings: Settings) -> dict[str, Asked]:
-    """Some of the reads, each with an empty cache: every one loads the ledger, but no modules."""
-
-    def cold(ask: Asked) -> Any:
-        ledger._LEDGER.clear()
-        return ask()
-
-    # loading the ledger takes the same time for all answers: one is enough
-    some = ("event_popularity, all days", "event_popularity, one day", *answers(ACROSS_DAYS))
-    return {name: partial(cold, ask) for name, ask in daybook_reads(settings).items() if name in some}
 
 
 def duckdb_reads(files: Mapping[str, Sequence[str]]) -> dict[str, Asked]:
@@ -281,7 +271,6 @@ def of_history(settings: Settings, rounds: int) -> list[Contestant]:
     contestants = []
     for name, asked in (
         (DAYBOOK, daybook_reads(settings)),
-        (COLD, cold_reads(settings)),
         (DUCKDB_FILES, duckdb_reads(files)),
         (POLARS_FILES, polars_reads(files)),
     ):
@@ -296,11 +285,10 @@ def goals(day: Sequence[Contestant], history: Sequence[Contestant]) -> list[Goal
     spark, duck, _ = day
     times = spark.middle("seconds") / duck.middle("seconds")
     found = [at_most("all answers of a day, warm: Spark's time, times DuckDB's", times, TIMES_DUCKDB, spark, duck)]
-    for reader in history[:2]:
-        longest = max(reader.middle(name) for name in reader.figures if name.endswith(" s"))
-        text = f"{reader.name}: the slowest question to all days, seconds"
-        found.append(at_most(text, longest, LONGEST_READ_SECONDS, reader))
-    return found
+    reader = history[0]
+    longest = max(reader.middle(name) for name in reader.figures if name.endswith(" s"))
+    text = f"{reader.name}: the slowest question to all days, seconds"
+    return [*found, at_most(text, longest, LONGEST_READ_SECONDS, reader)]
 
 
 def in_milliseconds(title: str, contestants: Sequence[Contestant]) -> Table:

@@ -37,7 +37,7 @@ from benchmarks.measure import (
 )
 from daybook.kafka.admin import kafka_admin
 from daybook.kafka.offsets import Offsets, topic_offsets
-from daybook.lake.ledger import latest_revisions
+from daybook.lake.ledger import read_ledger
 from daybook.settings import Settings
 from tests.integration.own_broker import OwnBroker, own_settings
 from tests.integration.own_spark import OwnSpark
@@ -72,11 +72,11 @@ def unpublished(settings: Settings, events: int, days: int) -> str:
         events: expected for the day.
         days: expected number of published days, this day included.
     """
-    pages = {row["event_date"]: row for row in latest_revisions(settings)}
+    pages = read_ledger(settings).newest
     if len(pages) != days or DAY not in pages:
         return f"{len(pages)} pages of {days}"
-    found = pages[DAY]["events"]
-    return "" if pages[DAY]["balanced"] and found == events else f"{found:,} events of {events:,}"
+    found = pages[DAY].events
+    return "" if pages[DAY].balanced and found == events else f"{found:,} events of {events:,}"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from pyiceberg.typedef import Record
 from benchmarks.day import SEED
 from daybook.lake.catalog import load
 from daybook.lake.config import SQLITE
-from daybook.lake.ledger import latest_revisions
+from daybook.lake.ledger import Revision, read_ledger
 from daybook.lake.snapshots import EPOCH, property_of, published
 from daybook.lake.tables import DAY_LEDGER, EVENTS, RAW_EVENTS
 from daybook.pipeline.position import END, LANDING, LAST, START, TOPIC_ID
@@ -75,8 +75,8 @@ def add_history(settings: Settings, days: int, events: int, *, upkeep: bool) -> 
         upkeep: whether maintenance ran each week: old snapshots are expired, and the ledger's rows of those days are in
             one file.
     """
-    pages = latest_revisions(settings)
-    first: date = pages[0]["event_date"]
+    page = read_ledger(settings).revisions[0]
+    first = page.event_date
     history = [first - timedelta(days=back) for back in range(days, 0, -1)]
     names = [RAW_EVENTS, EVENTS, *(name for name in answers() if load(settings, name) is not None)]
     tables = {name: _table(settings, name) for name in names}
@@ -92,7 +92,7 @@ def add_history(settings: Settings, days: int, events: int, *, upkeep: bool) -> 
                 continue
             of_day = _raw_records(plan) if name == RAW_EVENTS else rows[name]
             files[name].append(_written(table, day, path, of_day))
-        ledger_rows.append(_ledger_row(pages[0], day, events, dict.fromkeys(names[1:], SNAPSHOT_IDS + number)))
+        ledger_rows.append(_ledger_row(page, day, events, dict.fromkeys(names[1:], SNAPSHOT_IDS + number)))
     tables[DAY_LEDGER] = _table(settings, DAY_LEDGER)
     files[DAY_LEDGER] = list(_ledger_files(tables[DAY_LEDGER], ledger_rows, merged=days - WEEK if upkeep else 0))
     for name, table in tables.items():
@@ -134,15 +134,15 @@ def _ledger_files(table: Table, rows: list[dict[str, Any]], merged: int) -> Iter
         yield _written(table, day, f"{table.location()}/data/history-{day}.parquet", part)
 
 
-def _ledger_row(page: dict[str, Any], day: date, events: int, snapshots: dict[str, int]) -> dict[str, Any]:
+def _ledger_row(page: Revision, day: date, events: int, snapshots: dict[str, int]) -> dict[str, Any]:
     """A copy of a real revision's ledger row, with the counts and snapshots of this day."""
     counts = {"landed": events, "events": events, "duplicates": 0, "rejected": 0, "late": 0}
     return {
-        **page,
+        **asdict(page),
         **counts,
         "event_date": day,
         "receipt": f"{day} r1",
-        "snapshots": [*{**page["snapshots"], **snapshots}.items()],
+        "snapshots": [*{**page.snapshots, **snapshots}.items()],
     }
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import pandas as pd
+from typing import Any
 
 
 def json_value(value: Any) -> Any:
@@ -21,9 +19,7 @@ def json_value(value: Any) -> Any:
     >>> json_value(float("nan")) is None, json_value(date(2026, 5, 3))
     (True, '2026-05-03')
     """
-    import pandas as pd
-
-    if pd.api.types.is_scalar(value) and pd.isna(value):
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
@@ -47,9 +43,9 @@ def json_tree(value: Any) -> Any:
     return json_value(value)
 
 
-def json_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a frame as JSON objects."""
-    return [{str(name): json_value(cell) for name, cell in row.items()} for row in frame.to_dict("records")]
+def json_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows as JSON objects (:func:`json_value`)."""
+    return [{name: json_value(cell) for name, cell in row.items()} for row in rows]
 
 
 _FORMULA = re.compile(r"(^|;)([=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")

@@ -12,8 +12,8 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from daybook.formatting import json_tree
+from daybook.lake.ledger import Ledger
 from daybook.lake.tables import EVENTS
-from daybook.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,11 +71,11 @@ class Comparisons:
         }
 
 
-def compare(settings: Settings, day: str) -> Comparisons:
+def compare(ledger: Ledger, day: str) -> Comparisons:
     """Compare a published day with the days before it, as all of them are published now.
 
     Args:
-        settings: where the lake is.
+        ledger: the published days.
         day: ``YYYY-MM-DD``, UTC.
 
     Raises:
@@ -84,17 +84,17 @@ def compare(settings: Settings, day: str) -> Comparisons:
     from daybook.analysis.comparisons import compare_day
     from daybook.analysis.drops import find_drops
     from daybook.lake.duckdb_engine import connect, published_rows
-    from daybook.lake.ledger import latest_pages, page_of
 
-    one: date = page_of(settings, day)["event_date"]
-    pages = latest_pages(settings)
-    pages = pages[(pages["event_date"] <= one) & (pages["event_date"] >= one - timedelta(days=TRAILING_DAYS))]
-    published = list(pages["event_date"])
+    newest = ledger.of(day)
+    one = newest.event_date
+    first = one - timedelta(days=TRAILING_DAYS)
+    pages = [page for page in ledger.newest.values() if first <= page.event_date <= one]
+    published = [page.event_date for page in pages]
     with connect() as connection:
         for name in ("daily_activity", "provider_event_popularity", *(table for table, _ in _CATEGORIES.values())):
-            rows = published_rows(settings, name, pages)
+            rows = published_rows(ledger.settings, name, pages)
             connection.register(name, rows if rows is not None else _no_rows(name))
-        of_day = published_rows(settings, EVENTS, pages[pages["event_date"] == one])
+        of_day = published_rows(ledger.settings, EVENTS, [newest])
         connection.register(EVENTS, of_day if of_day is not None else _no_rows(EVENTS))
         # both mixes are counted from it: the day's events are read once
         connection.execute(

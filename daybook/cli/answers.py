@@ -11,8 +11,9 @@ from daybook.analysis.provider_lookup import explain
 from daybook.cli.output import print_table
 from daybook.cli.terminal import for_programs
 from daybook.errors import BadInput
-from daybook.formatting import csv_text, json_value
+from daybook.formatting import csv_text, json_rows
 from daybook.lake.answers import answer_rows
+from daybook.lake.ledger import read_ledger
 from daybook.lake.query import query_table
 from daybook.providers import map_version
 from daybook.settings import REPOSITORY, settings
@@ -45,7 +46,7 @@ def list_answers(write: bool, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="A JSON list of row objects.")
 def answer(name: str, day: str, as_json: bool) -> None:
     """Print the rows of answer NAME for a day, as published. The lake is read directly: nothing needs to be up."""
-    rows = answer_rows(settings(), name, day)
+    rows = answer_rows(read_ledger(settings()), name, day)
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
     else:
@@ -68,12 +69,10 @@ def query(sql: str, as_json: bool, as_csv: bool) -> None:
         raise BadInput("--json and --csv are two forms; choose one")
     columns, rows = query_table(settings(), sql)
     if as_csv:
-        shown = [{name: json_value(cell) for name, cell in row.items()} for row in rows]
         # not by click, which leaves out what looks like a colour
-        for_programs().write(csv_text(columns, shown))
+        for_programs().write(csv_text(columns, json_rows(rows)))
     elif as_json:
-        shown = [{name: json_value(cell) for name, cell in row.items()} for row in rows]
-        click.echo(json.dumps(shown, ensure_ascii=False, indent=2, default=str))
+        click.echo(json.dumps(json_rows(rows), ensure_ascii=False, indent=2, default=str))
     else:
         print_table(f"{len(rows):,} row{'' if len(rows) == 1 else 's'}", rows, exact=True)
 
@@ -83,7 +82,7 @@ def query(sql: str, as_json: bool, as_csv: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="All of it as one JSON object.")
 def compare_command(day: str, as_json: bool) -> None:
     """Say whether a day deviates from the days before it: its events, its mixes, and what has dropped."""
-    found = compare(settings(), day)
+    found = compare(read_ledger(settings()), day)
     if as_json:
         click.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=2))
         return

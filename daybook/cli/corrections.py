@@ -122,14 +122,14 @@ def rebuild(first: str, last: str, dry_run: bool) -> None:
     Use it after a change of the provider map, an answer or a rule. A day whose result is unchanged keeps its revision.
     """
     from daybook.jobs.submit import run_job
-    from daybook.lake.ledger import latest_pages
+    from daybook.lake.ledger import read_ledger
     from daybook.report.write import write_report
 
     start, end = parse_day(first), parse_day(last)
     if start > end:
         raise BadInput(f"{first} is after {last}; nothing was changed")
     loaded = settings()
-    if not any(start <= day <= end for day in latest_pages(loaded)["event_date"]):
+    if not any(start <= day <= end for day in read_ledger(loaded).newest):
         raise BadInput(
             f"no day from {first} to {last} has a page; a day without one is built by a run of it: {TRIGGER}"
         )
@@ -266,10 +266,11 @@ def _undo(settings: Settings, begin: str, end: str) -> None:
 
 
 def _dismiss(settings: Settings, begin: str, end: str, note: str | None) -> None:
+    from daybook.lake.ledger import read_ledger
     from daybook.pipeline.due import waiting_days
 
     decided = dismissals(settings)
-    listed, _ = split_dismissed(waiting_days(settings), decided)
+    listed, _ = split_dismissed(waiting_days(read_ledger(settings)), decided)
     chosen = [row for row in listed if begin <= row["day"] <= end]
     if not chosen:
         raise BadInput(

@@ -15,15 +15,16 @@ from daybook.airflow_client import DAG
 from daybook.cli.output import print_table
 from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
-from daybook.formatting import json_rows, json_value
-from daybook.lake.ledger import ledger_rows
+from daybook.formatting import json_rows
+from daybook.lake.catalog import load
+from daybook.lake.ledger import Ledger, ledger_rows, read_ledger
 from daybook.lake.receipts import receipts_of, row_text
 from daybook.lake.tables import CHECK_FAILURES
 from daybook.operations.plan import days_between, plan_of, runs_text
 from daybook.operations.trace import SHOWN_ROWS, trace_rows
 from daybook.operations.verify import DIFFERENT, EQUAL, NOT_COMPARED, verify_day
 from daybook.pipeline.due import waiting_days, waiting_text
-from daybook.settings import Settings, settings
+from daybook.settings import settings
 from daybook.settings import settings as settings_of_this_process
 
 SHOWN_DAYS, SHOWN_NOTICES = 28, 10
@@ -43,7 +44,8 @@ def status(as_json: bool, show_all: bool) -> None:
     The exit status is 1 if a part is not healthy or the stack is not up, also when all else is printed; with --json the
     stack is not looked at.
     """
-    rows = ledger_rows(settings())
+    ledger = read_ledger(settings())
+    rows = ledger_rows(ledger)
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
@@ -61,8 +63,8 @@ def status(as_json: bool, show_all: bool) -> None:
         _print_newest("Published days", days, None if show_all else SHOWN_DAYS, spare=SPARE_COLUMNS)
     else:
         click.echo("No day is published yet; `make demo` plays one.")
-    _print_waiting(settings(), show_all)
-    for title, told in _notices(settings()):
+    _print_waiting(ledger, show_all)
+    for title, told in _notices(ledger):
         click.echo()
         _print_newest(title, told, None if show_all else SHOWN_NOTICES)
     if not parts or any(part["state"] != "healthy" for part in parts):
@@ -76,12 +78,12 @@ def _print_newest(title: str, rows: list[dict[str, Any]], most: int | None, spar
     print_table(f"{title}{newest}", rows[left_out:], spare=spare)
 
 
-def _print_waiting(settings: Settings, show_all: bool) -> None:
+def _print_waiting(ledger: Ledger, show_all: bool) -> None:
     """The days with records that no page shows: each of a few, one line on many."""
     from daybook.pipeline.dismissals import dismissals, split_dismissed
 
-    decided = dismissals(settings)
-    waiting, hidden = split_dismissed(waiting_days(settings), decided)
+    decided = dismissals(ledger.settings)
+    waiting, hidden = split_dismissed(waiting_days(ledger), decided)
     if waiting:
         click.echo()
         if show_all or len(waiting) <= SHOWN_NOTICES:
@@ -100,17 +102,16 @@ def _print_waiting(settings: Settings, show_all: bool) -> None:
         click.echo(f"\nDismissed: {waiting_text(hidden)}; `daybook status --all` lists them.")
 
 
-def _notices(settings: Settings) -> list[tuple[str, list[dict[str, Any]]]]:
+def _notices(ledger: Ledger) -> list[tuple[str, list[dict[str, Any]]]]:
     """What the reader of the ledger has to know besides, as titled tables; nothing where there is nothing to say."""
-    from daybook.lake.ledger import latest_pages
     from daybook.pipeline.position import accepted_losses
 
-    pages = latest_pages(settings)
-    restated = pages[pages["revision"] > 1] if len(pages) else pages
+    newest = ledger.newest.values()
+    restated = [{"receipt": one.receipt} for one in newest if one.revision > 1]
     warned = [
-        {"day": row["event_date"].isoformat(), "check": found["check"], "rows": found["rows"]}
-        for row in pages.to_dict("records")
-        for found in json.loads(row["checks"])
+        {"day": one.day, "check": found["check"], "rows": found["rows"]}
+        for one in newest
+        for found in json.loads(one.checks)
     ]
     lost = [
         {
@@ -119,10 +120,10 @@ def _notices(settings: Settings) -> list[tuple[str, list[dict[str, Any]]]]:
             "lost": row["lost"],
             "note": row["note"],
         }
-        for row in accepted_losses(settings)
+        for row in accepted_losses(ledger.settings)
     ]
     tables = [
-        ("Restated days (`daybook receipts --day D`)", [{"receipt": text} for text in restated.get("receipt", [])]),
+        ("Restated days (`daybook receipts --day D`)", restated),
         ("Checks that let the page pass with a warning (`daybook checks --day D`)", warned),
         ("Losses that were accepted", lost),
     ]
@@ -134,7 +135,7 @@ def _notices(settings: Settings) -> list[tuple[str, list[dict[str, Any]]]]:
 @click.option("--json", "as_json", is_flag=True, help="A JSON list, one object for each revision.")
 def receipts(day: str, as_json: bool) -> None:
     """Print each revision of a day: which answers it changed and by how much, and the warnings of its checks."""
-    told = receipts_of(settings(), day)
+    told = receipts_of(read_ledger(settings()), day)
     if as_json:
         click.echo(json.dumps(told, ensure_ascii=False, indent=2))
         return
@@ -154,14 +155,11 @@ def receipts(day: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="A JSON list of row objects.")
 def checks(day: str, as_json: bool) -> None:
     """Print the rows that checks found wrong, of pages that were published and of pages that were stopped."""
-    from daybook.lake.catalog import load
-    from daybook.lake.ledger import page_of
-
-    table = load(settings(), CHECK_FAILURES)
-    found = table.scan(row_filter=f"event_date = '{parse_day(day)}'").to_pandas() if table is not None else None
-    rows = [] if found is None else json_rows(found.sort_values(["checked_at", "check", "failing_row"]))
+    table, wanted = load(settings(), CHECK_FAILURES), parse_day(day)
+    found = table.scan(row_filter=f"event_date = '{wanted}'").to_arrow().to_pylist() if table is not None else []
+    rows = json_rows(sorted(found, key=lambda row: (row["checked_at"], row["check"], row["failing_row"])))
     if not rows:
-        page_of(settings(), day)  # of a day that was never built no check has said anything
+        read_ledger(settings()).of(day)  # a day that was never built has no results of checks
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
     elif rows:
@@ -224,8 +222,8 @@ def trace(name: str, day: str, where: str | None, as_json: bool) -> None:
         shown = {
             "answer": name,
             "day": day,
-            "rows": [{key: json_value(cell) for key, cell in row.items()} for row in found.rows],
-            "events": [{key: json_value(cell) for key, cell in row.items()} for row in found.events],
+            "rows": json_rows(found.rows),
+            "events": json_rows(found.events),
         }
         click.echo(json.dumps(shown, ensure_ascii=False, indent=2))
     else:
@@ -234,7 +232,7 @@ def trace(name: str, day: str, where: str | None, as_json: bool) -> None:
         rest = "" if count <= SHOWN_ROWS else f", the first {SHOWN_ROWS}; all with --json"
         print_table(
             f"{count:,} events behind {'it' if len(found.rows) == 1 else 'them'}{rest}",
-            [{key: json_value(cell) for key, cell in row.items()} for row in found.events[:SHOWN_ROWS]],
+            json_rows(found.events[:SHOWN_ROWS]),
             exact=True,
         )
         if found.counted is not None:

@@ -76,24 +76,25 @@ def _print_results(loaded: Settings, day: str, console: Console) -> None:
     """
     from daybook.cli.output import print_table
     from daybook.lake.answers import answer_rows
-    from daybook.lake.ledger import ledger_rows, page_of
+    from daybook.lake.ledger import read_ledger
 
-    page = next((row for row in ledger_rows(loaded) if row["day"] == day), None)
-    if page is None or not page["balanced"]:
+    ledger = read_ledger(loaded)
+    page = ledger.newest.get(parse_day(day))
+    if page is None or not page.balanced:
         raise DaybookError(f"demo: {day} is {'not published' if page is None else 'published and does not balance'}")
-    answers = {name: answer_rows(loaded, name, day) for name in answer_files()}
+    answers = {name: answer_rows(ledger, name, day) for name in answer_files()}
     for name, rows in answers.items():
         console.print()
         shown = "" if len(rows) <= _FIRST_ROWS else f", the first {_FIRST_ROWS} of {len(rows)} rows"
         print_table(f"{name}, {day}{shown}", rows[:_FIRST_ROWS])
     popular = sum(row["events"] for row in answers["event_popularity"])
     lines = [
-        f"sent     {page['sent']:>9,} = accepted {page['accepted']:,} + refused {page_of(loaded, day)['refused']:,}",
-        f"landed   {page['landed']:>9,} = events {page['events']:,} + duplicates {page['duplicates']:,}"
-        f" + rejected {page['rejected']:,}",
-        f"events   {page['events']:>9,} = sum of event_popularity {popular:,}",
+        f"sent     {page.sent:>9,} = accepted {page.accepted:,} + refused {page.refused:,}",
+        f"landed   {page.landed:>9,} = events {page.events:,} + duplicates {page.duplicates:,}"
+        f" + rejected {page.rejected:,}",
+        f"events   {page.events:>9,} = sum of event_popularity {popular:,}",
     ]
-    console.print(f"\nLedger of {day}, revision {page['revision']}: it balances", highlight=False)
+    console.print(f"\nLedger of {day}, revision {page.revision}: it balances", highlight=False)
     for line in lines:
         console.print(f"  {line}", highlight=False)
 

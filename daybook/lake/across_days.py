@@ -5,20 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from daybook.days import parse_day
 from daybook.errors import BadInput
-from daybook.settings import Settings
+from daybook.lake.ledger import Ledger
 from daybook.sql.answers import Answer
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
-def across_rows(settings: Settings, answer: Answer, day: str) -> list[dict[str, Any]]:
+def across_rows(ledger: Ledger, answer: Answer, day: str) -> list[dict[str, Any]]:
     """Return the rows of an answer across days, in the answer's order, from the days as published now.
 
     Args:
-        settings: where the lake is.
+        ledger: the published days.
         answer: one of the folder ``across_days``.
         day: the last day that is included, ``YYYY-MM-DD``, UTC.
 
@@ -26,18 +25,16 @@ def across_rows(settings: Settings, answer: Answer, day: str) -> list[dict[str, 
         BadInput: the day is not published, or no published day has a table that the answer needs.
     """
     from daybook.lake.duckdb_engine import connect, in_duckdb, published_rows, tables_of
-    from daybook.lake.ledger import latest_pages, page_of
 
-    page_of(settings, day)
-    last = parse_day(day)
-    pages = latest_pages(settings)
+    last = ledger.of(day).event_date
+    pages = [one for one in ledger.newest.values() if one.event_date <= last]
     with connect() as connection:
         for table in sorted(tables_of(answer.statement)):
-            rows = published_rows(settings, table, pages[pages["event_date"] <= last])
+            rows = published_rows(ledger.settings, table, pages)
             if rows is None:
                 raise BadInput(
                     f"{answer.name} rests on {table}, which no published day has; build them again with "
-                    f"`daybook rebuild --from {pages['event_date'].min()} --to {day}`"
+                    f"`daybook rebuild --from {pages[0].day} --to {day}`"
                 )
             connection.register(table, rows)
         values = {"first_day": last - timedelta(days=answer.days - 1), "last_day": last}

@@ -24,12 +24,13 @@ from daybook.lake.uris import is_local, path_of
 from daybook.settings import Settings
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow.dataset as pads
     from duckdb import DuckDBPyConnection
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
     from sqlglot import exp
+
+    from daybook.lake.ledger import Revision
 
 
 _PARQUET = b"PAR1"
@@ -103,7 +104,7 @@ def tables_of(statement: str) -> set[str]:
     return {table.name for table in tree.find_all(exp.Table)} - steps
 
 
-def published_rows(settings: Settings, name: str, pages: pd.DataFrame) -> pads.Dataset | None:
+def published_rows(settings: Settings, name: str, revisions: Iterable[Revision]) -> pads.Dataset | None:
     """Return the rows of a table for some published days as a dataset, without reading them yet.
 
     Each day is read at its newest revision, even while a restatement of it is half published.
@@ -111,7 +112,7 @@ def published_rows(settings: Settings, name: str, pages: pd.DataFrame) -> pads.D
     Args:
         settings: where the lake is.
         name: ``events``, ``rejected_events`` or an answer.
-        pages: rows of :func:`daybook.lake.ledger.latest_pages`, one for each wanted day.
+        revisions: the newest revision of each wanted day (:attr:`daybook.lake.ledger.Ledger.newest`).
 
     Returns:
         The dataset, with ``event_date`` among its columns; None if no day was ever published with this table.
@@ -119,11 +120,7 @@ def published_rows(settings: Settings, name: str, pages: pd.DataFrame) -> pads.D
     table = load(settings, name)
     if table is None:
         return None
-    pinned = {
-        row["event_date"]: snapshot_id
-        for row in pages.to_dict("records")
-        if (snapshot_id := row["snapshots"].get(name)) is not None
-    }
+    pinned = {one.event_date: snapshot_id for one in revisions if (snapshot_id := one.snapshots.get(name)) is not None}
     files: list[tuple[date | None, str]] = []
     for snapshot_id, days in _states(table, pinned).items():
         files += _files(table, snapshot_id, days)

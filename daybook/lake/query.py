@@ -30,12 +30,12 @@ def open_lake(settings: Settings, wanted: set[str] | None = None) -> DuckDBPyCon
         BadInput: no day is published yet.
     """
     from daybook.lake.duckdb_engine import connect, published_rows, table_rows
-    from daybook.lake.ledger import latest_pages
+    from daybook.lake.ledger import read_ledger
     from daybook.lake.tables import EVENTS, REJECTED_EVENTS, TABLES
     from daybook.sql.answers import answers
 
-    pages = latest_pages(settings)
-    if pages.empty:
+    pages = read_ledger(settings).newest.values()
+    if not pages:
         raise BadInput("no day is published yet; `make demo` plays one")
     connection = connect()
     by_page = {EVENTS, REJECTED_EVENTS, *answers()}

@@ -1,16 +1,15 @@
-"""The commands that show a day's history: ``daybook receipts`` and ``daybook checks``."""
+"""What each revision of a day changed, for ``daybook receipts`` and the report."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from daybook.days import parse_day
 from daybook.formatting import json_value
-from daybook.settings import Settings
+from daybook.lake.ledger import Ledger
 
 
-def receipts_of(settings: Settings, day: str) -> list[dict[str, Any]]:
+def receipts_of(ledger: Ledger, day: str) -> list[dict[str, Any]]:
     """Return every revision of a day, oldest first.
 
     Returns:
@@ -20,19 +19,15 @@ def receipts_of(settings: Settings, day: str) -> list[dict[str, Any]]:
     Raises:
         BadInput: the day is not published.
     """
-    from daybook.lake.ledger import ledger, page_of
-
-    page_of(settings, day)
-    rows = ledger(settings)
-    told = []
-    for row in rows[rows["event_date"] == parse_day(day)].to_dict("records"):
-        told.append(
-            {
-                **{name: json_value(row[name]) for name in ("revision", "published_at", "run_id", "receipt")},
-                **{name: json.loads(row[name]) for name in ("changes", "checks")},
-            }
-        )
-    return told
+    newest = ledger.of(day)
+    return [
+        {
+            **{name: json_value(getattr(one, name)) for name in ("revision", "published_at", "run_id", "receipt")},
+            **{name: json.loads(getattr(one, name)) for name in ("changes", "checks")},
+        }
+        for one in ledger.revisions
+        if one.event_date == newest.event_date
+    ]
 
 
 def row_text(row: dict[str, Any]) -> str:

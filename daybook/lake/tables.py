@@ -117,7 +117,7 @@ _TABLES = (
             COMMENT 'JSON partition -> end offset up to which raw records were seen when the page was built',
         raw_snapshot_id BIGINT COMMENT 'snapshot of raw_events that the page was built from',
         provider_map_version STRING COMMENT 'the rule that named the providers',
-        answers_version STRING COMMENT 'digest of the answers'' SQL',
+        answers_version STRING COMMENT 'digest of the SQL of all answers',
         rules_version STRING COMMENT 'the setting of lateness; null on older rows',
         snapshots MAP<STRING, BIGINT>
             COMMENT 'table -> snapshot that holds this page; null if the table never had a row'

@@ -26,15 +26,13 @@ def export_day(settings: Settings, day: str, folder: Path) -> list[tuple[Path, i
     import pyarrow.parquet as pq
 
     from daybook.lake.duckdb_engine import published_rows
-    from daybook.lake.ledger import latest_pages, page_of
+    from daybook.lake.ledger import read_ledger
     from daybook.sql.answers import answers
 
-    page = page_of(settings, day)
-    pages = latest_pages(settings)
-    of_day = pages[pages["event_date"] == page["event_date"]]
+    newest = read_ledger(settings).of(day)
     written = []
     for name in (EVENTS, *answers()):
-        rows = published_rows(settings, name, of_day)
+        rows = published_rows(settings, name, [newest])
         if rows is None:
             continue
         columns = [column for column in rows.schema.names if column != "event_date"]

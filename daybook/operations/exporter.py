@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from daybook.kafka.offsets import Offsets, TopicState, record_time, topic_state
 from daybook.lake.catalog import load
-from daybook.lake.ledger import latest_pages
+from daybook.lake.ledger import read_ledger
 from daybook.lake.tables import RAW_EVENTS
 from daybook.pipeline.losses import loss_since
 from daybook.pipeline.position import Position, accepted_losses, position
@@ -79,16 +79,15 @@ def read_lake(settings: Settings) -> LakeReading:
     Raises:
         DaybookError: it cannot be read.
     """
-    pages, accepted = latest_pages(settings), accepted_losses(settings)
-    rows = pages.tail(DAYS_SHOWN).to_dict("records")
+    pages, accepted = list(read_ledger(settings).newest.values()), accepted_losses(settings)
     return LakeReading(
         position=position(settings, load(settings, RAW_EVENTS)),
         days=len(pages),
         newest=tuple(
-            Page(row["event_date"], int(row["revision"]), int(row["landed"]), {kind: int(row[kind]) for kind in KINDS})
-            for row in rows
+            Page(one.event_date, one.revision, one.landed, {kind: getattr(one, kind) for kind in KINDS})
+            for one in pages[-DAYS_SHOWN:]
         ),
-        published_at=pages["published_at"].max().to_pydatetime() if len(pages) else None,
+        published_at=max((one.published_at for one in pages), default=None),
         lost_records=sum(row["records"] or 0 for row in accepted),
         losses=len(accepted),
     )

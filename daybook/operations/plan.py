@@ -184,10 +184,10 @@ class Outlook:
                 day=day.isoformat(),
                 state=self.state(day),
                 records=self.known.raw.get(day, 0),
-                on_page=int(pages[day]["landed"]) if day in pages else None,
+                on_page=pages[day].landed if day in pages else None,
                 not_landed=waiting.get(day, 0) if waiting is not None else None,
                 generated=self.generated.get(day),
-                revision=int(pages[day]["revision"]) if day in pages else None,
+                revision=pages[day].revision if day in pages else None,
                 does=self.does(day),
             )
             for day in self.days
@@ -226,7 +226,7 @@ class Outlook:
         return frozenset(self.runs)
 
     def _new(self, day: date) -> int:
-        return self.after.raw.get(day, 0) - int(self.after.pages[day]["landed"])
+        return self.after.raw.get(day, 0) - self.after.pages[day].landed
 
     def _refused(self, day: date) -> str | None:
         """Return why the run of a day would fail: the input of its build is missing."""
@@ -251,7 +251,7 @@ class Outlook:
             return f"plays {self.plays} events of it and builds its page"
         if state == PUBLISHED:
             why = "raw records that it rests on were removed" if self._new(day) else "nothing new"
-            return f"stays as revision {self.known.pages[day]['revision']}: {why}; its run ends after land_events"
+            return f"stays as revision {self.known.pages[day].revision}: {why}; its run ends after land_events"
         if state == RESTATED and self._new(day) > 0:
             by = "its run" if day == self.runs[0] else f"the first run, of {self.runs[0]},"
             return f"{by} restates it: {self._new(day)} records more"

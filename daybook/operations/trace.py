@@ -44,20 +44,18 @@ def trace_rows(settings: Settings, name: str, day: str, where: str | None) -> Tr
         BadInput: no such answer, no such day, no such row, or an invalid condition.
     """
     from daybook.lake.duckdb_engine import connect, fetch, published_rows
-    from daybook.lake.ledger import latest_pages, page_of
+    from daybook.lake.ledger import read_ledger
 
     known = answers()
     if name not in known:
         raise BadInput(f"{name!r} has no rows that can be traced; these have: {', '.join(known)}")
     answer = known[name]
-    page_of(settings, day)
-    pages = latest_pages(settings)
-    of_day = pages[pages["event_date"].astype(str) == day]
+    newest = read_ledger(settings).of(day)
     chosen = _condition(where, answer) if where else "TRUE"
     behind = _behind(answer)
     with connect() as connection:
         for table, view in ((name, "answer"), (EVENTS, EVENTS)):
-            rows = published_rows(settings, table, of_day)
+            rows = published_rows(settings, table, [newest])
             if rows is None:
                 raise BadInput(f"the page of {day} has no {table}; `daybook rebuild --from {day} --to {day}` builds it")
             connection.register(view, rows)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from daybook.days import day_bounds
 from daybook.kafka.offsets import Offsets, first_since, parse_offsets
+from daybook.lake.ledger import Ledger, Revision, read_ledger
 from daybook.lake.snapshots import property_of, published
 from daybook.lake.tables import EVENTS, RAW_EVENTS, REJECTED_EVENTS
 from daybook.pipeline.due import raw_kept_from, rules_version
@@ -19,7 +20,6 @@ from daybook.settings import Settings
 from daybook.sql.answers import Answer, answers, answers_version
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow.dataset as pads
     from duckdb import DuckDBPyConnection
     from pyiceberg.table import Table
@@ -52,18 +52,17 @@ def verify_day(settings: Settings, day: str) -> Iterator[Verdict]:
         BadInput: the day is not published.
     """
     from daybook.lake.duckdb_engine import connect, published_rows, table_rows
-    from daybook.lake.ledger import latest_pages, page_of
 
-    page = page_of(settings, day).to_dict()
-    pages = latest_pages(settings)
+    ledger = read_ledger(settings)
+    page = ledger.of(day)
     with connect() as connection:
-        verifying = _Verifying(settings, page, pages[pages["event_date"] == page["event_date"]], connection)
+        verifying = _Verifying(ledger, page, connection)
         for name in (EVENTS, REJECTED_EVENTS):
-            connection.register(name, published_rows(settings, name, verifying.of_day))
+            connection.register(name, published_rows(settings, name, [page]))
         raw = table_rows(settings, RAW_EVENTS)
         connection.register(RAW_EVENTS, raw)
         yield from verifying.counts()
-        yield from verifying.duplicates(pages)
+        yield from verifying.duplicates()
         for answer in answers().values():
             yield verifying.recounted(answer)
         yield from verifying.generated()
@@ -78,21 +77,22 @@ _RAW_OF_PAGE = f"{RAW_EVENTS} WHERE event_date = $day AND landing <= $landing"
 class _Verifying:
     """A day that is being verified, its tables registered with a connection of its own."""
 
-    settings: Settings
-    page: dict[str, Any]
-    """The ledger row of its newest revision."""
-    of_day: pd.DataFrame
-    """The same row as a one-row frame."""
+    ledger: Ledger
+    page: Revision
+    """Its newest revision."""
     connection: DuckDBPyConnection
 
     @property
+    def settings(self) -> Settings:
+        return self.ledger.settings
+
+    @property
     def day(self) -> date:
-        day: date = self.page["event_date"]
-        return day
+        return self.page.event_date
 
     @property
     def page_values(self) -> dict[str, Any]:
-        return {"day": self.day, "landing": self.page["landing"]}
+        return {"day": self.day, "landing": self.page.landing}
 
     @cached_property
     def raw_records(self) -> int:
@@ -104,15 +104,13 @@ class _Verifying:
         """Whether retention has removed them: it is on, and the day is old enough."""
         kept_from = raw_kept_from(self.settings, datetime.now(UTC).date())
         is_old = kept_from is not None and self.day < kept_from
-        return is_old and self.raw_records == 0 and self.page["landed"] > 0
+        return is_old and self.raw_records == 0 and self.page.landed > 0
 
     @cached_property
     def ledger_rows(self) -> int:
         """The number of ledger rows for the published revision; older versions could write two."""
-        from daybook.lake.ledger import ledger
-
-        rows = ledger(self.settings)
-        return int(((rows["event_date"] == self.day) & (rows["revision"] == self.page["revision"])).sum())
+        published = (self.page.event_date, self.page.revision)
+        return sum((one.event_date, one.revision) == published for one in self.ledger.revisions)
 
     def count(self, sql: str, values: dict[str, Any] | None = None) -> int:
         [[count]] = self.connection.execute(sql, values or {}).fetchall()
@@ -122,7 +120,7 @@ class _Verifying:
         """Return the rows of an answer as published."""
         from daybook.lake.duckdb_engine import fetch, published_rows
 
-        rows = published_rows(self.settings, name, self.of_day)
+        rows = published_rows(self.settings, name, [self.page])
         if rows is None:
             return []
         self.connection.register("published", rows)
@@ -137,17 +135,17 @@ class _Verifying:
         if (rows := self.ledger_rows) != 1:
             yield Verdict(
                 DIFFERENT,
-                f"the ledger has {rows} rows of revision {page['revision']}, from several runs; readers see the first. "
+                f"the ledger has {rows} rows of revision {page.revision}, from several runs; readers see the first. "
                 f"""`airflow dags trigger game_events_daily -c '{{"day": "{self.day}", "force": true}}'` replaces it""",
             )
-        yield _held("events in the ledger", page["events"], "rows of events", events)
+        yield _held("events in the ledger", page.events, "rows of events", events)
         yield _held("rows of events", events, "distinct event ids", ids)
-        yield _held("rejected in the ledger", page["rejected"], "rows of rejected_events", rejected)
+        yield _held("rejected in the ledger", page.rejected, "rows of rejected_events", rejected)
         if self.raw_was_removed:
             yield Verdict(NOT_COMPARED, "raw records of the day: removed by retention")
             return
-        yield _held("landed in the ledger", page["landed"], "raw records of the day", self.raw_records)
-        parts = events + page["duplicates"] + rejected
+        yield _held("landed in the ledger", page.landed, "raw records of the day", self.raw_records)
+        parts = events + page.duplicates + rejected
         yield _held("raw records of the day", self.raw_records, "events + duplicates + rejected", parts)
         found = self.count(
             f"SELECT COUNT(*) FROM {EVENTS} SEMI JOIN (SELECT * FROM {_RAW_OF_PAGE}) AS raw "
@@ -156,14 +154,11 @@ class _Verifying:
         )
         yield _held("rows of events", events, "of them found in raw_events by coordinates and id", found)
 
-    def duplicates(self, pages: pd.DataFrame) -> Iterator[Verdict]:
+    def duplicates(self) -> Iterator[Verdict]:
         """Check that each raw record that is neither an event nor rejected repeats an event.
 
         The event may be on another day within ``DAYBOOK_LATENESS_DAYS``. It may also be in raw records of that day
         that are not part of a published revision yet.
-
-        Args:
-            pages: the newest ledger row of each published day.
         """
         from daybook.lake.duckdb_engine import published_rows
 
@@ -177,8 +172,8 @@ class _Verifying:
         )
         count = self.count("SELECT COUNT(*) FROM duplicates")
         line = "duplicates in the ledger"
-        yield _held(line, self.page["duplicates"], "raw records that are neither events nor rejected", count)
-        if self.page.get("rules_version") not in (None, rules_version(self.settings)):
+        yield _held(line, self.page.duplicates, "raw records that are neither events nor rejected", count)
+        if self.page.rules_version not in (None, rules_version(self.settings)):
             yield Verdict(NOT_COMPARED, "duplicates by id: the page was built with another DAYBOOK_LATENESS_DAYS")
             return
         alone = f"duplicates ANTI JOIN {EVENTS} USING (event_id)"
@@ -186,8 +181,11 @@ class _Verifying:
         if lost:  # most repeat an event of their own day: only if some do not, the other days are read
             window = timedelta(days=self.settings.lateness_days)
             first, last = self.day - window, self.day + window
-            near = pages[pages["event_date"].between(first, last)]
-            self.connection.register("near", near[["event_date", "landing"]].rename(columns={"landing": "built_to"}))
+            near = [one for day, one in self.ledger.newest.items() if first <= day <= last]
+            self.connection.execute("CREATE OR REPLACE TEMP TABLE near (event_date DATE, built_to BIGINT)")
+            self.connection.executemany(
+                "INSERT INTO near VALUES (?, ?)", [(one.event_date, one.landing) for one in near]
+            )
             self.connection.register("near_events", published_rows(self.settings, EVENTS, near))
             lost = self.count(
                 f"SELECT COUNT(*) FROM {alone} ANTI JOIN near_events USING (event_id) ANTI JOIN "
@@ -204,7 +202,7 @@ class _Verifying:
         from daybook.lake.across_days import sorted_rows
         from daybook.lake.duckdb_engine import in_duckdb
 
-        if answer.name not in self.page["snapshots"] and self.page["events"]:
+        if answer.name not in self.page.snapshots and self.page.events:
             return Verdict(NOT_COMPARED, f"{answer.name}: the page is older than this answer")
         rows = self.published(answer.name)
         days = {"first_day": self.day, "last_day": self.day}
@@ -216,7 +214,7 @@ class _Verifying:
     ) -> Verdict:
         """Compare published rows with others; a difference is not an error if the day was built by other SQL."""
         found = _compared(answer, published, other, line)
-        if found.verdict == DIFFERENT and self.page["answers_version"] != answers_version():
+        if found.verdict == DIFFERENT and self.page.answers_version != answers_version():
             return Verdict(
                 NOT_COMPARED, f"{found.line}; the page was built by other SQL, `daybook rebuild` applies this"
             )
@@ -244,7 +242,7 @@ class _Verifying:
             yield Verdict(NOT_COMPARED, f"generator's answers: {why}")
             return
         for name, answer in answers().items():
-            if name in generated.expected and (name in self.page["snapshots"] or not self.page["events"]):
+            if name in generated.expected and (name in self.page.snapshots or not self.page.events):
                 rows = self.published(name)
                 line = f"{name}: {len(rows):,} rows, as the generator meant them"
                 yield self.compared(answer, rows, generated.expected[name], line)
@@ -273,7 +271,7 @@ class _Verifying:
         losses = sorted(accepted_losses(self.settings), key=lambda row: row["landing"])
         last_loss = int(losses[-1]["landing"]) if losses else 0
         if landed_topic not in (None, topic.topic_id):
-            last_loss = int(self.page["landing"])
+            last_loss = self.page.landing
         found = self.connection.execute(
             f"SELECT landing, kafka_partition, MIN(kafka_offset), MAX(kafka_offset) FROM {_RAW_OF_PAGE} "
             "GROUP BY ALL ORDER BY ALL",
@@ -284,7 +282,7 @@ class _Verifying:
                 where = f"Kafka, landing {landing}, partition {partition}, offsets {first} to {last}"
                 yield Verdict(NOT_COMPARED, f"{where}: landed before the topic was made anew, or a loss was accepted")
         resumed = parse_offsets(losses[-1]["resume_from"]) if losses else {}
-        claims = claimed(table, last_loss, resumed, int(self.page["landing"]), parse_offsets(self.page["built_to"]))
+        claims = claimed(table, last_loss, resumed, self.page.landing, parse_offsets(self.page.built_to))
         if not claims and not found:
             yield Verdict(NOT_COMPARED, "Kafka: no landing of the day was of the topic that it has now")
         # a record's event time is at most its own time plus the tolerance: earlier records belong to other days

@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from daybook.lake.ledger import Revision
 
 
 @dataclass(frozen=True)
@@ -165,14 +168,17 @@ def unbalanced_text(day: date | None, lines: list[Line]) -> str:
 
 
 def receipt(
-    counts: PageCounts, revision: int, previous: dict[str, int] | None, changed: dict[str, AnswerChange] | None = None
+    counts: PageCounts,
+    revision: int,
+    previous: PageCounts | Revision | None,
+    changed: dict[str, AnswerChange] | None = None,
 ) -> str:
     """Return one sentence about the changes of a revision.
 
     Args:
         counts: the counts of the day.
         revision: number of the revision.
-        previous: events, duplicates, rejected and late of the previous revision; None for the first.
+        previous: the previous revision; None for the first. Its counts of events, duplicates, rejected and late.
         changed: the changes in the answers.
 
     >>> page = PageCounts(date(2026, 5, 3), landed=12, events=11, duplicates=1, rejected=0, late=0)
@@ -180,18 +186,19 @@ def receipt(
     '2026-05-03 r1: 11 events, 1 duplicates, 0 rejected'
     >>> receipt(PageCounts(date(2026, 5, 3), landed=20000, events=20000, duplicates=0, rejected=0, late=0), 1, None)
     '2026-05-03 r1: 20,000 events, 0 duplicates, 0 rejected'
-    >>> receipt(page, 2, {"events": 10, "duplicates": 1, "rejected": 0, "late": 0})
+    >>> from dataclasses import replace
+    >>> receipt(page, 2, replace(page, events=10))
     '2026-05-03 r2: +1 events'
-    >>> receipt(page, 3, {"events": 11, "duplicates": 1, "rejected": 0, "late": 0})
+    >>> receipt(page, 3, page)
     '2026-05-03 r3: the same counts'
     """
     head = f"{day_name(counts.day)} r{revision}"
     if previous is None:
         return f"{head}: {counts.events:,} events, {counts.duplicates:,} duplicates, {counts.rejected:,} rejected"
     changes = [
-        f"{getattr(counts, name) - previous[name]:+,d} {name}"
+        f"{getattr(counts, name) - getattr(previous, name):+,d} {name}"
         for name in ("events", "duplicates", "rejected", "late")
-        if getattr(counts, name) != previous[name]
+        if getattr(counts, name) != getattr(previous, name)
     ]
     said = [", ".join(changes) or "the same counts"]
     if changed:

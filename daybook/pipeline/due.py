@@ -20,9 +20,10 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from daybook.airflow_client import TRIGGER
 from daybook.days import day_bounds
 from daybook.lake.catalog import load
-from daybook.lake.ledger import latest_revisions
+from daybook.lake.ledger import Ledger, Revision, read_ledger
 from daybook.lake.snapshots import partition_counts, record_began
 from daybook.lake.tables import RAW_EVENTS, REJECTED_EVENTS
 from daybook.pipeline.erasures import erased_since, erasures
@@ -40,8 +41,8 @@ class LakeDays:
 
     raw: Mapping[date | None, int]
     """Raw records of each date; the key None counts those without a day."""
-    pages: Mapping[date, Mapping[str, Any]]
-    """The newest ledger row of each published day."""
+    pages: Mapping[date, Revision]
+    """The newest revision of each published day."""
     near: Mapping[date, date]
     """The days within ``lateness_days`` of a day whose raw records are gone, each with that day.
 
@@ -69,7 +70,7 @@ class LakeDays:
             return one == day and (one in self.raw or self.began() < day_bounds(one)[1])
         if self.lacks(one):
             return one == day and (force or not self.is_past_retention(one))
-        has_more = page["landed"] < self.raw.get(one, 0)
+        has_more = page.landed < self.raw.get(one, 0)
         if one in self.near:
             is_wanted = has_more or self._is_stale(page)
             return one == day and (force or (is_wanted and not self.is_past_retention(self.near[one])))
@@ -88,11 +89,10 @@ class LakeDays:
         """Whether retention may have removed the raw records of a day."""
         return self.kept_from is not None and day < self.kept_from
 
-    def _is_stale(self, page: Mapping[str, Any]) -> bool:
+    def _is_stale(self, page: Revision) -> bool:
         """Whether a revision was built with another map, answers or rules; older revisions do not name the rules."""
-        rules = page.get("rules_version")
-        is_of_other_rules = isinstance(rules, str) and rules != self.rules
-        return is_of_other_rules or (page["provider_map_version"], page["answers_version"]) != self.versions
+        is_of_other_rules = page.rules_version not in (None, self.rules)
+        return is_of_other_rules or (page.provider_map_version, page.answers_version) != self.versions
 
     def with_landed(self, counts: Mapping[date | None, int], first_taken_at: datetime) -> LakeDays:
         """Return the state of the days after a landing of these records.
@@ -123,7 +123,7 @@ def lake_days(settings: Settings, raw_table: Table | None) -> LakeDays:
         raw_table: metadata of ``raw_events``: the snapshot that is read.
     """
     raw = partition_counts(raw_table)
-    pages = {row["event_date"]: row for row in latest_revisions(settings)}
+    pages = read_ledger(settings).newest
     erased = erasures(settings)
     return LakeDays(
         raw=raw,
@@ -180,23 +180,23 @@ def nothing_due(settings: Settings, day: date) -> str:
         return f"nothing is known of {day}: no event of it was received, and none at all before its end; not published"
     if known.lacks(day):
         return raw_is_gone(known, day, left)
-    if day in known.near and left > page["landed"]:
+    if day in known.near and left > page.landed:
         return neighbour_is_gone(known, day)
-    return f"{day} is up to date at revision {page['revision']}: no new records, nothing to publish"
+    return f"{day} is up to date at revision {page.revision}: no new records, nothing to publish"
 
 
 def raw_is_gone(known: LakeDays, day: date, left: int) -> str:
     """Explain why a day with missing raw records cannot be rebuilt; ``left`` counts those that remain."""
     page = known.pages[day]
-    counted = f"{left} of its {page['landed']} raw records are left"
+    counted = f"{left} of its {page.landed} raw records are left"
     if known.is_past_retention(day):
         return (
-            f"{day} is published as revision {page['revision']} and cannot be built again: {counted}, "
+            f"{day} is published as revision {page.revision} and cannot be built again: {counted}, "
             "DAYBOOK_RAW_RETENTION_DAYS removed the others. Nothing was changed"
         )
     return (
         f"{day} cannot be built again: {counted}, and DAYBOOK_RAW_RETENTION_DAYS {_retention_text(known)}. Nothing was "
-        f"changed, revision {page['revision']} stays published. `daybook verify --day {day}` says which are missing; "
+        f"changed, revision {page.revision} stays published. `daybook verify --day {day}` says which are missing; "
         "`daybook restore` brings a backup back"
     )
 
@@ -210,7 +210,7 @@ def _retention_text(known: LakeDays) -> str:
 def _near_removed(
     lateness_days: int,
     raw: Mapping[date | None, int],
-    pages: Mapping[date, Mapping[str, Any]],
+    pages: Mapping[date, Revision],
     erased: Sequence[Mapping[str, Any]],
 ) -> dict[date, date]:
     removed = [day for day, page in pages.items() if _lacks(page, raw.get(day, 0), erased)]
@@ -218,10 +218,10 @@ def _near_removed(
     return {day + span: day for day in removed for span in window}
 
 
-def _lacks(page: Mapping[str, Any], left: int, erased: Sequence[Mapping[str, Any]]) -> bool:
+def _lacks(page: Revision, left: int, erased: Sequence[Mapping[str, Any]]) -> bool:
     """Whether raw records of a revision are missing: more than later erasures of players removed."""
-    gone = page["landed"] - left
-    return bool(gone > 0 and gone > erased_since(erased, page["event_date"], page["published_at"]))
+    gone = page.landed - left
+    return gone > 0 and gone > erased_since(erased, page.event_date, page.published_at)
 
 
 def neighbour_is_gone(known: LakeDays, day: date) -> str:
@@ -273,18 +273,13 @@ def waiting_text(waiting: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def waiting_days(settings: Settings) -> list[dict[str, Any]]:
+def waiting_days(ledger: Ledger) -> list[dict[str, Any]]:
     """Return days with landed but unpublished records: ``day``, ``records``, ``on_page``, ``why``.
 
     A run builds the first two kinds automatically; a day outside the lateness window is built on request.
     """
-    from daybook.airflow_client import TRIGGER
-    from daybook.lake.catalog import load
-    from daybook.lake.ledger import latest_pages
-    from daybook.lake.snapshots import partition_counts
-    from daybook.lake.tables import RAW_EVENTS
-
-    pages = {row["event_date"]: row["landed"] for row in latest_pages(settings).to_dict("records")}
+    settings = ledger.settings
+    pages = {day: newest.landed for day, newest in ledger.newest.items()}
     oldest = datetime.now(UTC).date() - timedelta(days=settings.lateness_days + 1)
 
     def why(day: date) -> str:

@@ -13,6 +13,8 @@ from daybook.contract import FIELDS, moment_text
 from daybook.days import parse_day
 from daybook.documents import document
 from daybook.errors import BadInput
+from daybook.lake.catalog import load
+from daybook.lake.ledger import read_ledger
 from daybook.lake.snapshots import page_state
 from daybook.lake.tables import REJECTED_EVENTS
 from daybook.settings import Settings
@@ -114,10 +116,7 @@ def rejected_records(settings: Settings, day: date | None, reason: str | None = 
     Raises:
         BadInput: the day is not published.
     """
-    from daybook.lake.catalog import load
-    from daybook.lake.ledger import page_of
-
-    pinned = page_of(settings, day.isoformat())["snapshots"].get(REJECTED_EVENTS) if day else None
+    pinned = read_ledger(settings).of(day.isoformat()).snapshots.get(REJECTED_EVENTS) if day else None
     table = load(settings, REJECTED_EVENTS)
     if table is None:
         return []

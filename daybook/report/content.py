@@ -12,10 +12,10 @@ from typing import Any
 
 from daybook.analysis.compare import TRAILING_DAYS, compare
 from daybook.errors import BadInput
-from daybook.formatting import json_value
+from daybook.formatting import json_tree
 from daybook.lake.answers import answer_rows, coverage_of_days
 from daybook.lake.catalog import load
-from daybook.lake.ledger import ledger_rows, other_days, page_of
+from daybook.lake.ledger import Ledger, Revision, ledger_rows
 from daybook.lake.receipts import receipts_of
 from daybook.lake.snapshots import page_state
 from daybook.lake.tables import REJECTED_EVENTS
@@ -69,7 +69,7 @@ def neighbours(days: Iterable[str], day: str) -> dict[str, str | None]:
     return {"before": known[at - 1] if at else None, "after": next(iter(after), None)}
 
 
-def day_content(settings: Settings, day: str) -> dict[str, Any]:
+def day_content(ledger: Ledger, day: str) -> dict[str, Any]:
     """Return the content of a day's page, as read from the lake.
 
     Returns:
@@ -84,36 +84,34 @@ def day_content(settings: Settings, day: str) -> dict[str, Any]:
     Raises:
         BadInput: the day is not published.
     """
-    page = {str(name): json_value(cell) for name, cell in page_of(settings, day).items()}
-    page["other_days"] = other_days(page)
-    starts, ends = json.loads(page["range_start"]), json.loads(page["range_end"])
+    newest = ledger.of(day)
+    starts, ends = json.loads(newest.range_start), json.loads(newest.range_end)
     known, all_checks = answers(), checks()
     names = [name for name in FIRST_ANSWERS if name in known] + [name for name in known if name not in FIRST_ANSWERS]
-    changes = json.loads(page["changes"])
-    beside = compare(settings, day)
-    events_of_days = {row["day"]: row["events"] for row in ledger_rows(settings)}
-    revisions = {row["day"]: row["revision"] for row in ledger_rows(settings)}
+    changes = json.loads(newest.changes)
+    beside = compare(ledger, day)
+    revisions = {one.day: one.revision for one in ledger.newest.values()}
     return {
-        "page": page,
+        "page": {**json_tree(newest), "other_days": newest.other_days},
         # answers added since the day was published are left out; a day without events has empty answers
         "answers": [
-            _of_day(settings, known[name], page) for name in names if name in page["snapshots"] or page["events"] == 0
+            _of_day(ledger, known[name], newest) for name in names if name in newest.snapshots or newest.events == 0
         ],
-        "lines": json.loads(page["lines"]),
+        "lines": json.loads(newest.lines),
         "changes": {
             name: {**change, "rows": [] if name in known and known[name].names_players else change["rows"]}
             for name, change in changes.items()
         },
         "warnings": [
             {**found, "meaning": check.meaning if (check := all_checks.get(found["check"])) else ""}
-            for found in json.loads(page["checks"])
+            for found in json.loads(newest.checks)
         ],
         "offsets": [{"partition": int(at), "start": starts[at], "end": ends[at]} for at in sorted(ends, key=int)],
         "receipts": [
-            {name: one[name] for name in ("revision", "published_at", "receipt")} for one in receipts_of(settings, day)
+            {name: one[name] for name in ("revision", "published_at", "receipt")} for one in receipts_of(ledger, day)
         ],
-        "rejected": _rejected(settings, page),
-        "events_of_days": events_of_days,
+        "rejected": _rejected(ledger.settings, newest),
+        "events_of_days": {one.day: one.events for one in ledger.newest.values()},
         "looks_back_on": looks_back_on(revisions, day),
         "neighbours": neighbours(revisions, day),
         "premise": list(beside.premises),
@@ -124,7 +122,7 @@ def day_content(settings: Settings, day: str) -> dict[str, Any]:
     }
 
 
-def overview_content(settings: Settings) -> dict[str, Any]:
+def overview_content(ledger: Ledger) -> dict[str, Any]:
     """Return the overview's content: ledger and coverage from the lake, verdicts from the days' own files.
 
     Returns:
@@ -132,39 +130,40 @@ def overview_content(settings: Settings) -> dict[str, Any]:
         across days up to the newest day, without answers that are newer than the published days; and ``waiting``: the
         days with unpublished records, in words, and the time of that.
     """
-    folder = settings.reports_dir
-    coverage = coverage_of_days(settings)
-    newest = max((page["day"] for page in ledger_rows(settings)), default=None)
+    folder = ledger.settings.reports_dir
+    coverage = coverage_of_days(ledger.settings)
+    newest = max(ledger.newest, default=None)
     return {
         "pages": [
             {**page, "coverage": coverage.get(page["day"]), **verdicts_of(folder / f"{page['day']}.json")}
-            for page in reversed(ledger_rows(settings))
+            for page in reversed(ledger_rows(ledger))
         ],
         "written": {file.stem for file in folder.glob("????-??-??.html")},
-        "waiting": _waiting(settings),
-        "across": [table for one in answers(ACROSS_DAYS).values() if (table := _across(settings, one, newest))],
+        "waiting": _waiting(ledger),
+        "across": [table for one in answers(ACROSS_DAYS).values() if (table := _across(ledger, one, newest))],
     }
 
 
-def _waiting(settings: Settings) -> str:
-    waiting, _ = split_dismissed(waiting_days(settings), dismissals(settings))
+def _waiting(ledger: Ledger) -> str:
+    waiting, _ = split_dismissed(waiting_days(ledger), dismissals(ledger.settings))
     return f"{waiting_text(waiting)}, at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC" if waiting else ""
 
 
-def _of_day(settings: Settings, answer: Answer, page: Mapping[str, Any]) -> dict[str, Any]:
+def _of_day(ledger: Ledger, answer: Answer, newest: Revision) -> dict[str, Any]:
     """Return an answer of a day as a table."""
-    day = page["event_date"]
+    day = newest.day
     if answer.names_players:
-        return _table(answer, day, [], day, hidden=_count_rows(settings, answer.name, page))
-    return _table(answer, day, answer_rows(settings, answer.name, day), day)
+        return _table(answer, day, [], day, hidden=_count_rows(ledger.settings, answer.name, newest))
+    return _table(answer, day, answer_rows(ledger, answer.name, day), day)
 
 
-def _across(settings: Settings, answer: Answer, newest: str | None) -> dict[str, Any] | None:
+def _across(ledger: Ledger, answer: Answer, newest: date | None) -> dict[str, Any] | None:
     """Return an answer across days, up to the newest one; None if every published day is older than its input."""
     if newest is None:
         return None
     try:
-        return _table(answer, newest, answer_rows(settings, answer.name, newest), ACROSS_DAYS)
+        day = newest.isoformat()
+        return _table(answer, day, answer_rows(ledger, answer.name, day), ACROSS_DAYS)
     except BadInput:
         return None
 
@@ -192,23 +191,23 @@ def _table(answer: Answer, day: str, rows: list[dict[str, Any]], folder: str, *,
     }
 
 
-def _count_rows(settings: Settings, name: str, page: Mapping[str, Any]) -> int:
+def _count_rows(settings: Settings, name: str, newest: Revision) -> int:
     table = load(settings, name)
-    pinned = page["snapshots"].get(name)
+    pinned = newest.snapshots.get(name)
     if table is None or pinned is None:
         return 0
     known = page_state(table, pinned)
-    return table.scan(row_filter=f"event_date = '{page['event_date']}'", snapshot_id=known).count()
+    return table.scan(row_filter=f"event_date = '{newest.day}'", snapshot_id=known).count()
 
 
-def _rejected(settings: Settings, page: Mapping[str, Any]) -> list[tuple[str, int]]:
+def _rejected(settings: Settings, newest: Revision) -> list[tuple[str, int]]:
     """Count the rejected records by reason, the most first, without reading the records themselves."""
-    pinned = page["snapshots"].get(REJECTED_EVENTS)
-    table = load(settings, REJECTED_EVENTS) if pinned and page["rejected"] else None
-    if table is None:
+    pinned = newest.snapshots.get(REJECTED_EVENTS)
+    table = load(settings, REJECTED_EVENTS) if newest.rejected else None
+    if table is None or pinned is None:
         return []
     rows = table.scan(
-        row_filter=f"event_date = '{page['event_date']}'",
+        row_filter=f"event_date = '{newest.day}'",
         selected_fields=("reason",),
         snapshot_id=page_state(table, pinned),
     ).to_arrow()

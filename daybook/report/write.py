@@ -17,7 +17,7 @@ from typing import Any
 from daybook.analysis.compare import TRAILING_DAYS
 from daybook.files import write_private
 from daybook.formatting import csv_text, json_tree
-from daybook.lake.ledger import LEDGER_COUNTS, ledger_rows, ledger_state
+from daybook.lake.ledger import LEDGER_COUNTS, Ledger, ledger_state, read_ledger
 from daybook.report.content import (
     day_content,
     looks_back_on,
@@ -60,54 +60,58 @@ def write_report_of_run(settings: Settings, day: str, dates: Iterable[str]) -> l
 
     A run can restate other days even if no event of its own day was received.
     """
-    published = {row["day"] for row in ledger_rows(settings)}
+    published = {one.day for one in read_ledger(settings).newest.values()}
     return _write_pages(settings, {*dates, *({day} & published)})
 
 
 def _write_pages(settings: Settings, days: Collection[str]) -> list[Path]:
     """Write the pages of the days, those of other days that these changed, and the index."""
-    written = [_up_to_date(settings, partial(_write_day, settings, one)) for one in sorted(days)]
-    for one in _outdated(settings, days):
-        _up_to_date(settings, partial(_write_day, settings, one))
-    written.append(_up_to_date(settings, partial(_write_overview, settings)))
-    return written
+    ledger = read_ledger(settings)
+    written = []
+    for one in sorted(days):
+        file, ledger = _up_to_date(ledger, partial(_write_day, day=one))
+        written.append(file)
+    for one in _outdated(ledger, days):
+        _, ledger = _up_to_date(ledger, partial(_write_day, day=one))
+    file, _ = _up_to_date(ledger, _write_overview)
+    return [*written, file]
 
 
-def _up_to_date(settings: Settings, write: Callable[[], Path]) -> Path:
-    """Write a file, and write it again if a day was published meanwhile.
+def _up_to_date(ledger: Ledger, write: Callable[[Ledger], Path]) -> tuple[Path, Ledger]:
+    """Write a file, and write it again if a day was published meanwhile; returns it and the ledger it was made from.
 
     Two runs of a backfill may write the same page at once. The one that writes last may have read the lake first.
     """
     while True:
-        state = ledger_state(settings)
-        file = write()
-        if ledger_state(settings) == state:
-            return file
+        file = write(ledger)
+        if ledger_state(ledger.settings) == ledger.state:
+            return file, ledger
+        ledger = read_ledger(ledger.settings)
 
 
-def _write_day(settings: Settings, day: str) -> Path:
-    folder = settings.reports_dir
-    content = day_content(settings, day)
+def _write_day(ledger: Ledger, day: str) -> Path:
+    folder = ledger.settings.reports_dir
+    content = day_content(ledger, day)
     _write_files(folder / day, content["answers"])
     write_private(folder / f"{day}.json", json.dumps(day_record(content), ensure_ascii=False, indent=1) + "\n")
     return write_private(folder / f"{day}.html", day_page(content))
 
 
-def _write_overview(settings: Settings) -> Path:
-    folder = settings.reports_dir
-    overview = overview_content(settings)
+def _write_overview(ledger: Ledger) -> Path:
+    folder = ledger.settings.reports_dir
+    overview = overview_content(ledger)
     _write_files(folder / ACROSS_DAYS, overview["across"])
     write_private(folder / INDEX_ROWS, json.dumps(overview_record(overview), ensure_ascii=False, indent=1) + "\n")
     return write_private(folder / INDEX, index_page(overview))
 
 
-def _outdated(settings: Settings, changed: Collection[str]) -> list[str]:
+def _outdated(ledger: Ledger, changed: Collection[str]) -> list[str]:
     """Return days whose pages are outdated by these changed days: those that look back on one, and their neighbours.
 
     At most :data:`daybook.analysis.compare.TRAILING_DAYS` days after each changed day, and one before it. A page is
     left alone if its file was made from what is published now. A day without a file is left to its own run.
     """
-    revisions = {row["day"]: row["revision"] for row in ledger_rows(settings)}
+    revisions = {one.day: one.revision for one in ledger.newest.values()}
     near = {
         (date.fromisoformat(one) + timedelta(days=days)).isoformat()
         for one in changed
@@ -116,7 +120,7 @@ def _outdated(settings: Settings, changed: Collection[str]) -> list[str]:
     return [
         one
         for one in sorted((near & revisions.keys()) - {*changed})
-        if (record := written_record(settings.reports_dir / f"{one}.json")) is not None
+        if (record := written_record(ledger.settings.reports_dir / f"{one}.json")) is not None
         and (record.get("looks_back_on"), record.get("neighbours"))
         != (looks_back_on(revisions, one), neighbours(revisions, one))
     ]

@@ -101,6 +101,6 @@ def late_text(day: date, run: Mapping[str, Any], unread: str | None = None) -> s
 
 
 def _is_published(day: date) -> bool:
-    from daybook.lake.ledger import latest_pages
+    from daybook.lake.ledger import read_ledger
 
-    return day in set(latest_pages(settings())["event_date"])
+    return day in read_ledger(settings()).newest

@@ -48,13 +48,13 @@ def is_taken(settings: Settings, day: date) -> bool:
         DaybookError: the lake or the broker does not answer, or a manifest cannot be read.
     """
     from daybook.lake.catalog import load
-    from daybook.lake.ledger import latest_revisions
+    from daybook.lake.ledger import read_ledger
     from daybook.lake.snapshots import partition_counts
     from daybook.lake.tables import RAW_EVENTS
     from daybook.pipeline.not_landed import read_not_landed
     from daybook.pipeline.position import position
 
-    if any(page["event_date"] == day for page in latest_revisions(settings)):
+    if day in read_ledger(settings).newest:
         return True
     if sent_late_events_of(settings, day):
         return False

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from daybook.errors import DaybookError
 from daybook.lake.catalog import load
-from daybook.lake.ledger import latest_revisions
+from daybook.lake.ledger import read_ledger
 from daybook.lake.state import who
 from daybook.lake.tables import (
     CATALOG,
@@ -139,8 +139,8 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
     left = spark.table(spark_name(EVENTS)).where(F.col("user_id") == user_id).select("event_date")
     left = left.union(_records(spark, REJECTED_EVENTS, user_id).select("event_date"))
     touched = {row["event_date"] for row in [*left.distinct().collect(), *landed]}
-    pages = {row["event_date"] for row in latest_revisions(settings)}
-    dates = [*sorted(day for day in touched if day in pages), *([None] if None in touched else [])]
+    published = read_ledger(settings).newest
+    dates = [*sorted(day for day in touched if day in published), *([None] if None in touched else [])]
     if dates:
         stage, staged_answers = build(spark, settings, dates, run_id)
         own = next((day for day in dates if day is not None), datetime.now(UTC).date())

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from daybook.lake.catalog import load
-from daybook.lake.ledger import latest_revisions, ledger
+from daybook.lake.ledger import read_ledger
 from daybook.lake.snapshots import partition_counts, readers_states
 from daybook.lake.tables import CATALOG, RAW_EVENTS, REJECTED_EVENTS, TABLES, spark_name
 from daybook.pipeline.position import position
@@ -86,9 +86,9 @@ def _expire(spark: SparkSession, table: str, snapshot_ids: list[int]) -> None:
 def _young_pins(settings: Settings, since: datetime) -> dict[str, set[int]]:
     """Return table -> snapshots pinned by ledger rows that were published since a time."""
     pins: dict[str, set[int]] = {}
-    for row in ledger(settings).to_dict("records"):
-        if row["published_at"] >= since:
-            for name, snapshot_id in {**row["snapshots"], RAW_EVENTS: row["raw_snapshot_id"]}.items():
+    for one in read_ledger(settings).revisions:
+        if one.published_at >= since:
+            for name, snapshot_id in {**one.snapshots, RAW_EVENTS: one.raw_snapshot_id}.items():
                 if snapshot_id is not None:
                     pins.setdefault(name, set()).add(snapshot_id)
     return pins
@@ -113,17 +113,20 @@ def _half_published(settings: Settings, table: Table, name: str) -> set[int]:
     Readers use the pinned snapshot, or the oldest remaining one if the pinned one was expired. That snapshot must show
     the day without the change. Later ones are retained too, or the next maintenance run could not detect the change.
     """
-    pages = {row["event_date"]: row for row in latest_revisions(settings) if row["snapshots"].get(name)}
-    if not pages:
+    pins = {
+        day: (pin, newest.published_at.timestamp() * 1000)
+        for day, newest in read_ledger(settings).newest.items()
+        if (pin := newest.snapshots.get(name))
+    }
+    if not pins:
         return set()
     states = list(readers_states(table))
     place = {state.snapshot_id: at for at, state in enumerate(states)}
     kept: set[int] = set()
     for at, state in enumerate(states):
-        for page in (pages[day] for day in _changed_days(table, state) if day in pages):
-            pin = page["snapshots"][name]
+        for pin, published_ms in (pins[day] for day in _changed_days(table, state) if day in pins):
             # if the pinned snapshot is gone, compare the times: the ledger row was written after the tables
-            if at < place[pin] if pin in place else state.timestamp_ms > page["published_at"].timestamp() * 1000:
+            if at < place[pin] if pin in place else state.timestamp_ms > published_ms:
                 kept |= {one.snapshot_id for one in states[: at + 2]} | {pin}
     return kept
 
@@ -180,7 +183,7 @@ def apply_raw_retention(spark: SparkSession, settings: Settings, now: datetime) 
     counts = partition_counts(raw)
     # do not remove records that land while this runs, whatever their day
     landed = f"landing <= {position(settings, raw).landing}"
-    pages = {row["event_date"]: int(row["landing"]) for row in latest_revisions(settings)}
+    pages = {day: newest.landing for day, newest in read_ledger(settings).newest.items()}
     waiting = {day for day in counts if day is not None and day not in pages}
     window = range(-settings.lateness_days, settings.lateness_days + 1)
     kept = {day + timedelta(days=days) for day in waiting for days in window}

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from daybook.errors import NeedsDecision
 from daybook.kafka.offsets import Offsets
 from daybook.lake.catalog import load
-from daybook.lake.ledger import latest_revisions, ledger
+from daybook.lake.ledger import read_ledger
 from daybook.lake.tables import (
     EVENTS,
     RAW_EVENTS,
@@ -108,7 +108,7 @@ def _refuse_removed(known: LakeDays, raw: DataFrame, dates: list[date | None]) -
     # as many records may have arrived since as were removed: the landing distinguishes them
     landings = raw.where(on_dates(list(pages))).groupBy("event_date", "landing").count().collect() if pages else []
     left = {
-        day: sum(row["count"] for row in landings if row["event_date"] == day and row["landing"] <= page["landing"])
+        day: sum(row["count"] for row in landings if row["event_date"] == day and row["landing"] <= page.landing)
         for day, page in pages.items()
     }
     if said := why_refused(known, left, dates):
@@ -116,8 +116,7 @@ def _refuse_removed(known: LakeDays, raw: DataFrame, dates: list[date | None]) -
 
 
 def _first_landings(settings: Settings) -> dict[date, int]:
-    rows = ledger(settings).to_dict("records")
-    return {row["event_date"]: int(row["landing"]) for row in rows if row["revision"] == 1}
+    return {one.event_date: one.landing for one in read_ledger(settings).revisions if one.revision == 1}
 
 
 def stage_pages(
@@ -136,7 +135,7 @@ def stage_pages(
         NeedsDecision: raw records are missing that a day depends on, for its rows or for its ids.
     """
     wap_id = f"{run_id}:{uuid4().hex[:12]}"
-    revisions = {row["event_date"]: int(row["revision"]) for row in latest_revisions(settings)}
+    revisions = {day: newest.revision for day, newest in read_ledger(settings).newest.items()}
     raw_table = load(settings, RAW_EVENTS)
     raw_snapshot = raw_table.current_snapshot() if raw_table else None
     # build from this snapshot, whatever other runs land meanwhile

@@ -27,7 +27,7 @@ from pyspark.sql import functions as F
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka.offsets import offsets_text
 from daybook.lake.catalog import load
-from daybook.lake.ledger import latest_revisions
+from daybook.lake.ledger import Revision, read_ledger
 from daybook.lake.snapshots import day_files, page_state, partition_counts, published_as
 from daybook.lake.tables import DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, TABLES
 from daybook.pipeline.balance import (
@@ -132,12 +132,12 @@ def publish_pages(
 
 def _pending(settings: Settings, stage: Stage) -> list[date]:
     """Return the staged days whose newest revision does not contain the staged rows yet."""
-    pages = {row["event_date"]: row for row in latest_revisions(settings)}
+    pages = read_ledger(settings).newest
     raw = partition_counts(load(settings, RAW_EVENTS), stage.raw_snapshot_id) if stage.raw_snapshot_id else {}
     pending = []
     for one, base in sorted(stage.base_revisions.items()):
         page = pages.get(one)
-        if page is None or page["revision"] == base or page["landed"] < raw.get(one, 0):
+        if page is None or page.revision == base or page.landed < raw.get(one, 0):
             pending.append(one)
     return pending
 
@@ -152,8 +152,8 @@ class Proved:
     """Answer -> its changes; empty for a day's first revision."""
     warnings: list[Finding]
     """Failed checks that only warn."""
-    previous: dict[str, Any] | None
-    """The day's newest ledger row."""
+    previous: Revision | None
+    """The day's newest revision."""
     rules: str
     """From :func:`daybook.pipeline.due.rules_version`."""
     other_rows: bool = False
@@ -167,7 +167,7 @@ class Proved:
     @property
     def revision(self) -> int:
         """Number of the revision that publishing would create."""
-        return int(self.previous["revision"]) + 1 if self.previous else 1
+        return self.previous.revision + 1 if self.previous else 1
 
     @property
     def is_news(self) -> bool:
@@ -177,9 +177,11 @@ class Proved:
             page is None
             or bool(self.changes)
             or self.other_rows
-            or any(getattr(self.counts, name) != page[name] for name in ("landed", "events", "rejected", "late"))
-            or (page["provider_map_version"], page["answers_version"]) != (map_version(), answers_version())
-            or page.get("rules_version") not in (None, self.rules)
+            or any(
+                getattr(self.counts, name) != getattr(page, name) for name in ("landed", "events", "rejected", "late")
+            )
+            or (page.provider_map_version, page.answers_version) != (map_version(), answers_version())
+            or page.rules_version not in (None, self.rules)
         )
 
 
@@ -223,7 +225,7 @@ def prove(
     if failed := failed_text(findings):
         where = f"; `daybook checks --day {days[0]}` shows the rows" if keep_failing_rows else ""
         raise NeedsDecision(f"{failed}. {kept}{where}")
-    newest = {row["event_date"]: row for row in latest_revisions(settings)}
+    newest = read_ledger(settings).newest
     changed = changes(spark, settings, staged_answers, {one: newest[one] for one in days if one in newest})
     proved = [
         Proved(
@@ -250,7 +252,7 @@ def _other_rows(spark: SparkSession, settings: Settings, stage: Stage, page: Pro
     A column that the published rows lack counts as null.
     """
     events = load(settings, EVENTS)
-    pinned = (page.previous or {"snapshots": {}})["snapshots"].get(EVENTS)
+    pinned = page.previous.snapshots.get(EVENTS) if page.previous else None
     if events is None or pinned is None or stage.events_snapshot_id is None:
         return False
     columns = sorted(struct(TABLES[EVENTS].columns).fieldNames())
@@ -285,14 +287,14 @@ def _publish_once(
         if snapshot_id is not None:
             publish(spark, settings, table, snapshot_id)
     pins = {table: _pin(load(settings, table), table, snapshot_id, pages) for table, snapshot_id in snapshots.items()}
-    newest = {row["event_date"]: int(row["revision"]) for row in latest_revisions(settings)}
+    newest = {day: one.revision for day, one in read_ledger(settings).newest.items()}
     for page in proved:
         if (one := page.counts.day) is None:
             continue
         if newest.get(one, 0) != page.revision - 1:
             raise PublishRefused(f"{one}: another run has published revision {newest.get(one, 0)}")
         pinned = {table: snapshot_id for table, (snapshot_id, _) in pins.items()}
-        written = _write_revision(spark, settings, stage, page, pinned)
+        written = _write_revision(spark, settings, stage, one, page, pinned)
         yield {**written, "rows": {table: rows.get(one, 0) for table, (_, rows) in pins.items()}}
 
 
@@ -444,7 +446,7 @@ def _read_manifest(day: date, file: Path) -> tuple[dict[str, int], list[date], l
 
 
 def _write_revision(
-    spark: SparkSession, settings: Settings, stage: Stage, page: Proved, snapshots: dict[str, int | None]
+    spark: SparkSession, settings: Settings, stage: Stage, day: date, page: Proved, snapshots: dict[str, int | None]
 ) -> dict[str, Any]:
     """Add the ledger row that makes a staged day the newest revision.
 
@@ -452,46 +454,40 @@ def _write_revision(
         PublishRefused: another run has published this revision. Iceberg publishes a wap id only once, and the row's
             wap id consists of day and revision only.
     """
-    counts, previous, revision = page.counts, page.previous, page.revision
-    day, play = counts.day, counts.play
-    row = {
-        "event_date": day,
-        "revision": revision,
-        "published_at": datetime.now(UTC),
-        "run_id": stage.run_id,
-        # a restated day retains the counts of the sender that its own run knew
-        "sent": play.sent if play else _kept(previous, "sent"),
-        "accepted": play.accepted if play else _kept(previous, "accepted"),
-        "refused": play.refused if play else _kept(previous, "refused"),
-        "landed": counts.landed,
-        "events": counts.events,
-        "duplicates": counts.duplicates,
-        "rejected": counts.rejected,
-        "late": counts.late,
-        "balanced": True,
-        "lines": lines_json(page.lines),
-        "receipt": page.receipt,
-        "changes": changes_json(page.changes),
-        "checks": findings_json(page.warnings),
-        "range_start": offsets_text({part.partition: part.start for part in stage.landed}),
-        "range_end": offsets_text({part.partition: part.end for part in stage.landed}),
-        "range_records": sum(part.records for part in stage.landed),
-        "range_gaps": sum(part.gaps for part in stage.landed),
-        "landing": stage.landing,
-        "built_to": offsets_text(stage.built_to),
-        "raw_snapshot_id": stage.raw_snapshot_id,
-        "provider_map_version": map_version(),
-        "answers_version": answers_version(),
-        "rules_version": page.rules,
-        "snapshots": snapshots,
-    }
+    counts, play = page.counts, page.counts.play
+    sender = play or page.previous  # a restated day retains the counts of the sender that its own run knew
+    written = Revision(
+        event_date=day,
+        revision=page.revision,
+        published_at=datetime.now(UTC),
+        run_id=stage.run_id,
+        sent=sender.sent if sender else None,
+        accepted=sender.accepted if sender else None,
+        refused=sender.refused if sender else None,
+        landed=counts.landed,
+        events=counts.events,
+        duplicates=counts.duplicates,
+        rejected=counts.rejected,
+        late=counts.late,
+        balanced=True,
+        lines=lines_json(page.lines),
+        receipt=page.receipt,
+        changes=changes_json(page.changes),
+        checks=findings_json(page.warnings),
+        range_start=offsets_text({part.partition: part.start for part in stage.landed}),
+        range_end=offsets_text({part.partition: part.end for part in stage.landed}),
+        range_records=sum(part.records for part in stage.landed),
+        range_gaps=sum(part.gaps for part in stage.landed),
+        landing=stage.landing,
+        built_to=offsets_text(stage.built_to),
+        raw_snapshot_id=stage.raw_snapshot_id,
+        provider_map_version=map_version(),
+        answers_version=answers_version(),
+        rules_version=page.rules,
+        snapshots=snapshots,
+    )
     schema = struct(TABLES[DAY_LEDGER].columns)
-    rows = spark.createDataFrame([tuple(row[name] for name in schema.fieldNames())], schema)
-    staged_row = stage_append(spark, settings, rows, DAY_LEDGER, f"{day}:r{revision}", {})
+    rows = spark.createDataFrame([tuple(getattr(written, name) for name in schema.fieldNames())], schema)
+    staged_row = stage_append(spark, settings, rows, DAY_LEDGER, f"{day}:r{written.revision}", {})
     publish(spark, settings, DAY_LEDGER, staged_row.snapshot_id)
-    return {"day": day_name(day), "revision": revision, "receipt": row["receipt"]}
-
-
-def _kept(previous: dict[str, Any] | None, column: str) -> int | None:
-    value = previous.get(column) if previous else None
-    return None if value is None or value != value else int(value)
+    return {"day": written.day, "revision": written.revision, "receipt": written.receipt}

@@ -56,7 +56,7 @@ def rebuild(
     told = [
         {
             "day": day.isoformat(),
-            "revision": int(page["revision"]),
+            "revision": page.revision,
             "receipt": raw_is_gone(known, day, left[day]) if known.lacks(day) else neighbour_is_gone(known, day),
             "changed": False,
         }

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from daybook.lake.catalog import load
+from daybook.lake.ledger import Revision
 from daybook.lake.snapshots import page_state
 from daybook.pipeline.balance import AnswerChange, RowChange
 from daybook.settings import Settings
@@ -53,7 +53,7 @@ def changed_rows(before: DataFrame, after: DataFrame, answer: Answer) -> DataFra
 
 
 def changes(
-    spark: SparkSession, settings: Settings, staged_answers: Staged, previous: Mapping[date, Mapping[str, Any]]
+    spark: SparkSession, settings: Settings, staged_answers: Staged, previous: Mapping[date, Revision]
 ) -> dict[date, dict[str, AnswerChange]]:
     """Return the changes in the answers of days that are already published.
 
@@ -61,7 +61,7 @@ def changes(
         spark: the session.
         settings: where the lake is.
         staged_answers: answer -> staged snapshot.
-        previous: each day's newest ledger row.
+        previous: each day's newest revision.
 
     Returns:
         Day -> answer -> its changes; unchanged answers are left out. A receipt is created once and stored in the
@@ -83,10 +83,10 @@ def changes(
     return result
 
 
-def _by_snapshot(name: str, previous: Mapping[date, Mapping[str, Any]]) -> dict[int | None, list[date]]:
+def _by_snapshot(name: str, previous: Mapping[date, Revision]) -> dict[int | None, list[date]]:
     days: dict[int | None, list[date]] = {}
     for day, page in previous.items():
-        days.setdefault(page["snapshots"].get(name), []).append(day)
+        days.setdefault(page.snapshots.get(name), []).append(day)
     return days
 
 

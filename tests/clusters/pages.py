@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from daybook.lake.answers import answer_rows
-from daybook.lake.ledger import ledger_rows
+from daybook.lake.ledger import ledger_rows, read_ledger
 from daybook.settings import Settings
 from daybook.sql.answers import answers
 
@@ -17,9 +17,9 @@ def pages(settings: Settings) -> dict[str, Any]:
     return {
         row["day"]: {
             **{name: row[name] for name in _COUNTS},
-            "answers": {name: answer_rows(settings, name, row["day"]) for name in answers()},
+            "answers": {name: answer_rows(read_ledger(settings), name, row["day"]) for name in answers()},
         }
-        for row in ledger_rows(settings)
+        for row in ledger_rows(read_ledger(settings))
     }
 
 

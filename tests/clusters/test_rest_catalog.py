@@ -11,7 +11,7 @@ import pytest
 from daybook.errors import BadInput
 from daybook.jobs.java import java_home
 from daybook.lake.catalog import load
-from daybook.lake.ledger import page_of
+from daybook.lake.ledger import read_ledger
 from daybook.lake.tables import RAW_EVENTS
 from daybook.settings import REPOSITORY, Settings
 from daybook_spark.pages import create_tables
@@ -62,7 +62,7 @@ def test_a_day_of_a_rest_catalog(catalogued: Settings) -> None:
     finally:
         spark.stop()
     # through PyIceberg
-    assert page_of(catalogued, str(DAY))["revision"] == 2
+    assert read_ledger(catalogued).of(str(DAY)).revision == 2
     [page] = pages(catalogued).values()
     assert (page["landed"], page["events"], page["balanced"]) == (25, 25, True)
     assert sum(row["events"] for row in page["answers"]["event_popularity"]) == 25

@@ -22,11 +22,12 @@ _SHOW_ANSWERS = """
 import json, sys
 from daybook.sql.answers import answers
 from daybook.lake.answers import answer_rows
-from daybook.lake.ledger import ledger_rows
+from daybook.lake.ledger import ledger_rows, read_ledger
 from daybook.settings import settings
 days = sys.argv[1:]
-shown = {day: {name: answer_rows(settings(), name, day) for name in answers()} for day in days}
-json.dump({"answers": shown, "ledger": [row for row in ledger_rows(settings()) if row["day"] in days]}, sys.stdout)
+ledger = read_ledger(settings())
+shown = {day: {name: answer_rows(ledger, name, day) for name in answers()} for day in days}
+json.dump({"answers": shown, "ledger": [row for row in ledger_rows(ledger) if row["day"] in days]}, sys.stdout)
 """
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from daybook.lake.answers import answer_rows
-from daybook.lake.ledger import ledger_rows
+from daybook.lake.ledger import ledger_rows, read_ledger
 from daybook.secret_names import names_a_secret
 from daybook.settings import REPOSITORY
 from daybook.sql.answers import answers
@@ -78,11 +78,12 @@ def test_a_triggered_day_and_a_backfill_with_a_killed_worker_are_those_of_the_em
         stack.trigger(f"compose-{day}", day=str(day), **CONF)
     days = [DAY, *BACKFILLED]
     shown = composed.lake(days)
-    embedded = {str(day): {name: answer_rows(stack.settings, name, str(day)) for name in answers()} for day in days}
+    ledger = read_ledger(stack.settings)
+    embedded = {str(day): {name: answer_rows(ledger, name, str(day)) for name in answers()} for day in days}
     assert shown["answers"] == embedded
     assert all(any(rows for rows in of_day.values()) for of_day in embedded.values())
     counts = ("landed", "events", "duplicates", "rejected", "late", "accepted", "sent", "balanced")
-    pages = [row for row in ledger_rows(stack.settings) if row["day"] in map(str, days)]
+    pages = [row for row in ledger_rows(ledger) if row["day"] in map(str, days)]
     assert compared(shown["ledger"], counts) == compared(pages, counts)
     assert all(row["balanced"] for row in shown["ledger"])
     figures(

@@ -30,7 +30,7 @@ from daybook.jobs.submit import submit_command
 from daybook.kafka.admin import KafkaAdmin, kafka_admin
 from daybook.kafka.offsets import BrokerAway, TopicMissing, offsets_text, topic_offsets
 from daybook.lake.catalog import catalog, load
-from daybook.lake.ledger import latest_pages
+from daybook.lake.ledger import Revision, read_ledger
 from daybook.lake.snapshots import page_state
 from daybook.lake.tables import EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
 from daybook.pipeline.due import waiting_days
@@ -249,24 +249,24 @@ class DayLab:
         """Land what is in Kafka, then run every waiting day, as its own run would."""
         if offsets_text(position(self.settings, load(self.settings, RAW_EVENTS)).offsets) != self.ends():
             self.run_day(max(self.accepted.values()))
-        for waiting in waiting_days(self.settings):
+        for waiting in waiting_days(read_ledger(self.settings)):
             self.run_day(date.fromisoformat(waiting["day"]))
 
 
 def audit(settings: Settings, accepted: Mapping[str, date]) -> Audit:
     """Compare acknowledged ids with the published days; ``accepted``: id -> the day it happened."""
-    pages = latest_pages(settings).to_dict("records")
+    pages = read_ledger(settings).newest
     landed: Counter[str] = Counter()
     placed: dict[str, date] = {}
-    unbalanced = len(set(accepted.values()) - {page["event_date"] for page in pages})
-    for page in pages:
+    unbalanced = len(set(accepted.values()) - pages.keys())
+    for day, page in pages.items():
         ids = _ids(settings, EVENTS, page)
         rejected = _ids(settings, REJECTED_EVENTS, page)
         landed.update(ids + rejected)
-        placed |= dict.fromkeys(ids + rejected, page["event_date"])
-        lines = json.loads(page["lines"])
-        adds_up = page["landed"] == page["events"] + page["duplicates"] + page["rejected"]
-        if not (adds_up and len(ids) == page["events"] and all(line["ok"] for line in lines)):
+        placed |= dict.fromkeys(ids + rejected, day)
+        lines = json.loads(page.lines)
+        adds_up = page.landed == page.events + page.duplicates + page.rejected
+        if not (adds_up and len(ids) == page.events and all(line["ok"] for line in lines)):
             unbalanced += 1
     lost = sum(1 for one, day in accepted.items() if placed.get(one) != day)
     doubled = sum(1 for one in accepted if landed[one] > 1)
@@ -274,12 +274,13 @@ def audit(settings: Settings, accepted: Mapping[str, date]) -> Audit:
     return Audit(len(accepted), found, lost, doubled, unbalanced)
 
 
-def _ids(settings: Settings, table: str, page: dict[str, Any]) -> list[str]:
+def _ids(settings: Settings, table: str, page: Revision) -> list[str]:
     metadata = load(settings, table)
     if metadata is None or metadata.current_snapshot() is None:
         return []
-    snapshot = page_state(metadata, page["snapshots"][table]) if table in page["snapshots"] else None
-    rows = metadata.scan(row_filter=f"event_date = '{page['event_date']}'", snapshot_id=snapshot).to_arrow()
+    pinned = page.snapshots.get(table)
+    snapshot = page_state(metadata, pinned) if pinned is not None else None
+    rows = metadata.scan(row_filter=f"event_date = '{page.day}'", snapshot_id=snapshot).to_arrow()
     if table == EVENTS:
         return [str(one) for one in rows["event_id"].to_pylist()]
     return [json.loads(value)["event_id"] for value in rows["value"].to_pylist()]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daybook.lake.ledger import latest_pages, ledger
+from daybook.lake.ledger import read_ledger
 from tests.faults.day_lab import DayLab, audit
 from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, until
 
@@ -37,7 +37,7 @@ def lab(tmp_path: Path) -> Iterator[DayLab]:
 
 def verified(lab: DayLab) -> list[str]:
     """Verify every published day; return the days."""
-    days = [str(day) for day in latest_pages(lab.settings)["event_date"]]
+    days = [str(day) for day in read_ledger(lab.settings).newest]
     told = json.loads(lab.daybook("verify", "--json", *(word for day in days for word in ("--day", day))))
     assert {one["verdict"] for one in told} <= {"equal", "not compared"}
     assert all(any(one["day"] == day and one["verdict"] == "equal" for one in told) for day in days)
@@ -52,8 +52,8 @@ def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> Non
     lab.run_day(NEXT)
     play(lab, THIRD)  # acknowledged, not landed
     lab.daybook("backup", "--to", str(folder))
-    pages, until_backup = ledger(lab.settings), dict(lab.accepted)
-    assert list(zip(pages["event_date"], pages["revision"], strict=True)) == [(DAY, 1), (DAY, 2), (NEXT, 1)]
+    pages, until_backup = read_ledger(lab.settings).revisions, dict(lab.accepted)
+    assert [(one.event_date, one.revision) for one in pages] == [(DAY, 1), (DAY, 2), (NEXT, 1)]
     landing = ["--day", str(THIRD), "--run-id", "before-the-end", "--until", lab.ends()]
     lab.step("land_events", "land_events", landing)
     play(lab, THIRD, NEXT)
@@ -61,7 +61,7 @@ def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> Non
     # the state folder is gone, Kafka is not
     shutil.rmtree(lab.settings.home)
     lab.daybook("restore", "--from", str(folder))
-    assert ledger(lab.settings).equals(pages)
+    assert read_ledger(lab.settings).revisions == pages
     assert verified(lab) == [str(DAY), str(NEXT)]
     with_what_kafka_has = lab.daybook("restore", "--from", str(folder), "--send-records")
     assert with_what_kafka_has == "0 records sent to Kafka, 20 were there still\n"
@@ -80,7 +80,7 @@ def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> Non
         other = DayLab(elsewhere, broker, intake, accepted=until_backup)
         said = other.daybook("restore", "--from", str(folder))
         assert f"daybook restore --from {folder} --send-records   (20 not landed yet)" in said
-        assert ledger(elsewhere).equals(pages)
+        assert read_ledger(elsewhere).revisions == pages
         assert verified(other) == [str(DAY), str(NEXT)]
         assert "deleted and made anew" in other.refused(THIRD)
         assert other.daybook("restore", "--from", str(folder), "--send-records").startswith(
@@ -99,5 +99,5 @@ def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> Non
             assert "is whole" in other.daybook("restore", "--from", str(folder), "--at", name, "--check")
         again = DayLab(other.settings.model_copy(update={"home": tmp_path / "again"}), broker, intake)
         again.daybook("restore", "--from", str(folder), "--at", taken[0])
-        assert ledger(again.settings).equals(pages)
+        assert read_ledger(again.settings).revisions == pages
         assert verified(again) == [str(DAY), str(NEXT)]

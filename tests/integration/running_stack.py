@@ -96,9 +96,11 @@ class Stack:
         Answers that name players are in no manifest.
         """
         from daybook.lake.answers import answer_rows
+        from daybook.lake.ledger import read_ledger
 
+        ledger = read_ledger(self.settings)
         return {
-            name: answer_rows(self.settings, name, day.isoformat())
+            name: answer_rows(ledger, name, day.isoformat())
             for name, answer in answers().items()
             if not answer.names_players
         }

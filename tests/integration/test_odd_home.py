@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from daybook.lake.answers import read_answer
-from daybook.lake.ledger import latest_pages
+from daybook.lake.ledger import read_ledger
 from daybook.lake.state import State
 from daybook.stack import postgres
 from tests.faults.day_lab import audit, lab_on
@@ -43,7 +43,7 @@ def test_a_day_stays_in_its_folder_and_balances(tmp_path: Path) -> None:
             os.utime(file, (1_000_000_000, 1_000_000_000))
         lab.step("orphans", "maintain_lake", ["--day", str(DAY), "--run-id", "m", "--step", "remove_orphan_files"])
         assert not old.exists()
-        assert len(latest_pages(settings)) == 1
+        assert len(read_ledger(settings).newest) == 1
         assert "DIFFERENT" not in lab.daybook("verify", "--day", str(DAY))
     state = State.read(settings.home)
     assert state is not None

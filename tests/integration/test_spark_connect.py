@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from daybook.jobs import connect
-from daybook.lake.ledger import latest_pages
+from daybook.lake.ledger import read_ledger
 from daybook.stack import spark_connect
 from tests.integration.own_broker import own_settings, until
 from tests.integration.own_spark import OwnSpark
@@ -115,8 +115,8 @@ def test_a_job_is_the_same_on_it(server: OwnSpark, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     assert "a session of the Spark server" in done.stdout
     assert json.loads(summary.read_text(encoding="utf-8"))
-    [page] = latest_pages(server.settings).to_dict("records")
-    assert (page["events"], page["balanced"]) == (1, True)
+    [page] = read_ledger(server.settings).revisions
+    assert (page.events, page.balanced) == (1, True)
 
 
 def test_what_was_published_is_refused_on_it_too(server: OwnSpark) -> None:

@@ -8,7 +8,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
@@ -18,12 +17,14 @@ from pyiceberg.catalog.sql import SqlCatalog
 from daybook.kafka.offsets import offsets_text, topic_state
 from daybook.lake.config import sqlalchemy_uri
 from daybook.lake.duckdb_engine import connect, table_rows
+from daybook.lake.ledger import Ledger
 from daybook.lake.tables import CATALOG, NAMESPACE, RAW_EVENTS
 from daybook.operations.verify import DIFFERENT, EQUAL, Verdict, _Verifying, as_in_kafka
 from daybook.pipeline.position import END, LANDING, START, TOPIC_ID
 from daybook.settings import Settings
 from tests.integration.own_broker import OwnBroker, own_settings
 from tests.integration.own_topic import Topic
+from tests.unit.small_lake import a_revision
 
 pytestmark = pytest.mark.integration
 
@@ -175,13 +176,11 @@ class Landed:
         return [one.line for one in self.verdicts() if one.verdict == DIFFERENT]
 
     def verdicts(self) -> list[Verdict]:
-        page = {
-            "event_date": DAY, "revision": 1, "landed": 20, "landing": 2, "built_to": offsets_text({0: 10, 1: 10}),
-        }  # fmt: skip
+        page = a_revision(DAY, landed=20, landing=2, built_to=offsets_text({0: 10, 1: 10}))
         with connect() as connection:
             raw = table_rows(self.settings, RAW_EVENTS)
             connection.register(RAW_EVENTS, raw)
-            return list(_Verifying(self.settings, page, pd.DataFrame([page]), connection).kafka(raw))
+            return list(_Verifying(Ledger(self.settings, None, (page,)), page, connection).kafka(raw))
 
 
 @pytest.fixture

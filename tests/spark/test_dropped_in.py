@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from daybook.lake.answers import answer_rows
-from daybook.lake.ledger import page_of
+from daybook.lake.ledger import read_ledger
 from daybook.lake.query import query_rows
 from daybook.lake.tables import spark_name
 from daybook.operations.trace import trace_rows
@@ -37,11 +37,11 @@ def test_a_file_that_is_dropped_in_is_a_table_a_line_of_the_ledger_a_part_of_the
     run.build().publish()
 
     rows = [{"minute": 7, "events": 2}, {"minute": 30, "events": 1}]
-    assert answer_rows(lake, NAME, DAY) == rows
+    assert answer_rows(read_ledger(lake), NAME, DAY) == rows
     meanings = {one.name: one.metadata["comment"] for one in spark.table(spark_name(NAME)).schema}
     assert meanings["minute"] == "minute of the hour, 0 to 59"
 
-    lines = {one["line"]: (one["left"], one["right"]) for one in json.loads(page_of(lake, DAY)["lines"])}
+    lines = {one["line"]: (one["left"], one["right"]) for one in json.loads(read_ledger(lake).of(DAY).lines)}
     assert lines[f"events of the day where item IS NOT NULL = sum over {NAME}"] == (3, 3)
 
     [page, _] = write_report(lake, DAY)

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from daybook.formatting import json_value
 from daybook.lake.answers import answer_rows
-from daybook.lake.ledger import page_of
+from daybook.lake.ledger import read_ledger
 from daybook.pipeline.due import dates_due
 from daybook.settings import Settings
 from daybook.sql.answers import answers
@@ -40,7 +39,7 @@ def published(spark: SparkSession, module_lake: Settings) -> Settings:
 
 @each_known_day
 def test_every_answer_is_what_was_counted_by_hand(published: Settings, known: KnownDay) -> None:
-    found: dict[str, Any] = {name: answer_rows(published, name, str(known.day)) for name in answers()}
+    found: dict[str, Any] = {name: answer_rows(read_ledger(published), name, str(known.day)) for name in answers()}
     assert set(known.expected) == set(found), f"{known.name}: every answer has its rows counted, if only []"
     wrong = sorted(name for name, rows in found.items() if _cells(rows) != _cells(known.expected[name]))
     told = f"{known.day}: {', '.join(wrong)} (tests/fixtures/known_days/{known.fixture})"
@@ -55,6 +54,6 @@ def _cells(rows: list[dict[str, Any]]) -> list[list[tuple[str, Any]]]:
 
 @each_known_day
 def test_the_ledger_counts_what_was_counted_by_hand(published: Settings, known: KnownDay) -> None:
-    page = page_of(published, str(known.day))
-    assert {name: json_value(page[name]) for name in known.counts} == known.counts, f"{known.day}: the ledger"
-    assert page["balanced"], f"{known.day}: the ledger"
+    page = read_ledger(published).of(str(known.day))
+    assert {name: getattr(page, name) for name in known.counts} == known.counts, f"{known.day}: the ledger"
+    assert page.balanced, f"{known.day}: the ledger"

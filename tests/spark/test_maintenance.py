@@ -18,7 +18,7 @@ from daybook.errors import DaybookError, NeedsDecision
 from daybook.kafka.offsets import offsets_text
 from daybook.lake.answers import answer_rows
 from daybook.lake.catalog import load
-from daybook.lake.ledger import ledger
+from daybook.lake.ledger import read_ledger
 from daybook.lake.tables import CATALOG, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.pipeline.due import dates_due, nothing_due
 from daybook.pipeline.erasures import erasures
@@ -59,11 +59,15 @@ def snapshots(lake: Settings, table: str) -> int:
 def readers_see(lake: Settings) -> dict[Any, Any]:
     """Return every answer of every published day, and the position."""
     pages = {
-        (name, day): answer_rows(lake, name, day.isoformat())
-        for day in ledger(lake)["event_date"].unique()
+        (name, day): answer_rows(read_ledger(lake), name, day.isoformat())
+        for day in read_ledger(lake).newest
         for name in answers()
     }
-    return {**pages, "position": position(lake, load(lake, RAW_EVENTS)), "revisions": list(ledger(lake)["revision"])}
+    return {
+        **pages,
+        "position": position(lake, load(lake, RAW_EVENTS)),
+        "revisions": [one.revision for one in read_ledger(lake).revisions],
+    }
 
 
 def two_days(topic: Topic, run: MakeRun) -> None:
@@ -189,7 +193,7 @@ def test_what_a_half_published_page_stands_on_stays(
     assert snapshot_id is not None
     publish(spark, lake, "event_popularity", snapshot_id)  # then the driver died
     expire_snapshots(spark, lake, later(8))
-    assert answer_rows(lake, "event_popularity", "2026-05-03") == before["event_popularity", DAY]
+    assert answer_rows(read_ledger(lake), "event_popularity", "2026-05-03") == before["event_popularity", DAY]
 
 
 def test_a_page_whose_pin_is_expired_is_read_whole_while_a_new_revision_is_published_by_half(
@@ -200,13 +204,15 @@ def test_a_page_whose_pin_is_expired_is_read_whole_while_a_new_revision_is_publi
     first = run("first")
     first.land(topic)
     first.build().publish()
-    [pinned] = ledger(lake)["snapshots"]
+    [pinned] = [one.snapshots for one in read_ledger(lake).revisions]
     run("second", NEXT_DAY).build().publish()
     before = readers_see(lake)
     expire_snapshots(spark, lake, later(8))
     metadata = load(lake, "event_popularity")
     assert metadata is not None
-    assert metadata.snapshot_by_id(pinned["event_popularity"]) is None
+    snapshot_id = pinned["event_popularity"]
+    assert snapshot_id is not None
+    assert metadata.snapshot_by_id(snapshot_id) is None
     assert readers_see(lake) == before
 
     topic.event(event_id=an_id(3))
@@ -216,18 +222,18 @@ def test_a_page_whose_pin_is_expired_is_read_whole_while_a_new_revision_is_publi
     snapshot_id = killed.answers["event_popularity"]
     assert snapshot_id is not None
     publish(spark, lake, "event_popularity", snapshot_id)  # then the driver died
-    shown = answer_rows(lake, "event_popularity", "2026-05-03")
+    shown = answer_rows(read_ledger(lake), "event_popularity", "2026-05-03")
     assert shown == before["event_popularity", DAY]
     for _ in range(2):  # the second has only the information that the first has left
         expire_snapshots(spark, lake, later(8))
-        shown = answer_rows(lake, "event_popularity", "2026-05-03")
+        shown = answer_rows(read_ledger(lake), "event_popularity", "2026-05-03")
         assert shown == before["event_popularity", DAY]
 
     run("finish").build().publish()
-    assert [row["events"] for row in answer_rows(lake, "event_popularity", "2026-05-03")] == [2]
+    assert [row["events"] for row in answer_rows(read_ledger(lake), "event_popularity", "2026-05-03")] == [2]
     assert expire_snapshots(spark, lake, later(8))["event_popularity"] >= 2
     assert snapshots(lake, "event_popularity") == 1
-    assert [row["events"] for row in answer_rows(lake, "event_popularity", "2026-05-03")] == [2]
+    assert [row["events"] for row in answer_rows(read_ledger(lake), "event_popularity", "2026-05-03")] == [2]
 
 
 def test_a_staged_landing_that_comes_next_outlives_the_retention_and_no_other(

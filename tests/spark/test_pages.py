@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from daybook.errors import DaybookError
 from daybook.kafka.offsets import offsets_text
 from daybook.lake.answers import answer_rows
 from daybook.lake.catalog import load
-from daybook.lake.ledger import ledger
+from daybook.lake.ledger import read_ledger
 from daybook.lake.tables import CHECK_FAILURES, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, TABLES, spark_name
 from daybook.operations.verify import DIFFERENT, verify_day
 from daybook.pipeline.balance import LandedRange
@@ -43,10 +43,7 @@ def rows(spark: SparkSession, table: str) -> list[dict[str, Any]]:
 
 def page(settings: Settings, day: date = DAY) -> dict[str, Any]:
     """Return the newest ledger row of a day."""
-    found = ledger(settings)
-    found = found[found["event_date"] == day].sort_values("revision")
-    newest: dict[str, Any] = found.iloc[-1].to_dict()
-    return newest
+    return asdict(read_ledger(settings).newest[day])
 
 
 @pytest.fixture
@@ -72,7 +69,7 @@ def test_a_day_is_staged_out_of_sight_then_published_and_balances(
     first.land(topic)
     first.build()
     assert [rows(spark, table) for table in (EVENTS, REJECTED_EVENTS, "event_popularity")] == [[], [], []]
-    assert ledger(lake).empty
+    assert read_ledger(lake).revisions == ()
 
     result = first.publish(manifest(tmp_path, [an_id(n) for n in range(1, 5)]))
 
@@ -104,16 +101,16 @@ def test_an_answer_without_a_row_is_part_of_the_page_though_no_day_has_filled_it
     first = run("run1")
     first.land(topic)
     first.build().publish()
-    assert answer_rows(lake, "guild_joins", "2026-05-03") == []
+    assert answer_rows(read_ledger(lake), "guild_joins", "2026-05-03") == []
     assert [one.line for one in verify_day(lake, "2026-05-03") if one.verdict == DIFFERENT or "older" in one.line] == []
 
     topic.event(event_id=an_id(2), event_type="join_guild", guild="wolves", occurred_at="2026-05-04T10:00:00Z")
     second = run("run2", NEXT_DAY)
     second.land(topic)
     second.build().publish()
-    assert [row["guild"] for row in answer_rows(lake, "guild_joins", "2026-05-04")] == ["wolves"]
-    assert answer_rows(lake, "guild_joins", "2026-05-03") == []
-    told = {table["name"]: table["rows"] for table in day_content(lake, "2026-05-03")["answers"]}
+    assert [row["guild"] for row in answer_rows(read_ledger(lake), "guild_joins", "2026-05-04")] == ["wolves"]
+    assert answer_rows(read_ledger(lake), "guild_joins", "2026-05-03") == []
+    told = {table["name"]: table["rows"] for table in day_content(read_ledger(lake), "2026-05-03")["answers"]}
     assert told["guild_joins"] == []
 
 
@@ -128,7 +125,7 @@ def test_a_second_run_of_a_published_day_changes_nothing(lake: Settings, topic: 
     assert second.stage.dates == []
     result = second.publish()
     assert (result.published, result.unchanged) == ([], ["2026-05-03"])
-    assert len(ledger(lake)) == 1
+    assert len(read_ledger(lake).revisions) == 1
 
 
 def test_a_forced_run_builds_the_same_page_again(spark: SparkSession, lake: Settings, topic: Topic, run: Any) -> None:
@@ -249,7 +246,7 @@ def test_a_manifest_that_does_not_add_up_is_not_published(
         first.publish(manifest(tmp_path, [an_id(n) for n in range(1, 5)], **changes))
     assert said in str(error.value)
     assert rows(spark, EVENTS) == []
-    assert ledger(lake).empty
+    assert read_ledger(lake).revisions == ()
 
 
 def test_an_acknowledged_event_that_did_not_land_stops_the_day(
@@ -356,7 +353,7 @@ def test_of_two_runs_of_one_day_the_second_stands_back(
     result = second.publish()
     assert (result.published, result.unchanged) == ([], ["2026-05-03"])
     assert len(rows(spark, EVENTS)) == 4
-    assert len(ledger(lake)) == 1
+    assert len(read_ledger(lake).revisions) == 1
 
 
 def test_a_run_that_saw_more_stages_again_and_publishes(
@@ -387,7 +384,7 @@ def test_runs_of_different_days_both_publish_what_they_staged_side_by_side(
     second.publish()
     first.publish()
     assert sorted(row["event_id"] for row in rows(spark, EVENTS)) == [an_id(1), an_id(2)]
-    assert sorted(ledger(lake)["event_date"]) == [DAY, NEXT_DAY]
+    assert [one.event_date for one in read_ledger(lake).revisions] == [DAY, NEXT_DAY]
 
 
 def test_a_publish_killed_between_two_tables_is_finished_by_its_retry(
@@ -448,8 +445,8 @@ def test_a_run_that_another_overtakes_while_it_publishes_writes_no_revision(
     result = first.publish()
 
     assert (result.published, result.unchanged) == ([], ["2026-05-03"])
-    [row] = ledger(lake).to_dict("records")
-    assert [row[name] for name in ("revision", "run_id", "landed", "events")] == [1, "run2", 7, 5]
+    [row] = read_ledger(lake).revisions
+    assert [row.revision, row.run_id, row.landed, row.events] == [1, "run2", 7, 5]
     assert len(pinned_rows(spark, lake, EVENTS)) == 5
     assert [one.line for one in verify_day(lake, "2026-05-03") if one.verdict == DIFFERENT] == []
 
@@ -504,7 +501,10 @@ def test_a_refusal_of_one_day_does_not_take_back_another(
     result = first.publish()
     assert [(one["day"], one["revision"]) for one in result.published] == [("2026-05-03", 1)]
     assert result.unchanged == ["2026-05-04"]
-    assert [(row["run_id"], row["revision"]) for row in ledger(lake).to_dict("records")] == [("run1", 1), ("run2", 1)]
+    assert [(row.run_id, row.revision) for row in read_ledger(lake).revisions] == [
+        ("run1", 1),
+        ("run2", 1),
+    ]
 
 
 def test_a_range_of_offsets_is_published_once(spark: SparkSession, lake: Settings, topic: Topic) -> None:
@@ -605,7 +605,7 @@ def test_a_rebuild_says_what_would_change_then_changes_that_and_nothing_else(
     run("run2", NEXT_DAY).build().publish()
     same = rebuild(spark, lake, DAY, NEXT_DAY, "nothing new", dry_run=False)
     assert [one["changed"] for one in same] == [False, False]
-    assert list(ledger(lake)["revision"]) == [1, 1]
+    assert [one.revision for one in read_ledger(lake).revisions] == [1, 1]
 
     def renamed(host: str) -> Provider:
         return Provider("renamed", "cox.net") if host.endswith("cox.net") else resolve(host)
@@ -614,7 +614,7 @@ def test_a_rebuild_says_what_would_change_then_changes_that_and_nothing_else(
     told = rebuild(spark, lake, DAY, NEXT_DAY, "look", dry_run=True)
     assert [one["changed"] for one in told] == [True, False]
     assert told[0]["receipt"] == "2026-05-03 r2: the same counts; 2 answers changed"
-    assert list(ledger(lake)["revision"]) == [1, 1]
+    assert [one.revision for one in read_ledger(lake).revisions] == [1, 1]
 
     assert rebuild(spark, lake, DAY, NEXT_DAY, "do", dry_run=False)[0]["revision"] == 2
     assert (page(lake)["revision"], page(lake, NEXT_DAY)["revision"]) == (2, 1)

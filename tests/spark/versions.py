@@ -134,12 +134,12 @@ class Play:
         """Return the published day, read without Spark and by DuckDB."""
         with self.versions[version].loaded():
             from daybook.lake.answers import read_answer
-            from daybook.lake.ledger import page_of
+            from daybook.lake.ledger import read_ledger
             from daybook.lake.query import open_lake
             from daybook.operations.verify import verify_day
 
-            page = page_of(self.settings, str(day))
-            counts = {name: int(page[name]) for name in ("revision", "landed", "events", "rejected")}
+            page = read_ledger(self.settings).of(str(day))
+            counts = {name: getattr(page, name) for name in ("revision", "landed", "events", "rejected")}
             popular = read_answer(self.settings, "event_popularity", str(day))
             with open_lake(self.settings) as lake:
                 names = [row[0] for row in lake.sql("DESCRIBE SELECT * FROM events").fetchall()]

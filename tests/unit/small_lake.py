@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import sqlglot
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.partitioning import PartitionField, PartitionSpec
-from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from pyiceberg.transforms import IdentityTransform
-from pyiceberg.types import DateType, NestedField, StringType, TimestamptzType
+from sqlglot import exp
 
 from daybook.kafka.offsets import Offsets, offsets_text
 from daybook.lake.config import sqlalchemy_uri
+from daybook.lake.ledger import Revision
 from daybook.lake.tables import (
     ACCEPTED_LOSSES,
     CATALOG,
@@ -26,32 +26,32 @@ from daybook.lake.tables import (
     NAMESPACE,
     RAW_EVENTS,
     REJECTED_EVENTS,
-    REPLAYED_RECORDS,
+    TABLES,
 )
 from daybook.pipeline.balance import LandedRange, PageCounts, balance, lines_json
 from daybook.pipeline.position import END, LANDING
 from daybook.settings import Settings
 
-_LONGS = ("sent", "accepted", "refused", "landed", "events", "duplicates", "rejected", "late")
-_TEXTS = ("lines", "receipt", "changes", "checks", "range_start", "range_end")
-LEDGER = pa.schema(
-    [
-        ("event_date", pa.date32()),
-        ("revision", pa.int32()),
-        ("published_at", pa.timestamp("us", tz="UTC")),
-        ("run_id", pa.string()),
-        *((name, pa.int64()) for name in _LONGS),
-        ("balanced", pa.bool_()),
-        *((name, pa.string()) for name in _TEXTS),
-        ("range_records", pa.int64()),
-        ("built_to", pa.string()),
-        ("raw_snapshot_id", pa.int64()),
-        ("provider_map_version", pa.string()),
-        ("answers_version", pa.string()),
-        ("rules_version", pa.string()),
-        ("snapshots", pa.map_(pa.string(), pa.int64())),
-    ]
-)
+_TYPES = {
+    "BIGINT": pa.int64(),
+    "INT": pa.int32(),
+    "DATE": pa.date32(),
+    "TIMESTAMPTZ": pa.timestamp("us", tz="UTC"),
+    "TEXT": pa.string(),
+    "BINARY": pa.binary(),
+    "BOOLEAN": pa.bool_(),
+    "MAP<TEXT, BIGINT>": pa.map_(pa.string(), pa.int64()),
+    "ARRAY<TEXT>": pa.list_(pa.string()),
+}
+"""sqlglot's name of a column type -> PyArrow's type."""
+
+
+def arrow_schema(columns: str) -> pa.Schema:
+    """Return the PyArrow schema of columns in Spark's DDL (:class:`daybook.lake.tables.Table`)."""
+    tree = sqlglot.parse_one(f"CREATE TABLE one ({columns})", dialect="spark")
+    return pa.schema([(column.name, _TYPES[str(column.kind)]) for column in tree.find_all(exp.ColumnDef)])
+
+
 POPULARITY = pa.schema(
     [
         ("event_date", pa.date32()),
@@ -97,55 +97,56 @@ PLAYERS = pa.schema(
         *((name, pa.int64()) for name in ("events", "purchases", "guild_joins")),
     ]
 )
-REJECTED = pa.schema([("event_date", pa.date32()), ("reason", pa.string()), ("detail", pa.string())])
-"""The columns of ``rejected_events`` that the HTML report counts."""
-PLAYED = pa.schema(
-    [("event_date", pa.date32()), *((name, pa.string()) for name in ("user_id", "provider", "event_type", "item"))]
-)
-"""The columns of ``events`` that are compared from day to day."""
-LOSSES = pa.schema(
-    [
-        ("accepted_at", pa.timestamp("us", tz="UTC")),
-        *((name, pa.string()) for name in ("accepted_by", "note")),
-        ("landing", pa.int64()),
-        *((name, pa.string()) for name in ("topic_id", "lost")),
-        ("records", pa.int64()),
-        ("resume_from", pa.string()),
-    ]
-)
-REPLAYED = pa.schema(
-    [
-        ("replayed_at", pa.timestamp("us", tz="UTC")),
-        ("replayed_by", pa.string()),
-        ("landing", pa.int64()),
-        ("kafka_partition", pa.int32()),
-        ("kafka_offset", pa.int64()),
-        ("event_id", pa.string()),
-    ]
-)
 SCHEMAS = {
-    DAY_LEDGER: LEDGER,
-    ACCEPTED_LOSSES: LOSSES,
-    REPLAYED_RECORDS: REPLAYED,
+    **{table.name: arrow_schema(table.columns) for table in TABLES.values()},
     "event_popularity": POPULARITY,
     "provider_usage": PROVIDERS,
     "provider_event_popularity": MIX,
     "hourly_activity": HOURS,
     "daily_activity": ACTIVITY,
     "user_activity": PLAYERS,
-    REJECTED_EVENTS: REJECTED,
-    EVENTS: PLAYED,
 }
-BY_DAY = SCHEMAS.keys() - {DAY_LEDGER, ACCEPTED_LOSSES, REPLAYED_RECORDS}
-"""Tables that are partitioned by ``event_date``, as Spark creates those of all answers."""
-RAW = Schema(
-    NestedField(1, "event_date", DateType()),
-    NestedField(2, "value", StringType()),
-    NestedField(3, "kafka_timestamp", TimestamptzType()),
-)
-"""The columns of ``raw_events`` that readers count."""
+NAMED = {REJECTED_EVENTS: ("reason", "detail"), EVENTS: ("user_id", "provider", "event_type", "item")}
+"""The columns that :meth:`SmallLake.put` takes of these tables; the others are null. An answer's rows are whole."""
 TAKEN_AT = datetime(2026, 5, 3, 8, tzinfo=UTC)
 """The default time at which Kafka accepted the raw records."""
+
+
+def a_revision(day: date, **columns: Any) -> Revision:
+    """Return a revision of a day; by default the first, with ten events, one duplicate, one rejected."""
+    counts = PageCounts(day=day, landed=12, events=10, duplicates=1, rejected=1, late=0)
+    number = columns.get("revision", 1)
+    default = Revision(
+        event_date=day,
+        revision=number,
+        published_at=datetime(2026, 5, 4, 0, 16, 1, 250000, tzinfo=UTC),
+        run_id="scheduled__2026-05-03",
+        sent=None,
+        accepted=None,
+        refused=None,
+        landed=counts.landed,
+        events=counts.events,
+        duplicates=counts.duplicates,
+        rejected=counts.rejected,
+        late=counts.late,
+        balanced=True,
+        lines=lines_json(balance(counts, [LandedRange(0, 100, 112, 12)])),
+        receipt=f"{day} r{number}: 10 events",
+        changes="{}",
+        checks="[]",
+        range_start=json.dumps({"0": 100}),
+        range_end=json.dumps({"0": 112}),
+        range_records=12,
+        range_gaps=0,
+        landing=1,
+        built_to=json.dumps({"0": 112}),
+        raw_snapshot_id=9_007_199_254_740_993,  # a float would lose digits
+        provider_map_version="aliases 1",
+        answers_version="2",
+        rules_version=None,
+        snapshots={},
+    )
+    return replace(default, **columns)
 
 
 class SmallLake:
@@ -161,7 +162,7 @@ class SmallLake:
         """The table; creates it if it does not exist."""
         if not self.catalog.table_exists((NAMESPACE, name)):
             table = self.catalog.create_table((NAMESPACE, name), schema=SCHEMAS[name])
-            if name in BY_DAY:
+            if name not in TABLES or TABLES[name].by_day:
                 with table.update_spec() as spec:
                     spec.add_identity("event_date")
         return self.catalog.load_table((NAMESPACE, name))
@@ -169,64 +170,33 @@ class SmallLake:
     def put(self, name: str, day: date, *rows: Sequence[Any]) -> int:
         """Make these rows (without their date) the day's content; returns the snapshot."""
         table = self.table(name)
-        columns = zip(*((day, *row) for row in rows), strict=True)
-        arrays = dict(zip(SCHEMAS[name].names, columns, strict=True))
-        table.overwrite(pa.table(arrays, schema=SCHEMAS[name]), overwrite_filter=f"event_date = '{day}'")
+        schema = SCHEMAS[name]
+        columns = NAMED.get(name) or [column for column in schema.names if column != "event_date"]
+        cells = [{"event_date": day, **dict(zip(columns, row, strict=True))} for row in rows]
+        table.overwrite(pa.Table.from_pylist(cells, schema=schema), overwrite_filter=f"event_date = '{day}'")
         snapshot = table.current_snapshot()
         assert snapshot is not None
         return snapshot.snapshot_id
 
-    def publish(self, day: date, snapshots: dict[str, int], *, revision: int = 1, **columns: Any) -> None:
-        """Add the ledger row of a revision; by default with ten events, one duplicate, one rejected."""
-        counts = PageCounts(day=day, landed=12, events=10, duplicates=1, rejected=1, late=0)
-        row = {
-            **dict.fromkeys(LEDGER.names),
-            "event_date": day,
-            "revision": revision,
-            "published_at": datetime(2026, 5, 4, 0, 16, 1, 250000, tzinfo=UTC),
-            "run_id": "scheduled__2026-05-03",
-            "landed": counts.landed,
-            "events": counts.events,
-            "duplicates": counts.duplicates,
-            "rejected": counts.rejected,
-            "late": counts.late,
-            "balanced": True,
-            "lines": lines_json(balance(counts, [LandedRange(0, 100, 112, 12)])),
-            "receipt": f"{day} r{revision}: 10 events",
-            "changes": "{}",
-            "checks": "[]",
-            "range_start": json.dumps({"0": 100}),
-            "range_end": json.dumps({"0": 112}),
-            "range_records": 12,
-            "built_to": json.dumps({"0": 112}),
-            "raw_snapshot_id": 9_007_199_254_740_993,  # a float would lose digits
-            "provider_map_version": "aliases 1",
-            "answers_version": "2",
-            "snapshots": list(snapshots.items()),
-            **columns,
-        }
-        self.table(DAY_LEDGER).append(pa.Table.from_pylist([row], schema=LEDGER))
+    def publish(self, day: date, snapshots: dict[str, int], **columns: Any) -> None:
+        """Add the ledger row of a revision (:func:`a_revision`)."""
+        row = asdict(a_revision(day, snapshots=snapshots, **columns))
+        self.table(DAY_LEDGER).append(pa.Table.from_pylist([row], schema=SCHEMAS[DAY_LEDGER]))
 
     def land(self, counts: dict[date, int], taken_at: datetime = TAKEN_AT, end: Offsets | None = None) -> None:
         """Add this many raw records to each day, like a landing that ended at the given offsets, if any."""
-        by_day = PartitionSpec(PartitionField(1, 1000, IdentityTransform(), "event_date"))
-        table = self.catalog.create_table_if_not_exists((NAMESPACE, RAW_EVENTS), schema=RAW, partition_spec=by_day)
         days = [day for day, count in counts.items() for _ in range(count)]
-        columns = {
-            "event_date": pa.array(days, pa.date32()),
-            "value": pa.array(["{}"] * len(days), pa.string()),
-            "kafka_timestamp": pa.array([taken_at] * len(days), pa.timestamp("us", tz="UTC")),
-        }
+        rows = [{"event_date": day, "value": b"{}", "kafka_timestamp": taken_at} for day in days]
         landing = {END: offsets_text(end), LANDING: "1"} if end else {}
-        table.append(pa.table(columns), snapshot_properties=landing)
+        table = pa.Table.from_pylist(rows, schema=SCHEMAS[RAW_EVENTS])
+        self.table(RAW_EVENTS).append(table, snapshot_properties=landing)
 
     def accept_loss(self, lost: str, note: str) -> None:
         """Add an operator's decision."""
         row = {
-            **dict.fromkeys(LOSSES.names),
             "accepted_at": datetime(2026, 5, 4, 9, 30, tzinfo=UTC),
             "accepted_by": "operator",
             "note": note,
             "lost": lost,
         }
-        self.table(ACCEPTED_LOSSES).append(pa.Table.from_pylist([row], schema=LOSSES))
+        self.table(ACCEPTED_LOSSES).append(pa.Table.from_pylist([row], schema=SCHEMAS[ACCEPTED_LOSSES]))

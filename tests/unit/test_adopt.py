@@ -14,7 +14,7 @@ from daybook.cli.main import cli
 from daybook.errors import BadInput, NeedsDecision
 from daybook.lake.answers import read_answer
 from daybook.lake.catalog import broken_file, load
-from daybook.lake.ledger import latest_pages
+from daybook.lake.ledger import read_ledger
 from daybook.lake.opening import open_state
 from daybook.lake.state import State, marker_file, unfinished_file
 from daybook.lake.tables import EVENTS, TABLES
@@ -57,7 +57,7 @@ def adopt() -> Result:
 
 def assert_is_whole(loaded: Settings) -> None:
     """Every file of the lake is in the folder itself."""
-    assert latest_pages(loaded)["event_date"].tolist() == [DAY]
+    assert list(read_ledger(loaded).newest) == [DAY]
     assert read_answer(loaded, "event_popularity", str(DAY))["events"].tolist() == [10]
     for name in (*TABLES, "event_popularity"):
         if (table := load(loaded, name)) is not None:
@@ -92,7 +92,7 @@ def test_a_moved_folder_and_one_without_a_marker(lake: SmallLake, monkeypatch: p
             marker_file(moved).unlink()
         loaded = at(moved, monkeypatch)
         with pytest.raises(NeedsDecision, match="daybook adopt"):
-            latest_pages(loaded)
+            read_ledger(loaded)
         adopt()
         assert_is_whole(loaded)
 
@@ -118,7 +118,7 @@ def test_an_adoption_that_was_stopped_is_repeated(lake: SmallLake, monkeypatch: 
         patched.setattr("daybook.operations.adopt.os.replace", stop)
         assert CliRunner().invoke(cli, ["adopt"]).exit_code == 1
     with pytest.raises(NeedsDecision, match="daybook adopt"):
-        latest_pages(loaded)
+        read_ledger(loaded)
     adopt()
     assert_is_whole(loaded)
 

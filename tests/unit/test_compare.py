@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from daybook.analysis.compare import compare
 from daybook.cli.main import cli
 from daybook.errors import BadInput
-from daybook.lake.ledger import ledger_rows
+from daybook.lake.ledger import Ledger, read_ledger
 from daybook.lake.tables import EVENTS
 from daybook.report import content, pages
 from daybook.report import write as report
@@ -69,7 +69,7 @@ def lake(own_settings: Settings) -> SmallLake:
 
 
 def test_a_day_like_the_others_deviates_in_nothing(lake: SmallLake) -> None:
-    found = compare(lake.settings, "2026-05-09")
+    found = compare(read_ledger(lake.settings), "2026-05-09")
     assert [premise.verdict for premise in found.premises] == ["holds", "holds"]
     assert [premise.subject for premise in found.premises] == ["event mix", "provider mix"]
     assert [len(premise.days) for premise in found.premises] == [7, 7]
@@ -86,7 +86,7 @@ def test_what_fell_and_what_drove_it_are_named(lake: SmallLake) -> None:
     """Comcast delivers only one event in ten."""
     kept = [one for number, one in enumerate(a_day()) if one[1] != "comcast" or number % 10 == 0]
     publish(lake, date(2026, 5, 10), kept)
-    found = compare(lake.settings, "2026-05-10")
+    found = compare(read_ledger(lake.settings), "2026-05-10")
     events, providers = found.premises
     assert (events.verdict, providers.verdict) == ("holds", "deviates")
     assert providers.drivers[0].category == "comcast"
@@ -105,28 +105,28 @@ def test_what_fell_and_what_drove_it_are_named(lake: SmallLake) -> None:
 
 def test_guild_joins_are_a_category_as_items_are(lake: SmallLake) -> None:
     publish(lake, date(2026, 5, 10), [one for one in a_day() if one[2] == "purchase_item"])
-    [driver, *_] = compare(lake.settings, "2026-05-10").premises[0].drivers
+    [driver, *_] = compare(read_ledger(lake.settings), "2026-05-10").premises[0].drivers
     assert (driver.category, driver.share) == ("join guild", 0.0)
     assert driver.usual_share == pytest.approx(1 / 3)
 
 
 def test_days_after_the_day_and_days_without_a_page_are_not_looked_at(lake: SmallLake) -> None:
-    before = compare(lake.settings, "2026-05-09")
+    before = compare(read_ledger(lake.settings), "2026-05-09")
     publish(lake, date(2026, 5, 10), a_day(2))
     lake.put("event_popularity", date(2026, 4, 30), ("purchase_item", "spoon", 900, 9, 1.0, 1))
-    assert compare(lake.settings, "2026-05-09") == before
+    assert compare(read_ledger(lake.settings), "2026-05-09") == before
 
 
 def test_an_empty_day_is_no_day_that_is_missing(lake: SmallLake) -> None:
     publish(lake, date(2026, 5, 10), [])
-    found = compare(lake.settings, "2026-05-10")
+    found = compare(read_ledger(lake.settings), "2026-05-10")
     assert {one.value for one in found.measures} == {0}
     assert [premise.verdict for premise in found.premises] == ["unclear", "unclear"]
     assert "2026-05-10" in found.premises[0].sentence
 
 
 def test_the_first_days_cannot_be_judged_and_say_so(lake: SmallLake) -> None:
-    found = compare(lake.settings, "2026-05-01")
+    found = compare(read_ledger(lake.settings), "2026-05-01")
     assert [premise.verdict for premise in found.premises] == ["too few days", "too few days"]
     assert not found.drops.judged
     assert {one.day_before for one in found.measures} == {None}
@@ -134,7 +134,7 @@ def test_the_first_days_cannot_be_judged_and_say_so(lake: SmallLake) -> None:
 
 def test_a_day_without_a_page_is_refused(lake: SmallLake) -> None:
     with pytest.raises(BadInput, match="2026-06-01 is not published"):
-        compare(lake.settings, "2026-06-01")
+        compare(read_ledger(lake.settings), "2026-06-01")
 
 
 def test_the_verb_says_it_in_sentences_and_in_json(lake: SmallLake) -> None:
@@ -206,10 +206,11 @@ def test_only_the_pages_that_changed_are_written_again(own_settings: Settings, m
         publish(lake, date.fromisoformat(day), [])
     written: list[str] = []
 
-    def write(settings: Settings, day: str) -> Path:
+    def write(ledger: Ledger, day: str) -> Path:
         """Write only the parts of a report that record the days it was made from."""
         written.append(day)
-        revisions = {row["day"]: row["revision"] for row in ledger_rows(settings)}
+        settings = ledger.settings
+        revisions = {one.day: one.revision for one in ledger.newest.values()}
         record = {
             "looks_back_on": content.looks_back_on(revisions, day),
             "neighbours": content.neighbours(revisions, day),

@@ -17,7 +17,7 @@ from daybook.cli.main import COMMANDS, cli
 from daybook.errors import DaybookError, NeedsDecision
 from daybook.lake.answers import read_answer
 from daybook.lake.catalog import broken_file, load
-from daybook.lake.ledger import latest_pages
+from daybook.lake.ledger import read_ledger
 from daybook.lake.state import State
 from daybook.lake.tables import DAY_LEDGER, EVENTS, NAMESPACE, RAW_EVENTS
 from daybook.operations.exporter import read_lake
@@ -87,7 +87,7 @@ def assert_one_line(error: BaseException | None, lake: SmallLake, table: str, ki
 
 
 READS: dict[str, Callable[[Settings], object]] = {
-    DAY_LEDGER: latest_pages,
+    DAY_LEDGER: read_ledger,
     "event_popularity": lambda settings: read_answer(settings, "event_popularity", str(DAY)),
     EVENTS: lambda _: RUNNER.invoke(cli, ["query", "SELECT COUNT(*) FROM events"], catch_exceptions=False),
 }
@@ -179,7 +179,7 @@ def test_a_moved_lake_without_a_marker_is_known_by_its_metadata(
     monkeypatch.setenv("DAYBOOK_HOME", str(moved))
     settings.cache_clear()
     with pytest.raises(NeedsDecision, match="outside the warehouse of these settings"):
-        latest_pages(settings())
+        read_ledger(settings())
 
 
 @pytest.mark.parametrize("damage", [empty, cut, garble])
@@ -187,7 +187,7 @@ def test_a_broken_catalog_is_one_line(lake: SmallLake, damage: Callable[[Path], 
     file = Path(lake.settings.catalog_uri.removeprefix("jdbc:sqlite:"))
     damage(file)
     with pytest.raises(NeedsDecision, match=f"the (lake's )?catalog {file} is (damaged|empty)") as raised:
-        latest_pages(lake.settings)
+        read_ledger(lake.settings)
     assert "daybook restore" in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -197,7 +197,7 @@ def test_a_catalog_that_another_program_holds_is_said_to_be(lake: SmallLake) -> 
     with sqlite3.connect(file, isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(DaybookError, match="another program holds the lake's catalog") as raised:
-            latest_pages(lake.settings)
+            read_ledger(lake.settings)
         other.execute("ROLLBACK")
     assert "server" not in str(raised.value)
 

@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -21,10 +22,11 @@ from daybook.errors import BadInput, DaybookError, NotNow
 from daybook.lake.answers import answer_rows, read_answer
 from daybook.lake.catalog import load
 from daybook.lake.config import sqlalchemy_uri
-from daybook.lake.ledger import latest_pages, latest_revisions, ledger, ledger_rows, page_of
+from daybook.lake.ledger import Revision, ledger_rows, read_ledger
+from daybook.lake.tables import DAY_LEDGER
 from daybook.pipeline.dismissals import dismissals_file
 from daybook.settings import Settings, settings
-from tests.unit.small_lake import SmallLake
+from tests.unit.small_lake import SCHEMAS, SmallLake
 
 DAY = date(2026, 5, 3)
 NEXT = date(2026, 5, 4)
@@ -39,8 +41,8 @@ def lake(own_settings: Settings) -> SmallLake:
 
 
 def test_without_a_lake_there_is_no_page_and_looking_makes_no_file(own_settings: Settings) -> None:
-    assert ledger(own_settings).empty
-    assert ledger_rows(own_settings) == []
+    assert read_ledger(own_settings).revisions == ()
+    assert ledger_rows(read_ledger(own_settings)) == []
     assert not own_settings.home.exists()
 
 
@@ -48,7 +50,7 @@ def test_a_catalog_that_spark_has_not_filled_yet_has_no_page(own_settings: Setti
     file = Path(own_settings.catalog_uri.removeprefix("jdbc:sqlite:"))
     file.parent.mkdir(parents=True)
     file.touch()
-    assert ledger_rows(own_settings) == []
+    assert ledger_rows(read_ledger(own_settings)) == []
     assert file.stat().st_size == 0, "reading wrote into the catalog"
 
 
@@ -56,7 +58,9 @@ def test_an_answer_is_read_at_the_snapshot_that_the_page_pins(lake: SmallLake) -
     pinned = lake.put("event_popularity", DAY, SWORD)
     lake.publish(DAY, {"event_popularity": pinned})
     lake.put("event_popularity", DAY, KNIFE)  # published by the next revision, whose ledger row does not exist yet
-    assert [row["item"] for row in answer_rows(lake.settings, "event_popularity", "2026-05-03")] == ["sword"]
+    assert [row["item"] for row in answer_rows(read_ledger(lake.settings), "event_popularity", "2026-05-03")] == [
+        "sword"
+    ]
 
 
 def test_of_an_expired_snapshot_the_current_state_is_read(lake: SmallLake) -> None:
@@ -64,7 +68,9 @@ def test_of_an_expired_snapshot_the_current_state_is_read(lake: SmallLake) -> No
     lake.publish(DAY, {"event_popularity": pinned})
     lake.put("event_popularity", date(2026, 5, 4), KNIFE)
     lake.table("event_popularity").maintenance.expire_snapshots().by_id(pinned).commit()
-    assert [row["item"] for row in answer_rows(lake.settings, "event_popularity", "2026-05-03")] == ["sword"]
+    assert [row["item"] for row in answer_rows(read_ledger(lake.settings), "event_popularity", "2026-05-03")] == [
+        "sword"
+    ]
 
 
 def test_the_newest_revision_counts(lake: SmallLake) -> None:
@@ -72,15 +78,15 @@ def test_the_newest_revision_counts(lake: SmallLake) -> None:
     second = lake.put("event_popularity", DAY, SWORD, KNIFE)
     lake.publish(DAY, {"event_popularity": second}, revision=2, events=11, late=1)
     lake.publish(DAY, {"event_popularity": first}, revision=1)
-    assert len(ledger(lake.settings)) == 2
-    assert latest_pages(lake.settings)[["revision", "late"]].to_numpy().tolist() == [[2, 1]]
-    assert len(answer_rows(lake.settings, "event_popularity", "2026-05-03")) == 2
+    assert len(read_ledger(lake.settings).revisions) == 2
+    assert [(one.revision, one.late) for one in read_ledger(lake.settings).newest.values()] == [(2, 1)]
+    assert len(answer_rows(read_ledger(lake.settings), "event_popularity", "2026-05-03")) == 2
 
 
 def test_rows_of_other_days_are_left_out_and_the_date_is_no_column(lake: SmallLake) -> None:
     lake.put("event_popularity", date(2026, 5, 2), KNIFE)
     lake.publish(DAY, {"event_popularity": lake.put("event_popularity", DAY, SWORD)})
-    assert answer_rows(lake.settings, "event_popularity", "2026-05-03") == [
+    assert answer_rows(read_ledger(lake.settings), "event_popularity", "2026-05-03") == [
         {"event_type": "purchase_item", "item": "sword", "events": 6, "users": 3, "share": 0.6, "rank": 1}
     ]
 
@@ -88,7 +94,7 @@ def test_rows_of_other_days_are_left_out_and_the_date_is_no_column(lake: SmallLa
 def test_rows_stand_in_the_order_of_the_answers_file_nulls_first(lake: SmallLake) -> None:
     guild = ("purchase_item", None, 2, 2, 0.2, 2)
     lake.publish(DAY, {"event_popularity": lake.put("event_popularity", DAY, KNIFE, GUILD, guild, SWORD)})
-    rows = answer_rows(lake.settings, "event_popularity", "2026-05-03")
+    rows = answer_rows(read_ledger(lake.settings), "event_popularity", "2026-05-03")
     assert [(row["rank"], row["event_type"], row["item"]) for row in rows] == [
         (1, "purchase_item", "sword"),
         (2, "join_guild", None),
@@ -100,17 +106,17 @@ def test_rows_stand_in_the_order_of_the_answers_file_nulls_first(lake: SmallLake
 def test_an_order_may_descend(lake: SmallLake) -> None:
     rows = [("comcast", 2, 1, 0.2, 1.0), ("att", 6, 3, 0.6, 1.0), ("aol", 2, 1, 0.2, 1.0)]
     lake.publish(DAY, {"provider_usage": lake.put("provider_usage", DAY, *rows)})
-    found = answer_rows(lake.settings, "provider_usage", "2026-05-03")
+    found = answer_rows(read_ledger(lake.settings), "provider_usage", "2026-05-03")
     assert [row["provider"] for row in found] == ["att", "aol", "comcast"]
 
 
 def test_integers_stay_integers_beside_nulls(lake: SmallLake) -> None:
     lake.publish(DAY, {})
     lake.publish(date(2026, 5, 4), {}, sent=2**53 + 1, accepted=12, refused=0)
-    rows = ledger_rows(lake.settings)
+    rows = ledger_rows(read_ledger(lake.settings))
     assert [(row["sent"], row["accepted"]) for row in rows] == [(None, None), (2**53 + 1, 12)]
     assert isinstance(rows[1]["sent"], int)
-    assert page_of(lake.settings, "2026-05-03")["raw_snapshot_id"] == 9_007_199_254_740_993
+    assert read_ledger(lake.settings).of("2026-05-03").raw_snapshot_id == 9_007_199_254_740_993
 
 
 def test_a_day_known_to_be_empty_has_no_rows(lake: SmallLake) -> None:
@@ -133,7 +139,7 @@ def test_a_page_older_than_an_answer_says_so(lake: SmallLake) -> None:
 )
 def test_a_catalog_that_is_not_there_is_one_line(own_settings: Settings, uri: str, said: str) -> None:
     with pytest.raises(BadInput, match=said) as caught:
-        ledger(own_settings.model_copy(update={"lake_catalog_uri": uri}))
+        read_ledger(own_settings.model_copy(update={"lake_catalog_uri": uri}))
     assert "\n" not in str(caught.value)
 
 
@@ -149,7 +155,7 @@ def _daybook(*arguments: str) -> Result:
 def test_answer_prints_json_or_a_table(lake: SmallLake) -> None:
     lake.publish(DAY, {"event_popularity": lake.put("event_popularity", DAY, ("purchase_item", "[red]", 6, 3, 0.6, 1))})
     printed = _daybook("answer", "event_popularity", "--day", "2026-05-03", "--json")
-    assert json.loads(printed.stdout) == answer_rows(lake.settings, "event_popularity", "2026-05-03")
+    assert json.loads(printed.stdout) == answer_rows(read_ledger(lake.settings), "event_popularity", "2026-05-03")
     table = _daybook("answer", "event_popularity", "--day", "2026-05-03").stdout
     assert "purchase_item" in table
     assert "[red]" in table
@@ -275,7 +281,7 @@ def test_of_two_rows_of_one_revision_the_first_that_was_written_counts(lake: Sma
         for delay in delays:
             moment = written + timedelta(minutes=delay)
             lake.publish(day, {}, revision=1, events=delay, published_at=moment, run_id=f"run{delay}")
-    assert [row["run_id"] for row in latest_revisions(lake.settings)[-2:]] == ["run0", "run0"]
+    assert [one.run_id for one in list(read_ledger(lake.settings).newest.values())[-2:]] == ["run0", "run0"]
 
 
 def test_a_catalog_that_does_not_answer_now_may_do_so_at_the_next_try(
@@ -466,3 +472,15 @@ def test_long_cells_are_wrapped_and_too_many_columns_become_blocks(monkeypatch: 
     assert [line.split() for line in plain_lines(out) if "value" in line] == [
         [f"column_{at}", f"value_{at}"] for at in range(12)
     ]
+
+
+def test_a_revision_has_the_columns_of_its_table() -> None:
+    assert [field.name for field in fields(Revision)] == SCHEMAS[DAY_LEDGER].names
+
+
+def test_a_ledger_of_an_older_version_lacks_a_column(lake: SmallLake) -> None:
+    lake.publish(DAY, {}, rules_version="lateness 30 days", events=11)
+    with lake.table(DAY_LEDGER).update_schema(allow_incompatible_changes=True) as schema:
+        schema.delete_column("rules_version")
+    [found] = read_ledger(lake.settings).revisions
+    assert (found.rules_version, found.events) == (None, 11)

@@ -26,6 +26,7 @@ from daybook.analysis.drops import Drop, Total
 from daybook.errors import BadInput
 from daybook.files import write_private
 from daybook.formatting import csv_text
+from daybook.lake.ledger import read_ledger
 from daybook.pipeline.balance import AnswerChange, RowChange, changes_json
 from daybook.report import pages, write
 from daybook.report.content import SHOWN_ROWS, day_content
@@ -296,7 +297,7 @@ def judged(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_headings_go_down_one_step_at_a_time(whole: SmallLake, tmp_path: Path) -> None:
-    page = drawn(tmp_path, day_page(judged(day_content(whole.settings, "2026-05-03"))))
+    page = drawn(tmp_path, day_page(judged(day_content(read_ledger(whole.settings), "2026-05-03"))))
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -315,7 +316,7 @@ def test_headings_go_down_one_step_at_a_time(whole: SmallLake, tmp_path: Path) -
 
 
 def test_every_picture_has_its_finding_in_words(whole: SmallLake, tmp_path: Path) -> None:
-    page = drawn(tmp_path, day_page(judged(day_content(whole.settings, "2026-05-03"))))
+    page = drawn(tmp_path, day_page(judged(day_content(read_ledger(whole.settings), "2026-05-03"))))
     pictures = [attrs for tag, attrs in page.tags if tag == "svg"]
     kinds = [str(attrs["aria-label"]).split(",")[0] for attrs in pictures]
     assert kinds == ["Bar chart", "Bar chart", "Bar chart", "Heat map", "Line chart", "Range plot"]
@@ -342,7 +343,7 @@ def test_the_answers_are_said_in_plain_sentences(whole: SmallLake) -> None:
 
 
 def test_hostile_text_is_text_in_every_part_of_the_page(whole: SmallLake, tmp_path: Path) -> None:
-    page = drawn(tmp_path, day_page(judged(day_content(whole.settings, "2026-05-03"))))
+    page = drawn(tmp_path, day_page(judged(day_content(read_ledger(whole.settings), "2026-05-03"))))
     assert page.open == []
     assert {tag for tag, _ in page.tags} & FORBIDDEN == set()
     assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
@@ -367,7 +368,7 @@ def test_a_name_cannot_turn_or_hide_the_text_around_it(own_settings: Settings) -
 def test_a_row_of_hostile_text_makes_a_command_that_only_quotes_it(lake: SmallLake) -> None:
     snapshot = lake.put("event_popularity", DAY, ("purchase_item", "'; rm -rf / #`$(x)`", 9, 1, 1.0, 1))
     lake.publish(DAY, {"event_popularity": snapshot}, revision=2)
-    [table] = day_content(lake.settings, "2026-05-03")["answers"]
+    [table] = day_content(read_ledger(lake.settings), "2026-05-03")["answers"]
     words = shlex.split(table["commands"][1])
     assert words[:6] == ["daybook", "trace", "event_popularity", "--day", "2026-05-03", "--where"]
     assert words[6:] == ["event_type = 'purchase_item' AND item = '\\'; rm -rf / #`$(x)`'"]
@@ -388,7 +389,7 @@ def test_players_are_never_shown(whole: SmallLake) -> None:
 def test_files_and_table_say_the_same(whole: SmallLake) -> None:
     [file, _] = write_report(whole.settings, "2026-05-03")
     told = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-    content = day_content(whole.settings, "2026-05-03")
+    content = day_content(read_ledger(whole.settings), "2026-05-03")
     assert told == json.loads(json.dumps(day_record(content)))
     assert len(told["answers"]) == 6
     page = Page(file)
@@ -412,7 +413,7 @@ def test_files_and_table_say_the_same(whole: SmallLake) -> None:
 
 
 def test_keys_of_the_json_are_a_promise(whole: SmallLake) -> None:
-    told = day_record(judged(day_content(whole.settings, "2026-05-03")))
+    told = day_record(judged(day_content(read_ledger(whole.settings), "2026-05-03")))
     assert list(told) == [
         *("day", "revision", "published_at", "balanced", "counts", "ledger", "offsets", "warnings", "rejected"),
         *("receipts", "changes", "premise", "alarms", "total", "comparisons", "looks_back_on", "neighbours"),
@@ -505,7 +506,7 @@ def test_what_cannot_be_judged_yet_is_said_to_be_so(whole: SmallLake) -> None:
 
 
 def test_premise_alarms_and_comparisons_are_shown(whole: SmallLake, tmp_path: Path) -> None:
-    page = drawn(tmp_path, day_page(judged(day_content(whole.settings, "2026-05-03"))))
+    page = drawn(tmp_path, day_page(judged(day_content(read_ledger(whole.settings), "2026-05-03"))))
     assert {"Event mix: as usual.", "Provider mix: different.", "+23.4%", "-5.1%", "from none"} <= set(
         page.texts["span"]
     )
@@ -513,10 +514,12 @@ def test_premise_alarms_and_comparisons_are_shown(whole: SmallLake, tmp_path: Pa
     assert {"1,234", "40.0%", "92.6%", "40.50"} <= set(cells)
     calm = drawn(
         tmp_path,
-        day_page({**judged(day_content(whole.settings, "2026-05-03")), "alarms": [], "alarms_say": "No drop."}),
+        day_page(
+            {**judged(day_content(read_ledger(whole.settings), "2026-05-03")), "alarms": [], "alarms_say": "No drop."}
+        ),
     )
     assert "No drop." in calm.texts["p"]
-    waits = drawn(tmp_path, day_page({**day_content(whole.settings, "2026-05-03"), "premise": TOO_EARLY,
+    waits = drawn(tmp_path, day_page({**day_content(read_ledger(whole.settings), "2026-05-03"), "premise": TOO_EARLY,
                                       "alarms": "Five days are too few <b>."}))  # fmt: skip
     assert "Five days are too few <b>." in waits.texts["p"]
     assert "Event mix: too early to say." in waits.texts["span"]
@@ -612,7 +615,7 @@ def test_a_day_without_a_page_leaves_the_reports_as_they_were(lake: SmallLake) -
 
 
 def test_an_unusual_number_of_events_is_the_first_thing_said(whole: SmallLake, tmp_path: Path) -> None:
-    content = {**day_content(whole.settings, "2026-05-03"), "total": TOTAL}
+    content = {**day_content(read_ledger(whole.settings), "2026-05-03"), "total": TOTAL}
     html = day_page(content)
     assert 0 < html.index(TOTAL.sentence) < html.index("<main>"), "above everything else"
     assert html.count(TOTAL.sentence) == 2, "and where the day is compared"
@@ -651,7 +654,7 @@ def test_live_traffic_and_others_records_are_counted_as_far_as_is_known(lake: Sm
 
 
 def test_buckets_without_a_provider_stand_behind_the_providers(whole: SmallLake) -> None:
-    table = next(one for one in day_content(whole.settings, "2026-05-03")["answers"] if one["name"] == MIX)
+    table = next(one for one in day_content(read_ledger(whole.settings), "2026-05-03")["answers"] if one["name"] == MIX)
     names = list(dict.fromkeys(row["provider"] for row in table["rows"]))
     assert names[-1] == "(bare)"
     assert names[:-1] == sorted(names[:-1])

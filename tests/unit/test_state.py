@@ -23,7 +23,7 @@ from daybook.lake import opening
 from daybook.lake import state as state_module
 from daybook.lake.catalog import load
 from daybook.lake.config import sqlalchemy_uri
-from daybook.lake.ledger import latest_pages, page_of
+from daybook.lake.ledger import read_ledger
 from daybook.lake.opening import open_state
 from daybook.lake.state import State, check_state, marker_file, unfinished_file, who
 from daybook.lake.tables import DAY_LEDGER, NAMESPACE, RAW_EVENTS
@@ -67,7 +67,7 @@ def refusals(loaded: Settings, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
     monkeypatch.setattr("daybook.stack.lifecycle._alone", started)
     for ask in (
-        lambda: latest_pages(loaded),
+        lambda: read_ledger(loaded),
         lambda: open_state(loaded),
         lambda: bring_up(loaded, lambda _line: None),
     ):
@@ -108,12 +108,12 @@ def test_a_new_folder_gets_a_marker_of_its_own_and_no_word(own_settings: Setting
 
 
 def test_a_folder_without_a_marker_is_adopted_when_its_tables_lie_in_it(lake: SmallLake) -> None:
-    assert latest_pages(lake.settings)["event_date"].tolist() == [DAY], "a reader needs no marker"
+    assert list(read_ledger(lake.settings).newest) == [DAY], "a reader needs no marker"
     assert not marker_file(lake.settings.home).exists()
     (line,) = open_state(lake.settings)
     assert line.startswith(f"adopted the state in {lake.settings.home}")
     assert open_state(lake.settings) == []
-    assert latest_pages(lake.settings)["event_date"].tolist() == [DAY]
+    assert list(read_ledger(lake.settings).newest) == [DAY]
 
 
 def test_a_copy_is_refused_and_names_the_original(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +281,7 @@ def test_an_empty_catalog_over_tables_is_no_new_lake(
     file = Path(lake.settings.catalog_uri.removeprefix("jdbc:sqlite:"))
     lose(file)
     before = files_of(lake.settings.home)
-    for ask in (lambda: page_of(lake.settings, "2026-05-03"), lambda: load(lake.settings, RAW_EVENTS)):
+    for ask in (lambda: read_ledger(lake.settings), lambda: load(lake.settings, RAW_EVENTS)):
         with pytest.raises(NeedsDecision, match="restore a backup") as refused:
             ask()
         assert f"the catalog {file} {said}" in str(refused.value)
@@ -297,7 +297,7 @@ def test_another_catalog_over_the_same_warehouse_is_no_new_lake(
     open_state(lake.settings)
     other = at(lake.settings.home, monkeypatch, lake_catalog_uri=f"jdbc:sqlite:{tmp_path / 'elsewhere.db'}")
     with pytest.raises(NeedsDecision, match="Set DAYBOOK_LAKE_CATALOG_URI to the catalog of this warehouse"):
-        latest_pages(other)
+        read_ledger(other)
 
 
 def test_a_catalog_that_was_put_back_alone_is_refused(lake: SmallLake, tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ def test_a_lake_beside_the_folder_under_its_quoted_name_is_found(
         assert f"lies beside it, in {tmp_path}/my%20home/lake/warehouse" in said
         setting = said.partition("DAYBOOK_LAKE_WAREHOUSE=")[2].strip('"')
     again = at(home, monkeypatch, lake_warehouse=setting)
-    assert latest_pages(again)["event_date"].tolist() == [DAY], "the advice works"
+    assert list(read_ledger(again).newest) == [DAY], "the advice works"
     assert open_state(again)[0].startswith("adopted")
 
 
@@ -408,7 +408,7 @@ def test_only_a_catalog_without_tables_is_new(lake: SmallLake) -> None:
             "UPDATE sqlite_master SET sql = 'CREATE TABLE iceberg_tables (' WHERE name = 'iceberg_tables'"
         )
     with pytest.raises(NeedsDecision, match=f"{file} is damaged .malformed database schema"):
-        latest_pages(lake.settings)
+        read_ledger(lake.settings)
 
 
 def test_a_user_id_without_a_name_is_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

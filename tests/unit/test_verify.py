@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -13,12 +12,12 @@ from click.testing import CliRunner
 from daybook.cli.days import verify
 from daybook.kafka.offsets import offsets_text
 from daybook.lake.duckdb_engine import connect
-from daybook.lake.ledger import page_of
+from daybook.lake.ledger import Ledger, read_ledger
 from daybook.lake.tables import EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
 from daybook.operations.verify import DIFFERENT, EQUAL, NOT_COMPARED, Claim, Verdict, _Verifying, claimed
 from daybook.pipeline.position import END, LANDING, START
 from daybook.settings import Settings
-from tests.unit.small_lake import SmallLake
+from tests.unit.small_lake import SmallLake, a_revision
 
 DAY = date(2026, 5, 3)
 
@@ -33,7 +32,7 @@ def lake(own_settings: Settings) -> SmallLake:
 
 def counts(lake: SmallLake, raw_records: int = 12) -> list[Verdict]:
     """The verdicts on the day's counts if raw_events has this many of its records."""
-    page = {**page_of(lake.settings, str(DAY)).to_dict(), "landing": 1}
+    ledger = read_ledger(lake.settings)
     records = pd.DataFrame(
         {
             "event_date": [DAY] * 12,
@@ -47,7 +46,7 @@ def counts(lake: SmallLake, raw_records: int = 12) -> list[Verdict]:
         connection.register(EVENTS, records[:10])
         connection.register(REJECTED_EVENTS, records[10:11])
         connection.register(RAW_EVENTS, records[:raw_records])
-        return list(_Verifying(lake.settings, page, pd.DataFrame([page]), connection).counts())
+        return list(_Verifying(ledger, ledger.of(str(DAY)), connection).counts())
 
 
 def duplicates(
@@ -56,13 +55,13 @@ def duplicates(
     """The verdicts on the duplicates of a day of three raw records.
 
     Args:
-        lake: the lake; the content of its ledger is ignored.
+        lake: the lake, whose own ledger is not read.
         ids: the ids of the three: of an event, of a rejected record, and of one that is neither.
         other_day: another day.
         others: the ids of its published ``event``, of a ``raw`` record that its revision counts, of a ``later`` one.
         rules: the ``rules_version`` of the day.
     """
-    page = {"event_date": DAY, "landing": 1, "landed": 3, "duplicates": 1, "rules_version": rules, "snapshots": {}}
+    page = a_revision(DAY, landed=3, duplicates=1, rules_version=rules)
     raw = [
         {"event_date": DAY, "landing": 1, "kafka_partition": 0, "kafka_offset": offset, "event_id": one}
         for offset, one in enumerate(ids)
@@ -79,15 +78,12 @@ def duplicates(
     table.append(pa.table({"event_date": [other_day], "event_id": [others.get("event")]}, schema=schema))
     snapshot = table.current_snapshot()
     assert snapshot is not None
-    pages: list[dict[str, Any]] = [page]
-    if "event" in others:
-        pages.append({"event_date": other_day, "landing": 1, "snapshots": {EVENTS: snapshot.snapshot_id}})
+    other = [a_revision(other_day, snapshots={EVENTS: snapshot.snapshot_id})] if "event" in others else []
     with connect() as connection:
         connection.register(EVENTS, pd.DataFrame(raw[:1]))
         connection.register(REJECTED_EVENTS, pd.DataFrame(raw[1:2]))
         connection.register(RAW_EVENTS, pd.DataFrame(raw + there))
-        of_day = _Verifying(lake.settings, page, pd.DataFrame([page]), connection)
-        return list(of_day.duplicates(pd.DataFrame(pages)))
+        return list(_Verifying(Ledger(lake.settings, None, (page, *other)), page, connection).duplicates())
 
 
 LATENESS = 30
