@@ -149,7 +149,8 @@ def game_events_daily() -> None:
         from event_generator.play import play_day
 
         manifest, _ = play_day(request, settings(), waits=lambda reason: log.info("no acknowledgement yet: %s", reason))
-        return {name: manifest[name] for name in ("sent", "accepted", "refused", "injected", "offsets")}
+        shown = {"sent", "accepted", "refused", "injected", "offsets"}
+        return manifest.model_dump(mode="json", include=shown)
 
     wait_for_offsets = KafkaOffsetsSensor(
         task_id="wait_for_offsets",

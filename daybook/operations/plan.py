@@ -95,7 +95,7 @@ def generated_days(settings: Settings, days: Sequence[date]) -> dict[date, int]:
     from daybook.pipeline.manifest import read_manifest
 
     told = {day: read_manifest(settings, day) for day in days}
-    return {day: int(manifest["accepted"]) for day, manifest in told.items() if manifest is not None}
+    return {day: manifest.accepted for day, manifest in told.items() if manifest is not None}
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ def daybook_closed_at(dag_run: Any, params: Mapping[str, Any]) -> str:
 
 def daybook_manifest(dag_run: Any, params: Mapping[str, Any]) -> str:
     """Return the path of the generator's manifest for the run's day; empty if the day was not generated."""
-    manifest = settings().manifests_dir / f"{daybook_day(dag_run, params)}.json"
+    from daybook.pipeline.manifest import manifest_path
+
+    manifest = manifest_path(settings(), date.fromisoformat(daybook_day(dag_run, params)))
     return str(manifest) if manifest.exists() else ""
 
 

@@ -35,7 +35,7 @@ def request_by_default(settings: Settings, day: date, is_taken: Callable[[date],
     if not settings.events_of_a_run:
         return None
     if played := read_manifest(settings, day):
-        return Request.from_json(day, played)
+        return Request.of(played)
     if begun := begun_before(settings, day):
         return begun
     return None if is_taken(day) else Request(day, settings.events_of_a_run, settings.generated_seed)
@@ -71,4 +71,4 @@ def sent_late_events_of(settings: Settings, day: date) -> bool:
         DaybookError: a manifest cannot be read.
     """
     later = (read_manifest(settings, day + timedelta(days=days)) for days in range(1, LONGEST_DELAY_DAYS + 1))
-    return any(played is not None and played.get("injected", {}).get("late", {}).get(str(day)) for played in later)
+    return any(played is not None and played.injected.late.get(day) for played in later)

@@ -92,7 +92,7 @@ def generate(
         return
     click.echo(_pace_line(request, load, pace))
     click.echo(
-        f"{request.day}: sent {manifest['sent']} = accepted {manifest['accepted']} + refused {manifest['refused']}; "
+        f"{request.day}: sent {manifest.sent} = accepted {manifest.accepted} + refused {manifest.refused}; "
         f"manifest {manifest_path(settings, request.day)}"
     )
 

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daybook.errors import NeedsDecision
-from daybook.pipeline.manifest import ids_path, read_ids, read_manifest
+from daybook.pipeline.manifest import Manifest, ids_path, read_ids, read_manifest
 from daybook.settings import Settings
 from event_generator.day import Day, build_day
 from event_generator.expected import Row, expected_answers
-from event_generator.mischief import LONGEST_DELAY_DAYS, Mischief
+from event_generator.manifest import Request
+from event_generator.mischief import LONGEST_DELAY_DAYS
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ def generated_on(settings: Settings, day: date) -> Generated | None:
         played = day + timedelta(days=back)
         manifest = read_manifest(settings, played)
         # a later day without late events of this day need not be built again
-        if manifest is None or (back and not manifest["injected"]["late"].get(str(day))):
+        if manifest is None or (back and not manifest.injected.late.get(day)):
             continue
-        plan, accepted = _played(settings, manifest, played)
+        plan, accepted = _played(settings, manifest)
         parts.append((plan, accepted & (plan.days_back == back)))
         plays.append(played)
     if not parts:
@@ -56,15 +57,15 @@ def generated_on(settings: Settings, day: date) -> Generated | None:
     return Generated(frozenset(together.ids.tolist()), expected_answers(together, everything), plays)
 
 
-def _played(settings: Settings, manifest: dict[str, Any], day: date) -> tuple[Day, NDArray[np.bool_]]:
-    mischief = Mischief(**manifest["mischief"])
-    plan = build_day(day, manifest["requested"], manifest["seed"], settings.items, mischief)
-    acknowledged = np.array(read_ids(settings, day), dtype=plan.ids.dtype)
+def _played(settings: Settings, manifest: Manifest) -> tuple[Day, NDArray[np.bool_]]:
+    asked = Request.of(manifest)
+    plan = build_day(asked.day, asked.events, asked.seed, settings.items, asked.mischief)
+    acknowledged = np.array(read_ids(settings, asked.day), dtype=plan.ids.dtype)
     accepted = np.isin(plan.ids, acknowledged)
     if int(accepted.sum()) != len(acknowledged):
         raise NeedsDecision(
-            f"{day}: seed {manifest['seed']} no longer gives the ids in {ids_path(settings, day)}; was DAYBOOK_ITEMS "
-            "or the generator changed since? Nothing was changed"
+            f"{asked.day}: seed {asked.seed} no longer gives the ids in {ids_path(settings, asked.day)}; was "
+            "DAYBOOK_ITEMS or the generator changed since? Nothing was changed"
         )
     return plan, accepted
 

@@ -1,11 +1,7 @@
-"""The manifest: a file with what was sent for a generated day and with the answers expected from the lake.
-
-The expected answers are computed in :mod:`event_generator.expected`.
-"""
+"""What is asked of the generator, and the file that it leaves: the manifest (:mod:`daybook.pipeline.manifest`)."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -13,7 +9,7 @@ from typing import Any
 
 from daybook.errors import BadInput
 from daybook.files import state_dir, write_private
-from daybook.pipeline.manifest import ids_path, manifest_path, read_manifest
+from daybook.pipeline.manifest import Manifest, ids_path, manifest_path, read_manifest
 from daybook.settings import Settings
 from event_generator.mischief import Mischief
 
@@ -37,23 +33,28 @@ class Request:
         """Read a day's request as written by :meth:`as_json`; other names are ignored."""
         return cls(day, kept["requested"], kept["seed"], Mischief(**kept["mischief"]))
 
-    def refuse_other(self, played: dict[str, Any], was: str) -> None:
+    @classmethod
+    def of(cls, manifest: Manifest) -> Request:
+        """Return the request that a day was generated with."""
+        return cls(manifest.day, manifest.requested, manifest.seed, Mischief(**manifest.mischief))
+
+    def refuse_other(self, played: Request, was: str) -> None:
         """Check that a day was generated, or begun, with exactly this request.
 
         Raises:
             BadInput: it was another request; generating the day twice would mix two days into one.
         """
-        if {name: played[name] for name in self.as_json()} == self.as_json():
+        if played == self:
             return
-        options = [f"--seed {played['seed']}", f"--events {played['requested']}"]
-        options += [f"--{name} {share}" for name, share in played["mischief"].items() if share]
+        options = [f"--seed {played.seed}", f"--events {played.events}"]
+        options += [f"--{name} {share}" for name, share in asdict(played.mischief).items() if share]
         raise BadInput(
-            f"{self.day} was already {was} with seed {played['seed']} and {played['requested']} events; nothing was "
+            f"{self.day} was already {was} with seed {played.seed} and {played.events} events; nothing was "
             f"sent. Ask for these ({' '.join(options)}) or for another day"
         )
 
 
-def played_before(settings: Settings, request: Request) -> dict[str, Any] | None:
+def played_before(settings: Settings, request: Request) -> Manifest | None:
     """Return the manifest if the day was generated with exactly this request; None if it was not generated.
 
     Raises:
@@ -61,12 +62,12 @@ def played_before(settings: Settings, request: Request) -> dict[str, Any] | None
     """
     manifest = read_manifest(settings, request.day)
     if manifest is not None:
-        request.refuse_other(manifest, "played")
+        request.refuse_other(Request.of(manifest), "played")
     return manifest
 
 
-def write_manifest(settings: Settings, day: date, manifest: dict[str, Any], accepted_ids: Iterable[str]) -> None:
+def write_manifest(settings: Settings, manifest: Manifest, accepted_ids: Iterable[str]) -> None:
     """Write the ids, then the manifest, each atomically: a manifest means that its day is complete."""
     state_dir(settings, "manifests")
-    write_private(ids_path(settings, day), "".join(f"{event_id}\n" for event_id in sorted(accepted_ids)))
-    write_private(manifest_path(settings, day), json.dumps(manifest, indent=1) + "\n")
+    write_private(ids_path(settings, manifest.day), "".join(f"{event_id}\n" for event_id in sorted(accepted_ids)))
+    write_private(manifest_path(settings, manifest.day), manifest.text())

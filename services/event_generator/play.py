@@ -7,9 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
 import urllib3
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from daybook.contract import FIRST_MOMENT, moment_text
 from daybook.errors import BadInput, DaybookError, NotNow
 from daybook.lake.state import check_state
-from daybook.pipeline.manifest import ids_path
+from daybook.pipeline.manifest import Injected, Manifest, ids_path
 from daybook.settings import Settings
 from event_generator.day import Day, build_day
 from event_generator.expected import expected_answers
@@ -92,7 +91,7 @@ def play_day(
     load: Load | None = None,
     report: Report | None = None,
     waits: Waits | None = None,
-) -> tuple[dict[str, Any], Pace | None]:
+) -> tuple[Manifest, Pace | None]:
     """Send a day completely and write its manifest; a day that was sent before is not sent again.
 
     Repeating is harmless: the same ids are sent, and each counts once. A killed run continues with the events that were
@@ -106,7 +105,7 @@ def play_day(
         waits: called every few seconds with the reason why a request is sent again, in this thread.
 
     Returns:
-        The manifest without its ``expected`` answers, and the timing; None if nothing was sent.
+        The manifest, and the timing; None if nothing was sent.
 
     Raises:
         BadInput: the request is invalid, the day was sent with another request, or the intake rejects the API key.
@@ -127,11 +126,11 @@ def play_day(
         try:
             pace = _send(plan, pool, settings, load, progress, report, waits)
             manifest = _manifest(request, plan, progress, settings)
-            write_manifest(settings, request.day, manifest, plan.ids[_accepted(plan, progress)].tolist())
+            write_manifest(settings, manifest, plan.ids[_accepted(plan, progress)].tolist())
             progress.remove()
         finally:
             progress.close()
-    return {name: value for name, value in manifest.items() if name != "expected"}, pace
+    return manifest, pace
 
 
 def check_request(request: Request) -> None:
@@ -160,29 +159,31 @@ def _accepted(plan: Day, progress: Progress) -> NDArray[np.bool_]:
     return accepted
 
 
-def _manifest(request: Request, plan: Day, progress: Progress, settings: Settings) -> dict[str, Any]:
+def _manifest(request: Request, plan: Day, progress: Progress, settings: Settings) -> Manifest:
     accepted = _accepted(plan, progress)
     acknowledged = int(np.count_nonzero(progress.verdict == ACCEPTED))
     back, counts = np.unique(plan.days_back[accepted & (plan.days_back > 0)], return_counts=True)
-    return {
-        **request.as_json(),
-        "sent": len(plan.script),
-        "accepted": acknowledged,
-        "refused": int(np.count_nonzero(progress.verdict == REFUSED)),
-        "injected": {
-            # acknowledged with an id that was acknowledged before
-            "duplicates": acknowledged - int(np.count_nonzero(accepted)),
-            "late": {
-                str(request.day - timedelta(days=days)): count
+    return Manifest(
+        day=request.day,
+        seed=request.seed,
+        requested=request.events,
+        mischief=asdict(request.mischief),
+        sent=len(plan.script),
+        accepted=acknowledged,
+        refused=int(np.count_nonzero(progress.verdict == REFUSED)),
+        injected=Injected(
+            duplicates=acknowledged - int(np.count_nonzero(accepted)),
+            late={
+                request.day - timedelta(days=days): count
                 for days, count in zip(back.tolist(), counts.tolist(), strict=True)
             },
-            "invalid": {name: count for name, count in plan.script.counts().items() if count},
-        },
-        "offsets": {str(partition): progress.offsets[partition] for partition in sorted(progress.offsets)},
-        "accepted_ids": ids_path(settings, request.day).name,
-        "expected": expected_answers(plan, accepted),
-        "finished_at": moment_text(datetime.now(UTC)),
-    }
+            invalid={name: count for name, count in plan.script.counts().items() if count},
+        ),
+        offsets={partition: progress.offsets[partition] for partition in sorted(progress.offsets)},
+        accepted_ids=ids_path(settings, request.day).name,
+        expected=expected_answers(plan, accepted),
+        finished_at=moment_text(datetime.now(UTC)),
+    )
 
 
 def _find_intake(settings: Settings, load: Load) -> urllib3.PoolManager:

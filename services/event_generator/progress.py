@@ -91,7 +91,8 @@ class Progress:
     def _read(self, lines: list[bytes], request: Request) -> None:
         try:
             begun: dict[str, Any] = json.loads(lines[0])
-            request.refuse_other(begun, "begun")
+            day = date.fromisoformat(begun["day"])
+            request.refuse_other(Request.from_json(day, begun), "begun")
             for line in lines[1:]:
                 place, *at = (int(word) for word in line.split())
                 self._take(Settled(place, *at))

@@ -11,7 +11,6 @@ the snapshots that were proved, and a revision's number can be published only on
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +45,7 @@ from daybook.pipeline.balance import (
 )
 from daybook.pipeline.due import rules_version
 from daybook.pipeline.erasures import erasures
+from daybook.pipeline.manifest import Manifest, parse_manifest
 from daybook.providers import map_version
 from daybook.settings import Settings
 from daybook.sql.answers import AREAS, answers, answers_version
@@ -412,32 +412,32 @@ def _play(settings: Settings, stage: Stage, day: date, manifest: Path) -> Play:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    counts, late_days, ids = _read_manifest(day, manifest)
+    generated, ids = _read_manifest(day, manifest)
     accepted = pa.array(ids, pa.string())
     missing, raw = accepted, load(settings, RAW_EVENTS)
     if raw is not None and stage.raw_snapshot_id is not None:
-        days = ", ".join(f"'{one}'" for one in (day, *late_days))
+        days = ", ".join(f"'{one}'" for one in (day, *generated.injected.late))
         scan = raw.scan(f"event_date IN ({days})", ("event_id",), snapshot_id=stage.raw_snapshot_id)
         landed = scan.to_arrow()["event_id"].cast(pa.string()).combine_chunks()
         missing = accepted.filter(pc.invert(pc.is_in(accepted, value_set=landed)))
     erased = {event_id for row in erasures(settings) for event_id in row["event_ids"]}
     return Play(
-        **counts,
+        sent=generated.sent,
+        accepted=generated.accepted,
+        refused=generated.refused,
+        repeated=generated.injected.duplicates,
         accepted_ids=len(accepted),
         accepted_ids_landed=len(accepted) - len(missing),
         erased_ids=len(erased.intersection(missing.to_pylist())),
     )
 
 
-def _read_manifest(day: date, file: Path) -> tuple[dict[str, int], list[date], list[str]]:
-    """Read from the generator's manifest its counts for :class:`Play`, the days of its late events, and its ids."""
+def _read_manifest(day: date, file: Path) -> tuple[Manifest, list[str]]:
+    """Return the generator's manifest and its accepted ids."""
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        counts = {name: int(told[name]) for name in ("sent", "accepted", "refused")}
-        counts["repeated"] = int(told["injected"]["duplicates"])
-        late_days = [date.fromisoformat(one) for one in told["injected"]["late"]]
-        return counts, late_days, (file.parent / told["accepted_ids"]).read_text(encoding="utf-8").split()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        manifest = parse_manifest(file.read_text(encoding="utf-8"))
+        return manifest, (file.parent / manifest.accepted_ids).read_text(encoding="utf-8").split()
+    except (OSError, ValueError) as error:
         raise NeedsDecision(
             f"{day}: the manifest {file} cannot be read ({type(error).__name__}: {error}); nothing was published. "
             f"Remove it, run `daybook generate --day {day}` with its seed (the same ids are sent, which is harmless), "

@@ -46,9 +46,9 @@ def play(
     load: Load | None = None,
     **shares: float,
 ) -> dict[str, Any]:
-    """Generate the module's day; return its manifest."""
+    """Generate the module's day; return its manifest as JSON."""
     manifest, _ = play_day(Request(DAY, events, seed, Mischief(**shares)), settings, load, report)
-    return manifest
+    return manifest.model_dump(mode="json")
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -80,10 +80,8 @@ def test_a_day_played_to_its_end_is_in_the_topic_and_in_its_manifest(mine: Setti
     assert len(added) == 1234
     manifest = read_manifest(mine, DAY)
     assert manifest is not None
-    assert result == {name: value for name, value in manifest.items() if name != "expected"}
-    assert {
-        name: manifest[name] for name in ("day", "seed", "requested", "sent", "accepted", "refused", "injected")
-    } == {
+    assert result == json.loads(manifest.text())
+    assert {name: result[name] for name in ("day", "seed", "requested", "sent", "accepted", "refused", "injected")} == {
         "day": "2026-05-03",
         "seed": 7,
         "requested": 1234,
@@ -95,12 +93,12 @@ def test_a_day_played_to_its_end_is_in_the_topic_and_in_its_manifest(mine: Setti
     highest: dict[str, int] = {}
     for partition, offset in added:
         highest[str(partition)] = max(offset, highest.get(str(partition), 0))
-    assert manifest["offsets"] == highest
+    assert result["offsets"] == highest
 
     values = [json.loads(message.value() or b"") for message in added.values()]
-    accepted_ids = (mine.manifests_dir / manifest["accepted_ids"]).read_text().splitlines()
+    accepted_ids = (mine.manifests_dir / manifest.accepted_ids).read_text().splitlines()
     assert accepted_ids == sorted(value["event_id"] for value in values)
-    assert manifest["expected"]["daily_activity"] == [recount(values)]
+    assert manifest.expected["daily_activity"] == [recount(values)]
     assert {value["occurred_at"][:10] for value in values} == {"2026-05-03"}
     by_id = {value["event_id"]: value for value in values}
     for event in build_day(DAY, 1234, 7, mine.items).at(range(1234)):
@@ -178,7 +176,7 @@ class TestResume:
         assert f"{6000 - before} events in" in done.stdout
         manifest = read_manifest(mine, DAY)
         assert manifest is not None
-        assert (manifest["accepted"], manifest["refused"]) == (6000, 0)
+        assert (manifest.accepted, manifest.refused) == (6000, 0)
         assert set((mine.manifests_dir / "2026-05-03.ids").read_text().split()) <= set(record_ids(mine))
 
     def test_a_day_that_was_begun_otherwise_is_not_mixed(self, mine: Settings) -> None:
@@ -221,7 +219,7 @@ class TestMischief:
         assert days["2026-05-02"] > days["2026-05-01"] > days["2026-04-30"]
         manifest = read_manifest(mine, DAY)
         assert manifest is not None
-        [activity] = manifest["expected"]["daily_activity"]
+        [activity] = manifest.expected["daily_activity"]
         assert activity["events"] == days["2026-05-03"]
 
     def test_single_events_are_sent_as_objects_and_judged_alike(self, mine: Settings) -> None:
@@ -262,7 +260,7 @@ def test_what_the_intake_refuses_is_counted_and_expected_nowhere(mine: Settings)
     assert result["sent"] == result["accepted"] + result["refused"] == 400
     manifest = read_manifest(mine, DAY)
     assert manifest is not None
-    popularity = manifest["expected"]["event_popularity"]
+    popularity = manifest.expected["event_popularity"]
     assert "spoon" not in {row["item"] for row in popularity}
     assert sum(row["events"] for row in popularity) == result["accepted"]
     assert len((mine.manifests_dir / "2026-05-03.ids").read_text().splitlines()) == result["accepted"]

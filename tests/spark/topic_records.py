@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from daybook.contract import EXAMPLES, client_event, complete, encode
 from daybook_spark.events import raw_records
+from event_generator.manifest import Request
+from tests.unit.manifests import a_manifest
 
 FUTURE_TOLERANCE_MINUTES = 2 * 24 * 60
 """Wide enough for the days of the tests to follow Kafka's timestamps."""
@@ -60,7 +61,5 @@ def manifest(folder: Path, ids: list[str], **changes: int) -> Path:
     """Write a manifest that acknowledges these ids, in the generator's format."""
     (folder / "2026-05-03.ids").write_text("".join(f"{one}\n" for one in ids), encoding="utf-8")
     path = folder / "2026-05-03.json"
-    told = {"sent": len(ids), "accepted": len(ids), "refused": 0, "accepted_ids": "2026-05-03.ids", **changes}
-    told["injected"] = {"duplicates": 0, "late": {}, "invalid": {}}
-    path.write_text(json.dumps(told), encoding="utf-8")
+    path.write_text(a_manifest(Request(date(2026, 5, 3), len(ids), 1), **changes).text(), encoding="utf-8")
     return path

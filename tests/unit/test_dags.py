@@ -26,7 +26,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
 from daybook.jobs import class_archive
 from daybook.jobs.config import FEW, MANY, MANY_RECORDS, submit_conf
-from daybook.pipeline.manifest import manifest_path
+from daybook.pipeline.manifest import Injected, Manifest, manifest_path
 from daybook.pipeline.not_landed import NotLanded
 from daybook.settings import Settings, settings
 from daybook.sql.answers import AREAS, answer_files
@@ -42,6 +42,7 @@ from event_generator.mischief import Mischief
 from event_generator.play import NoIntake
 from event_generator.progress import Progress, Settled
 from tests.integration.own_broker import free_ports
+from tests.unit.manifests import a_manifest
 from tests.unit.small_lake import SmallLake
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -300,11 +301,10 @@ def test_a_day_that_has_not_begun_is_refused_before_anything_is_done(dag: DAG) -
 def played(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     """Records the generator's requests instead of running them; the broker is empty."""
     requests: list[Request] = []
-    nothing = {name: 0 for name in ("sent", "accepted", "refused", "injected", "offsets")}
 
-    def play_day(request: Request, _settings: Settings, **_others: Any) -> tuple[dict[str, Any], None]:
+    def play_day(request: Request, _settings: Settings, **_others: Any) -> tuple[Manifest, None]:
         requests.append(request)
-        return nothing, None
+        return a_manifest(request), None
 
     monkeypatch.setattr("event_generator.play.play_day", play_day)
     monkeypatch.setattr("daybook.pipeline.not_landed.read_not_landed", lambda *_: NotLanded(KAFKA))
@@ -343,7 +343,7 @@ def test_a_day_that_was_generated_or_begun_goes_on_with_the_same_events(
     progress.close()
     Run(dag, {}, **conf).generate()
     progress.remove()
-    write_manifest(own_settings, DAY, {**first.as_json(), "injected": {"late": {}}}, [])
+    write_manifest(own_settings, a_manifest(first), [])
     Run(dag, {}, **conf).generate()
     assert played == [first, first]
 
@@ -373,8 +373,8 @@ def test_late_events_of_a_generated_day_do_not_keep_the_day_they_are_of_from_bei
 ) -> None:
     SmallLake(own_settings).land({DAY: 2})
     later = date(2026, 5, 20)
-    manifest = {**Request(later, 300, 1).as_json(), "injected": {"late": {str(DAY): 2}}}
-    write_manifest(own_settings, later, manifest, [])
+    late = Injected(duplicates=0, late={DAY: 2}, invalid={})
+    write_manifest(own_settings, a_manifest(Request(later, 300, 1), injected=late), [])
     Run(dag, {}).generate()
     assert played == [BY_DEFAULT]
 
@@ -643,11 +643,13 @@ def test_live_traffic_is_not_generated(dag: DAG) -> None:
 def test_of_a_manifest_goes_on_what_is_waited_for_and_what_a_reader_wants_to_see(
     dag: DAG, own_settings: Settings
 ) -> None:
-    kept = {"sent": 14, "accepted": 12, "refused": 2, "injected": {"duplicates": 1}, "offsets": {"0": 11}}
-    rest = {"day": "2026-05-03", "seed": 1, "requested": 12, "mischief": {"duplicates": 0, "late": 0, "invalid": 0}}
-    path = manifest_path(own_settings, date(2026, 5, 3))
+    injected = {"duplicates": 1, "late": {"2026-05-01": 3}, "invalid": {"no item": 2}}
+    kept = {"sent": 14, "accepted": 12, "refused": 2, "injected": injected, "offsets": {"0": 11}}
+    expected = {"event_popularity": [{"rank": 1}]}
+    manifest = a_manifest(Request(DAY, 12, 1)).model_dump(mode="json")
+    path = manifest_path(own_settings, DAY)
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({**rest, **kept, "expected": {"event_popularity": [{"rank": 1}]}}), encoding="utf-8")
+    path.write_text(json.dumps({**manifest, **kept, "expected": expected}), encoding="utf-8")
     run = Run(dag, {}, events=12)
     assert run.generate() == kept
 

@@ -20,6 +20,7 @@ from daybook.report.write import write_report
 from daybook.settings import Settings
 from event_generator.manifest import Request, write_manifest
 from event_generator.progress import Progress
+from tests.unit.manifests import a_manifest
 from tests.unit.small_lake import SmallLake
 
 DAY = date(2026, 5, 3)
@@ -72,7 +73,7 @@ def test_each_writer_of_the_state_folder_closes_it(home: Path, own_settings: Set
     assert [path for path in open_to_others(home) if "airflow" in path] == []
     published(own_settings)
     write_report(own_settings, str(DAY))
-    write_manifest(own_settings, DAY, {}, ["id"])
+    write_manifest(own_settings, a_manifest(Request(DAY, 1, 1)), ["id"])
     Progress(own_settings, Request(DAY, 1, 1), 1)
     remove_leftovers(own_settings, datetime.now(UTC))
     state_dir(own_settings, "run")

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from daybook.errors import DaybookError, NeedsDecision
-from daybook.pipeline.manifest import ids_path, manifest_path
+from daybook.pipeline.manifest import Injected, ids_path, manifest_path
 from daybook.settings import Settings
 from event_generator.day import Day, build_day
 from event_generator.expected import expected_answers
 from event_generator.generated import generated_on
 from event_generator.manifest import Request, write_manifest
 from event_generator.mischief import Mischief
+from tests.unit.manifests import a_manifest
 
 DAY = date(2026, 5, 3)
 LATE = Mischief(late=0.3)
@@ -27,9 +27,9 @@ def play(settings: Settings, day: date, *, seed: int = 3, refused: int = 0, misc
     """Write the files of a run in which all events except the first few were acknowledged."""
     request = Request(day, 200, seed, mischief)
     plan = build_day(day, request.events, seed, settings.items, mischief)
-    back = Counter(str(day - timedelta(days=days)) for days in plan.days_back[refused:].tolist() if days)
-    manifest: dict[str, Any] = {**request.as_json(), "injected": {"late": dict(back)}}
-    write_manifest(settings, day, manifest, plan.ids[refused:].tolist())
+    back = Counter(day - timedelta(days=days) for days in plan.days_back[refused:].tolist() if days)
+    manifest = a_manifest(request, injected=Injected(duplicates=0, late=back, invalid={}))
+    write_manifest(settings, manifest, plan.ids[refused:].tolist())
     return plan
 
 
@@ -89,7 +89,7 @@ def test_a_seed_that_no_longer_gives_the_ids_is_told(own_settings: Settings, mon
         generated_on(own_settings, DAY)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", '{"seed": 1', '{"seed": 1}', "\x00" * 9])
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"seed": 1', '{"seed": 1}', '{"seed": "x"}', "\x00" * 9])
 def test_a_broken_manifest_is_one_line(own_settings: Settings, text: str) -> None:
     play(own_settings, DAY)
     path = manifest_path(own_settings, DAY)

@@ -27,6 +27,7 @@ from event_generator.manifest import Request, write_manifest
 from event_generator.mischief import KINDS, LONGEST_DELAY_DAYS, SHORTEST_GAP, Mischief, Script, spoilt
 from event_generator.play import play_day
 from game_api.validation import BadBody, Refused, check_event, parse_body
+from tests.unit.manifests import a_manifest
 
 DAY = date(2026, 5, 3)
 ITEMS = ("sword", "shield", "helmet", "knife", "gauntlets")
@@ -345,7 +346,7 @@ def test_a_day_of_which_nothing_was_accepted_has_empty_answers() -> None:
 
 def test_a_manifest_that_cannot_be_read_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    write_manifest(settings, DAY, {}, [])
+    write_manifest(settings, a_manifest(Request(DAY, 1, 1)), [])
     manifest_path(settings, DAY).write_text("{")
     with pytest.raises(DaybookError, match=r"2026-05-03: .* remove it and generate the day again"):
         read_manifest(settings, DAY)

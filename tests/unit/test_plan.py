@@ -24,7 +24,8 @@ from daybook.pipeline.position import Position
 from daybook.providers import map_version
 from daybook.settings import Settings
 from daybook.sql.answers import answers_version
-from event_generator.manifest import Request
+from event_generator.manifest import Request, write_manifest
+from tests.unit.manifests import a_manifest
 from tests.unit.small_lake import TAKEN_AT, SmallLake
 
 DAY = date(2026, 5, 3)
@@ -384,9 +385,7 @@ def test_bad_input_is_said(own_settings: Settings, first: str, last: str, said: 
 def test_the_command_says_what_did_not_answer_and_what_comes_next(lake: SmallLake, kafka_away: None) -> None:
     lake.publish(DAY, {}, **AS_NOW)
     lake.land({DAY: 12, NEXT: 2})
-    lake.settings.manifests_dir.mkdir(parents=True)
-    manifest = {**Request(NEXT, 2, 1).as_json(), "accepted": 2, "injected": {"late": {}}}
-    (lake.settings.manifests_dir / f"{NEXT}.json").write_text(json.dumps(manifest), encoding="utf-8")
+    write_manifest(lake.settings, a_manifest(Request(NEXT, 2, 1)), [])
     arguments = ["plan", "--from", "2026-05-03", "--to", "2026-05-04"]
     told = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)
     assert [(row["state"], row["generated"]) for row in told["days"]] == [("published", None), ("only in raw", 2)]
