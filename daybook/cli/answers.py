@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from daybook.analysis.compare import compare
 from daybook.analysis.provider_lookup import explain
-from daybook.cli.output import print_table
+from daybook.cli.options import day_option, json_option
+from daybook.cli.output import print_json, print_table
 from daybook.cli.terminal import for_programs
 from daybook.errors import BadInput
 from daybook.formatting import csv_text, json_rows
@@ -23,7 +22,7 @@ from daybook.sql.answers_page import ANSWERS_PAGE, answers_page
 
 @click.command(short_help="List the questions that are answered.")
 @click.option("--write", is_flag=True, help="Write docs/answers.md again.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list of objects, with grain and columns.")
+@json_option("A JSON list of objects, with grain and columns.")
 def list_answers(write: bool, as_json: bool) -> None:
     """List every answer with its question; `daybook answer NAME --day D` prints its rows."""
     if write:
@@ -35,27 +34,27 @@ def list_answers(write: bool, as_json: bool) -> None:
             {"answer": one.name, "area": one.area, "question": one.question, "grain": one.grain, "columns": one.columns}
             for one in all_answers().values()
         ]
-        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        print_json(told)
         return
     print_table("Answers", [{"answer": one.name, "question": one.question} for one in all_answers().values()])
 
 
 @click.command(short_help="Print a day's answer.")
 @click.argument("name")
-@click.option("--day", required=True, help="The day, YYYY-MM-DD, UTC.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list of row objects.")
+@day_option(required=True)
+@json_option("A JSON list of row objects.")
 def answer(name: str, day: str, as_json: bool) -> None:
     """Print the rows of answer NAME for a day, as published. The lake is read directly: nothing needs to be up."""
     rows = answer_rows(read_ledger(settings()), name, day)
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        print_json(rows)
     else:
         print_table(f"{name}, {day}", rows)
 
 
 @click.command(short_help="Run SQL of your own over the published days.")
 @click.argument("sql")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list of row objects.")
+@json_option("A JSON list of row objects.")
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values, a header first, for programs.")
 def query(sql: str, as_json: bool, as_csv: bool) -> None:
     """Run one statement in DuckDB's SQL and print its rows. Nothing can be written.
@@ -72,19 +71,19 @@ def query(sql: str, as_json: bool, as_csv: bool) -> None:
         # not by click, which leaves out what looks like a colour
         for_programs().write(csv_text(columns, json_rows(rows)))
     elif as_json:
-        click.echo(json.dumps(json_rows(rows), ensure_ascii=False, indent=2, default=str))
+        print_json(json_rows(rows))
     else:
         print_table(f"{len(rows):,} row{'' if len(rows) == 1 else 's'}", rows, exact=True)
 
 
 @click.command("compare", short_help="Hold a day against the days before it.")
-@click.option("--day", required=True, help="The day, YYYY-MM-DD, UTC.")
-@click.option("--json", "as_json", is_flag=True, help="All of it as one JSON object.")
+@day_option(required=True)
+@json_option("All of it as one JSON object.")
 def compare_command(day: str, as_json: bool) -> None:
     """Say whether a day deviates from the days before it: its events, its mixes, and what has dropped."""
     found = compare(read_ledger(settings()), day)
     if as_json:
-        click.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=2))
+        print_json(found.as_json())
         return
     for sentence in found.sentences:
         click.echo(sentence)
@@ -107,12 +106,12 @@ def compare_command(day: str, as_json: bool) -> None:
 
 @click.command(short_help="Say which provider a host belongs to, and why.")
 @click.argument("hosts", nargs=-1, required=True, metavar="HOST...")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list of objects.")
+@json_option("A JSON list of objects.")
 def provider(hosts: tuple[str, ...], as_json: bool) -> None:
     """Say of each HOST how the intake keeps it, its registrable domain (Public Suffix List), its provider and why."""
     rows = [explain(host) for host in hosts]
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        print_json(rows)
     else:
         print_table(f"Providers by {map_version()}", rows)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from daybook.airflow_client import TRIGGER
-from daybook.cli.output import print_table
+from daybook.cli.options import day_option, json_option, range_options
+from daybook.cli.output import print_json, print_table
 from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
 from daybook.errors import BadInput, DaybookError
@@ -28,15 +29,15 @@ from daybook.settings import settings as settings_of_this_process
 
 
 @click.command(short_help="The records of a day that are no event.")
-@click.option("--day", help="The day, YYYY-MM-DD, UTC.")
+@day_option()
 @click.option("--no-day", is_flag=True, help="The records that name no day.")
 @click.option("--reason", help="Only those with this reason code.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list with bytes and the event each can be made into.")
+@json_option("A JSON list with bytes and the event each can be made into.")
 def rejected(day: str | None, no_day: bool, reason: str | None, as_json: bool) -> None:
     """List the records that were rejected, by reason. `daybook replay` sends those that can be repaired again."""
     found = rejected_records(settings(), chosen_day(day, no_day), reason)
     if as_json:
-        click.echo(json.dumps([one.as_json() for one in found], ensure_ascii=False, indent=2))
+        print_json([one.as_json() for one in found])
         return
     if not found:
         click.echo("No record was rejected.")
@@ -65,7 +66,7 @@ def rejected(day: str | None, no_day: bool, reason: str | None, as_json: bool) -
 
 
 @click.command(short_help="Send rejected records that can be repaired again.")
-@click.option("--day", help="The day, YYYY-MM-DD, UTC.")
+@day_option()
 @click.option("--no-day", is_flag=True, help="The records that name no day.")
 @click.option("--reason", help="Only those with this reason code.")
 @click.option(
@@ -113,8 +114,7 @@ def replay(day: str | None, no_day: bool, reason: str | None, repaired: Path | N
 
 
 @click.command(short_help="Rebuild past days from the raw records.")
-@click.option("--from", "first", required=True, help="First day, YYYY-MM-DD, UTC.")
-@click.option("--to", "last", required=True, help="Last day, included.")
+@range_options
 @click.option("--dry-run", is_flag=True, help="Say per day what would change; publish nothing.")
 def rebuild(first: str, last: str, dry_run: bool) -> None:
     """Rebuild events and answers of published days from raw_events, without Kafka.
@@ -146,7 +146,7 @@ def rebuild(first: str, last: str, dry_run: bool) -> None:
 
 
 @click.command("dismiss", short_help="Hide days that will not get a page from `daybook status`.")
-@click.option("--day", help="The day, YYYY-MM-DD, UTC; instead of --from and --to.")
+@day_option("; instead of --from and --to")
 @click.option("--from", "first", help="The first day of a range, YYYY-MM-DD, UTC.")
 @click.option("--to", "last", help="The last day of a range.")
 @click.option("--note", help="Why these days need no page; without it the days are only shown.")

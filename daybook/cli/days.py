@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from daybook.airflow_client import DAG
-from daybook.cli.output import print_table
+from daybook.cli.options import day_option, days_option, json_option, range_options
+from daybook.cli.output import print_json, print_table
 from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
 from daybook.formatting import json_rows
@@ -36,7 +37,7 @@ SPARE_COLUMNS = ("published_at", "late", "other_days", "refused", "sent", "accep
 
 
 @click.command(short_help="Show the stack's parts and the published days.")
-@click.option("--json", "as_json", is_flag=True, help="The days alone, as a JSON list.")
+@json_option("The days alone, as a JSON list.")
 @click.option("--all", "show_all", is_flag=True, help="List every day, also where there are many.")
 def status(as_json: bool, show_all: bool) -> None:
     """Show which parts of the stack are up, and the newest page of every day with its counts.
@@ -47,7 +48,7 @@ def status(as_json: bool, show_all: bool) -> None:
     ledger = read_ledger(settings())
     rows = ledger_rows(ledger)
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        print_json(rows)
         return
     from daybook.stack.status import stack_lines
 
@@ -131,13 +132,13 @@ def _notices(ledger: Ledger) -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 @click.command(short_help="What each revision of a day changed.")
-@click.option("--day", required=True, help="The day, YYYY-MM-DD, UTC.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list, one object for each revision.")
+@day_option(required=True)
+@json_option("A JSON list, one object for each revision.")
 def receipts(day: str, as_json: bool) -> None:
     """Print each revision of a day: which answers it changed and by how much, and the warnings of its checks."""
     told = receipts_of(read_ledger(settings()), day)
     if as_json:
-        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        print_json(told)
         return
     for one in told:
         click.echo(f"{one['receipt']}\n  published {one['published_at'][:19]}Z by {one['run_id']}")
@@ -151,8 +152,8 @@ def receipts(day: str, as_json: bool) -> None:
 
 
 @click.command(short_help="The rows that a day's checks found wrong.")
-@click.option("--day", required=True, help="The day, YYYY-MM-DD, UTC.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list of row objects.")
+@day_option(required=True)
+@json_option("A JSON list of row objects.")
 def checks(day: str, as_json: bool) -> None:
     """Print the rows that checks found wrong, of pages that were published and of pages that were stopped."""
     table, wanted = load(settings(), CHECK_FAILURES), parse_day(day)
@@ -161,7 +162,7 @@ def checks(day: str, as_json: bool) -> None:
     if not rows:
         read_ledger(settings()).of(day)  # a day that was never built has no results of checks
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        print_json(rows)
     elif rows:
         print_table(f"Checks that did not hold, {day}", rows)
     else:
@@ -169,8 +170,8 @@ def checks(day: str, as_json: bool) -> None:
 
 
 @click.command(short_help="Recount a published day by a second engine.")
-@click.option("--day", "days", required=True, multiple=True, help="The day, YYYY-MM-DD, UTC; may be given again.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list, one object for each line.")
+@days_option()
+@json_option("A JSON list, one object for each line.")
 def verify(days: tuple[str, ...], as_json: bool) -> None:
     """Recount a day's page by DuckDB, and hold it against the generator's plays and Kafka where they have it.
 
@@ -190,7 +191,7 @@ def verify(days: tuple[str, ...], as_json: bool) -> None:
         if not as_json:
             click.echo(f"{day}  {counts[EQUAL]} lines equal, {counts[NOT_COMPARED]} not compared")
     if as_json:
-        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        print_json(told)
     if counts[DIFFERENT]:
         lines = [one["line"] for one in told if one["verdict"] == DIFFERENT]
         cure = (
@@ -208,9 +209,9 @@ def verify(days: tuple[str, ...], as_json: bool) -> None:
 
 @click.command(short_help="The events behind a number, and where Kafka has them.")
 @click.argument("name", metavar="ANSWER")
-@click.option("--day", required=True, help="The day, YYYY-MM-DD, UTC.")
+@day_option(required=True)
 @click.option("--where", help="""Which rows, as a condition: 'provider = "cox" and item = "knife"'.""")
-@click.option("--json", "as_json", is_flag=True, help="All of it as one JSON object.")
+@json_option("All of it as one JSON object.")
 def trace(name: str, day: str, where: str | None, as_json: bool) -> None:
     """List the events behind rows of an answer: Kafka partition and offset, event id, and what happened.
 
@@ -225,7 +226,7 @@ def trace(name: str, day: str, where: str | None, as_json: bool) -> None:
             "rows": json_rows(found.rows),
             "events": json_rows(found.events),
         }
-        click.echo(json.dumps(shown, ensure_ascii=False, indent=2))
+        print_json(shown)
     else:
         print_table(f"{name}, {day}", found.rows[:SHOWN_ROWS])
         count = len(found.events)
@@ -250,9 +251,8 @@ def trace(name: str, day: str, where: str | None, as_json: bool) -> None:
 
 
 @click.command(short_help="Say what a backfill of some days would do.")
-@click.option("--from", "first", required=True, help="First day, YYYY-MM-DD, UTC.")
-@click.option("--to", "last", required=True, help="Last day, included.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@range_options
+@json_option("One JSON object.")
 def plan(first: str, last: str, as_json: bool) -> None:
     """Say, day by day, what `airflow backfill create --from-date A --to-date B` would do. Changes nothing.
 
@@ -273,7 +273,7 @@ def plan(first: str, last: str, as_json: bool) -> None:
             lambda done, of: bar.update(task, completed=done, total=of),
         )
     if as_json:
-        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        print_json(told)
     else:
         print_table(f"Backfill of {first} to {last}", told["days"])
         if told["also_restated"]:

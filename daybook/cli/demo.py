@@ -11,6 +11,7 @@ from rich.console import Console
 
 from daybook import airflow_client
 from daybook.airflow_client import DAG, USER, AirflowApi, seconds_of
+from daybook.cli.options import day_option
 from daybook.cli.runs import follow
 from daybook.cli.stack import start
 from daybook.cli.terminal import rich_console
@@ -100,7 +101,7 @@ def _print_results(loaded: Settings, day: str, console: Console) -> None:
 
 
 @click.command(short_help="Play one generated day through the whole line.")
-@click.option("--day", default=None, help="The day, YYYY-MM-DD, UTC; yesterday unless given.")
+@day_option("; yesterday unless given")
 @click.option("--events", type=click.IntRange(min=1), default=20_000, show_default=True, help="Events to generate.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed: same seed, same events.")
 def demo(day: str | None, events: int, seed: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from prometheus_client import CollectorRegistry, start_http_server
 
+from daybook.cli.options import days_option
 from daybook.errors import BadInput, DaybookError
 from daybook.files import digest_of
 from daybook.kafka.topic import ensure_topic
@@ -100,7 +101,7 @@ def adopt() -> None:
 
 
 @click.command(short_help="Write a day's events and answers as plain Parquet files.")
-@click.option("--day", "days", required=True, multiple=True, help="The day, YYYY-MM-DD, UTC; may be given again.")
+@days_option()
 @click.option(
     "--to", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write into."
 )

@@ -1,9 +1,12 @@
-"""Tables on a terminal."""
+"""Writes the results of verbs: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from daybook.cli.terminal import rich_console
 from daybook.formatting import in_one_line, shown
@@ -15,6 +18,11 @@ if TYPE_CHECKING:
 
 _STATE_STYLES = {"healthy": "green", "starting": "yellow", "late": "red", "backoff": "red", "fatal": "red"}
 """How a terminal shows the state of a part of the stack."""
+
+
+def print_json(value: Any) -> None:
+    """Print a value of JSON types, indented; other types as their text."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
 def print_table(
