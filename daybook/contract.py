@@ -443,3 +443,13 @@ def complete(event: AnyEvent, *, received_at: datetime, request_host: str, user_
 def encode(record: dict[str, Any]) -> bytes:
     """The bytes of a record's value in Kafka: compact JSON in UTF-8."""
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def event_label(event_type: str, item: str | None) -> str:
+    """Return a kind of event in words, as every answer, plot and alarm names it; the item is not changed.
+
+    >>> event_label("purchase_item", "sword"), event_label("join_guild", None)
+    ('purchase sword', 'join guild')
+    """
+    words = event_type.replace("_", " ")
+    return words if item is None else f"{words.removesuffix(' item')} {item}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from daybook.contract import event_label
 from daybook.formatting import json_tree
 from daybook.lake.ledger import Ledger
 from daybook.lake.tables import EVENTS
@@ -33,10 +34,10 @@ The groups are as independent as the players are."""
 
 EVENT_MIX, PROVIDER_MIX = "event mix", "provider mix"
 _CATEGORIES = {
-    EVENT_MIX: ("event_popularity", "COALESCE(item, REPLACE(event_type, '_', ' '))"),
-    PROVIDER_MIX: ("provider_usage", "provider"),
+    EVENT_MIX: ("event_popularity", ("event_type", "item")),
+    PROVIDER_MIX: ("provider_usage", ("provider",)),
 }
-"""Subject -> the answer that has its counts, and its category, as an expression over that and over ``events``."""
+"""Subject -> the answer that has its counts, and the columns of its category, in that answer and in ``events``."""
 
 
 @dataclass(frozen=True)
@@ -120,18 +121,21 @@ def compare(ledger: Ledger, day: str) -> Comparisons:
 def _premise(connection: DuckDBPyConnection, subject: str, day: date, players: Mapping[date, int]) -> Premise:
     from daybook.analysis.drift import check_premise
 
-    answer, category = _CATEGORIES[subject]
+    answer, columns = _CATEGORIES[subject]
+    names = ", ".join(columns)
     usual = _frame(
-        connection,
-        f"SELECT event_date, {category} AS category, events FROM {answer} WHERE event_date < $day ORDER BY ALL",
-        day=day,
+        connection, f"SELECT event_date, {names}, events FROM {answer} WHERE event_date < $day ORDER BY ALL", day=day
     )
-    counted = _frame(
-        connection,
-        f"SELECT place, {category} AS category, SUM(events) AS events FROM played GROUP BY ALL ORDER BY ALL",
-    )
-    today, categories = _matrix(counted)
-    return check_premise(subject, day, usual, today, categories, players_before=players)
+    counted = _frame(connection, f"SELECT place, {names}, SUM(events) AS events FROM played GROUP BY ALL ORDER BY ALL")
+    today, categories = _matrix(_by_category(counted, columns))
+    return check_premise(subject, day, _by_category(usual, columns), today, categories, players_before=players)
+
+
+def _by_category(rows: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Return the rows with a column ``category`` in place of these columns: an event's label, or a provider."""
+    cells = rows[[*columns]].itertuples(index=False, name=None)
+    category = [event_label(*cell) if columns == ("event_type", "item") else cell[0] for cell in cells]
+    return rows.drop(columns=[*columns]).assign(category=category)
 
 
 def _matrix(counted: pd.DataFrame) -> tuple[NDArray[np.int64], tuple[str, ...]]:

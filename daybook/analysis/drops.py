@@ -35,6 +35,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from daybook.contract import event_label
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -478,7 +480,7 @@ def _least(holds: Callable[[int], bool], low: int, high: int) -> int:
 
 def _drop(found: Finding, provider: str | None, event: tuple[str, str] | None) -> Drop:
     event_type, item = (None, None) if event is None else (event[0], event[1] or None)
-    what = "all events" if event_type is None else _named(event_type, item)
+    what = "all events" if event_type is None else event_label(event_type, item)
     drop = 1.0 - found.events / found.expected
     where = "" if provider is None else f" on {provider}"
     sentence = (
@@ -486,11 +488,3 @@ def _drop(found: Finding, provider: str | None, event: tuple[str, str] | None) -
         f"from {found.low:,} on it would be no alarm."
     )
     return Drop(provider, event_type, item, found.events, found.expected, found.low, drop, sentence)
-
-
-def _named(event_type: str, item: str | None) -> str:
-    """Return the common name: the item for a purchase, "guild join" for join_guild."""
-    if item is not None and event_type == "purchase_item":
-        return item
-    name = " ".join(reversed(event_type.split("_")))
-    return name if item is None else f"{name} {item}"

@@ -458,18 +458,6 @@ def distances(title: str, premises: Sequence[Ranged]) -> Markup:
     return draw(spec, (left, 8, 16, 22), f"Range plot, {title}: {'; '.join(words)}.")
 
 
-def event_label(event_type: str, item: str | None) -> str:
-    """Return a kind of event in words.
-
-    >>> event_label("purchase_item", "sword"), event_label("join_guild", None)
-    ('purchase sword', 'join guild')
-    """
-    # the item is not changed
-    return (
-        event_type.replace("_", " ") if item is None else f"{event_type.removesuffix('_item').replace('_', ' ')} {item}"
-    )
-
-
 def _text(field: str, x: float, *, align: str, color: str = _INK, y: Any = None) -> dict[str, Any]:
     mark = {"type": "text", "fontSize": 12, "baseline": "middle", "align": align, "color": color}
     encoding: dict[str, Any] = {"x": {"value": x}, "text": {"field": field}}

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from daybook.contract import event_label
 from daybook.formatting import escaped
 from daybook.lake.ledger import LEDGER_COUNTS
 from daybook.lake.receipts import row_text
@@ -63,7 +64,7 @@ def users_say(events: int, rows: Mapping[str, list[dict[str, Any]]]) -> str:
     else:
         said.append(f"{_count(events, 'event')}.")
     if popular := rows.get("event_popularity"):
-        names = [charts.event_label(row["event_type"], row["item"]) for row in popular[:3]]
+        names = [event_label(row["event_type"], row["item"]) for row in popular[:3]]
         named = [f"{name} ({_share(row['share'])})" for name, row in zip(names, popular, strict=False)]
         said.append(f"Most popular: {_listed(named)}.")
     if hours := rows.get("hourly_activity"):
@@ -111,14 +112,13 @@ def _pictures(content: Mapping[str, Any], rows: Mapping[str, list[dict[str, Any]
     kinds = {(row["event_type"], row["item"]) for row in mix}
     items = [item for _, item in kinds if item is not None]
     heads = {
-        kind: kind[1] if kind[1] is not None and items.count(kind[1]) == 1 else charts.event_label(*kind)
-        for kind in kinds
+        kind: kind[1] if kind[1] is not None and items.count(kind[1]) == 1 else event_label(*kind) for kind in kinds
     }
     day = content["page"]["event_date"]
     return {
         "events": charts.ranked_bars(
             "events by kind",
-            [charts.Bar(charts.event_label(row["event_type"], row["item"]), row["events"]) for row in popular],
+            [charts.Bar(event_label(row["event_type"], row["item"]), row["events"]) for row in popular],
         ),
         "hours": charts.hour_curve(
             "events by hour of the day, UTC", {row["hour"]: row["events"] for row in rows.get("hourly_activity", [])}

@@ -88,7 +88,7 @@ def test_one_event_on_one_provider() -> None:
     assert drop.expected == pytest.approx(74, abs=3)
     assert drop.drop == pytest.approx(1 - 8 / drop.expected)
     assert drop.sentence == (
-        f"knife on comcast: 8 instead of about {drop.expected:.0f} (89 % fewer); "
+        f"purchase knife on comcast: 8 instead of about {drop.expected:.0f} (89 % fewer); "
         f"from {drop.low} on it would be no alarm."
     )
 
@@ -113,7 +113,7 @@ def test_low_is_the_fewest_events_without_alarm(at: int) -> None:
 def test_a_guild_join_has_no_item_and_is_named_so() -> None:
     found = check(put(COMCAST, JOIN, 0.0))
     assert named(found) == [("comcast", "join_guild", None)]
-    assert found.drops[0].sentence.startswith("guild join on comcast: 0 instead of about ")
+    assert found.drops[0].sentence.startswith("join guild on comcast: 0 instead of about ")
 
 
 def test_a_whole_provider_is_named_once_and_not_each_of_its_cells() -> None:
@@ -129,7 +129,7 @@ def test_a_provider_that_vanished_is_named() -> None:
 def test_a_whole_event_is_named_once() -> None:
     found = check(put(ALL, KNIFE, 0.2))
     assert named(found) == [(None, "purchase_item", "knife")]
-    assert found.drops[0].sentence.startswith("knife: 40 instead of about ")
+    assert found.drops[0].sentence.startswith("purchase knife: 40 instead of about ")
 
 
 def test_a_provider_that_fell_by_one_event_alone_is_not_to_blame() -> None:
