@@ -40,14 +40,14 @@ from daybook.settings import REPOSITORY, Settings
 from daybook.sql.answers import AREAS
 from event_generator.day import JOIN_GUILD, LABELS, Day, build_day
 from event_generator.expected import expected_answers
-from event_generator.mischief import Mischief
+from event_generator.faults import FaultProfile
 from tests.integration.own_broker import OwnBroker, own_settings
 from tests.integration.own_spark import OwnSpark
 
 DAY = date(2026, 5, 3)
 """Fixed, so that all runs have the same bytes."""
 SEED = 1
-TROUBLE = Mischief(duplicates=0.02, invalid=0.01)
+TROUBLE = FaultProfile(duplicates=0.02, invalid=0.01)
 """Additional records of a day for the contestants, as shares of its events."""
 PRODUCED_AT_ONCE = 10_000
 SIZES = (20_000, 100_000, 1_000_000, 5_000_000)
@@ -81,7 +81,7 @@ def driver_memory(events: int) -> str:
     return "2g" if events <= 1_000_000 else "2560m"
 
 
-def produce(settings: Settings, day: date, events: int, mischief: Mischief | None = None) -> Day:
+def produce(settings: Settings, day: date, events: int, mischief: FaultProfile | None = None) -> Day:
     """Put a generated day into the topic, byte by byte as the intake would.
 
     Args:
@@ -102,7 +102,7 @@ def produce(settings: Settings, day: date, events: int, mischief: Mischief | Non
             record = _record(event)
             value: bytes | None = encode(record)
             if kind >= 0:
-                value = NO_EVENTS[place % len(NO_EVENTS)]({**record, "event_id": str(plan.spoilt_ids[place])})
+                value = NO_EVENTS[place % len(NO_EVENTS)]({**record, "event_id": str(plan.corrupted_ids[place])})
             # keyed by player: a duplicate reaches the same partition, after the original
             producer.produce(settings.kafka_topic, value, record["user_id"].encode())
         producer.poll(0)
@@ -340,8 +340,8 @@ class DaybookDay:
         else:
             self._clients(self._server, "publish_day", {"publish_day": publish})
         code = (
-            "from daybook.report.write import write_report; from daybook.settings import settings; "
-            f"write_report(settings(), '{self._day}')"
+            "from daybook.report.write import write_report; from daybook.settings import load_settings; "
+            f"write_report(load_settings(), '{self._day}')"
         )
         self._ran("write_report", cost_of([sys.executable, "-c", code], job_environment(self.settings), self._log))
 

@@ -38,7 +38,7 @@ from airflow.sdk import CronDataIntervalTimetable, Param, TriggerRule, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from daybook.jobs import connect
-from daybook.settings import settings
+from daybook.settings import load_settings
 from daybook_airflow.assets import table_assets
 from daybook_airflow.deadline import published_by
 from daybook_airflow.macros import MACROS, daybook_day, daybook_result
@@ -60,11 +60,12 @@ SPARK_ARGS: dict[str, Any] = {
 }
 # answers are staged, which nobody sees, so they may run beside a landing and the upkeep; what readers see changes by
 # one step at a time
-ANSWER_ARGS = SPARK_ARGS | ({"pool": connect.POOL} if settings().has_spark_connect else {})
+ANSWER_ARGS = SPARK_ARGS | ({"pool": connect.POOL} if load_settings().has_spark_connect else {})
 MAX_EVENTS = 10_000_000
 BY_DEFAULT = (
-    f"Runs that are not asked for a number generate {settings().events_of_a_run}, of a day without events of its own."
-    if settings().events_of_a_run
+    f"Runs that are not asked for a number generate {load_settings().events_of_a_run}, of a day without events of its "
+    "own."
+    if load_settings().events_of_a_run
     else "Runs that are not asked for a number build live traffic."
 )
 # bounds are in allOf: of a field with a minimum the form changes -1 to it without a word, and -1 must be refused
@@ -77,14 +78,14 @@ PARAMS = {
         description="The day to build, UTC. Empty: yesterday, or the logical date's. A backfill ignores it.",
     ),
     "events": Param(
-        settings().events_of_a_run,
+        load_settings().events_of_a_run,
         type="integer",
         allOf=[{"minimum": 0, "maximum": MAX_EVENTS}],
         title="Generated events",
         description=f"How many events of made-up players to send first. 0: live traffic only. {BY_DEFAULT}",
     ),
     "seed": Param(
-        settings().generated_seed,
+        load_settings().generated_seed,
         type="integer",
         allOf=[{"minimum": 0}],
         title="Seed",
@@ -124,7 +125,7 @@ PARAMS = {
     catchup=False,  # days gone by are asked for by `airflow backfill create`, never started by unpausing
     max_active_runs=4,  # a run that waits for its day to close must not hold up the others; any order of runs is safe
     default_args=TASK_DEFAULTS,
-    deadline=published_by(settings()),
+    deadline=published_by(load_settings()),
     params=PARAMS,
     user_defined_macros=MACROS,
     tags=["daybook"],
@@ -142,19 +143,22 @@ def game_events_daily() -> None:
         first one was killed.
         """
         day = checked_day(dag_run, params, PARAMS)
-        request = generated_request(settings(), day, dag_run, params)
+        request = generated_request(load_settings(), day, dag_run, params)
         log = logging.getLogger(__name__)
         if isinstance(request, str):
             raise AirflowSkipException(request)
         from event_generator.play import play_day
 
-        manifest, _ = play_day(request, settings(), waits=lambda reason: log.info("no acknowledgement yet: %s", reason))
+        def wait(reason: str) -> None:
+            log.info("no acknowledgement yet: %s", reason)
+
+        manifest, _ = play_day(request, load_settings(), waits=wait)
         shown = {"sent", "accepted", "refused", "injected", "offsets"}
         return manifest.model_dump(mode="json", include=shown)
 
     wait_for_offsets = KafkaOffsetsSensor(
         task_id="wait_for_offsets",
-        topic=settings().kafka_topic,
+        topic=load_settings().kafka_topic,
         day=DAY,
         targets='{{ (ti.xcom_pull(task_ids="generate_events") or {}).get("offsets") | tojson }}',
         not_before='{{ "" if ti.xcom_pull(task_ids="generate_events") else daybook_closed_at(dag_run, params) }}',
@@ -218,7 +222,7 @@ def game_events_daily() -> None:
         from daybook.report.write import write_report_of_run
 
         dates = [page["day"] for page in daybook_result(ti, "publish_day")["published"]]
-        return [str(page) for page in write_report_of_run(settings(), daybook_day(dag_run, params), dates)]
+        return [str(page) for page in write_report_of_run(load_settings(), daybook_day(dag_run, params), dates)]
 
     report = write_report()
     generate_events() >> wait_for_offsets >> land_events >> answers >> publish_day >> report

@@ -383,7 +383,7 @@ def moment_text(moment: datetime) -> str:
 def event_date(value: bytes | None, taken_at: datetime, future_tolerance_minutes: int) -> date | None:
     """The UTC day that a record says it happened on; none if it does not say, or names a time that cannot be.
 
-    The twin of ``daybook_spark.events.raw_records``, which names the day when the record is landed, for readers without
+    The twin of ``daybook_spark.events.to_raw``, which names the day when the record is landed, for readers without
     Spark: a time of the form :data:`LANDED_MOMENT` in a record that is one JSON document.
 
     Args:

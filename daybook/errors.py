@@ -16,7 +16,7 @@ class DaybookError(Exception):
     exit_status = 1
 
 
-class NeedsDecision(DaybookError):
+class NonRetryableError(DaybookError):
     """Retrying cannot help: a person has to decide. Airflow does not retry the task."""
 
 
@@ -32,7 +32,7 @@ class NotNow(BadInput):
 
 def may_pass(error: BaseException) -> bool:
     """Whether a retry of the same operation may succeed."""
-    return isinstance(error, NotNow) or not isinstance(error, NeedsDecision | BadInput)
+    return isinstance(error, NotNow) or not isinstance(error, NonRetryableError | BadInput)
 
 
 def network_reason(error: BaseException) -> str:

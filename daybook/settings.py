@@ -410,7 +410,7 @@ class Settings(BaseSettings):
 
 
 @lru_cache(maxsize=1)
-def settings() -> Settings:
+def load_settings() -> Settings:
     """Return the settings of this process, read from the environment once.
 
     Raises:
@@ -425,3 +425,7 @@ def settings() -> Settings:
         )
         raise BadInput(f"settings: {problems}") from None
     return loaded.model_copy(update={"home": loaded.home.expanduser().resolve()})
+
+
+settings = load_settings
+"""The name that other programs import (docs/tasks.md). Daybook's own code has settings in variables of this name."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import sys
 
-from daybook.settings import settings
+from daybook.settings import load_settings
 from daybook.stack import airflow
 
 
 def main(component: str) -> int:
     """The exit status for a component: ``api_server``, ``scheduler``, ``dag_processor`` or ``triggerer``."""
-    loaded = settings()
+    loaded = load_settings()
     if component == "api_server":
         trouble = airflow.api_trouble(loaded)
     else:

@@ -11,7 +11,7 @@ import duckdb
 from benchmarks.peers.land_duckdb import land
 from daybook.lake.duckdb_engine import in_duckdb
 from daybook.lake.tables import EVENTS
-from daybook.settings import settings
+from daybook.settings import load_settings
 from daybook.sql.answers import answers
 
 
@@ -29,5 +29,5 @@ def answer(connection: duckdb.DuckDBPyConnection, folder: Path, day: date) -> No
 
 
 if __name__ == "__main__":
-    with land(settings(), Path(sys.argv[1])) as made:
+    with land(load_settings(), Path(sys.argv[1])) as made:
         answer(made, Path(sys.argv[1]), date.fromisoformat(sys.argv[2]))

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from benchmarks.peers.land_spark import land
 from daybook.lake.tables import EVENTS
-from daybook.settings import settings
+from daybook.settings import load_settings
 from daybook.sql.answers import answers
 
 
@@ -24,6 +24,6 @@ def answer(spark: SparkSession, folder: Path, day: date) -> None:
 
 if __name__ == "__main__":
     session = SparkSession.builder.getOrCreate()
-    land(session, settings(), Path(sys.argv[1]))
+    land(session, load_settings(), Path(sys.argv[1]))
     answer(session, Path(sys.argv[1]), date.fromisoformat(sys.argv[2]))
     session.stop()

@@ -7,12 +7,12 @@ from flask import Flask
 
 from benchmarks.peers.flask_app import create_flask_app
 from daybook.kafka.config import librdkafka_conf
-from daybook.settings import settings
+from daybook.settings import load_settings
 
 
 def create_app() -> Flask:
     """Make the application of one worker, with its own producer."""
-    chosen = settings()
+    chosen = load_settings()
     producer = Producer(librdkafka_conf(chosen))
 
     def send(value: bytes) -> None:

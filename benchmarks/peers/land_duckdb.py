@@ -11,7 +11,7 @@ import duckdb
 from benchmarks.peers.land_rules import REQUIRED
 from benchmarks.peers.topic import providers, table
 from daybook.contract import RECORD_FIELDS
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 
 TYPES = {"string": "VARCHAR", "int": "INTEGER", "timestamp": "VARCHAR"}
 """Spark's types -> DuckDB's types for JSON; times are text here, so that an invalid one does not stop the rest."""
@@ -52,4 +52,4 @@ def land(settings: Settings, folder: Path) -> duckdb.DuckDBPyConnection:
 
 
 if __name__ == "__main__":
-    land(settings(), Path(sys.argv[1]))
+    land(load_settings(), Path(sys.argv[1]))

@@ -10,7 +10,7 @@ import polars as pl
 from benchmarks.peers.land_rules import REQUIRED
 from benchmarks.peers.topic import providers, table
 from daybook.contract import RECORD_FIELDS
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 
 TYPES: dict[str, type[pl.DataType]] = {"string": pl.String, "int": pl.Int32, "timestamp": pl.String}
 """Spark's types -> Polars' types for JSON."""
@@ -42,4 +42,4 @@ def land(settings: Settings, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    land(settings(), Path(sys.argv[1]))
+    land(load_settings(), Path(sys.argv[1]))

@@ -14,7 +14,7 @@ import pyarrow.dataset as pads
 from benchmarks.peers.land_rules import REQUIRED, provider
 from benchmarks.peers.topic import batches
 from daybook.contract import RECORD_FIELDS
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 
 TYPES = {"string": pa.string(), "int": pa.int32(), "timestamp": pa.timestamp("us", "UTC")}
 SCHEMA = pa.schema(
@@ -51,4 +51,4 @@ def land(settings: Settings, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    land(settings(), Path(sys.argv[1]))
+    land(load_settings(), Path(sys.argv[1]))

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from benchmarks.peers.land_rules import REQUIRED, provider
 from benchmarks.peers.spark_topic import records
 from daybook.contract import RECORD_FIELDS
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 
 FIELDS = [name for name, _ in RECORD_FIELDS]
 TIMES = [name for name, kind in RECORD_FIELDS if kind == "timestamp"]
@@ -56,5 +56,5 @@ def land(spark: SparkSession, settings: Settings, folder: Path) -> None:
 
 if __name__ == "__main__":
     session = SparkSession.builder.getOrCreate()
-    land(session, settings(), Path(sys.argv[1]))
+    land(session, load_settings(), Path(sys.argv[1]))
     session.stop()

@@ -11,7 +11,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from benchmarks.peers.spark_topic import events, host_providers, options, records, to_be_written
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 
 
 def land(spark: SparkSession, settings: Settings, folder: Path) -> None:
@@ -35,5 +35,5 @@ def land(spark: SparkSession, settings: Settings, folder: Path) -> None:
 
 if __name__ == "__main__":
     session = SparkSession.builder.getOrCreate()
-    land(session, settings(), Path(sys.argv[1]))
+    land(session, load_settings(), Path(sys.argv[1]))
     session.stop()

@@ -17,7 +17,7 @@ import click
 from confluent_kafka import Producer
 
 from daybook.kafka.config import librdkafka_conf
-from daybook.settings import settings
+from daybook.settings import load_settings
 from game_api.producer import LINGER_MS
 
 PATIENCE_SECONDS = 60.0
@@ -28,7 +28,7 @@ def main() -> None:
     file, count = Path(sys.argv[1]), int(sys.argv[2])
     lines = file.read_text(encoding="utf-8").splitlines()
     records = [(key.encode(), value.encode()) for key, value in map(json.loads, lines)]
-    chosen = settings()
+    chosen = load_settings()
     producer = Producer(
         {
             **librdkafka_conf(chosen),

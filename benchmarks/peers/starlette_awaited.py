@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from daybook.settings import settings
+from daybook.settings import load_settings
 
 
 class KeptConnection(HttpToolsProtocol):
@@ -32,7 +32,7 @@ class KeptConnection(HttpToolsProtocol):
 
 @asynccontextmanager
 async def _with_producer(app: Starlette) -> AsyncIterator[None]:
-    async with AIOKafkaProducer(bootstrap_servers=settings().bootstrap_servers, acks="all") as producer:
+    async with AIOKafkaProducer(bootstrap_servers=load_settings().bootstrap_servers, acks="all") as producer:
         app.state.producer = producer
         yield
 
@@ -40,7 +40,7 @@ async def _with_producer(app: Starlette) -> AsyncIterator[None]:
 async def _purchase(request: Request) -> PlainTextResponse:
     item = request.path_params["item"]
     event = {"event_type": "purchase_item", "item": item, **dict(request.headers)}
-    await request.app.state.producer.send_and_wait(settings().kafka_topic, json.dumps(event).encode())
+    await request.app.state.producer.send_and_wait(load_settings().kafka_topic, json.dumps(event).encode())
     return PlainTextResponse(f"{item} Purchased!\n", headers={"Connection": "keep-alive"})
 
 
@@ -57,8 +57,8 @@ def main() -> None:
     uvicorn.run(
         f"{module}:app",
         host="127.0.0.1",
-        port=settings().api_port,
-        workers=settings().api_workers,
+        port=load_settings().api_port,
+        workers=load_settings().api_workers,
         http=f"{module}:KeptConnection",
         access_log=False,
         log_level="warning",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from daybook.analysis.comparisons import Comparison
-    from daybook.analysis.drift import Premise
+    from daybook.analysis.drift import Drift
     from daybook.analysis.drops import DropCheck
 
 TRAILING_DAYS = 28
@@ -45,7 +45,7 @@ class Comparisons:
     """A day compared with the days before it."""
 
     day: date
-    premises: tuple[Premise, ...]
+    drifts: tuple[Drift, ...]
     """For the event mix, then for the provider mix."""
     drops: DropCheck
     measures: tuple[Comparison, ...]
@@ -57,7 +57,7 @@ class Comparisons:
         total = [self.drops.total.sentence] if self.drops.total else []
         return [
             *total,
-            *(premise.sentence for premise in self.premises),
+            *(premise.sentence for premise in self.drifts),
             self.drops.sentence,
             *(drop.sentence for drop in self.drops.drops),
         ]
@@ -66,7 +66,7 @@ class Comparisons:
         """Return the comparisons as JSON types."""
         return {
             "day": self.day.isoformat(),
-            "premise": [json_tree(premise) for premise in self.premises],
+            "premise": [json_tree(premise) for premise in self.drifts],
             "drops": json_tree(self.drops),
             "comparisons": [json_tree(measure) for measure in self.measures],
         }
@@ -114,12 +114,12 @@ def compare(ledger: Ledger, day: str) -> Comparisons:
             for row in activity.to_dict("records")
             if row["event_date"] < one
         }
-        premises = tuple(_premise(connection, subject, one, players) for subject in _CATEGORIES)
-    return Comparisons(one, premises, find_drops(cells, one, published), tuple(compare_day(activity, one, published)))
+        drifts = tuple(_drift(connection, subject, one, players) for subject in _CATEGORIES)
+    return Comparisons(one, drifts, find_drops(cells, one, published), tuple(compare_day(activity, one, published)))
 
 
-def _premise(connection: DuckDBPyConnection, subject: str, day: date, players: Mapping[date, int]) -> Premise:
-    from daybook.analysis.drift import check_premise
+def _drift(connection: DuckDBPyConnection, subject: str, day: date, players: Mapping[date, int]) -> Drift:
+    from daybook.analysis.drift import check_drift
 
     answer, columns = _CATEGORIES[subject]
     names = ", ".join(columns)
@@ -128,7 +128,7 @@ def _premise(connection: DuckDBPyConnection, subject: str, day: date, players: M
     )
     counted = _frame(connection, f"SELECT place, {names}, SUM(events) AS events FROM played GROUP BY ALL ORDER BY ALL")
     today, categories = _matrix(_by_category(counted, columns))
-    return check_premise(subject, day, _by_category(usual, columns), today, categories, players_before=players)
+    return check_drift(subject, day, _by_category(usual, columns), today, categories, players_before=players)
 
 
 def _by_category(rows: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:

@@ -21,7 +21,7 @@ the drawn divergences - measured divergence. It is subtracted once from the meas
 draws' quantiles; then roots are taken, with 0 for negative values.
 
 How often the 95 % interval held the true distance, and how often the distance was beyond `chance` (`python -m
-benchmarks.premise_coverage`: 400 days of each world, players with tastes of their own, 12 events each in the mean):
+benchmarks.drift_coverage`: 400 days of each world, players with tastes of their own, 12 events each in the mean):
 
 ==========  =======  ===========  =======  =============  ======  =============
 categories  players  days before  own mix  true distance  held    beyond chance
@@ -101,7 +101,7 @@ class Driver:
 
 
 @dataclass(frozen=True)
-class Premise:
+class Drift:
     """The result of the check for a day; distances are None where there is nothing to compare."""
 
     subject: str
@@ -123,7 +123,7 @@ class Premise:
     """The distance computed directly from the shares, including the part that chance adds."""
 
 
-def check_premise(
+def check_drift(
     subject: str,
     day: date,
     usual: pd.DataFrame,
@@ -133,7 +133,7 @@ def check_premise(
     players_before: Mapping[date, int] | None = None,
     threshold: float = THRESHOLD,
     draws: int = DRAWS,
-) -> Premise:
+) -> Drift:
     """Measure how far a day's mix is from the mean mix of the days before it.
 
     Each day before has the same weight, however many events it had. The premise is about days, and a promotion with
@@ -169,8 +169,8 @@ def check_premise(
     groups = groups[groups.sum(axis=1) > 0]
     events = int(groups.sum())
 
-    def without_distance(verdict: Verdict, sentence: str) -> Premise:
-        return Premise(subject, None, None, None, None, threshold, verdict, sentence, (), days)
+    def without_distance(verdict: Verdict, sentence: str) -> Drift:
+        return Drift(subject, None, None, None, None, threshold, verdict, sentence, (), days)
 
     if len(days) < FEWEST_DAYS:
         return without_distance(
@@ -204,7 +204,7 @@ def check_premise(
     compared = f"the {subject} of {day}", _days_text(day, days)
     figures = f"distance {distance:.2f} ({low:.2f} to {high:.2f}), strong is from {threshold:.2f}"
     sentence = _sentence(verdict, *compared, figures, drivers)
-    return Premise(
+    return Drift(
         subject,
         distance,
         low,

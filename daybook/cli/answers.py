@@ -15,7 +15,7 @@ from daybook.lake.answers import answer_rows
 from daybook.lake.ledger import read_ledger
 from daybook.lake.query import query_table
 from daybook.providers import map_version
-from daybook.settings import REPOSITORY, settings
+from daybook.settings import REPOSITORY, load_settings
 from daybook.sql.answers import all_answers
 from daybook.sql.answers_page import ANSWERS_PAGE, answers_page
 
@@ -45,7 +45,7 @@ def list_answers(write: bool, as_json: bool) -> None:
 @json_option("A JSON list of row objects.")
 def answer(name: str, day: str, as_json: bool) -> None:
     """Print the rows of answer NAME for a day, as published. The lake is read directly: nothing needs to be up."""
-    rows = answer_rows(read_ledger(settings()), name, day)
+    rows = answer_rows(read_ledger(load_settings()), name, day)
     if as_json:
         print_json(rows)
     else:
@@ -66,7 +66,7 @@ def query(sql: str, as_json: bool, as_csv: bool) -> None:
     """
     if as_json and as_csv:
         raise BadInput("--json and --csv are two forms; choose one")
-    columns, rows = query_table(settings(), sql)
+    columns, rows = query_table(load_settings(), sql)
     if as_csv:
         # not by click, which leaves out what looks like a colour
         for_programs().write(csv_text(columns, json_rows(rows)))
@@ -81,7 +81,7 @@ def query(sql: str, as_json: bool, as_csv: bool) -> None:
 @json_option("All of it as one JSON object.")
 def compare_command(day: str, as_json: bool) -> None:
     """Say whether a day deviates from the days before it: its events, its mixes, and what has dropped."""
-    found = compare(read_ledger(settings()), day)
+    found = compare(read_ledger(load_settings()), day)
     if as_json:
         print_json(found.as_json())
         return

@@ -24,8 +24,7 @@ from daybook.pipeline.erasures import user_digest
 from daybook.pipeline.losses import gaps_inside, loss_since, record_acceptance
 from daybook.pipeline.position import position
 from daybook.pipeline.rejected import CONFLICT, SHOWN_ROWS, chosen_day, rejected_records
-from daybook.settings import Settings, settings
-from daybook.settings import settings as settings_of_this_process
+from daybook.settings import Settings, load_settings
 
 
 @click.command(short_help="The records of a day that are no event.")
@@ -35,7 +34,7 @@ from daybook.settings import settings as settings_of_this_process
 @json_option("A JSON list with bytes and the event each can be made into.")
 def rejected(day: str | None, no_day: bool, reason: str | None, as_json: bool) -> None:
     """List the records that were rejected, by reason. `daybook replay` sends those that can be repaired again."""
-    found = rejected_records(settings(), chosen_day(day, no_day), reason)
+    found = rejected_records(load_settings(), chosen_day(day, no_day), reason)
     if as_json:
         print_json([one.as_json() for one in found])
         return
@@ -82,7 +81,7 @@ def replay(day: str | None, no_day: bool, reason: str | None, repaired: Path | N
     record with another event's id is sent with `--reason conflict` alone, and under a new id: see first that it is an
     event by itself. The record itself stays in rejected_events. Safe to repeat: nothing accepted is sent again.
     """
-    loaded = settings()
+    loaded = load_settings()
     found = rejected_records(loaded, chosen_day(day, no_day), reason)
     waiting = open_records(loaded, found)
     if repaired is not None:
@@ -128,7 +127,7 @@ def rebuild(first: str, last: str, dry_run: bool) -> None:
     start, end = parse_day(first), parse_day(last)
     if start > end:
         raise BadInput(f"{first} is after {last}; nothing was changed")
-    loaded = settings()
+    loaded = load_settings()
     if not any(start <= day <= end for day in read_ledger(loaded).newest):
         raise BadInput(
             f"no day from {first} to {last} has a page; a day without one is built by a run of it: {TRIGGER}"
@@ -162,7 +161,7 @@ def dismiss(day: str | None, first: str | None, last: str | None, note: str | No
     begin, end = (str(parse_day(one)) for one in (day or first or "", day or last or ""))
     if begin > end:
         raise BadInput(f"{begin} is after {end}: no day lies between them; nothing was changed")
-    settings = settings_of_this_process()
+    settings = load_settings()
     if undo:
         _undo(settings, begin, end)
     else:
@@ -179,7 +178,7 @@ def accept_loss(note: str | None) -> None:
     """
     from daybook.lake.catalog import load
 
-    settings = settings_of_this_process()
+    settings = load_settings()
     raw = load(settings, RAW_EVENTS)
     start = position(settings, raw)
     topic = topic_state(settings)
@@ -213,7 +212,7 @@ def forget_user(user_id: str, note: str, yes: bool) -> None:
         user_digest(user_id)
     except UnicodeEncodeError:
         raise BadInput("USER_ID is not text in UTF-8; nothing was removed") from None
-    loaded = settings()
+    loaded = load_settings()
     if not yes:
         click.confirm(f"Remove every row of {user_id!r}, for good?", abort=True)
     run_id = f"forget__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"

@@ -25,8 +25,7 @@ from daybook.operations.plan import days_between, plan_of, runs_text
 from daybook.operations.trace import SHOWN_ROWS, trace_rows
 from daybook.operations.verify import DIFFERENT, EQUAL, NOT_COMPARED, verify_day
 from daybook.pipeline.due import waiting_days, waiting_text
-from daybook.settings import settings
-from daybook.settings import settings as settings_of_this_process
+from daybook.settings import load_settings
 
 SHOWN_DAYS, SHOWN_NOTICES = 28, 10
 """How many days, and how many rows of each list below them, ``daybook status`` prints without ``--all``."""
@@ -45,14 +44,14 @@ def status(as_json: bool, show_all: bool) -> None:
     The exit status is 1 if a part is not healthy or the stack is not up, also when all else is printed; with --json the
     stack is not looked at.
     """
-    ledger = read_ledger(settings())
+    ledger = read_ledger(load_settings())
     rows = ledger_rows(ledger)
     if as_json:
         print_json(rows)
         return
     from daybook.stack.status import stack_lines
 
-    parts = [{"part": name, "state": state, "": detail} for name, state, detail in stack_lines(settings())]
+    parts = [{"part": name, "state": state, "": detail} for name, state, detail in stack_lines(load_settings())]
     if parts:
         print_table("Stack", parts)
     else:
@@ -136,7 +135,7 @@ def _notices(ledger: Ledger) -> list[tuple[str, list[dict[str, Any]]]]:
 @json_option("A JSON list, one object for each revision.")
 def receipts(day: str, as_json: bool) -> None:
     """Print each revision of a day: which answers it changed and by how much, and the warnings of its checks."""
-    told = receipts_of(read_ledger(settings()), day)
+    told = receipts_of(read_ledger(load_settings()), day)
     if as_json:
         print_json(told)
         return
@@ -156,11 +155,11 @@ def receipts(day: str, as_json: bool) -> None:
 @json_option("A JSON list of row objects.")
 def checks(day: str, as_json: bool) -> None:
     """Print the rows that checks found wrong, of pages that were published and of pages that were stopped."""
-    table, wanted = load(settings(), CHECK_FAILURES), parse_day(day)
+    table, wanted = load(load_settings(), CHECK_FAILURES), parse_day(day)
     found = table.scan(row_filter=f"event_date = '{wanted}'").to_arrow().to_pylist() if table is not None else []
     rows = json_rows(sorted(found, key=lambda row: (row["checked_at"], row["check"], row["failing_row"])))
     if not rows:
-        read_ledger(settings()).of(day)  # a day that was never built has no results of checks
+        read_ledger(load_settings()).of(day)  # a day that was never built has no results of checks
     if as_json:
         print_json(rows)
     elif rows:
@@ -177,7 +176,7 @@ def verify(days: tuple[str, ...], as_json: bool) -> None:
 
     Prints each line; stops after the first day with a difference and exits with 1. Nothing is changed.
     """
-    loaded = settings()
+    loaded = load_settings()
     told = []
     for day in days:
         counts = {EQUAL: 0, DIFFERENT: 0, NOT_COMPARED: 0}
@@ -217,7 +216,7 @@ def trace(name: str, day: str, where: str | None, as_json: bool) -> None:
 
     Exits with 1 if the rows count something else than what was found.
     """
-    found = trace_rows(settings(), name, day, where)
+    found = trace_rows(load_settings(), name, day, where)
     same = found.counted is None or found.counted == found.found
     if as_json:
         shown = {
@@ -267,7 +266,7 @@ def plan(first: str, last: str, as_json: bool) -> None:
     with Progress(*columns, console=rich_console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("reading what is not landed", total=None)
         told = plan_of(
-            settings_of_this_process(),
+            load_settings(),
             days,
             datetime.now(UTC),
             lambda done, of: bar.update(task, completed=done, total=of),

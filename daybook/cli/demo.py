@@ -17,7 +17,7 @@ from daybook.cli.stack import start
 from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
 from daybook.errors import BadInput, DaybookError
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 from daybook.sql.answers import answer_files
 
 _FIRST_ROWS = 5
@@ -106,7 +106,7 @@ def _print_results(loaded: Settings, day: str, console: Console) -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed: same seed, same events.")
 def demo(day: str | None, events: int, seed: int) -> None:
     """Start the embedded stack if it is not up, run one generated day through the DAG, show its ledger and answers."""
-    loaded = settings()
+    loaded = load_settings()
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     asked = parse_day(day) if day else yesterday
     if asked > yesterday:

@@ -17,8 +17,7 @@ from daybook.operations.backup import RECORDS, Index, alone, prune, take
 from daybook.operations.export import export_day
 from daybook.operations.exporter import LedgerCollector
 from daybook.operations.restore import check, chosen, put_back, send_again, what_comes_next
-from daybook.settings import Settings, settings
-from daybook.settings import settings as settings_of_this_process
+from daybook.settings import Settings, load_settings
 
 
 @click.command(short_help="Copy lake, manifests, reports and run history to another folder.")
@@ -31,7 +30,7 @@ def backup(folder: Path, keep: int | None) -> None:
 
     It holds the secrets of Airflow and what players did: keep it as safe as the state itself.
     """
-    index, copier = take(settings(), folder.expanduser().resolve())
+    index, copier = take(load_settings(), folder.expanduser().resolve())
     total = sum(one.bytes for one in index.files)
     click.echo(
         f"Backed up {len(index.files):,} files, {total / 1e6:,.1f} MB, as of {index.taken_at[:19]} UTC; "
@@ -68,7 +67,7 @@ def restore(folder: Path, name: str | None, only_check: bool, send_records: bool
 
     Another DAYBOOK_HOME than the backup's is told to the lake: its metadata names files by their full paths.
     """
-    loaded = settings()
+    loaded = load_settings()
     folder = folder.expanduser().resolve()
     index, stopped = chosen(folder, name)
     for one in stopped:
@@ -96,7 +95,7 @@ def adopt() -> None:
     The lake's metadata names files by their full paths, which are rewritten; data files are not touched. The original,
     if there is one, is neither read nor changed. Copy a state while its stack is down.
     """
-    for line in adopt_state(settings()):
+    for line in adopt_state(load_settings()):
         click.echo(line)
 
 
@@ -111,7 +110,7 @@ def export(days: tuple[str, ...], folder: Path) -> None:
     Each table gets a folder: TABLE/event_date=YYYY-MM-DD/part.parquet. Written again, a file is replaced. Only you may
     read the files, whatever the umask: they name players. To share them: chmod -R a+rX FOLDER.
     """
-    loaded: Settings = settings()
+    loaded: Settings = load_settings()
     for day in days:
         for file, count in export_day(loaded, day, folder):
             click.echo(f"{file}  {count:,} rows")
@@ -120,7 +119,7 @@ def export(days: tuple[str, ...], folder: Path) -> None:
 @click.command(short_help="Tell Prometheus of the days, and of Kafka beside what has landed.")
 def exporter() -> None:
     """Serve /metrics for Prometheus until it is stopped; reads the lake and the broker, and changes nothing."""
-    loaded = settings()
+    loaded = load_settings()
     collector = LedgerCollector(loaded)
     registry = CollectorRegistry()
     registry.register(collector)
@@ -150,7 +149,7 @@ def create_topic(timeout_seconds: float, set_config: bool, recreate: bool) -> No
 
     Without --set nothing else of a topic that is there is changed, and no partition is ever removed.
     """
-    for line in ensure_topic(settings_of_this_process(), timeout_seconds, set_config=set_config, recreate=recreate):
+    for line in ensure_topic(load_settings(), timeout_seconds, set_config=set_config, recreate=recreate):
         click.echo(line)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from daybook.cli.terminal import for_programs, rich_console
 from daybook.jobs.environment import dropped_variables, stack_environment
 from daybook.lake.state import check_state
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 from daybook.stack import airflow
 from daybook.stack.lifecycle import bring_up, take_down, where
 
@@ -35,7 +35,7 @@ def start(settings: Settings, console: Console) -> bool:
 @click.command()
 def up() -> None:
     """Start the embedded stack; returns when every part is healthy."""
-    loaded = settings()
+    loaded = load_settings()
     console = rich_console(soft_wrap=True)
     began = time.monotonic()
     if start(loaded, console):
@@ -50,14 +50,14 @@ def up() -> None:
 def down() -> None:
     """Stop the embedded stack; no process of it is left."""
     began = time.monotonic()
-    count = take_down(settings())
+    count = take_down(load_settings())
     click.echo(f"stopped {count} processes in {time.monotonic() - began:.0f} s" if count else "nothing was up")
 
 
 @click.command()
 def env() -> None:
     """Print what a shell needs for Airflow and for readers of the lake: eval "$(daybook env)"."""
-    loaded = settings()
+    loaded = load_settings()
     check_state(loaded)
     # without its configuration Airflow would make itself another, with SQLite
     airflow.write_config(loaded)

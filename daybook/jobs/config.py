@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from daybook.errors import NeedsDecision
+from daybook.errors import NonRetryableError
 from daybook.jobs import class_archive
 from daybook.jobs.jars import S3_SPARK_LIB_DIR, SPARK_LIB_DIR
 from daybook.jobs.java import FIXED_OPTIONS
@@ -39,15 +39,15 @@ def jars(settings: Settings) -> str:
     ``make setup`` fetched and checked these files: nothing is resolved at run time.
 
     Raises:
-        NeedsDecision: a folder is empty.
+        NonRetryableError: a folder is empty.
     """
     found = sorted(SPARK_LIB_DIR.glob("*.jar"))
     if not found:
-        raise NeedsDecision(f"no Spark jars in {SPARK_LIB_DIR}; run `make setup`, then repeat the step")
+        raise NonRetryableError(f"no Spark jars in {SPARK_LIB_DIR}; run `make setup`, then repeat the step")
     if settings.is_on_s3:
         for_s3 = sorted(S3_SPARK_LIB_DIR.glob("*.jar"))
         if not for_s3:
-            raise NeedsDecision(
+            raise NonRetryableError(
                 f"the warehouse is in a bucket, and there is no jar in {S3_SPARK_LIB_DIR}; run `make setup-s3`, then "
                 "repeat the step"
             )

@@ -54,11 +54,11 @@ class TopicMissing(Exception):
     """The broker answers, but the topic does not exist."""
 
 
-class BrokerAway(Exception):
+class BrokerUnavailable(Exception):
     """The broker is unavailable, at least for now; a later retry may succeed."""
 
 
-class BrokerRefuses(Exception):
+class BrokerRejected(Exception):
     """The broker answers, but authentication or authorization failed.
 
     The text, a verb phrase, names the settings to check. A retry succeeds only after somebody has fixed the cause.
@@ -80,8 +80,8 @@ def topic_offsets(client: KafkaAdmin, topic: str, which: Which = Which.COMMITTED
 
     Raises:
         TopicMissing: there is no such topic.
-        BrokerAway: no answer within :data:`REQUEST_TIMEOUT_SECONDS`.
-        BrokerRefuses: login, TLS handshake or authorization failed; raised within seconds.
+        BrokerUnavailable: no answer within :data:`REQUEST_TIMEOUT_SECONDS`.
+        BrokerRejected: login, TLS handshake or authorization failed; raised within seconds.
     """
     from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
     from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # its documented home
@@ -104,8 +104,8 @@ def topic_offsets(client: KafkaAdmin, topic: str, which: Which = Which.COMMITTED
         if reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise TopicMissing(topic) from None
         if refused := remedy(reason.name()):
-            raise BrokerRefuses(f"{refused} ({reason.str()})") from None
-        raise BrokerAway(reason.str()) from None
+            raise BrokerRejected(f"{refused} ({reason.str()})") from None
+        raise BrokerUnavailable(reason.str()) from None
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,9 @@ def topic_state(settings: Settings) -> TopicState:
         )
     except TopicMissing:
         problem, cure = f"has no topic {topic!r}", "`daybook create-topic` makes it"
-    except BrokerAway as error:
+    except BrokerUnavailable as error:
         problem, cure = f"does not answer ({error})", "See that the broker is up (`daybook status`)"
-    except BrokerRefuses as error:
+    except BrokerRejected as error:
         problem, cure = str(error), "Put that right"
     except KafkaException as error:
         problem, cure = said(error), "See that the broker is up (`daybook status`)"
@@ -230,7 +230,7 @@ def committed(
             for message in batch:
                 error = message.error()
                 offset = message.offset()
-                if is_of_no_group(error):
+                if is_group_authorization_error(error):
                     continue
                 if error is None and offset is not None and offset < end:
                     yield message
@@ -266,7 +266,7 @@ def record_time(settings: Settings, partition: int, offset: int) -> datetime | N
     """
     with _reader(settings, partition, offset, "read_uncommitted") as consumer:
         message = consumer.poll(REQUEST_TIMEOUT_SECONDS)
-        while message is not None and is_of_no_group(message.error()):
+        while message is not None and is_group_authorization_error(message.error()):
             message = consumer.poll(REQUEST_TIMEOUT_SECONDS)
     if message is None or message.error() is not None:
         return None
@@ -290,7 +290,7 @@ def first_since(settings: Settings, partition: int, moment: datetime) -> int | N
     return found.offset if found.offset >= 0 else None
 
 
-def is_of_no_group(error: KafkaError | None) -> bool:
+def is_group_authorization_error(error: KafkaError | None) -> bool:
     """Whether a consumer's error is only a missing permission for its group, which no reader here joins.
 
     librdkafka looks for the group's coordinator anyway, and a cluster with ACLs denies the request.

@@ -6,12 +6,12 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from daybook.errors import DaybookError, NeedsDecision
+from daybook.errors import DaybookError, NonRetryableError
 from daybook.kafka.known_topics import note_topic, noted_topic
 from daybook.kafka.offsets import (
     REQUEST_TIMEOUT_SECONDS,
-    BrokerAway,
-    BrokerRefuses,
+    BrokerRejected,
+    BrokerUnavailable,
     TopicMissing,
     config_of,
     topic_offsets,
@@ -43,7 +43,7 @@ def ensure_topic(
 
     Raises:
         DaybookError: brokers do not answer, deny the request, or are too few; or the topic is unfit.
-        NeedsDecision: the brokers have lost the topic.
+        NonRetryableError: the brokers have lost the topic.
     """
     from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
@@ -86,7 +86,7 @@ def ensure_topic(
 def _refuse_lost(settings: Settings, recreate: bool) -> None:
     noted = noted_topic(settings)
     if noted and not recreate:
-        raise NeedsDecision(
+        raise NonRetryableError(
             f"Kafka at {settings.bootstrap_servers} has lost topic {settings.kafka_topic} ({noted}), and with it every "
             "event that was accepted and is not landed. Nothing was made. If its log can be brought back (for the "
             "embedded broker: the folder kafka in DAYBOOK_HOME), do that, then `daybook up`. If not, `daybook "
@@ -220,9 +220,9 @@ def _wait_until_served(admin: KafkaAdmin, settings: Settings, deadline: float) -
             problem = "does not show all partitions yet"
         except TopicMissing:
             problem = "does not show the topic yet"
-        except BrokerRefuses as error:
+        except BrokerRejected as error:
             raise DaybookError(f"Kafka at {settings.bootstrap_servers} has the topic and {error}") from None
-        except BrokerAway as error:
+        except BrokerUnavailable as error:
             problem = f"does not lead all partitions yet ({error})"
         if time.monotonic() > deadline:
             raise DaybookError(

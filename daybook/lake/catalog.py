@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daybook.errors import DaybookError, NeedsDecision, NotNow
+from daybook.errors import DaybookError, NonRetryableError, NotNow
 from daybook.lake.config import SQLITE, pyiceberg_properties
 from daybook.lake.place import refuse_elsewhere, refuse_forgotten
 from daybook.lake.state import check_state
@@ -40,8 +40,8 @@ def load(settings: Settings, table: str) -> Table | None:
     not belong to this state.
 
     Raises:
-        NeedsDecision: the state folder or the table belongs elsewhere, or the catalog has lost the table. Nothing was
-            read or changed.
+        NonRetryableError: the state folder or the table belongs elsewhere, or the catalog has lost the table.
+            Nothing was read or changed.
         BadInput: the catalog does not answer.
         DaybookError: the table's metadata file cannot be read. The table's scans raise the same for their files.
     """
@@ -134,7 +134,7 @@ def _catalog_trouble(settings: Settings, reason: BaseException | None) -> Dayboo
             f"has finished; `fuser {file}` shows which one it is"
         )
     if "malformed" in said or "not a database" in said or "disk image" in said:
-        return NeedsDecision(
+        return NonRetryableError(
             f"the lake's catalog {file} is damaged ({said}). Nothing was changed. Restore a backup into an empty "
             "folder: `daybook restore`"
         )

@@ -31,7 +31,7 @@ KINDS = ("metadata", "manifest_list", "manifest", "data")
 
 
 @dataclass(frozen=True)
-class Reached:
+class LakeFile:
     """A file that the catalog reaches."""
 
     uri: str
@@ -83,7 +83,7 @@ def _reading(table: str, kind: str, uri: str) -> Iterator[None]:
         raise unreadable(table, kind, uri, error) from error
 
 
-def reached_files(catalog: Path, located: Callable[[str], Path] = path_of) -> Iterator[Reached]:
+def lake_files_of(catalog: Path, located: Callable[[str], Path] = path_of) -> Iterator[LakeFile]:
     """Yield every file that a catalog reaches, each once: visible, in older snapshots, or staged.
 
     Args:
@@ -113,28 +113,28 @@ def reached_files(catalog: Path, located: Callable[[str], Path] = path_of) -> It
         return not known
 
     for table, location in metadata_files(catalog).items():
-        yield Reached(location, "metadata")
+        yield LakeFile(location, "metadata")
         with _reading(table, "metadata file", location), io.new_input(location).open() as stream:
             metadata = FromByteStream.table_metadata(stream, compression=Compressor.get_compressor(location))
         for statistics in (*metadata.statistics, *metadata.partition_statistics):
             if first_time(statistics.statistics_path):
-                yield Reached(statistics.statistics_path, "data", statistics.file_size_in_bytes)
+                yield LakeFile(statistics.statistics_path, "data", statistics.file_size_in_bytes)
         for snapshot in metadata.snapshots:
             if not first_time(snapshot.manifest_list):
                 continue
-            yield Reached(snapshot.manifest_list, "manifest_list")
+            yield LakeFile(snapshot.manifest_list, "manifest_list")
             # not `snapshot.manifests`: it caches manifests by their names, and a moved lake has the old names
             with _reading(table, "manifest list", snapshot.manifest_list):
                 manifests = list(read_manifest_list(io.new_input(snapshot.manifest_list)))
             for manifest in manifests:
                 if not first_time(manifest.manifest_path):
                     continue
-                yield Reached(manifest.manifest_path, "manifest", manifest.manifest_length)
+                yield LakeFile(manifest.manifest_path, "manifest", manifest.manifest_length)
                 with _reading(table, "manifest", manifest.manifest_path):
                     entries = manifest.fetch_manifest_entry(io, discard_deleted=True)
                 for file in (entry.data_file for entry in entries):
                     if first_time(file.file_path):
-                        yield Reached(file.file_path, "data", file.file_size_in_bytes)
+                        yield LakeFile(file.file_path, "data", file.file_size_in_bytes)
 
 
 def move(catalog: Path, root: Path, kinds: dict[Path, str], old: str, new: str) -> None:
@@ -146,7 +146,7 @@ def move(catalog: Path, root: Path, kinds: dict[Path, str], old: str, new: str) 
     Args:
         catalog: the SQLite catalog.
         root: folder of the copies, laid out like the warehouse.
-        kinds: copy -> its kind, as in :class:`Reached`; data files may be left out.
+        kinds: copy -> its kind, as in :class:`LakeFile`; data files may be left out.
         old: URI of the warehouse that the metadata names.
         new: URI of the warehouse that the files are to be in.
 

@@ -15,7 +15,7 @@ from pyiceberg.table import DataScan, FileScanTask, Table
 from pyiceberg.table.inspect import InspectTable
 from pyiceberg.typedef import EMPTY_DICT, Properties
 
-from daybook.errors import DaybookError, NeedsDecision
+from daybook.errors import DaybookError, NonRetryableError
 from daybook.lake.uris import is_local, path_of
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def unreadable(table: str, kind: str, uri: str, error: BaseException) -> Daybook
         return DaybookError(
             f"{file} cannot be read ({said}). Nothing was changed. See to that storage and its rights, then repeat"
         )
-    return NeedsDecision(
+    return NonRetryableError(
         f"{file} is damaged ({said}). Nothing was changed. Restore a backup into an empty folder (`daybook restore`); "
         "`daybook restore --check` tells whether a backup is whole"
     )

@@ -21,8 +21,8 @@ def open_state(settings: Settings) -> list[str]:
 
     Raises:
         BadInput: the folder's path has a character that some part does not support.
-        NeedsDecision: as :func:`check_state`; or the folder has no marker and its tables are elsewhere; or its catalog
-            has lost them, or was restored without them.
+        NonRetryableError: as :func:`check_state`; or the folder has no marker and its tables are elsewhere; or its
+            catalog has lost them, or was restored without them.
     """
     refuse_path(settings)
     state = check_state(settings)

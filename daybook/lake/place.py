@@ -11,7 +11,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from daybook.errors import NeedsDecision, NotNow
+from daybook.errors import NonRetryableError, NotNow
 from daybook.lake.config import SQLITE, pyiceberg_properties
 from daybook.lake.files import metadata_files
 from daybook.lake.tables import NAMESPACE, RAW_EVENTS, TABLES
@@ -27,19 +27,19 @@ def refuse_elsewhere(settings: Settings, table: str, location: str) -> None:
     """Refuse a table outside the warehouse. A REST catalog chooses the locations itself.
 
     Raises:
-        NeedsDecision: the table is outside; the message names what to set or run.
+        NonRetryableError: the table is outside; the message names what to set or run.
     """
     if settings.has_rest_catalog or f"{_place(location)}/".startswith(f"{_place(settings.warehouse)}/"):
         return
     root = location.removesuffix(f"/{NAMESPACE}/{table}")
     quoted = (settings.home / "lake" / "warehouse").as_uri()
     if _place(root) == _place(quoted):
-        raise NeedsDecision(
+        raise NonRetryableError(
             f"the lake of {settings.home} lies beside it, in {path_of(root)}: an earlier Daybook wrote it there. "
             "Nothing was changed. Bring it into the state folder by `daybook adopt`, or work with it where it is: "
             f'DAYBOOK_LAKE_WAREHOUSE="{root}"'
         )
-    raise NeedsDecision(
+    raise NonRetryableError(
         f"the table {table} lies in {location}, outside the warehouse of these settings, {settings.warehouse}: the "
         "state folder was copied or moved, or the settings name another warehouse. Nothing was changed. Set "
         f"DAYBOOK_HOME or DAYBOOK_LAKE_WAREHOUSE as it was there ({root}); if the folder was copied or moved with its "
@@ -54,7 +54,7 @@ def refuse_forgotten(settings: Settings, table: str) -> None:
     dropped.
 
     Raises:
-        NeedsDecision: the warehouse holds a table of that name.
+        NonRetryableError: the warehouse holds a table of that name.
         NotNow: the warehouse cannot be listed.
     """
     if table not in TABLES or settings.has_rest_catalog:
@@ -70,7 +70,7 @@ def refuse_forgotten(settings: Settings, table: str) -> None:
         lacks = f"the catalog {file} is missing"
     else:
         lacks = f"the catalog {file} " + (f"has no table {table}" if os.path.getsize(file) else "is empty (0 bytes)")
-    raise NeedsDecision(
+    raise NonRetryableError(
         f"{lacks}, but the warehouse {settings.warehouse} holds its files: the catalog was lost, or is another one. "
         "Nothing was changed. Set DAYBOOK_LAKE_CATALOG_URI to the catalog of this warehouse; if it is lost, restore a "
         "backup into an empty folder (`daybook restore`)"
@@ -85,7 +85,7 @@ def refuse_other_catalog(settings: Settings) -> None:
     or files elsewhere are restored by their own tools, at different moments and on purpose.
 
     Raises:
-        NeedsDecision: it is such a catalog. Continuing would land again what these files hold, and remove them as
+        NonRetryableError: it is such a catalog. Continuing would land again what these files hold, and remove them as
             orphans.
     """
     file = Path(settings.catalog_uri.removeprefix(SQLITE))
@@ -103,7 +103,7 @@ def refuse_other_catalog(settings: Settings) -> None:
         metadata = path_of(known[table])
         newest = max((_version(name) for name in _names(settings, str(metadata.parent))), default=0)
         if newest > _version(metadata.name) + 1:
-            raise NeedsDecision(
+            raise NonRetryableError(
                 f"the catalog {file} is older than its tables: it names version {_version(metadata.name)} of {table}, "
                 f"and the warehouse has version {newest}. It was put back alone. Nothing was changed. Bring back the "
                 "newest catalog, or restore a whole backup into an empty folder (`daybook restore`)"

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from daybook.errors import BadInput, NeedsDecision
+from daybook.errors import BadInput, NonRetryableError
 from daybook.files import write_private
 from daybook.lake.uris import is_local
 from daybook.settings import Settings
@@ -61,7 +61,7 @@ class State:
         """Return the state of a folder; None if the folder has no marker.
 
         Raises:
-            NeedsDecision: the marker cannot be read.
+            NonRetryableError: the marker cannot be read.
         """
         file = marker_file(home)
         try:
@@ -73,12 +73,12 @@ class State:
         except FileNotFoundError:
             return None
         except PermissionError:
-            raise NeedsDecision(
+            raise NonRetryableError(
                 f"{file} cannot be read: the state folder belongs to another user. Nothing was changed. Work as that "
                 "user, or name another folder: DAYBOOK_HOME"
             ) from None
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise NeedsDecision(
+            raise NonRetryableError(
                 f"{file} cannot be read ({type(error).__name__}: {error}). Nothing was changed. Restore a backup "
                 "(`daybook restore`), or remove this file if the folder was never copied or moved: `daybook up` makes "
                 "another"
@@ -138,13 +138,13 @@ def check_state(settings: Settings) -> State | None:
         The state; None for a folder without a marker: a new one, or one of an older Daybook.
 
     Raises:
-        NeedsDecision: a restore into the folder was not finished, the folder was copied or moved, or it belongs to a
-            newer Daybook. The message names the next step.
+        NonRetryableError: a restore into the folder was not finished, the folder was copied or moved, or it belongs to
+            a newer Daybook. The message names the next step.
     """
     home = settings.home.resolve()
     unfinished = unfinished_file(home)
     if os.path.exists(unfinished):  # False also where this user has no access
-        raise NeedsDecision(
+        raise NonRetryableError(
             f"a restore into {home} was stopped before its end, so the state in it is incomplete. Nothing was changed. "
             f"Repeat the restore: daybook restore --from {_text(unfinished)}"
         )
@@ -152,12 +152,12 @@ def check_state(settings: Settings) -> State | None:
     if state is None:
         return None
     if state.format > FORMAT:
-        raise NeedsDecision(
+        raise NonRetryableError(
             f"the state in {home} has format {state.format} and belongs to a newer Daybook ({state.made_with}); this "
             f"one ({metadata.version('daybook')}) knows format {FORMAT}. Nothing was changed. Use the newer version"
         )
     if state.home != str(home) and not _is_all_elsewhere(settings):
-        raise NeedsDecision(_elsewhere(state, home))
+        raise NonRetryableError(_elsewhere(state, home))
     return state
 
 
@@ -192,7 +192,7 @@ def _elsewhere(state: State, home: Path) -> str:
     original = Path(state.home)
     try:
         other = State.read(original)
-    except NeedsDecision:
+    except NonRetryableError:
         other = None
     if other is not None and other.id == state.id:
         return (

@@ -44,7 +44,7 @@ from pydantic import TypeAdapter
 
 from daybook.errors import BadInput, DaybookError
 from daybook.files import digest_of, private_dir, private_opener, sync_dir, write_private
-from daybook.lake.files import KINDS, Reached, copy_catalog, reached_files
+from daybook.lake.files import KINDS, LakeFile, copy_catalog, lake_files_of
 from daybook.lake.state import State, check_state
 from daybook.lake.uris import is_local, path_of
 from daybook.pipeline.position import Position
@@ -71,7 +71,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Held:
+class BackupFile:
     """A file of a backup."""
 
     path: str
@@ -83,7 +83,7 @@ class Held:
     mode: int
     """The original file mode; a restored file is accessible to its user only."""
     kind: str = ""
-    """The kind of a lake file, as :class:`daybook.lake.files.Reached` names it."""
+    """The kind of a lake file, as :class:`daybook.lake.files.LakeFile` names it."""
 
     def problem(self) -> str | None:
         """Return why this cannot be an entry of ``daybook backup``; None if it can.
@@ -119,12 +119,12 @@ class Index:
     left_out: list[str]
     """What the backup does not include, in words."""
     versions: dict[str, str]
-    files: list[Held]
+    files: list[BackupFile]
     state_id: str | None = None
     """Id in the state folder's marker; a restore uses the same id."""
     format: int = FORMAT
 
-    def named(self, path: str) -> Held | None:
+    def named(self, path: str) -> BackupFile | None:
         """Return the file that belongs at a path."""
         return next((one for one in self.files if one.path == path), None)
 
@@ -212,7 +212,7 @@ class _Copier:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.files: list[Held] = []
+        self.files: list[BackupFile] = []
         self.new_files = self.new_bytes = 0
 
     def take(self, source: Path, path: str, kind: str = "") -> None:
@@ -225,7 +225,7 @@ class _Copier:
             part.replace(self.folder / self._stored(digest, path, kind))
         stored = self._stored(digest, path, kind)
         size = (self.folder / stored).stat().st_size
-        self.files.append(Held(path, stored, size, digest, now.st_mode & 0o777, kind))
+        self.files.append(BackupFile(path, stored, size, digest, now.st_mode & 0o777, kind))
 
     def _has(self, stored: str, size: int) -> bool:
         target = self.folder / stored
@@ -260,7 +260,7 @@ def take(loaded: Settings, folder: Path) -> tuple[Index, _Copier]:
     Raises:
         BadInput: there is no state, the folder is inside it or in use, or there is no file of API keys. Nothing was
             changed.
-        NeedsDecision: the state folder was copied, moved or not completely restored. Nothing was changed.
+        NonRetryableError: the state folder was copied, moved or not completely restored. Nothing was changed.
         DaybookError: a file disappeared or cannot be written. The backup is incomplete; earlier ones are unaffected.
     """
     if not loaded.home.is_dir() or not any(loaded.home.iterdir()):
@@ -379,7 +379,7 @@ def _take_lake(loaded: Settings, copier: _Copier, temporary: Path, left_out: lis
     if is_local(loaded.warehouse):
         root = path_of(loaded.warehouse)
         try:
-            for file in reached_files(copy):
+            for file in lake_files_of(copy):
                 _take_lake_file(file, root, copier)
         except FileNotFoundError as error:
             raise DaybookError(
@@ -392,7 +392,7 @@ def _take_lake(loaded: Settings, copier: _Copier, temporary: Path, left_out: lis
     return then
 
 
-def _take_lake_file(file: Reached, root: Path, copier: _Copier) -> None:
+def _take_lake_file(file: LakeFile, root: Path, copier: _Copier) -> None:
     source = path_of(file.uri)
     if root not in source.parents:
         raise DaybookError(f"{source} belongs to the lake and is not in {root}; this backup is incomplete")

@@ -25,7 +25,7 @@ from typing import Any
 from daybook.errors import BadInput, DaybookError
 from daybook.files import digest_of, private_dir, private_opener, state_dir, whole_file, write_private
 from daybook.kafka.config import librdkafka_conf
-from daybook.lake.files import move, reached_files
+from daybook.lake.files import lake_files_of, move
 from daybook.lake.state import FORMAT, State, refuse_path, unfinished_file, who
 from daybook.lake.uris import is_local, path_of
 from daybook.operations.backup import (
@@ -36,7 +36,7 @@ from daybook.operations.backup import (
     INDEX,
     LAKE_FILES,
     SINGLE_FILES,
-    Held,
+    BackupFile,
     Index,
     read_index,
 )
@@ -111,7 +111,7 @@ def _unreached(folder: Path, index: Index) -> list[str]:
     root = path_of(index.warehouse)
     wrong: list[str] = []
 
-    def of(uri: str) -> Held | None:
+    def of(uri: str) -> BackupFile | None:
         path = path_of(uri)
         return held.get(f"{LAKE_FILES}{path.relative_to(root)}") if root in path.parents else None
 
@@ -121,7 +121,7 @@ def _unreached(folder: Path, index: Index) -> list[str]:
         return folder / one.stored
 
     try:
-        for reached in reached_files(folder / catalog.stored, located):
+        for reached in lake_files_of(folder / catalog.stored, located):
             one = of(reached.uri)
             if one is None:
                 wrong.append(f"its catalog reaches {reached.uri}, which is not in it")
@@ -270,7 +270,7 @@ def state_of(loaded: Settings, index: Index) -> State:
     )
 
 
-def _target(loaded: Settings, one: Held) -> Path:
+def _target(loaded: Settings, one: BackupFile) -> Path:
     """Return where a file belongs.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from daybook.errors import NeedsDecision
+from daybook.errors import NonRetryableError
 from daybook.settings import Settings
 
 
@@ -73,7 +73,7 @@ def read_manifest(settings: Settings, day: date) -> Manifest | None:
     """Return the manifest of a generated day, or None if the day was not generated completely.
 
     Raises:
-        NeedsDecision: the file is not a manifest.
+        NonRetryableError: the file is not a manifest.
     """
     path = manifest_path(settings, day)
     try:
@@ -102,7 +102,7 @@ def read_ids(settings: Settings, day: date) -> list[str]:
     """Return the accepted event ids of a generated day.
 
     Raises:
-        NeedsDecision: the file is missing or cannot be read.
+        NonRetryableError: the file is missing or cannot be read.
     """
     path = ids_path(settings, day)
     try:
@@ -111,9 +111,9 @@ def read_ids(settings: Settings, day: date) -> list[str]:
         raise unreadable(day, path, error) from None
 
 
-def unreadable(day: date, path: Path, error: Exception) -> NeedsDecision:
+def unreadable(day: date, path: Path, error: Exception) -> NonRetryableError:
     """Return the error for a file of a generated day that cannot be read."""
-    return NeedsDecision(
+    return NonRetryableError(
         f"{day}: the manifest {path} cannot be read ({error}); remove it and generate the day again with its seed: "
         "the same ids are sent, which is harmless"
     )

@@ -385,13 +385,13 @@ def trend(title: str, counts: Mapping[str, int], day: str, days: int = TREND_DAY
     return draw(spec, (42, 22, 24, 22), f"Line chart, {title}, {span[0]} to {day}: {words}.")
 
 
-def distances(title: str, premises: Sequence[Ranged]) -> Markup:
+def distances(title: str, drifts: Sequence[Ranged]) -> Markup:
     """Draw how far the day is from the days before: the distance with its bounds, chance, and the threshold.
 
     Returns:
         Markup; empty where no distance is known.
     """
-    known = [one for one in premises if one.distance is not None]
+    known = [one for one in drifts if one.distance is not None]
     if not known:
         return nothing()
     data: list[dict[str, Any]] = []

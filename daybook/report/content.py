@@ -76,7 +76,7 @@ def day_content(ledger: Ledger, day: str) -> dict[str, Any]:
         ``page`` (the ledger row), ``answers`` (tables), ``lines``, ``changes``, ``warnings``, ``offsets``, ``receipts``
         (of all revisions), ``rejected`` ((reason, count) pairs, the most first), ``events_of_days`` (day -> events),
         ``looks_back_on`` (day -> revision of the days compared with), ``neighbours`` (the nearest published days
-        ``before`` and ``after``), ``premise`` (two of ``daybook.analysis.drift.Premise``), ``alarms``
+        ``before`` and ``after``), ``premise`` (two of ``daybook.analysis.drift.Drift``), ``alarms``
         (``daybook.analysis.drops.Drop``, or a sentence why there is no result), ``alarms_say`` (the alarm's result in a
         sentence), ``total`` (``daybook.analysis.drops.Total``, or None) and ``comparisons``
         (``daybook.analysis.comparisons.Comparison``).
@@ -114,7 +114,7 @@ def day_content(ledger: Ledger, day: str) -> dict[str, Any]:
         "events_of_days": {one.day: one.events for one in ledger.newest.values()},
         "looks_back_on": looks_back_on(revisions, day),
         "neighbours": neighbours(revisions, day),
-        "premise": list(beside.premises),
+        "premise": list(beside.drifts),
         "alarms": list(beside.drops.drops) if beside.drops.judged else beside.drops.sentence,
         "alarms_say": beside.drops.sentence,
         "total": beside.drops.total,

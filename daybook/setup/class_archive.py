@@ -10,7 +10,7 @@ from pathlib import Path
 
 from daybook.jobs.class_archive import NAME, TAKEN_BY, archive_file
 from daybook.jobs.java import java, version
-from daybook.settings import settings
+from daybook.settings import load_settings
 
 
 def install() -> None:
@@ -38,7 +38,7 @@ def _rehearse(file: Path, base: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=file.parent) as folder:
         home, half = Path(folder), Path(folder) / file.name
         # override the shell's settings: a rehearsal must not touch a real lake or broker
-        chosen = settings().model_copy(
+        chosen = load_settings().model_copy(
             update={
                 "home": home,
                 "lake_catalog_uri": f"jdbc:sqlite:{home / 'catalog.db'}",

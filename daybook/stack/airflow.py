@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from daybook.airflow_client import USER, AirflowRefused, airflow_home, api, password_file
-from daybook.errors import DaybookError, NeedsDecision
+from daybook.errors import DaybookError, NonRetryableError
 from daybook.files import last_lines, state_dir, write_private
 from daybook.jobs import connect
 from daybook.jobs.environment import venv_bin
@@ -32,7 +32,7 @@ def _secrets(settings: Settings) -> dict[str, str]:
     """Return the keys that Airflow signs and encrypts with, created once for the life of the state folder.
 
     Raises:
-        NeedsDecision: they are missing or cannot be read, and Airflow's database has connections that need them.
+        NonRetryableError: they are missing or cannot be read, and Airflow's database has connections that need them.
     """
     file = airflow_home(settings) / "secrets.json"
     if not file.exists() and not postgres.version_file(settings).exists():
@@ -45,7 +45,7 @@ def _secrets(settings: Settings) -> dict[str, str]:
     try:
         loaded: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise NeedsDecision(
+        raise NonRetryableError(
             f"{file} cannot be read ({error}): it holds the keys of the connections that Airflow has stored. Nothing "
             "was changed. Bring it back, or restore a backup into an empty folder (`daybook restore`); to go on with "
             f"new keys, remove it and {postgres.version_file(settings)}, repeat, and store those connections again"

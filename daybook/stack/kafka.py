@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from daybook.errors import DaybookError, NeedsDecision
+from daybook.errors import DaybookError, NonRetryableError
 from daybook.files import last_lines, run_dir
 from daybook.jobs.jars import KAFKA_LIB_DIR
 from daybook.jobs.java import FIXED_OPTIONS, java
@@ -60,7 +60,7 @@ def prepare(
 
     Raises:
         DaybookError: the folder could not be formatted.
-        NeedsDecision: the log of this state is in another place.
+        NonRetryableError: the log of this state is in another place.
     """
     data = settings.home / "kafka"
     controller_port = _controller_port(settings)
@@ -114,7 +114,7 @@ def _refuse_former_place(data: Path) -> None:
     """Refuse to create a new log if an earlier Daybook's log is elsewhere, because Java read its path as Latin-1."""
     former = Path(str(data).encode().decode("latin-1"))
     if former != data and (former / "meta.properties").exists():
-        raise NeedsDecision(
+        raise NonRetryableError(
             f"the broker's log of this state lies in {former}, where an earlier Daybook wrote it. Nothing was started. "
             f"Move that folder to {data}, then repeat"
         )
@@ -167,7 +167,7 @@ def trouble(settings: Settings) -> str | None:
     Creates the topic if it never existed.
 
     Raises:
-        NeedsDecision: the broker has lost the topic.
+        NonRetryableError: the broker has lost the topic.
     """
     from confluent_kafka import KafkaException
 
@@ -184,7 +184,7 @@ def trouble(settings: Settings) -> str | None:
             ensure_topic(settings, timeout_seconds=5)
     except KafkaException as error:
         return str(error.args[0].str())
-    except NeedsDecision:
+    except NonRetryableError:
         raise
     except DaybookError as error:
         return str(error)

@@ -90,8 +90,8 @@ def bring_up(loaded: Settings, say: Say, show_waiting: Say = lambda _text: None)
 
     Raises:
         BadInput: a port is taken, the stack runs with other settings or is managed externally. Nothing was changed.
-        NeedsDecision: the state folder was copied, moved, half restored or belongs to a newer Daybook, or its lake is
-            elsewhere. Nothing was started.
+        NonRetryableError: the state folder was copied, moved, half restored or belongs to a newer Daybook, or its
+            lake is elsewhere. Nothing was started.
         DaybookError: a part does not become healthy in time.
     """
     if loaded.airflow_server_url:

@@ -23,7 +23,7 @@ class Part:
     command: Callable[[Settings], list[str]]
     trouble: Callable[[Settings, float], str | None]
     """Explains why it cannot be used yet; None if it is healthy. The number is the start of its process, in Unix
-    seconds. Raises NeedsDecision if waiting cannot make it healthy."""
+    seconds. Raises NonRetryableError if waiting cannot make it healthy."""
     stop_signal: str = "TERM"
     is_base: bool = False
     """Whether other parts need it. It is started before them and stopped after them."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from daybook.errors import DaybookError, NeedsDecision
+from daybook.errors import DaybookError, NonRetryableError
 from daybook.files import private_dir, state_dir
 from daybook.jobs.environment import package_dir
 from daybook.settings import Settings
@@ -92,7 +92,7 @@ def prepare(settings: Settings) -> None:
 
     Raises:
         DaybookError: ``initdb`` failed.
-        NeedsDecision: the files are missing: a new database would have no history of runs.
+        NonRetryableError: the files are missing: a new database would have no history of runs.
     """
     state_dir(settings)
     _make_owned(socket_dir(settings))
@@ -100,7 +100,7 @@ def prepare(settings: Settings) -> None:
     if data.exists():
         return
     if version_file(settings).exists():
-        raise NeedsDecision(
+        raise NonRetryableError(
             f"{data} is missing: it held Airflow's history of runs. No day of the lake is affected, and nothing was "
             f"started. Bring it back, or restore a backup into an empty folder (`daybook restore`); to begin with an "
             f"empty history, remove {version_file(settings)}, then repeat"

@@ -14,7 +14,7 @@ import sys
 import psutil
 
 from daybook.jobs.environment import venv_bin
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 from daybook.stack import supervisor
 
 WORKER_TITLE = "airflow worker -- LocalExecutor"
@@ -59,7 +59,7 @@ def _below(process: psutil.Process) -> list[psutil.Process]:
 
 def main() -> None:
     """Terminate leftover workers, then become the scheduler."""
-    ended = end_workers_of_a_killed_scheduler(settings())
+    ended = end_workers_of_a_killed_scheduler(load_settings())
     if ended:
         sys.stderr.write(f"ended {ended} workers that a killed scheduler left; their tasks are tried again\n")
     program = str(venv_bin() / "airflow")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from daybook import airflow_client
-from daybook.errors import DaybookError, NeedsDecision
+from daybook.errors import DaybookError, NonRetryableError
 from daybook.settings import Settings
 from daybook.stack.parts import Part, log_of, parts
 
@@ -48,5 +48,5 @@ def stack_lines(settings: Settings) -> list[tuple[str, str, str]]:
 def _reason(part: Part, settings: Settings, started: float) -> str | None:
     try:
         return part.trouble(settings, started)
-    except NeedsDecision as error:
+    except NonRetryableError as error:
         return str(error)

@@ -13,7 +13,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import BaseDeadlineReference, DeadlineAlert
 
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 from daybook_airflow.messages import send
 
 if TYPE_CHECKING:
@@ -85,22 +85,22 @@ def late_text(day: date, run: Mapping[str, Any], unread: str | None = None) -> s
         run: its run.
         unread: why the lake could not be read, if it could not: another run may have published the day.
     """
-    airflow_url = conf.get("api", "base_url", fallback=settings().airflow_url).rstrip("/")
+    airflow_url = conf.get("api", "base_url", fallback=load_settings().airflow_url).rstrip("/")
     if unread:
         return (
             f"{day}: the lake cannot be read ({unread}), so whether the day is published "
-            f"{settings().publish_within_hours} hours after its end is not known; run {run['dag_run_id']} is "
+            f"{load_settings().publish_within_hours} hours after its end is not known; run {run['dag_run_id']} is "
             f"{run['state']}. Nothing that was accepted is lost. See `daybook status`, then the run's first task that "
             f"is not done: {airflow_url}/dags/{run['dag_id']}/runs/{run['dag_run_id']}"
         )
     return (
-        f"{day} is not published {settings().publish_within_hours} hours after its end: run {run['dag_run_id']} is "
-        f"{run['state']}. Readers see the days before, and nothing that was accepted is lost. Look at the run's first "
-        f"task that is not done: {airflow_url}/dags/{run['dag_id']}/runs/{run['dag_run_id']}"
+        f"{day} is not published {load_settings().publish_within_hours} hours after its end: run {run['dag_run_id']} "
+        f"is {run['state']}. Readers see the days before, and nothing that was accepted is lost. Look at the run's "
+        f"first task that is not done: {airflow_url}/dags/{run['dag_id']}/runs/{run['dag_run_id']}"
     )
 
 
 def _is_published(day: date) -> bool:
     from daybook.lake.ledger import read_ledger
 
-    return day in read_ledger(settings()).newest
+    return day in read_ledger(load_settings()).newest

@@ -8,7 +8,7 @@ from typing import Any
 
 from daybook.contract import moment_text
 from daybook.days import day_bounds, run_day
-from daybook.settings import settings
+from daybook.settings import load_settings
 from daybook_airflow.refused import RefusedRun
 
 
@@ -35,14 +35,14 @@ def daybook_day(dag_run: Any, params: Mapping[str, Any]) -> str:
 def daybook_closed_at(dag_run: Any, params: Mapping[str, Any]) -> str:
     """Return when a live day is complete: its end plus ``DAYBOOK_DAY_GRACE_MINUTES``, RFC 3339 in UTC."""
     _, end = day_bounds(date.fromisoformat(daybook_day(dag_run, params)))
-    return moment_text(end + timedelta(minutes=settings().day_grace_minutes))
+    return moment_text(end + timedelta(minutes=load_settings().day_grace_minutes))
 
 
 def daybook_manifest(dag_run: Any, params: Mapping[str, Any]) -> str:
     """Return the path of the generator's manifest for the run's day; empty if the day was not generated."""
     from daybook.pipeline.manifest import manifest_path
 
-    manifest = manifest_path(settings(), date.fromisoformat(daybook_day(dag_run, params)))
+    manifest = manifest_path(load_settings(), date.fromisoformat(daybook_day(dag_run, params)))
     return str(manifest) if manifest.exists() else ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from daybook.settings import settings
+from daybook.settings import load_settings
 
 
 def send(text: str) -> None:
@@ -12,7 +12,7 @@ def send(text: str) -> None:
 
     A notification that cannot be sent is logged as an error; nothing else fails.
     """
-    urls = settings().notify_urls.get_secret_value().split()
+    urls = load_settings().notify_urls.get_secret_value().split()
     if not urls:
         return
     import apprise

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from daybook.kafka.offsets import BrokerAway, BrokerRefuses, TopicMissing, hidden
+from daybook.kafka.offsets import BrokerRejected, BrokerUnavailable, TopicMissing, hidden
 from daybook_airflow.offsets_hook import KafkaOffsetsHook
 
 
 @dataclass(frozen=True)
-class Look:
+class OffsetsCheck:
     """The result of one check of the broker: offsets, what is still missing, or a failure."""
 
     offsets: dict[str, int] | None = None
@@ -48,7 +48,7 @@ class OffsetsGoal:
         """Return :attr:`not_before` as a UTC time."""
         return datetime.fromisoformat(self.not_before).astimezone(UTC) if self.not_before else None
 
-    def look(self, hook: KafkaOffsetsHook) -> Look:
+    def look(self, hook: KafkaOffsetsHook) -> OffsetsCheck:
         """Check the broker once. Blocks for up to the hook's time-out.
 
         The clock is read before the broker, so offsets of a closed day were read after the day closed.
@@ -57,38 +57,38 @@ class OffsetsGoal:
         try:
             ends, log = hook.end_offsets(self.topic)
         except TopicMissing:
-            return Look(
+            return OffsetsCheck(
                 failure=f"{self.day}: Kafka has no topic {self.topic!r}, so there is nothing to land; the lake is "
                 "unchanged. Create the topic (`daybook create-topic`), then clear wait_for_offsets"
             )
-        except BrokerRefuses as refused:
-            return Look(
+        except BrokerRejected as refused:
+            return OffsetsCheck(
                 failure=f"{self.day}: Kafka {refused}; nothing was frozen and the lake is unchanged. Put that right, "
                 "then clear wait_for_offsets"
             )
-        except BrokerAway as error:
-            return Look(lacks=f"Kafka does not answer ({error})")
+        except BrokerUnavailable as error:
+            return OffsetsCheck(lacks=f"Kafka does not answer ({error})")
         targets = {int(partition): offset for partition, offset in (self.targets or {}).items()}
         if unknown := sorted(set(targets) - set(ends)):
-            return Look(
+            return OffsetsCheck(
                 failure=f"{self.day}: events were acknowledged in partition {unknown[0]} of topic {self.topic!r}, "
                 f"which has {len(ends)} partitions now: it was made anew. The lake is unchanged; trigger the day again"
             )
         behind = [at for at, target in sorted(targets.items()) if ends[at] <= target]
         if behind:
             at = behind[0]
-            return Look(lacks=f"partition {at} ends at {ends[at]}, offset {targets[at]} was acknowledged")
+            return OffsetsCheck(lacks=f"partition {at} ends at {ends[at]}, offset {targets[at]} was acknowledged")
         opens_at = self.opens_at()
         if opens_at is not None and now < opens_at:
-            return Look(lacks=f"the day stays open until {opens_at:%Y-%m-%d %H:%M} UTC")
+            return OffsetsCheck(lacks=f"the day stays open until {opens_at:%Y-%m-%d %H:%M} UTC")
         awaited = {int(at): end for at, end in self.log_ends.items()} if self.log_ends is not None else log
         if still := hidden(ends, awaited):
             told = ", ".join(f"{count} offsets from {ends[at]} of partition {at}" for at, count in still.items())
-            return Look(
+            return OffsetsCheck(
                 lacks=f"a transaction that is open hides {told}",
                 log_ends={str(at): end for at, end in sorted(awaited.items())},
             )
-        return Look(offsets={str(partition): ends[partition] for partition in sorted(ends)})
+        return OffsetsCheck(offsets={str(partition): ends[partition] for partition in sorted(ends)})
 
     def timed_out(self, lacks: str) -> str:
         """Return the message for a wait that took too long."""

@@ -9,7 +9,7 @@ from airflow.providers.apache.kafka.hooks.client import KafkaAdminClientHook
 from daybook.kafka.admin import KafkaAdmin
 from daybook.kafka.config import with_password
 from daybook.kafka.offsets import Offsets, Which, topic_offsets
-from daybook.settings import settings
+from daybook.settings import load_settings
 
 
 class KafkaOffsetsHook(KafkaAdminClientHook):
@@ -20,7 +20,7 @@ class KafkaOffsetsHook(KafkaAdminClientHook):
     """
 
     def _get_client(self, config: dict[str, Any]) -> KafkaAdmin:
-        return KafkaAdmin(with_password(config, settings()))
+        return KafkaAdmin(with_password(config, load_settings()))
 
     def end_offsets(self, topic: str) -> tuple[Offsets, Offsets]:
         """Return the committed end and the log's end of every partition of the topic. Blocks.
@@ -29,8 +29,8 @@ class KafkaOffsetsHook(KafkaAdminClientHook):
 
         Raises:
             TopicMissing: there is no such topic.
-            BrokerAway: the broker does not answer in time.
-            BrokerRefuses: authentication failed, or the client is not authorized for the topic.
+            BrokerUnavailable: the broker does not answer in time.
+            BrokerRejected: authentication failed, or the client is not authorized for the topic.
         """
         client: KafkaAdmin = self.get_conn
         log = topic_offsets(client, topic, Which.LOG)

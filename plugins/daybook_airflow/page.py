@@ -28,7 +28,7 @@ from daybook.days import parse_day
 from daybook.errors import BadInput
 from daybook.report.pages import message_page
 from daybook.report.write import INDEX, INDEX_ROWS
-from daybook.settings import settings
+from daybook.settings import load_settings
 from daybook.sql.answers import ACROSS_DAYS, answers
 from daybook_airflow.macros import daybook_day
 from daybook_airflow.run_trouble import WAITING, Trouble, troubles
@@ -90,7 +90,7 @@ def show_run(session: SessionDep, dag_id: str = DAG, run_id: str = "") -> Respon
         day = daybook_day(run, run.conf or {})
     except BadInput as error:
         return _message(404, "No day is built here", f"{error}.")
-    exists = (settings().reports_dir / f"{day}.html").exists()
+    exists = (load_settings().reports_dir / f"{day}.html").exists()
     if run.state == DagRunState.SUCCESS and exists:
         return RedirectResponse(f"{day}.html", 303)
     return _run_without_report(run.state, day, exists, troubles(session, run_id), _run_address(run_id))
@@ -201,7 +201,7 @@ def _file(name: str, kind: str = "text/html", headers: Mapping[str, str] = NONE)
     """Return a file of the reports, or None if it does not exist. The name is never taken from the URL directly."""
     try:
         # read the whole file at once: a new revision may replace it at any moment
-        return Response((settings().reports_dir / name).read_bytes(), headers=dict(headers), media_type=kind)
+        return Response((load_settings().reports_dir / name).read_bytes(), headers=dict(headers), media_type=kind)
     except FileNotFoundError:
         return None
 
@@ -214,7 +214,9 @@ def _no_page_at_all() -> Response:
         f"The days stand here as soon as a run of {DAG} has published one. To see it work, play a generated day; it "
         "takes a minute or two. A trigger without a day, by command or by the DAG's button, builds yesterday"
         + (
-            ", of generated events if none of it were sent." if settings().events_of_a_run else " from what games sent."
+            ", of generated events if none of it were sent."
+            if load_settings().events_of_a_run
+            else " from what games sent."
         ),
         commands={
             "Play a day of 20,000 made-up events": "make demo",

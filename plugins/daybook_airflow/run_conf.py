@@ -97,13 +97,13 @@ def generated_request(settings: Settings, day: date, dag_run: Any, params: Mappi
         DaybookError: the lake, the broker or a manifest cannot be read.
     """
     from event_generator.by_default import is_taken, request_by_default
+    from event_generator.faults import FaultProfile
     from event_generator.manifest import Request
-    from event_generator.mischief import Mischief
 
     if _asks_for_generated(settings, dag_run.conf or {}):
         # JSON Schema accepts 500.0 as an integer
         events, seed = int(params["events"]), int(params["seed"])
-        mischief = Mischief(**{name: params[name] for name in SHARES})
+        mischief = FaultProfile(**{name: params[name] for name in SHARES})
         return Request(day, events, seed, mischief) if events else "live traffic: nothing to generate"
     if not settings.events_of_a_run:
         return "live traffic: nothing to generate"

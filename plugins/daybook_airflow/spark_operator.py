@@ -19,7 +19,7 @@ from daybook.jobs import connect
 from daybook.jobs.config import JOBS_DIR, MANY_RECORDS, jars, submit_conf
 from daybook.kafka.offsets import parse_offsets
 from daybook.pipeline.position import records_ahead
-from daybook.settings import settings
+from daybook.settings import load_settings
 from daybook_airflow.assets import published_extra, table_assets
 
 
@@ -105,14 +105,14 @@ class DaybookSparkOperator(SparkSubmitOperator):
         Raises:
             AirflowException: it failed.
         """
-        if self.on_server and settings().has_spark_connect:
-            trouble = connect.trouble(settings())
+        if self.on_server and load_settings().has_spark_connect:
+            trouble = connect.trouble(load_settings())
             if trouble is None:
                 self._run_on_server()
                 return
             self.log.warning("the Spark server is away (%s): this step starts a driver of its own", trouble)
-        self.conf = {**submit_conf(settings(), records=self._records()), **(self.conf or {})}
-        self.jars = self.jars or jars(settings())
+        self.conf = {**submit_conf(load_settings(), records=self._records()), **(self.conf or {})}
+        self.jars = self.jars or jars(load_settings())
         super().execute(context)
 
     def _records(self) -> int:
@@ -121,13 +121,13 @@ class DaybookSparkOperator(SparkSubmitOperator):
             return 0
         until = parse_offsets(self.offsets)
         # read the lake, which takes half a second, only if it can make a difference
-        return records_ahead(settings(), until) if sum(until.values()) >= MANY_RECORDS else 0
+        return records_ahead(load_settings(), until) if sum(until.values()) >= MANY_RECORDS else 0
 
     def _run_on_server(self) -> None:
         self._client = SubprocessHook()
         result = self._client.run_command(
             connect.client_command(self.job, self.application_args or []),
-            env={**os.environ, **connect.client_environment(settings())},
+            env={**os.environ, **connect.client_environment(load_settings())},
         )
         if result.exit_code != 0:
             raise AirflowException(f"{self.job} on the Spark server. Error code is: {result.exit_code}")

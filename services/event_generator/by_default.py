@@ -10,8 +10,8 @@ from datetime import date, timedelta
 
 from daybook.pipeline.manifest import read_manifest
 from daybook.settings import Settings
+from event_generator.faults import LONGEST_DELAY_DAYS
 from event_generator.manifest import Request
-from event_generator.mischief import LONGEST_DELAY_DAYS
 from event_generator.progress import begun_before
 
 

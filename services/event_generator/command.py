@@ -15,9 +15,9 @@ from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
 from daybook.errors import BadInput
 from daybook.pipeline.manifest import manifest_path
-from daybook.settings import settings as settings_of_this_process
+from daybook.settings import load_settings
+from event_generator.faults import FaultProfile
 from event_generator.manifest import Request
-from event_generator.mischief import Mischief
 from event_generator.play import PATIENCE_SECONDS, Load, Pace, play_day
 
 DEFAULT_EVENTS = 20_000
@@ -62,12 +62,12 @@ def generate(
 
     A SHARE is a part of the day's events, 0 to 1. A run that was killed goes on where it was when it is repeated.
     """
-    settings = settings_of_this_process()
+    settings = load_settings()
     request = Request(
         day=parse_day(day) if day is not None else datetime.now(UTC).date() - timedelta(days=1),
         events=DEFAULT_EVENTS if events is None else events,
         seed=settings.generated_seed if seed is None else seed,
-        mischief=Mischief(duplicates=duplicates, late=late, invalid=invalid),
+        mischief=FaultProfile(duplicates=duplicates, late=late, invalid=invalid),
     )
     load = Load(connections=connections, batch=batch, events_per_second=rate)
     if sys.stdout.isatty():

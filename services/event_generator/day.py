@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from event_generator.mischief import Mischief, Script, days_back, script, spoilt
+from event_generator.faults import FaultProfile, Script, corrupted, days_back, script
 
 MICROSECONDS_PER_HOUR = 3_600_000_000
 
@@ -68,7 +68,7 @@ class Day:
     """How many days before the day the event happened; 0 for an event that is not late."""
     script: Script
     """The order of sending."""
-    spoilt_ids: NDArray[np.str_]
+    corrupted_ids: NDArray[np.str_]
     """For each place of the script, the id of the corrupted event that is sent there; empty for other places."""
 
     def __len__(self) -> int:
@@ -110,12 +110,12 @@ class Day:
         """Return what is sent at these places of the script: valid or corrupted events; bytes for a separate body."""
         events = self.at(self.script.event[list(places)])
         return [
-            event if kind < 0 else spoilt(kind, event, str(self.spoilt_ids[place]))
+            event if kind < 0 else corrupted(kind, event, str(self.corrupted_ids[place]))
             for place, kind, event in zip(places, self.script.kind[list(places)].tolist(), events, strict=True)
         ]
 
 
-def build_day(day: date, events: int, seed: int, items: Sequence[str], mischief: Mischief | None = None) -> Day:
+def build_day(day: date, events: int, seed: int, items: Sequence[str], mischief: FaultProfile | None = None) -> Day:
     """Build the events of a day.
 
     Args:
@@ -125,7 +125,7 @@ def build_day(day: date, events: int, seed: int, items: Sequence[str], mischief:
         items: the catalogue, the most popular item first.
         mischief: faults of the clients; no faults if absent. The day's own events stay the same.
     """
-    mischief = mischief or Mischief()
+    mischief = mischief or FaultProfile()
     random = np.random.default_rng([seed, day.toordinal()])
     players = max(1, events // EVENTS_PER_PLAYER)
     activity = np.random.default_rng([seed, 0]).lognormal(0.0, 1.0, players)
@@ -149,7 +149,7 @@ def build_day(day: date, events: int, seed: int, items: Sequence[str], mischief:
         microsecond=_microseconds(random, events),
         days_back=days_back(disturbed, events, mischief.late),
         script=played,
-        spoilt_ids=np.where(played.kind >= 0, _uuids(disturbed, len(played)), ""),
+        corrupted_ids=np.where(played.kind >= 0, _uuids(disturbed, len(played)), ""),
     )
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daybook.errors import NeedsDecision
+from daybook.errors import NonRetryableError
 from daybook.pipeline.manifest import Manifest, ids_path, read_ids, read_manifest
 from daybook.settings import Settings
 from event_generator.day import Day, build_day
 from event_generator.expected import Row, expected_answers
+from event_generator.faults import LONGEST_DELAY_DAYS
 from event_generator.manifest import Request
-from event_generator.mischief import LONGEST_DELAY_DAYS
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def generated_on(settings: Settings, day: date) -> Generated | None:
         None if no generated day with a manifest has sent an event of this day.
 
     Raises:
-        NeedsDecision: a manifest cannot be read, or its ids do not match its seed.
+        NonRetryableError: a manifest cannot be read, or its ids do not match its seed.
     """
     parts: list[tuple[Day, NDArray[np.bool_]]] = []
     plays = []
@@ -63,7 +63,7 @@ def _played(settings: Settings, manifest: Manifest) -> tuple[Day, NDArray[np.boo
     acknowledged = np.array(read_ids(settings, asked.day), dtype=plan.ids.dtype)
     accepted = np.isin(plan.ids, acknowledged)
     if int(accepted.sum()) != len(acknowledged):
-        raise NeedsDecision(
+        raise NonRetryableError(
             f"{asked.day}: seed {asked.seed} no longer gives the ids in {ids_path(settings, asked.day)}; was "
             "DAYBOOK_ITEMS or the generator changed since? Nothing was changed"
         )

@@ -11,7 +11,7 @@ from daybook.errors import BadInput
 from daybook.files import state_dir, write_private
 from daybook.pipeline.manifest import Manifest, ids_path, manifest_path, read_manifest
 from daybook.settings import Settings
-from event_generator.mischief import Mischief
+from event_generator.faults import FaultProfile
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Request:
     day: date
     events: int
     seed: int
-    mischief: Mischief = field(default_factory=Mischief)
+    mischief: FaultProfile = field(default_factory=FaultProfile)
 
     def as_json(self) -> dict[str, Any]:
         """Convert to the JSON of the manifest and the progress file."""
@@ -31,12 +31,12 @@ class Request:
     @classmethod
     def from_json(cls, day: date, kept: dict[str, Any]) -> Request:
         """Read a day's request as written by :meth:`as_json`; other names are ignored."""
-        return cls(day, kept["requested"], kept["seed"], Mischief(**kept["mischief"]))
+        return cls(day, kept["requested"], kept["seed"], FaultProfile(**kept["mischief"]))
 
     @classmethod
     def of(cls, manifest: Manifest) -> Request:
         """Return the request that a day was generated with."""
-        return cls(manifest.day, manifest.requested, manifest.seed, Mischief(**manifest.mischief))
+        return cls(manifest.day, manifest.requested, manifest.seed, FaultProfile(**manifest.mischief))
 
     def refuse_other(self, played: Request, was: str) -> None:
         """Check that a day was generated, or begun, with exactly this request.

@@ -22,7 +22,7 @@ from daybook.settings import Settings
 from event_generator.day import Day, build_day
 from event_generator.expected import expected_answers
 from event_generator.manifest import Request, played_before, write_manifest
-from event_generator.progress import ACCEPTED, OPEN, REFUSED, Progress, Settled
+from event_generator.progress import ACCEPTED, OPEN, REFUSED, Ack, Progress
 
 PATIENCE_SECONDS = 60.0
 """How long a batch is retried while the intake or its broker is unavailable."""
@@ -110,7 +110,7 @@ def play_day(
     Raises:
         BadInput: the request is invalid, the day was sent with another request, or the intake rejects the API key.
         NoIntake: the intake does not answer.
-        NeedsDecision: the state folder may belong to another state; nothing was sent.
+        NonRetryableError: the state folder may belong to another state; nothing was sent.
         DaybookError: the intake became unavailable and did not return; accepted events stay accepted.
     """
     load = load or Load()
@@ -330,7 +330,7 @@ class _Sender:
         else:
             self.behind_seconds = max(self.behind_seconds, -ahead)
 
-    def _attempt(self, places: Sequence[int]) -> tuple[list[Settled], str, float]:
+    def _attempt(self, places: Sequence[int]) -> tuple[list[Ack], str, float]:
         """Send one request; return the settled places, the reason for open ones, and the seconds to wait."""
         sent = self._plan.sent(places)
         if isinstance(sent[0], bytes):
@@ -357,9 +357,9 @@ class _Sender:
             return [], f"status {answer.status}", retry_after_seconds
         rows = answer.json().get("events")
         if rows is None:  # the body as a whole was refused
-            return [Settled(place) for place in places], f"status {answer.status}", 0.0
+            return [Ack(place) for place in places], f"status {answer.status}", 0.0
         verdicts = [
-            Settled(places[row["index"]], row.get("partition"), row.get("offset"))
+            Ack(places[row["index"]], row.get("partition"), row.get("offset"))
             for row in rows
             if row["status"] in {"accepted", "refused"}
         ]

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from daybook.errors import NeedsDecision, NotNow
+from daybook.errors import NonRetryableError, NotNow
 from daybook.files import private_opener, state_dir
 from daybook.settings import Settings
 from event_generator.manifest import Request
@@ -46,7 +46,7 @@ def begun_before(settings: Settings, day: date) -> Request | None:
 
 
 @dataclass(frozen=True)
-class Settled:
+class Ack:
     """The verdict on one place of the script; partition and offset if it was accepted."""
 
     place: int
@@ -63,7 +63,7 @@ class Progress:
         Raises:
             BadInput: the day was begun with another request.
             NotNow: another process is sending the day.
-            NeedsDecision: the file was not written by the generator.
+            NonRetryableError: the file was not written by the generator.
         """
         self.verdict: NDArray[np.int8] = np.zeros(places, dtype=np.int8)
         """For each place of the script: open, accepted or refused."""
@@ -95,19 +95,19 @@ class Progress:
             request.refuse_other(Request.from_json(day, begun), "begun")
             for line in lines[1:]:
                 place, *at = (int(word) for word in line.split())
-                self._take(Settled(place, *at))
+                self._take(Ack(place, *at))
         except (ValueError, KeyError, IndexError, TypeError):
-            raise NeedsDecision(
+            raise NonRetryableError(
                 f"{request.day}: {self._path} is not a record of what was sent; remove it and generate the day again: "
                 "the same ids are sent, which is harmless"
             ) from None
 
-    def _take(self, one: Settled) -> None:
+    def _take(self, one: Ack) -> None:
         self.verdict[one.place] = REFUSED if one.partition is None else ACCEPTED
         if one.partition is not None and one.offset is not None:
             self.offsets[one.partition] = max(one.offset, self.offsets.get(one.partition, -1))
 
-    def settle(self, settled: list[Settled]) -> int:
+    def settle(self, settled: list[Ack]) -> int:
         """Write the verdicts of a response; returns the total number of settled places."""
         text = "".join(
             f"{one.place}\n" if one.partition is None else f"{one.place} {one.partition} {one.offset}\n"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from daybook.settings import Settings
-from daybook.settings import settings as settings_of_this_process
+from daybook.settings import Settings, load_settings
 from game_api import access, browsers, hosts, logs, metrics, openapi, problems, routes
 from game_api.limits import EventLimit
 from game_api.producer import EventProducer
@@ -26,7 +25,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises:
         daybook.errors.BadInput: a setting in the environment is wrong.
     """
-    settings = settings or settings_of_this_process()
+    settings = settings or load_settings()
     app = Flask("game_api", static_folder=None)
     producer = app.extensions[PRODUCER] = EventProducer(settings)
     hosts.init_app(app, settings)

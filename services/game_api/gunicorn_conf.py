@@ -14,11 +14,11 @@ from typing import Any
 
 from daybook.errors import BadInput
 from daybook.files import state_dir
-from daybook.settings import settings
+from daybook.settings import load_settings
 from game_api.logs import LOGGING
 from game_api.shared_files import reserve
 
-_settings = settings()
+_settings = load_settings()
 
 METRICS_FILES = ("counter", "histogram", "gauge_livesum")
 """A worker's metrics files: one for each kind of metric in :mod:`game_api.metrics`."""

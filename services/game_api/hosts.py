@@ -21,7 +21,7 @@ RAW_HOST = "daybook.raw_host"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class HostIsData:
+class HostHeaderMiddleware:
     """Hides the Host header from Flask: here it names the player's provider and is not used for routing.
 
     Flask answers 404 to a Host that cannot be a server's name; here the contract decides whether it is a valid host.
@@ -66,12 +66,12 @@ def _named_by_target(target: str) -> str:
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Wrap the application in :class:`HostIsData`.
+    """Wrap the application in :class:`HostHeaderMiddleware`.
 
     Raises:
         BadInput: a trusted proxy is neither an address nor a network.
     """
-    app.wsgi_app = HostIsData(app.wsgi_app, networks(settings.api_trusted_proxies))  # type: ignore[method-assign]  # Flask's documented place
+    app.wsgi_app = HostHeaderMiddleware(app.wsgi_app, networks(settings.api_trusted_proxies))  # type: ignore[method-assign]  # Flask's documented place
 
 
 def networks(text: str) -> list[Network]:

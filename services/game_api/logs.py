@@ -40,7 +40,7 @@ class HidePeer(logging.Filter):
         return True
 
 
-class Seldom(logging.Filter):
+class RateLimitFilter(logging.Filter):
     """Limits the rate of a logger: librdkafka writes forty lines a second while a broker is unavailable."""
 
     PAUSE_SECONDS = 10.0
@@ -60,7 +60,7 @@ class Seldom(logging.Filter):
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"hide_peer": {"()": HidePeer}, "seldom": {"()": Seldom}},
+    "filters": {"hide_peer": {"()": HidePeer}, "seldom": {"()": RateLimitFilter}},
     "formatters": {
         "json": {
             "()": structlog.stdlib.ProcessorFormatter,

@@ -15,8 +15,8 @@ from pydantic import TypeAdapter
 
 from daybook.contract import EXAMPLES, event_schema
 from daybook.settings import Settings
-from game_api.answers import Problem, Verdicts
 from game_api.problems import RETRY_AFTER_SECONDS
+from game_api.responses import Problem, Verdicts
 from game_api.validation import MAX_BODY_BYTES, MAX_EVENTS_PER_REQUEST
 
 TITLE = "Daybook's intake"

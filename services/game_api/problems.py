@@ -9,7 +9,7 @@ import structlog
 from flask import Flask, Response, g, json
 from werkzeug.exceptions import HTTPException
 
-from game_api.answers import Problem, Verdicts
+from game_api.responses import Problem, Verdicts
 
 RETRY_AFTER_SECONDS = 1
 """Told with every 503: the circuit looks for the broker about twice a second."""

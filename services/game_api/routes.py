@@ -14,10 +14,10 @@ from werkzeug.exceptions import ClientDisconnected, MethodNotAllowed, RequestEnt
 from daybook.contract import AnyEvent, clean_host, complete, encode
 from daybook.settings import Settings
 from game_api import hosts, metrics
-from game_api.answers import EventVerdict, FieldError, Verdicts
 from game_api.limits import EventLimit, sender
 from game_api.problems import RETRY_AFTER_SECONDS, json_text, problem
 from game_api.producer import EventProducer, Receipt
+from game_api.responses import EventVerdict, FieldError, Verdicts
 from game_api.validation import (
     MAX_BODY_BYTES,
     BadBody,

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from daybook.contract import A_MOMENT, EVENT_TYPES, FIELDS, AnyEvent, clean_host, client_event, moment_text
 from daybook.documents import NotJson, decoded
-from game_api.answers import FieldError
+from game_api.responses import FieldError
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_EVENTS_PER_REQUEST = 1000

@@ -6,7 +6,7 @@ from datetime import date
 
 from pyspark.sql import DataFrame, SparkSession
 
-from daybook.errors import NeedsDecision
+from daybook.errors import NonRetryableError
 from daybook.lake.tables import EVENTS, spark_name
 from daybook.settings import Settings
 from daybook.sql.answers import Answer, answers
@@ -23,11 +23,11 @@ def ask(spark: SparkSession, answer: Answer, days: list[date]) -> DataFrame:
     The statement reads the view ``events``: the staged events of these days, as they will be once published.
 
     Raises:
-        NeedsDecision: the statement cannot be run, or its rows have no day.
+        NonRetryableError: the statement cannot be run, or its rows have no day.
     """
     rows = spark.sql(answer.statement, args={"first_day": days[0], "last_day": days[-1]})
     if "event_date" not in rows.columns:
-        raise NeedsDecision(
+        raise NonRetryableError(
             f"{answer.area}/{answer.name}.sql: its rows need the column event_date, the day they are of"
         )
     return rows
@@ -55,7 +55,7 @@ def stage_answers(spark: SparkSession, settings: Settings, area: str, stage: Sta
         create_table(spark, settings, name, _ddl(rows, answer))
         known = spark.table(spark_name(name)).columns
         if sorted(known) != sorted(rows.columns):
-            raise NeedsDecision(
+            raise NonRetryableError(
                 f"{area}/{name}.sql answers with the columns {', '.join(rows.columns)}; "
                 f"its table has {', '.join(known)}. Nothing was published. Give the new question a new file name, "
                 f"or drop {spark_name(name)} and run the days again"

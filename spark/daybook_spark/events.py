@@ -3,7 +3,7 @@
 The rows of a day are a function of three inputs: the raw records of the day and of the lateness window around it, the
 provider map, and the end offsets that the day's first revision was built to. Building a day again gives the same rows.
 Records landed later never remove an event from a day: among records with one event_id, the first landed one counts
-(:func:`judged`).
+(:func:`classify`).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ _EMPTY_IDS = [form for one in EMPTY_IDS for form in (one, one.replace("-", ""), 
 """The empty ids in every UUID notation that other producers write."""
 
 
-def raw_records(kafka: DataFrame, landing: int, future_tolerance_minutes: int) -> DataFrame:
+def to_raw(kafka: DataFrame, landing: int, future_tolerance_minutes: int) -> DataFrame:
     """Convert Kafka's records to rows of ``raw_events``.
 
     ``event_date`` is the UTC day of the record's ``occurred_at``. It is null if the time is missing or impossible:
@@ -183,7 +183,7 @@ def ids_also_in(some: DataFrame, others: DataFrame, *, in_memory: bool) -> DataF
     return others.where("event_id IS NOT NULL").join(kept, on=hashed == hashes["hash"], how="left_semi")
 
 
-def judged(raw: DataFrame, window_days: int, elsewhere: DataFrame | None = None) -> DataFrame:
+def classify(raw: DataFrame, window_days: int, elsewhere: DataFrame | None = None) -> DataFrame:
     """Return every raw record with its verdict.
 
     Records with one event_id are processed in landing order (landing, then partition, then offset). A record is an
@@ -397,7 +397,7 @@ def events_of(judged_records: DataFrame, providers: DataFrame, pages: DataFrame)
     """Return the rows of ``events``.
 
     Args:
-        judged_records: from :func:`judged`.
+        judged_records: from :func:`classify`.
         providers: from :func:`provider_map`, with every host of the records.
         pages: from :func:`first_pages`. An event is late if its day was published before and its record was landed
             after the landings of the day's first revision.

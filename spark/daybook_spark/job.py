@@ -22,7 +22,7 @@ from daybook.files import private_dir
 from daybook.jobs.temp_files import remove_leftovers
 from daybook.lake.catalog import broken_file
 from daybook.lake.opening import open_state
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 from daybook_spark.session import server, spark_session
 
 Work = Callable[[SparkSession, Settings, argparse.Namespace], dict[str, Any]]
@@ -52,7 +52,7 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
     """
     args = parser.parse_args()
     title = f"{name} {args.day}" if "day" in args else name
-    chosen = settings()
+    chosen = load_settings()
     try:
         for line in open_state(chosen):
             click.echo(f"{title}: {line}")

@@ -21,7 +21,7 @@ from pyiceberg.table.snapshots import Snapshot
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from daybook.errors import DaybookError, NeedsDecision
+from daybook.errors import DaybookError, NonRetryableError
 from daybook.kafka.config import java_conf
 from daybook.kafka.offsets import TopicState, count_committed, digests, offsets_text, parse_offsets, topic_state
 from daybook.lake.catalog import load
@@ -31,7 +31,7 @@ from daybook.pipeline.balance import LandedRange
 from daybook.pipeline.losses import accepted_gaps, gaps_of, loss_since, retention_warning, shown
 from daybook.pipeline.position import END, LANDING, LAST, START, TOPIC_ID, Position, position
 from daybook.settings import Settings
-from daybook_spark.events import raw_records
+from daybook_spark.events import to_raw
 from daybook_spark.staging import PublishRefused, at_snapshot, publish, stage_append, staged_under
 
 RECORDS_OF_A_TASK = 500_000
@@ -53,7 +53,7 @@ def land(spark: SparkSession, settings: Settings, until: dict[int, int], day: da
         What this run landed from each partition; empty if another run had landed all of it.
 
     Raises:
-        NeedsDecision: Kafka no longer has records that were never landed, the topic was replaced by another one, or
+        NonRetryableError: Kafka no longer has records that were never landed, the topic was replaced by another one, or
             its configuration loses events. Nothing was published.
         DaybookError: Kafka returned fewer records than it holds. Nothing was published.
     """
@@ -159,7 +159,7 @@ def _stage(
     return stage_append(
         spark,
         settings,
-        raw_records(records, start.landing + 1, settings.future_tolerance_minutes),
+        to_raw(records, start.landing + 1, settings.future_tolerance_minutes),
         RAW_EVENTS,
         _wap_id(start),
         {
@@ -209,7 +209,7 @@ def _count(spark: SparkSession, settings: Settings, staged: Snapshot, day: date)
 
 def _refuse_unfit(topic: TopicState, day: date) -> None:
     if topic.unfit:
-        raise NeedsDecision(f"{day}: {topic.unfit}. Nothing was moved or published")
+        raise NonRetryableError(f"{day}: {topic.unfit}. Nothing was moved or published")
 
 
 def _refuse_gaps(settings: Settings, start: Position, ranges: list[LandedRange], day: date) -> None:
@@ -219,7 +219,7 @@ def _refuse_gaps(settings: Settings, start: Position, ranges: list[LandedRange],
         return
     accepted = accepted_gaps(settings, start.landing)
     if lost := [line for line in gaps_of(settings, with_gaps) if line not in accepted]:
-        raise NeedsDecision(
+        raise NonRetryableError(
             f"{day}: Kafka no longer has what was to be landed: {shown(lost)}. No transaction's marker is there, so "
             "compaction or a broker at fault has taken them. Nothing was moved or published. If the records cannot be "
             'brought back, `daybook accept-loss --note "why"` records that and the next run goes on'
@@ -228,13 +228,13 @@ def _refuse_gaps(settings: Settings, start: Position, ranges: list[LandedRange],
 
 def _refuse_lost(settings: Settings, start: Position, topic: TopicState, until: dict[int, int], day: date) -> None:
     if loss := loss_since(settings, start, topic):
-        raise NeedsDecision(
+        raise NonRetryableError(
             f"{day}: Kafka no longer has what was to be landed: {loss.text}. Nothing was moved or published. If the "
             'records cannot be brought back, `daybook accept-loss --note "why"` records that and the next run goes on'
         )
     short = [at for at, end in sorted(until.items()) if topic.end.get(at, 0) < end]
     if short:
-        raise NeedsDecision(
+        raise NonRetryableError(
             f"{day}: partition {short[0]} ends at {topic.end.get(short[0], 0)}, before the frozen end "
             f"{until[short[0]]}: the log was truncated after wait_for_offsets. Nothing was moved or published. Clear "
             "wait_for_offsets to freeze the range anew"

@@ -10,7 +10,7 @@ from uuid import uuid4
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from daybook.errors import NeedsDecision
+from daybook.errors import NonRetryableError
 from daybook.kafka.offsets import Offsets
 from daybook.lake.catalog import load
 from daybook.lake.ledger import read_ledger
@@ -24,7 +24,7 @@ from daybook.pipeline.balance import LandedRange
 from daybook.pipeline.due import LakeDays, lake_days, why_refused
 from daybook.pipeline.position import position
 from daybook.settings import Settings
-from daybook_spark.events import events_of, first_pages, judged, provider_map, rejected_of, same_ids_elsewhere
+from daybook_spark.events import classify, events_of, first_pages, provider_map, rejected_of, same_ids_elsewhere
 from daybook_spark.staging import (
     add_columns,
     at_snapshot,
@@ -112,7 +112,7 @@ def _refuse_removed(known: LakeDays, raw: DataFrame, dates: list[date | None]) -
         for day, page in pages.items()
     }
     if said := why_refused(known, left, dates):
-        raise NeedsDecision(said)
+        raise NonRetryableError(said)
 
 
 def _first_landings(settings: Settings) -> dict[date, int]:
@@ -132,7 +132,7 @@ def stage_pages(
         landed: what the run landed, passed through to the ledger.
 
     Raises:
-        NeedsDecision: raw records are missing that a day depends on, for its rows or for its ids.
+        NonRetryableError: raw records are missing that a day depends on, for its rows or for its ids.
     """
     wap_id = f"{run_id}:{uuid4().hex[:12]}"
     revisions = {day: newest.revision for day, newest in read_ledger(settings).newest.items()}
@@ -148,7 +148,7 @@ def stage_pages(
         known = lake_days(settings, raw_table)
         _refuse_removed(known, raw, dates)
         elsewhere = same_ids_elsewhere(raw, dates, settings.lateness_days, known.raw)
-        records = judged(
+        records = classify(
             raw.where(on_dates(dates)), settings.lateness_days, elsewhere
         ).persist()  # read three times below, parsed once
         hosts = records.select(F.coalesce("host", F.lit("")).alias("host")).distinct().toArrow()["host"].to_pylist()

@@ -23,7 +23,7 @@ from pyiceberg.table import Table
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from daybook.errors import DaybookError, NeedsDecision
+from daybook.errors import DaybookError, NonRetryableError
 from daybook.kafka.offsets import offsets_text
 from daybook.lake.catalog import load
 from daybook.lake.ledger import Revision, read_ledger
@@ -51,9 +51,9 @@ from daybook.settings import Settings
 from daybook.sql.answers import AREAS, answers, answers_version
 from daybook.sql.checks import Finding, failed_text, findings_json
 from daybook_spark.answering import Staged, stage_answers
+from daybook_spark.changes import changes
 from daybook_spark.checking import check_pages
 from daybook_spark.pages import Stage, stage_pages
-from daybook_spark.receipts import changes
 from daybook_spark.staging import (
     PublishRefused,
     at_snapshot,
@@ -92,7 +92,7 @@ def publish_pages(
         manifest: the generator's manifest of that day, if the day was generated.
 
     Raises:
-        NeedsDecision: a day does not balance, or a check that blocks publishing fails.
+        NonRetryableError: a day does not balance, or a check that blocks publishing fails.
         DaybookError: other runs wrote to the same days at every attempt. In both cases nothing changes for readers.
     """
     done: list[dict[str, Any]] = []
@@ -143,7 +143,7 @@ def _pending(settings: Settings, stage: Stage) -> list[date]:
 
 
 @dataclass(frozen=True)
-class Proved:
+class ValidatedDay:
     """A staged day that may be published."""
 
     counts: PageCounts
@@ -185,7 +185,7 @@ class Proved:
         )
 
 
-def prove(
+def validate(
     spark: SparkSession,
     settings: Settings,
     stage: Stage,
@@ -195,7 +195,7 @@ def prove(
     manifest: Path | None,
     *,
     keep_failing_rows: bool,
-) -> list[Proved]:
+) -> list[ValidatedDay]:
     """Check staged days against the ledger's lines and the checks, and find their changes. Nothing is published.
 
     Args:
@@ -209,7 +209,7 @@ def prove(
         keep_failing_rows: add the rows that fail checks to ``check_failures``, whether or not they block the day.
 
     Raises:
-        NeedsDecision: a day does not balance, or a check that blocks publishing fails.
+        NonRetryableError: a day does not balance, or a check that blocks publishing fails.
     """
     counts = {one.day: one for one in count_pages(spark, settings, stage, staged_answers, pages, day, manifest)}
     landed = _landed_again(settings, stage)
@@ -219,16 +219,16 @@ def prove(
         f"{stage.wap_id}"
     )
     if wrong := [text for one in pages if (text := unbalanced_text(one, lines[one]))]:
-        raise NeedsDecision(f"{'; '.join(wrong)}. {kept}")
+        raise NonRetryableError(f"{'; '.join(wrong)}. {kept}")
     days = [one for one in pages if one is not None]
     findings = check_pages(spark, stage, staged_answers, days, keep_rows=keep_failing_rows)
     if failed := failed_text(findings):
         where = f"; `daybook checks --day {days[0]}` shows the rows" if keep_failing_rows else ""
-        raise NeedsDecision(f"{failed}. {kept}{where}")
+        raise NonRetryableError(f"{failed}. {kept}{where}")
     newest = read_ledger(settings).newest
     changed = changes(spark, settings, staged_answers, {one: newest[one] for one in days if one in newest})
-    proved = [
-        Proved(
+    validated = [
+        ValidatedDay(
             counts[one],
             lines[one],
             changed.get(one, {}) if one else {},
@@ -242,11 +242,11 @@ def prove(
         one
         if one.is_news or one.counts.day is None
         else replace(one, other_rows=_other_rows(spark, settings, stage, one))
-        for one in proved
+        for one in validated
     ]
 
 
-def _other_rows(spark: SparkSession, settings: Settings, stage: Stage, page: Proved) -> bool:
+def _other_rows(spark: SparkSession, settings: Settings, stage: Stage, page: ValidatedDay) -> bool:
     """Whether a staged day's rows of ``events`` differ from the published ones because a new field was added.
 
     A column that the published rows lack counts as null.
@@ -281,14 +281,14 @@ def _publish_once(
         PublishRefused: another run has published one of the days or changed its rows; the yielded ones are published.
     """
     pages = [*pending, *([None] if None in stage.dates else [])]
-    proved = prove(spark, settings, stage, staged_answers, pages, day, manifest, keep_failing_rows=True)
+    validated = validate(spark, settings, stage, staged_answers, pages, day, manifest, keep_failing_rows=True)
     snapshots = {EVENTS: stage.events_snapshot_id, REJECTED_EVENTS: stage.rejected_snapshot_id, **staged_answers}
     for table, snapshot_id in snapshots.items():
         if snapshot_id is not None:
             publish(spark, settings, table, snapshot_id)
     pins = {table: _pin(load(settings, table), table, snapshot_id, pages) for table, snapshot_id in snapshots.items()}
     newest = {day: one.revision for day, one in read_ledger(settings).newest.items()}
-    for page in proved:
+    for page in validated:
         if (one := page.counts.day) is None:
             continue
         if newest.get(one, 0) != page.revision - 1:
@@ -323,13 +323,13 @@ def _pin(
             for day, task in day_files(metadata, snapshot_id, days)
         }
 
-    proved = {} if staged_id is None else files(staged_id)
+    validated = {} if staged_id is None else files(staged_id)
     for snapshot_id in dict.fromkeys((own.snapshot_id, current.snapshot_id)):
-        if snapshot_id != staged_id and (found := files(snapshot_id)) != proved:
-            changed = min({str(day or "rows without a day") for day, _, _ in found.keys() ^ proved.keys()})
+        if snapshot_id != staged_id and (found := files(snapshot_id)) != validated:
+            changed = min({str(day or "rows without a day") for day, _, _ in found.keys() ^ validated.keys()})
             raise PublishRefused(f"{table}: somebody has written to {changed} while it was being published")
     rows: Counter[date | None] = Counter()
-    for (day, _, _), count in proved.items():
+    for (day, _, _), count in validated.items():
         rows[day] += count
     return own.snapshot_id, dict(rows)
 
@@ -343,7 +343,7 @@ def count_pages(
     day: date,
     manifest: Path | None,
 ) -> list[PageCounts]:
-    """Count each day's staged rows, and the raw records that they were built from; see :func:`prove`."""
+    """Count each day's staged rows, and the raw records that they were built from; see :func:`validate`."""
 
     def per_date(table: str, snapshot_id: int | None, *sums: Any) -> dict[date | None, Any]:
         rows = at_snapshot(spark, table, snapshot_id).where(on_dates(pages)).groupBy("event_date").agg(*sums)
@@ -360,7 +360,9 @@ def count_pages(
     sums: dict[str, dict[date | None, Any]] = {}
     for name, balanced in balances.items():
         if name not in staged_answers:
-            raise NeedsDecision(f"{day}: the answer {name} was not computed by this run; clear {answers()[name].area}")
+            raise NonRetryableError(
+                f"{day}: the answer {name} was not computed by this run; clear {answers()[name].area}"
+            )
         sums[name] = per_date(name, staged_answers[name], F.sum(balanced.column).alias("rows"))
 
     def of(rows: dict[date | None, Any], one: date | None, column: str = "rows") -> int:
@@ -438,7 +440,7 @@ def _read_manifest(day: date, file: Path) -> tuple[Manifest, list[str]]:
         manifest = parse_manifest(file.read_text(encoding="utf-8"))
         return manifest, (file.parent / manifest.accepted_ids).read_text(encoding="utf-8").split()
     except (OSError, ValueError) as error:
-        raise NeedsDecision(
+        raise NonRetryableError(
             f"{day}: the manifest {file} cannot be read ({type(error).__name__}: {error}); nothing was published. "
             f"Remove it, run `daybook generate --day {day}` with its seed (the same ids are sent, which is harmless), "
             "then clear publish_day"
@@ -446,7 +448,12 @@ def _read_manifest(day: date, file: Path) -> tuple[Manifest, list[str]]:
 
 
 def _write_revision(
-    spark: SparkSession, settings: Settings, stage: Stage, day: date, page: Proved, snapshots: dict[str, int | None]
+    spark: SparkSession,
+    settings: Settings,
+    stage: Stage,
+    day: date,
+    page: ValidatedDay,
+    snapshots: dict[str, int | None],
 ) -> dict[str, Any]:
     """Add the ledger row that makes a staged day the newest revision.
 

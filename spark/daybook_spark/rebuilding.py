@@ -8,7 +8,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from daybook.errors import NeedsDecision
+from daybook.errors import NonRetryableError
 from daybook.lake.catalog import load
 from daybook.lake.tables import RAW_EVENTS
 from daybook.pipeline.due import LakeDays, lake_days, neighbour_is_gone, raw_is_gone, why_refused
@@ -16,7 +16,7 @@ from daybook.settings import Settings
 from daybook.sql.answers import AREAS
 from daybook_spark.answering import Staged, stage_answers
 from daybook_spark.pages import Stage, stage_pages
-from daybook_spark.publishing import Proved, prove, publish_pages
+from daybook_spark.publishing import ValidatedDay, publish_pages, validate
 
 DAYS_AT_ONCE = 31
 """Days that are staged together: a month needs only one start of Spark and one commit per table."""
@@ -43,7 +43,7 @@ def rebuild(
         current revision.
 
     Raises:
-        NeedsDecision: raw records are missing that no retention has removed; nothing was published.
+        NonRetryableError: raw records are missing that no retention has removed; nothing was published.
         DaybookError: a day does not balance, or a check blocks it; days of earlier months may have been published.
     """
     known = lake_days(settings, load(settings, RAW_EVENTS))
@@ -52,7 +52,7 @@ def rebuild(
     whole = {day for day in pages if not known.lacks(day) and day not in near}
     left = {day: raw.get(day, 0) for day in pages}
     if missing := why_refused(known, left, [day for day in pages if not _is_explained(known, day)]):
-        raise NeedsDecision(missing)
+        raise NonRetryableError(missing)
     told = [
         {
             "day": day.isoformat(),
@@ -82,16 +82,16 @@ def _rebuild_together(
 ) -> list[dict[str, Any]]:
     stage, answers = build(spark, settings, days, run_id)
     # a day that a check blocks here is not proved again: store the failing rows now
-    looked_at = prove(spark, settings, stage, answers, list(days), days[0], None, keep_failing_rows=not dry_run)
-    proved = {page.counts.day: page for page in looked_at}
-    news = [day for day in days if proved[day].is_news]
+    looked_at = validate(spark, settings, stage, answers, list(days), days[0], None, keep_failing_rows=not dry_run)
+    validated = {page.counts.day: page for page in looked_at}
+    news = [day for day in days if validated[day].is_news]
     published = {}
     if news and not dry_run:
         if news != days:  # a staged snapshot is published whole; unchanged days must retain their revision and files
             stage, answers = build(spark, settings, news, run_id)
         done = publish_pages(spark, settings, stage, answers, news[0], None)
         published = {page["day"]: page for page in done.published}
-    return [_told(day, proved[day], day in news, published.get(day.isoformat())) for day in days]
+    return [_told(day, validated[day], day in news, published.get(day.isoformat())) for day in days]
 
 
 def build(spark: SparkSession, settings: Settings, dates: Sequence[date | None], run_id: str) -> tuple[Stage, Staged]:
@@ -103,7 +103,7 @@ def build(spark: SparkSession, settings: Settings, dates: Sequence[date | None],
     return stage, answers
 
 
-def _told(day: date, page: Proved, is_news: bool, published: dict[str, Any] | None) -> dict[str, Any]:
+def _told(day: date, page: ValidatedDay, is_news: bool, published: dict[str, Any] | None) -> dict[str, Any]:
     revision = page.revision if is_news else page.revision - 1
     told = {"day": day.isoformat(), "revision": revision, "receipt": page.receipt, "changed": is_news}
     if not is_news:

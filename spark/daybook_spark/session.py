@@ -28,7 +28,7 @@ def spark_session(name: str, settings: Settings) -> SparkSession:
         settings: where lake and brokers are.
 
     Raises:
-        NeedsDecision: the state folder may belong to another state; see :func:`daybook.lake.state.check_state`.
+        NonRetryableError: the state folder may belong to another state; see :func:`daybook.lake.state.check_state`.
     """
     check_state(settings)
     if server():

@@ -18,7 +18,7 @@ from daybook.pipeline.position import END, LANDING, START
 from daybook.settings import Settings
 from daybook.sql.answers import AREAS
 from daybook_spark.answering import stage_answers
-from daybook_spark.events import raw_records
+from daybook_spark.events import to_raw
 from daybook_spark.job import arguments, run
 from daybook_spark.landing import kafka_range
 from daybook_spark.pages import create_tables, stage_pages
@@ -35,7 +35,7 @@ def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> d
     source = kafka_range(spark, settings, {0: 0}, {0: 1})  # only its schema is used: no broker is needed
     row = spark.createDataFrame([(b"", value, settings.kafka_topic, 0, 0, moment, 0)], source.schema)
     offsets = {LANDING: "1", START: offsets_text({0: 0}), END: offsets_text({0: 1})}
-    landing = raw_records(row, 1, settings.future_tolerance_minutes)
+    landing = to_raw(row, 1, settings.future_tolerance_minutes)
     publish(
         spark,
         settings,

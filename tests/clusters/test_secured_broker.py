@@ -25,8 +25,7 @@ from daybook.jobs.config import FEW
 from daybook.jobs.environment import job_environment, stack_environment, venv_bin
 from daybook.kafka.log_gaps import _without_markers
 from daybook.kafka.offsets import count_committed, topic_state
-from daybook.settings import REPOSITORY, Settings
-from daybook.settings import settings as settings_of_this_process
+from daybook.settings import REPOSITORY, Settings, load_settings
 from daybook_airflow.offsets_sensor import KafkaOffsetsSensor
 from tests.clusters import in_full
 from tests.faults.clients import Players, balance, holds
@@ -141,7 +140,7 @@ def sensor_of(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> KafkaOffse
     assert settings.kafka_sasl_password.get_secret_value() not in connection
     for name, value in {**kafka_environment(settings), "AIRFLOW_CONN_KAFKA_DEFAULT": connection}.items():
         monkeypatch.setenv(name, value)
-    settings_of_this_process.cache_clear()
+    load_settings.cache_clear()
     return KafkaOffsetsSensor(task_id="wait_for_offsets", topic=settings.kafka_topic, day="2026-05-03")
 
 
@@ -149,7 +148,7 @@ def sensor_of(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> KafkaOffse
 def settings_read_again() -> Iterator[None]:
     """No test sees settings from the environment of another one."""
     yield
-    settings_of_this_process.cache_clear()
+    load_settings.cache_clear()
 
 
 def wrong_ones(settings: Settings) -> dict[str, tuple[Settings, str]]:

@@ -23,9 +23,9 @@ import json, sys
 from daybook.sql.answers import answers
 from daybook.lake.answers import answer_rows
 from daybook.lake.ledger import ledger_rows, read_ledger
-from daybook.settings import settings
+from daybook.settings import load_settings
 days = sys.argv[1:]
-ledger = read_ledger(settings())
+ledger = read_ledger(load_settings())
 shown = {day: {name: answer_rows(ledger, name, day) for name in answers()} for day in days}
 json.dump({"answers": shown, "ledger": [row for row in ledger_rows(ledger) if row["day"] in days]}, sys.stdout)
 """
@@ -84,8 +84,8 @@ class ComposeStack:
     def airflow(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Return the answer of Airflow's API, called from inside a container."""
         code = (
-            "import json, sys; from daybook.settings import settings; from daybook.airflow_client import api; "
-            "json.dump(api(settings()).call(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])), sys.stdout)"
+            "import json, sys; from daybook.settings import load_settings; from daybook.airflow_client import api; "
+            "json.dump(api(load_settings()).call(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])), sys.stdout)"
         )
         told = self.inside("airflow-scheduler", "python", "-c", code, method, path, json.dumps(body)).stdout
         return json.loads(told)

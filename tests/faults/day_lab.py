@@ -28,7 +28,7 @@ import urllib3
 from daybook.jobs.environment import job_environment, venv_bin
 from daybook.jobs.submit import submit_command
 from daybook.kafka.admin import KafkaAdmin, kafka_admin
-from daybook.kafka.offsets import BrokerAway, TopicMissing, offsets_text, topic_offsets
+from daybook.kafka.offsets import BrokerUnavailable, TopicMissing, offsets_text, topic_offsets
 from daybook.lake.catalog import catalog, load
 from daybook.lake.ledger import Revision, read_ledger
 from daybook.lake.snapshots import page_state
@@ -151,7 +151,7 @@ class DayLab:
         """Return the topic's end offsets; None while the broker is not ready."""
         try:
             return topic_offsets(self.admin, self.settings.kafka_topic)
-        except (TopicMissing, BrokerAway):
+        except (TopicMissing, BrokerUnavailable):
             return None
 
     def ends(self) -> str:

@@ -25,11 +25,11 @@ from pyspark.sql import SparkSession
 
 from daybook.cli import corrections
 from daybook.contract import EXAMPLES, client_event, complete, encode
-from daybook.errors import BadInput, DaybookError, NeedsDecision
+from daybook.errors import BadInput, DaybookError, NonRetryableError
 from daybook.kafka.admin import kafka_admin
 from daybook.kafka.config import librdkafka_conf
 from daybook.kafka.offsets import (
-    BrokerAway,
+    BrokerUnavailable,
     TopicMissing,
     config_of,
     count_committed,
@@ -88,7 +88,7 @@ class Log:
             return len(topic_offsets(self.admin, self.settings.kafka_topic))
         except TopicMissing:
             return 0
-        except BrokerAway:
+        except BrokerUnavailable:
             return None
 
     def send(
@@ -148,7 +148,7 @@ def log(spark: SparkSession, lake: Settings, broker: OwnBroker) -> Log:
 @pytest.fixture
 def accept_loss(log: Log, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run ``daybook accept-loss`` in this process."""
-    monkeypatch.setattr(corrections, "settings_of_this_process", lambda: log.settings)
+    monkeypatch.setattr(corrections, "load_settings", lambda: log.settings)
 
     def run(*arguments: str) -> str:
         return CliRunner().invoke(corrections.accept_loss, arguments, catch_exceptions=False).output
@@ -431,7 +431,7 @@ def test_what_compaction_took_stops_the_day_until_the_loss_is_accepted(
     log.send(30)
     fast = {"segment_ms": "1000", "min_cleanable_dirty_ratio": "0.01", "max_compaction_lag_ms": "1000"}
     log.alter(cleanup_policy="compact", **fast)
-    with pytest.raises(NeedsDecision, match=r"has cleanup\.policy=compact: .*Nothing was moved or published"):
+    with pytest.raises(NonRetryableError, match=r"has cleanup\.policy=compact: .*Nothing was moved or published"):
         log.land()
     assert log.landed() == []
 
@@ -441,7 +441,9 @@ def test_what_compaction_took_stops_the_day_until_the_loss_is_accepted(
 
     until(is_cleaned, "the cleaner has run", 90, 1.1)
     log.alter(cleanup_policy="delete")
-    with pytest.raises(NeedsDecision, match=r"records lost inside the log, offsets 0\.\.\d+ of partition 0") as refused:
+    with pytest.raises(
+        NonRetryableError, match=r"records lost inside the log, offsets 0\.\.\d+ of partition 0"
+    ) as refused:
         log.land()
     assert "No transaction's marker is there" in str(refused.value)
     assert log.landed() == []

@@ -24,7 +24,7 @@ from pydantic import SecretStr
 
 from daybook.kafka.admin import kafka_admin
 from daybook.kafka.config import librdkafka_conf
-from daybook.kafka.offsets import is_of_no_group
+from daybook.kafka.offsets import is_group_authorization_error
 from daybook.settings import REPOSITORY, Settings
 from daybook.stack import kafka
 from daybook.stack.environment import process_environment
@@ -283,7 +283,7 @@ def records(settings: Settings) -> dict[tuple[int, int], Message]:
         while len(found) < sum(ends.values()):
             assert time.monotonic() < deadline, f"read {len(found)} of {ends}"
             for message in consumer.consume(sum(ends.values()) - len(found), timeout=1):
-                if is_of_no_group(message.error()):
+                if is_group_authorization_error(message.error()):
                     continue
                 assert message.error() is None, message.error()
                 partition, offset = message.partition(), message.offset()

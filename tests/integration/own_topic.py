@@ -9,7 +9,7 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # its 
 
 from daybook.kafka.admin import kafka_admin
 from daybook.kafka.config import librdkafka_conf
-from daybook.kafka.offsets import BrokerAway, TopicMissing, topic_offsets
+from daybook.kafka.offsets import BrokerUnavailable, TopicMissing, topic_offsets
 from daybook.kafka.topic_rules import topic_config
 from daybook.settings import Settings
 from tests.integration.own_broker import until
@@ -30,7 +30,7 @@ class Topic:
     def _is_served(self) -> bool:
         try:
             return len(topic_offsets(self.admin, self.name)) == 2
-        except (TopicMissing, BrokerAway):
+        except (TopicMissing, BrokerUnavailable):
             return False
 
     def produce(self, partition: int, records: int = 1) -> None:

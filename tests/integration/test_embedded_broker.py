@@ -18,7 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # their docum
     ResourceType,
 )
 
-from daybook.errors import NeedsDecision
+from daybook.errors import NonRetryableError
 from daybook.kafka.admin import kafka_admin
 from daybook.kafka.config import librdkafka_conf
 from daybook.kafka.known_topics import noted_topic
@@ -89,13 +89,13 @@ def test_a_topic_that_the_broker_has_lost_is_not_made_again(tmp_path: Path) -> N
         broker.kill()
     shutil.rmtree(settings.home / "kafka")
     with (
-        pytest.raises(NeedsDecision, match=rf"has lost topic events \({re.escape(known)}\).*Nothing was made"),
+        pytest.raises(NonRetryableError, match=rf"has lost topic events \({re.escape(known)}\).*Nothing was made"),
         OwnBroker(settings),
     ):
         pass
     with running(settings):
         assert settings.kafka_topic not in kafka_admin(settings).list_topics(timeout=10).topics
-        with pytest.raises(NeedsDecision, match="`daybook create-topic --recreate` makes an empty one"):
+        with pytest.raises(NonRetryableError, match="`daybook create-topic --recreate` makes an empty one"):
             ensure_topic(settings)
         made, told = ensure_topic(settings, recreate=True)
         assert made.startswith("made topic events: 3 partitions")

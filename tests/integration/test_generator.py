@@ -20,10 +20,10 @@ from daybook.errors import BadInput
 from daybook.pipeline.manifest import read_manifest
 from daybook.settings import Settings
 from event_generator.day import build_day
+from event_generator.faults import KINDS, FaultProfile
 from event_generator.manifest import Request
-from event_generator.mischief import KINDS, Mischief
 from event_generator.play import Load, Report, play_day
-from event_generator.progress import Progress, Settled
+from event_generator.progress import Ack, Progress
 from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, record_ids, records, until
 
 pytestmark = pytest.mark.integration
@@ -47,7 +47,7 @@ def play(
     **shares: float,
 ) -> dict[str, Any]:
     """Generate the module's day; return its manifest as JSON."""
-    manifest, _ = play_day(Request(DAY, events, seed, Mischief(**shares)), settings, load, report)
+    manifest, _ = play_day(Request(DAY, events, seed, FaultProfile(**shares)), settings, load, report)
     return manifest.model_dump(mode="json")
 
 
@@ -181,11 +181,11 @@ class TestResume:
 
     def test_a_day_that_was_begun_otherwise_is_not_mixed(self, mine: Settings) -> None:
         mine.manifests_dir.mkdir()
-        begun = Request(DAY, 500, 3, Mischief(late=0.5))
+        begun = Request(DAY, 500, 3, FaultProfile(late=0.5))
         nothing_settled = Progress(mine, Request(DAY, 9, 9), 9)
         nothing_settled.close()
         started = Progress(mine, begun, 500)
-        started.settle([Settled(0, 0, 17)])
+        started.settle([Ack(0, 0, 17)])
         started.close()
         with pytest.raises(BadInput, match=r"2026-05-03 was already begun with seed 3 and 500 events.*--late 0.5"):
             play(500, 3, mine)
@@ -200,7 +200,7 @@ class TestResume:
             held.close()
 
 
-class TestMischief:
+class TestFaults:
     def test_all_of_it_is_in_the_manifest_and_nothing_else_in_the_topic(self, mine: Settings) -> None:
         before = records(mine).keys()
         result = play(4000, 8, mine, duplicates=0.05, late=0.1, invalid=0.1)

@@ -23,18 +23,18 @@ pytestmark = pytest.mark.integration
 
 IS_REFUSED = """
 from daybook.lake.tables import REPLAYED_RECORDS, spark_name
-from daybook.settings import settings
+from daybook.settings import load_settings
 from daybook_spark.pages import create_tables
 from daybook_spark.session import spark_session
 from daybook_spark.staging import PublishRefused, publish, stage_append
 
-spark = spark_session("twice", settings())
-create_tables(spark, settings())
+spark = spark_session("twice", load_settings())
+create_tables(spark, load_settings())
 rows = spark.table(spark_name(REPLAYED_RECORDS)).limit(0)
-staged = [stage_append(spark, settings(), rows, REPLAYED_RECORDS, "twice", {}).snapshot_id for _ in range(2)]
-publish(spark, settings(), REPLAYED_RECORDS, staged[0])
+staged = [stage_append(spark, load_settings(), rows, REPLAYED_RECORDS, "twice", {}).snapshot_id for _ in range(2)]
+publish(spark, load_settings(), REPLAYED_RECORDS, staged[0])
 try:
-    publish(spark, settings(), REPLAYED_RECORDS, staged[1])
+    publish(spark, load_settings(), REPLAYED_RECORDS, staged[1])
 except PublishRefused as refusal:
     print("refused:", refusal)
 """

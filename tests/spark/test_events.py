@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from daybook.contract import EXAMPLES, event_date
 from daybook.documents import document
 from daybook_spark import events
-from daybook_spark.events import events_of, first_pages, judged, provider_map, read, rejected_of, same_ids_elsewhere
+from daybook_spark.events import classify, events_of, first_pages, provider_map, read, rejected_of, same_ids_elsewhere
 from tests.odd_documents import GOOD, ODD_DOCUMENTS, TAKEN_AT, TOLERANCE_MINUTES, plainly
 from tests.spark.lake_run import an_id
 from tests.spark.topic_records import Topic
@@ -26,7 +26,7 @@ WINDOW = 30
 
 
 def verdicts(topic: Topic) -> list[tuple[str, str | None]]:
-    rows = judged(topic.raw(), WINDOW).orderBy("kafka_partition", "kafka_offset").collect()
+    rows = classify(topic.raw(), WINDOW).orderBy("kafka_partition", "kafka_offset").collect()
     return [(row.verdict, row.reason) for row in rows]
 
 
@@ -78,7 +78,7 @@ def test_a_record_that_is_no_event_is_rejected_with_its_reason_and_its_bytes(
     topic: Topic, value: bytes | None, reason: str
 ) -> None:
     topic.send(value)
-    row = rejected_of(judged(topic.raw(), WINDOW)).first()
+    row = rejected_of(classify(topic.raw(), WINDOW)).first()
     assert row is not None
     assert (row.reason, row.value, row.kafka_offset) == (reason, value, 0)
     assert row.detail
@@ -197,7 +197,7 @@ def test_values_changed_at_random_are_read_as_by_python(topic: Topic) -> None:
 
 def test_an_event_row_has_every_field_and_its_provider(spark: SparkSession, topic: Topic) -> None:
     topic.event(event_id=A, host="user53.att.com")
-    rows = events_of(judged(topic.raw(), WINDOW), provider_map(spark, ["user53.att.com"]), first_pages(spark, {}))
+    rows = events_of(classify(topic.raw(), WINDOW), provider_map(spark, ["user53.att.com"]), first_pages(spark, {}))
     row = rows.first()
     assert row is not None
     assert row.asDict() == {
@@ -229,7 +229,7 @@ def test_an_event_is_late_if_it_was_landed_after_its_days_first_page_was_built(
     topic.event(event_id=str(uuid.uuid4()), occurred_at="2026-05-02T12:00:00Z")
     raw = topic.raw().where("kafka_offset = 0").unionByName(topic.raw(landing=2).where("kafka_offset > 0"))
     pages = first_pages(spark, {date(2026, 5, 3): 1})
-    rows = events_of(judged(raw, WINDOW), provider_map(spark, ["user53.att.com"]), pages).collect()
+    rows = events_of(classify(raw, WINDOW), provider_map(spark, ["user53.att.com"]), pages).collect()
     # offset 1 came with the second landing; the other day is not published yet
     assert {row.kafka_offset: row.is_late for row in rows} == {0: False, 1: True, 2: False}
 
@@ -245,7 +245,7 @@ def test_of_one_id_on_two_days_the_record_that_was_landed_first_counts(topic: To
     def of(day: date) -> list[tuple[int, str, str | None]]:
         elsewhere = elsewhere_of(raw, [day], WINDOW)
         assert elsewhere is not None
-        rows = judged(raw.where(F.col("event_date") == day), WINDOW, elsewhere).orderBy("kafka_offset").collect()
+        rows = classify(raw.where(F.col("event_date") == day), WINDOW, elsewhere).orderBy("kafka_offset").collect()
         return [(row.kafka_offset, row.verdict, row.reason) for row in rows]
 
     assert of(date(2026, 5, 3)) == [(0, "event", None), (3, "rejected", "conflict")]
@@ -257,7 +257,7 @@ def test_an_earlier_landing_counts_before_a_lower_offset(topic: Topic) -> None:
     topic.event(event_id=A, item="knife")
     topic.event(event_id=A, item="sword")
     raw = topic.raw(landing=2).where("kafka_offset = 0").unionByName(topic.raw(landing=1).where("kafka_offset = 1"))
-    rows = {row.kafka_offset: row.verdict for row in judged(raw, WINDOW).collect()}
+    rows = {row.kafka_offset: row.verdict for row in classify(raw, WINDOW).collect()}
     assert rows == {0: "rejected", 1: "event"}
 
 
@@ -266,14 +266,14 @@ def test_a_days_rows_do_not_depend_on_the_days_it_is_built_with(topic: Topic) ->
     topic.event(event_id=A, occurred_at="2026-03-31T12:00:00Z")  # 30 days later
     topic.event(event_id=B, occurred_at="2026-03-01T12:00:00Z")
     topic.event(event_id=B, occurred_at="2026-04-01T12:00:00Z")  # 31 days later
-    together = judged(topic.raw(), WINDOW).orderBy("kafka_offset").collect()
+    together = classify(topic.raw(), WINDOW).orderBy("kafka_offset").collect()
     assert [row.verdict for row in together] == ["event", "duplicate", "event", "event"]
 
 
 def of_day(raw: DataFrame, day: date, window_days: int) -> dict[int, tuple[str, str | None]]:
     """The verdicts for a day's records when the day is built alone."""
     elsewhere = elsewhere_of(raw, [day], window_days)
-    rows = judged(raw.where(F.col("event_date") == day), window_days, elsewhere).collect()
+    rows = classify(raw.where(F.col("event_date") == day), window_days, elsewhere).collect()
     return {row.kafka_offset: (row.verdict, row.reason) for row in rows}
 
 
@@ -324,7 +324,7 @@ def test_verdicts_are_those_of_the_rule_in_python_whatever_is_built_together(
     raw = topic.raw().localCheckpoint()
     told = dict(enumerate(walked(records, window)))
     assert {kind for kind, _ in told.values()} == {"event", "duplicate", "rejected"}
-    together = judged(raw, window).collect()
+    together = classify(raw, window).collect()
     assert {row.kafka_offset: (row.verdict, row.reason) for row in together} == told
     for day in (date(2026, 4, 3), date(2026, 4, 12), date(2026, 4, 24)):
         expected = {at: told[at] for at, record in enumerate(records) if record[1] == day}
@@ -370,7 +370,7 @@ def test_a_record_is_parsed_once_for_its_day_and_once_for_its_fields(topic: Topi
     topic.event(event_id=A)
     topic.event(event_id=B)
     topic.event(event_id=B)
-    landing, building = topic.raw(), judged(topic.raw(), WINDOW)
+    landing, building = topic.raw(), classify(topic.raw(), WINDOW)
     # one branch for unique ids, one for repeated ids; each record goes through one of them
     assert [parses(landing), parses(building) - 2 * parses(landing)] == [1, 2]
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from daybook.errors import DaybookError, NeedsDecision
+from daybook.errors import DaybookError, NonRetryableError
 from daybook.kafka.offsets import offsets_text
 from daybook.lake.answers import answer_rows
 from daybook.lake.catalog import load
@@ -320,11 +320,15 @@ def test_raw_records_go_after_their_retention_and_their_pages_stand(
     assert [one["changed"] for one in told] == [False, False]
     assert "cannot be built again" in told[0]["receipt"]
     # without a retention, missing records are an error
-    with pytest.raises(NeedsDecision, match=r"2026-05-03 cannot be built again: 0 of its 6 .* is 0, so nothing may"):
+    with pytest.raises(
+        NonRetryableError, match=r"2026-05-03 cannot be built again: 0 of its 6 .* is 0, so nothing may"
+    ):
         Run(spark, lake, "again", DAY).build()
-    with pytest.raises(NeedsDecision, match=r"2026-05-03 cannot be built again: .* `daybook verify --day 2026-05-03`"):
+    with pytest.raises(
+        NonRetryableError, match=r"2026-05-03 cannot be built again: .* `daybook verify --day 2026-05-03`"
+    ):
         rebuild(spark, lake, DAY, NEXT_DAY, "rebuild", dry_run=True)
-    with pytest.raises(NeedsDecision, match="2026-05-04 cannot be built: raw records of 2026-05-03 are missing"):
+    with pytest.raises(NonRetryableError, match="2026-05-04 cannot be built: raw records of 2026-05-03 are missing"):
         rebuild(spark, lake, NEXT_DAY, NEXT_DAY, "rebuild", dry_run=True)
     assert readers_see(lake) == before
 

@@ -9,7 +9,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from daybook.contract import EXAMPLES, client_event, complete, encode
-from daybook_spark.events import raw_records
+from daybook_spark.events import to_raw
 from event_generator.manifest import Request
 from tests.unit.manifests import a_manifest
 
@@ -54,7 +54,7 @@ class Topic:
     ) -> DataFrame:
         """Return the records from the n-th sent on as rows of ``raw_events``, all of one landing."""
         schema = "key BINARY, value BINARY, partition INT, offset BIGINT, timestamp TIMESTAMP"
-        return raw_records(self.spark.createDataFrame(self.rows[start:], schema), landing, future_tolerance_minutes)
+        return to_raw(self.spark.createDataFrame(self.rows[start:], schema), landing, future_tolerance_minutes)
 
 
 def manifest(folder: Path, ids: list[str], **changes: int) -> Path:

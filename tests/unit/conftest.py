@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 
 _AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="daybook-unit-airflow-")  # removed when the process ends
 # Airflow reads these once, at import; a test that used its database would fail instead of writing somewhere
@@ -27,6 +27,6 @@ def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Se
     for name in [name for name in os.environ if name.startswith("DAYBOOK_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path / "home"))
-    settings.cache_clear()
-    yield settings()
-    settings.cache_clear()
+    load_settings.cache_clear()
+    yield load_settings()
+    load_settings.cache_clear()

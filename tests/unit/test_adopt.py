@@ -11,14 +11,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from daybook.cli.main import cli
-from daybook.errors import BadInput, NeedsDecision
+from daybook.errors import BadInput, NonRetryableError
 from daybook.lake.answers import read_answer
 from daybook.lake.catalog import broken_file, load
 from daybook.lake.ledger import read_ledger
 from daybook.lake.opening import open_state
 from daybook.lake.state import State, marker_file, unfinished_file
 from daybook.lake.tables import EVENTS, TABLES
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 from daybook.stack import postgres
 from tests.unit.small_lake import SmallLake
 
@@ -47,8 +47,8 @@ def content(folder: Path) -> dict[str, bytes]:
 def at(home: Path, monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
     for name, value in {"home": str(home), **values}.items():
         monkeypatch.setenv(f"DAYBOOK_{name.upper()}", value)
-    settings.cache_clear()
-    return settings()
+    load_settings.cache_clear()
+    return load_settings()
 
 
 def adopt() -> Result:
@@ -87,11 +87,11 @@ def test_a_copy_gets_a_lake_of_its_own(lake: SmallLake, monkeypatch: pytest.Monk
 
 def test_a_moved_folder_and_one_without_a_marker(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, has_marker in (("moved", True), ("further", False)):
-        moved = settings().home.rename(lake.settings.home.with_name(name))
+        moved = load_settings().home.rename(lake.settings.home.with_name(name))
         if not has_marker:
             marker_file(moved).unlink()
         loaded = at(moved, monkeypatch)
-        with pytest.raises(NeedsDecision, match="daybook adopt"):
+        with pytest.raises(NonRetryableError, match="daybook adopt"):
             read_ledger(loaded)
         adopt()
         assert_is_whole(loaded)
@@ -117,7 +117,7 @@ def test_an_adoption_that_was_stopped_is_repeated(lake: SmallLake, monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr("daybook.operations.adopt.os.replace", stop)
         assert CliRunner().invoke(cli, ["adopt"]).exit_code == 1
-    with pytest.raises(NeedsDecision, match="daybook adopt"):
+    with pytest.raises(NonRetryableError, match="daybook adopt"):
         read_ledger(loaded)
     adopt()
     assert_is_whole(loaded)

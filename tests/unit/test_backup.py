@@ -23,7 +23,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from daybook.cli.operations import backup, restore
 from daybook.cli.stack import up
-from daybook.errors import BadInput, DaybookError, NeedsDecision
+from daybook.errors import BadInput, DaybookError, NonRetryableError
 from daybook.files import digest_of, state_dir
 from daybook.lake.answers import read_answer
 from daybook.lake.catalog import load
@@ -34,7 +34,7 @@ from daybook.lake.state import State, check_state
 from daybook.lake.tables import CATALOG
 from daybook.lake.uris import path_of
 from daybook.operations.backup import indexes
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 from daybook.stack import postgres, supervisor
 from daybook.stack.parts import parts
 from tests.integration.own_broker import free_ports
@@ -54,8 +54,8 @@ def publish(lake: SmallLake, day: date) -> None:
 def own_settings(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings with a port on which no broker listens."""
     monkeypatch.setenv("DAYBOOK_KAFKA_PORT", str(free_ports(1)[0]))
-    settings.cache_clear()
-    return settings()
+    load_settings.cache_clear()
+    return load_settings()
 
 
 @pytest.fixture
@@ -114,8 +114,8 @@ def test_another_state_folder_is_told_to_the_lake(
     back_up(folder)
     shutil.rmtree(lake.settings.home)
     monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path / "a home with a longer name"))
-    settings.cache_clear()
-    elsewhere = settings()
+    load_settings.cache_clear()
+    elsewhere = load_settings()
     assert bring_back(folder).exit_code == 0
     assert not lake.settings.home.exists()
     assert read_ledger(elsewhere).revisions == before
@@ -252,11 +252,11 @@ def test_a_restore_that_was_killed_is_begun_again(lake: SmallLake, folder: Path,
     shutil.rmtree(lake.settings.home)
     killed_restore(folder, function, call)
     if function != "_refuse_state":
-        with pytest.raises(NeedsDecision, match=f"Repeat the restore: daybook restore --from {folder}"):
+        with pytest.raises(NonRetryableError, match=f"Repeat the restore: daybook restore --from {folder}"):
             load(lake.settings, "day_ledger")
-        with pytest.raises(NeedsDecision, match="Repeat the restore"):
+        with pytest.raises(NonRetryableError, match="Repeat the restore"):
             back_up(folder)
-        with pytest.raises(NeedsDecision, match="Repeat the restore"):
+        with pytest.raises(NonRetryableError, match="Repeat the restore"):
             CliRunner().invoke(up, catch_exceptions=False)
     assert bring_back(folder).exit_code == 0
     assert read_ledger(lake.settings).revisions == before
@@ -344,8 +344,8 @@ def test_nothing_is_restored_below_a_stack_that_is_up(own_settings: Settings, la
 def at(home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings with another state folder, for all later calls."""
     monkeypatch.setenv("DAYBOOK_HOME", str(home))
-    settings.cache_clear()
-    return settings()
+    load_settings.cache_clear()
+    return load_settings()
 
 
 def opened(loaded: Settings) -> SmallLake:
@@ -371,7 +371,7 @@ def test_no_later_backup_touches_an_earlier_one(
     def keep() -> None:
         back_up(folder)
         [new] = {name for name, _ in indexes(folder)[0]} - known.keys()
-        known[new] = revisions_of(settings())
+        known[new] = revisions_of(load_settings())
 
     State.create(lake.settings)
     keep()
@@ -643,7 +643,7 @@ def test_a_keys_file_that_is_not_there_is_named(
     lake: SmallLake, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("DAYBOOK_API_KEYS_FILE", name)
-    settings.cache_clear()
+    load_settings.cache_clear()
     with pytest.raises(BadInput, match=rf"DAYBOOK_API_KEYS_FILE is {name}.*there is no such file") as refused:
         back_up(folder)
     assert ("relative path" in str(refused.value)) == (not name.startswith("/"))
@@ -698,7 +698,7 @@ def test_what_is_elsewhere_is_told_and_the_rest_is_taken(
     monkeypatch.setenv("DAYBOOK_LAKE_CATALOG_URI", "jdbc:postgresql://db/lake")
     monkeypatch.setenv("DAYBOOK_LAKE_WAREHOUSE", "s3a://bucket/lake")
     monkeypatch.setenv("DAYBOOK_KAFKA_BOOTSTRAP_SERVERS", "kafka:9092")
-    settings.cache_clear()
+    load_settings.cache_clear()
     said = back_up(folder)
     assert "Not in it: the lake: its catalog is in PostgreSQL. Dump that database first (pg_dump)" in said
     assert "s3a://bucket/lake" in said

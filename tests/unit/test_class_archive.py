@@ -11,7 +11,7 @@ import pytest
 from daybook.jobs import class_archive
 from daybook.jobs.config import submit_conf
 from daybook.jobs.java import SUPPORTED
-from daybook.settings import REPOSITORY, Settings, settings
+from daybook.settings import REPOSITORY, Settings, load_settings
 from daybook.setup.class_archive import install
 
 
@@ -45,7 +45,7 @@ def test_a_rehearsal_that_fails_is_a_line_and_leaves_nothing(
     submit.write_text('#!/bin/sh\necho "$DAYBOOK_LAKE_CATALOG_URI"\nexit 1\n', encoding="utf-8")
     submit.chmod(0o755)
     monkeypatch.setenv("DAYBOOK_LAKE_CATALOG_URI", "jdbc:sqlite:somebody's lake")
-    settings.cache_clear()
+    load_settings.cache_clear()
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setattr(class_archive, "TAKEN_BY", SUPPORTED)
     install()

@@ -70,9 +70,9 @@ def lake(own_settings: Settings) -> SmallLake:
 
 def test_a_day_like_the_others_deviates_in_nothing(lake: SmallLake) -> None:
     found = compare(read_ledger(lake.settings), "2026-05-09")
-    assert [premise.verdict for premise in found.premises] == ["holds", "holds"]
-    assert [premise.subject for premise in found.premises] == ["event mix", "provider mix"]
-    assert [len(premise.days) for premise in found.premises] == [7, 7]
+    assert [premise.verdict for premise in found.drifts] == ["holds", "holds"]
+    assert [premise.subject for premise in found.drifts] == ["event mix", "provider mix"]
+    assert [len(premise.days) for premise in found.drifts] == [7, 7]
     assert (found.drops.judged, found.drops.drops, len(found.drops.days)) == (True, (), 8)
     assert {one.measure: (one.value, one.day_before, one.same_weekday) for one in found.measures} == {
         "events": (1800, 1800, 1800),
@@ -87,7 +87,7 @@ def test_what_fell_and_what_drove_it_are_named(lake: SmallLake) -> None:
     kept = [one for number, one in enumerate(a_day()) if one[1] != "comcast" or number % 10 == 0]
     publish(lake, date(2026, 5, 10), kept)
     found = compare(read_ledger(lake.settings), "2026-05-10")
-    events, providers = found.premises
+    events, providers = found.drifts
     assert (events.verdict, providers.verdict) == ("holds", "deviates")
     assert providers.drivers[0].category == "comcast"
     fell = {(drop.provider, drop.event_type, drop.item): drop.events for drop in found.drops.drops}
@@ -105,7 +105,7 @@ def test_what_fell_and_what_drove_it_are_named(lake: SmallLake) -> None:
 
 def test_guild_joins_are_a_category_as_items_are(lake: SmallLake) -> None:
     publish(lake, date(2026, 5, 10), [one for one in a_day() if one[2] == "purchase_item"])
-    [driver, *_] = compare(read_ledger(lake.settings), "2026-05-10").premises[0].drivers
+    [driver, *_] = compare(read_ledger(lake.settings), "2026-05-10").drifts[0].drivers
     assert (driver.category, driver.share) == ("join guild", 0.0)
     assert driver.usual_share == pytest.approx(1 / 3)
 
@@ -121,13 +121,13 @@ def test_an_empty_day_is_no_day_that_is_missing(lake: SmallLake) -> None:
     publish(lake, date(2026, 5, 10), [])
     found = compare(read_ledger(lake.settings), "2026-05-10")
     assert {one.value for one in found.measures} == {0}
-    assert [premise.verdict for premise in found.premises] == ["unclear", "unclear"]
-    assert "2026-05-10" in found.premises[0].sentence
+    assert [premise.verdict for premise in found.drifts] == ["unclear", "unclear"]
+    assert "2026-05-10" in found.drifts[0].sentence
 
 
 def test_the_first_days_cannot_be_judged_and_say_so(lake: SmallLake) -> None:
     found = compare(read_ledger(lake.settings), "2026-05-01")
-    assert [premise.verdict for premise in found.premises] == ["too few days", "too few days"]
+    assert [premise.verdict for premise in found.drifts] == ["too few days", "too few days"]
     assert not found.drops.judged
     assert {one.day_before for one in found.measures} == {None}
 

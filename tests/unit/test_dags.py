@@ -23,12 +23,12 @@ from airflow.sdk.definitions.retry_policy import RetryAction
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, ParamValidationError
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
+from daybook.errors import BadInput, DaybookError, NonRetryableError, NotNow
 from daybook.jobs import class_archive
 from daybook.jobs.config import FEW, MANY, MANY_RECORDS, submit_conf
 from daybook.pipeline.manifest import Injected, Manifest, manifest_path
 from daybook.pipeline.not_landed import NotLanded
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 from daybook.sql.answers import AREAS, answer_files
 from daybook.stack import spark_connect
 from daybook_airflow.assets import table_assets
@@ -37,10 +37,10 @@ from daybook_airflow.refused import RefusedRun
 from daybook_airflow.spark_operator import DaybookSparkOperator
 from daybook_airflow.task_defaults import RetryWhatMayPass
 from event_generator.day import build_day
+from event_generator.faults import FaultProfile
 from event_generator.manifest import Request, write_manifest
-from event_generator.mischief import Mischief
 from event_generator.play import NoIntake
-from event_generator.progress import Progress, Settled
+from event_generator.progress import Ack, Progress
 from tests.integration.own_broker import free_ports
 from tests.unit.manifests import a_manifest
 from tests.unit.small_lake import SmallLake
@@ -78,9 +78,9 @@ def load() -> DagBag:
 
 @pytest.fixture(scope="module")
 def bag() -> Iterator[DagBag]:
-    settings.cache_clear()
+    load_settings.cache_clear()
     yield load()
-    settings.cache_clear()
+    load_settings.cache_clear()
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_without_a_spark_server_all_steps_share_the_pool_of_drivers(
     own_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAYBOOK_SPARK_CONNECT_PORT", "0")
-    settings.cache_clear()
+    load_settings.cache_clear()
     dag = load().dags["game_events_daily"]
     assert {task.pool for task in dag.tasks if isinstance(task, DaybookSparkOperator)} == {"spark"}
 
@@ -189,7 +189,7 @@ def test_the_form_shows_what_a_run_generates_where_nobody_asks_for_a_number(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    settings.cache_clear()
+    load_settings.cache_clear()
     dag = load().dags["game_events_daily"]
     said = dag.params.get_param("events").description or ""
     assert (f"generate {events}," in said, "build live traffic" in said) == (events > 0, events == 0)
@@ -337,9 +337,9 @@ def test_a_run_that_asks_for_no_number_generates_its_day(
 def test_a_day_that_was_generated_or_begun_goes_on_with_the_same_events(
     dag: DAG, played: list[Request], own_settings: Settings, conf: dict[str, Any]
 ) -> None:
-    first = Request(DAY, 300, 7, Mischief(late=0.5))
+    first = Request(DAY, 300, 7, FaultProfile(late=0.5))
     progress = Progress(own_settings, first, 300)
-    progress.settle([Settled(0, 0, 0)])
+    progress.settle([Ack(0, 0, 0)])
     progress.close()
     Run(dag, {}, **conf).generate()
     progress.remove()
@@ -398,7 +398,7 @@ def test_days_of_one_seed_differ() -> None:
 @pytest.mark.parametrize(
     ("error", "again"),
     [
-        (NeedsDecision("no"), False),
+        (NonRetryableError("no"), False),
         (BadInput("no"), False),
         (NotNow("no"), True),
         (NoIntake("no"), True),
@@ -497,7 +497,7 @@ def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SUMMARY", '{"published": []}')
     # no Spark server listens there, so each step starts its own driver
     monkeypatch.setenv("DAYBOOK_SPARK_CONNECT_PORT", str(free_ports(1)[0]))
-    settings.cache_clear()
+    load_settings.cache_clear()
     return argv
 
 
@@ -659,7 +659,7 @@ def test_an_intake_that_is_away_is_tried_again(
 ) -> None:
     (port,) = free_ports(1)
     monkeypatch.setenv("DAYBOOK_API_URL", f"http://127.0.0.1:{port}")
-    settings.cache_clear()
+    load_settings.cache_clear()
     run = Run(dag, {}, events=12)
     with pytest.raises(NoIntake, match="no intake answers"):  # AirflowFailException would end the task for good
         run.generate()

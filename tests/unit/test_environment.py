@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from daybook.jobs.environment import job_environment, stack_environment
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 from daybook.stack.airflow import write_config
 from daybook.stack.lifecycle import _differing
 
@@ -65,8 +65,8 @@ def test_settings_that_differ_are_named(own_settings: Settings, monkeypatch: pyt
     assert _differing(before, before) == []
     monkeypatch.setenv("DAYBOOK_SPARK_MASTER", "local[1]")
     monkeypatch.setenv("DAYBOOK_LATENESS_DAYS", "7")
-    settings.cache_clear()
-    now = json.dumps(stack_environment(settings()))
+    load_settings.cache_clear()
+    now = json.dumps(stack_environment(load_settings()))
     assert _differing(before, now) == ["DAYBOOK_LATENESS_DAYS", "DAYBOOK_SPARK_MASTER"]
     assert _differing(now, before) == ["DAYBOOK_LATENESS_DAYS", "DAYBOOK_SPARK_MASTER"]
 

@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from daybook.errors import DaybookError, NeedsDecision
+from daybook.errors import DaybookError, NonRetryableError
 from daybook.pipeline.manifest import Injected, ids_path, manifest_path
 from daybook.settings import Settings
 from event_generator.day import Day, build_day
 from event_generator.expected import expected_answers
+from event_generator.faults import FaultProfile
 from event_generator.generated import generated_on
 from event_generator.manifest import Request, write_manifest
-from event_generator.mischief import Mischief
 from tests.unit.manifests import a_manifest
 
 DAY = date(2026, 5, 3)
-LATE = Mischief(late=0.3)
+LATE = FaultProfile(late=0.3)
 
 
-def play(settings: Settings, day: date, *, seed: int = 3, refused: int = 0, mischief: Mischief = LATE) -> Day:
+def play(settings: Settings, day: date, *, seed: int = 3, refused: int = 0, mischief: FaultProfile = LATE) -> Day:
     """Write the files of a run in which all events except the first few were acknowledged."""
     request = Request(day, 200, seed, mischief)
     plan = build_day(day, request.events, seed, settings.items, mischief)
@@ -113,6 +113,6 @@ def test_a_broken_manifest_stops_publishing_in_one_line(tmp_path: Path, text: st
 
     path = tmp_path / f"{DAY}.json"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(NeedsDecision, match=f"the manifest {path} cannot be read .*clear publish_day") as raised:
+    with pytest.raises(NonRetryableError, match=f"the manifest {path} cannot be read .*clear publish_day") as raised:
         _read_manifest(DAY, path)
     assert "\n" not in str(raised.value)

@@ -23,8 +23,8 @@ from daybook.sql.answers import answers
 from event_generator.command import generate
 from event_generator.day import Day, build_day
 from event_generator.expected import expected_answers
+from event_generator.faults import KINDS, LONGEST_DELAY_DAYS, SHORTEST_GAP, FaultProfile, Script, corrupted
 from event_generator.manifest import Request, write_manifest
-from event_generator.mischief import KINDS, LONGEST_DELAY_DAYS, SHORTEST_GAP, Mischief, Script, spoilt
 from event_generator.play import play_day
 from game_api.validation import BadBody, Refused, check_event, parse_body
 from tests.unit.manifests import a_manifest
@@ -127,7 +127,7 @@ def hand_made(*rows: tuple[int, int, int, int]) -> Day:
         microsecond=hour * 3_600_000_000,
         days_back=np.zeros(len(rows), dtype=np.int64),
         script=Script(np.arange(len(rows)), np.full(len(rows), -1)),
-        spoilt_ids=np.array([""] * len(rows)),
+        corrupted_ids=np.array([""] * len(rows)),
     )
 
 
@@ -359,9 +359,9 @@ def test_a_manifest_that_cannot_be_read_is_one_line_that_says_what_to_do(tmp_pat
         ({"day": date(1969, 1, 1)}, "before 1970-01-01"),
         ({"events": 0}, "at least 1"),
         ({"seed": -1}, "negative"),
-        ({"mischief": Mischief(late=1.5)}, "late is 1.5"),
-        ({"mischief": Mischief(duplicates=-0.1)}, "duplicates is -0.1"),
-        ({"mischief": Mischief(invalid=float("nan"))}, "invalid is nan"),
+        ({"mischief": FaultProfile(late=1.5)}, "late is 1.5"),
+        ({"mischief": FaultProfile(duplicates=-0.1)}, "duplicates is -0.1"),
+        ({"mischief": FaultProfile(invalid=float("nan"))}, "invalid is nan"),
     ],
 )
 def test_a_day_that_cannot_be_is_bad_input_and_leaves_nothing(
@@ -394,7 +394,7 @@ def test_bad_arguments_are_bad_input(arguments: str) -> None:
 
 
 def test_mischief_leaves_the_days_own_events_as_they_are() -> None:
-    good, bad = build(), build_day(DAY, 5000, 1, ITEMS, Mischief(duplicates=0.2, late=0.1, invalid=0.3))
+    good, bad = build(), build_day(DAY, 5000, 1, ITEMS, FaultProfile(duplicates=0.2, late=0.1, invalid=0.3))
     assert good.ids.tolist() == bad.ids.tolist()
     on_time = np.flatnonzero(bad.days_back == 0)
     assert good.at(on_time) == bad.at(on_time)
@@ -403,7 +403,7 @@ def test_mischief_leaves_the_days_own_events_as_they_are() -> None:
 
 
 def test_the_script_sends_every_event_repeats_some_later_and_spoils_others() -> None:
-    plan = build_day(DAY, 5000, 1, ITEMS, Mischief(duplicates=0.1, invalid=0.1))
+    plan = build_day(DAY, 5000, 1, ITEMS, FaultProfile(duplicates=0.1, invalid=0.1))
     assert len(plan.script) == 5000 + 500 + 500
     own = plan.script.event[plan.script.kind < 0].tolist()
     assert set(own) == set(range(5000))
@@ -419,7 +419,7 @@ def test_the_script_sends_every_event_repeats_some_later_and_spoils_others() -> 
 def test_no_spoilt_event_is_one(kind: int) -> None:
     plan = build(events=20)
     for number, event in enumerate(plan.at(range(20))):
-        sent = spoilt(kind, event, f"00000000-0000-4000-8000-{number:012d}")
+        sent = corrupted(kind, event, f"00000000-0000-4000-8000-{number:012d}")
         if isinstance(sent, bytes):
             with pytest.raises(BadBody):
                 parse_body(sent)

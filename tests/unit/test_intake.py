@@ -33,8 +33,7 @@ from prometheus_client import Gauge, values
 from prometheus_client.metrics import MetricWrapperBase
 from werkzeug.test import TestResponse
 
-from daybook.settings import REPOSITORY, Settings
-from daybook.settings import settings as settings_of_this_process
+from daybook.settings import REPOSITORY, Settings, load_settings
 from game_api import metrics, routes, validation
 from game_api.access import LEGACY_ENDPOINTS, KeyRing, check_at_start, read_keys
 from game_api.app import create_app
@@ -483,7 +482,7 @@ class TestGunicornConf:
     def test_a_file_without_a_key_ends_the_start(self, own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
         monkeypatch.setenv("DAYBOOK_API_KEYS_FILE", str(own_settings.home / "none"))
-        settings_of_this_process.cache_clear()
+        load_settings.cache_clear()
         conf = runpy.run_path(str(REPOSITORY / "services" / "game_api" / "gunicorn_conf.py"))
         with pytest.raises(SystemExit):
             conf["on_starting"](None)

@@ -13,7 +13,7 @@ from daybook.jobs.environment import stack_environment
 from daybook.jobs.submit import submit_command
 from daybook.kafka.config import connection_extra, java_conf, librdkafka_conf, with_password
 from daybook.kafka.topic_rules import topic_config
-from daybook.settings import REPOSITORY, Settings, settings
+from daybook.settings import REPOSITORY, Settings, load_settings
 
 PASSWORD = 'hor"se\\battery'
 SECURED = {
@@ -32,8 +32,8 @@ PYTHON_FILES = [
 def loaded(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> Settings:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    settings.cache_clear()
-    return settings()
+    load_settings.cache_clear()
+    return load_settings()
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from daybook.jobs.config import jars
 from daybook.jobs.environment import stack_environment
 from daybook.jobs.submit import submit_command
 from daybook.lake.config import pyiceberg_properties, spark_properties
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 
 
 def chosen(monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
     for name, value in values.items():
         monkeypatch.setenv(f"DAYBOOK_{name.upper()}", value)
-    settings.cache_clear()
-    return settings()
+    load_settings.cache_clear()
+    return load_settings()
 
 
 def test_a_bucket_is_read_where_it_is_written(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,8 +32,9 @@ def test_a_bucket_is_read_where_it_is_written(own_settings: Settings, monkeypatc
 
 
 def test_no_bucket_no_word_of_s3(own_settings: Settings) -> None:
-    assert not [name for name in spark_properties(settings()) if "s3" in name or name in {"io-impl", "client.region"}]
-    assert "iceberg-aws" not in jars(settings())
+    names = spark_properties(load_settings())
+    assert not [name for name in names if "s3" in name or name in {"io-impl", "client.region"}]
+    assert "iceberg-aws" not in jars(load_settings())
 
 
 def test_without_the_jar_the_command_is_told(

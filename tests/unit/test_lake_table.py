@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from daybook.cli.main import COMMANDS, cli
-from daybook.errors import DaybookError, NeedsDecision
+from daybook.errors import DaybookError, NonRetryableError
 from daybook.lake.answers import read_answer
 from daybook.lake.catalog import broken_file, load
 from daybook.lake.ledger import read_ledger
@@ -157,7 +157,7 @@ def test_counts_out_of_the_metadata_name_the_file(lake: SmallLake, kind: str) ->
 
 def test_a_bad_block_inside_a_data_file_is_found_by_reading_it(lake: SmallLake) -> None:
     broken(lake, "event_popularity", "data file", garble_inside)
-    with pytest.raises(NeedsDecision) as raised:
+    with pytest.raises(NonRetryableError) as raised:
         read_answer(lake.settings, "event_popularity", str(DAY))
     assert_one_line(raised.value, lake, "event_popularity", "data file")
 
@@ -173,20 +173,20 @@ def test_a_whole_lake_has_no_broken_file_and_other_errors_stay(lake: SmallLake) 
 def test_a_moved_lake_without_a_marker_is_known_by_its_metadata(
     lake: SmallLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from daybook.settings import settings
+    from daybook.settings import load_settings
 
     moved = lake.settings.home.rename(lake.settings.home.with_name("moved"))
     monkeypatch.setenv("DAYBOOK_HOME", str(moved))
-    settings.cache_clear()
-    with pytest.raises(NeedsDecision, match="outside the warehouse of these settings"):
-        read_ledger(settings())
+    load_settings.cache_clear()
+    with pytest.raises(NonRetryableError, match="outside the warehouse of these settings"):
+        read_ledger(load_settings())
 
 
 @pytest.mark.parametrize("damage", [empty, cut, garble])
 def test_a_broken_catalog_is_one_line(lake: SmallLake, damage: Callable[[Path], None]) -> None:
     file = Path(lake.settings.catalog_uri.removeprefix("jdbc:sqlite:"))
     damage(file)
-    with pytest.raises(NeedsDecision, match=f"the (lake's )?catalog {file} is (damaged|empty)") as raised:
+    with pytest.raises(NonRetryableError, match=f"the (lake's )?catalog {file} is (damaged|empty)") as raised:
         read_ledger(lake.settings)
     assert "daybook restore" in str(raised.value)
     assert "\n" not in str(raised.value)

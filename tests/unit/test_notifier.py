@@ -19,8 +19,8 @@ import pytest
 from structlog.contextvars import clear_contextvars, get_contextvars
 from structlog.testing import capture_logs
 
-from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
-from daybook.settings import REPOSITORY, Settings, settings
+from daybook.errors import BadInput, DaybookError, NonRetryableError, NotNow
+from daybook.settings import REPOSITORY, Settings, load_settings
 from daybook_airflow.deadline import tell_late
 from daybook_airflow.log_context import bind_log_context
 from daybook_airflow.messages import send
@@ -86,7 +86,7 @@ def test_what_would_fail_again_is_not_advised(error: Exception) -> None:
     assert text == f"2026-05-03: land_events failed at try 2: no; ask for x. {SAFE}"
 
 
-@pytest.mark.parametrize("error", [NeedsDecision("no"), NotNow("no"), DaybookError("no"), KeyError("no")])
+@pytest.mark.parametrize("error", [NonRetryableError("no"), NotNow("no"), DaybookError("no"), KeyError("no")])
 def test_what_can_succeed_later_is_advised_with_its_command(error: Exception) -> None:
     assert "`airflow dags trigger" in failure_text(a_failure(error), SAFE, tries_again=False)
 
@@ -96,7 +96,7 @@ def webhook(monkeypatch: pytest.MonkeyPatch, own_settings: Settings) -> Iterator
     """A web server that ``DAYBOOK_NOTIFY_URLS`` names."""
     with Webhook() as running:
         monkeypatch.setenv("DAYBOOK_NOTIFY_URLS", running.url)
-        settings.cache_clear()
+        load_settings.cache_clear()
         yield running
 
 
@@ -110,7 +110,7 @@ def test_a_failed_task_is_told_to_the_webhook_and_a_repeated_try_is_not(webhook:
 
 
 def test_by_default_nobody_is_told_but_the_log(own_settings: Settings) -> None:
-    assert settings().notify_urls.get_secret_value() == ""
+    assert load_settings().notify_urls.get_secret_value() == ""
     with capture_logs() as logged:
         send("a failure")
     assert logged == []
@@ -120,9 +120,9 @@ def test_by_default_nobody_is_told_but_the_log(own_settings: Settings) -> None:
 def test_somebody_who_cannot_be_reached_fails_nothing_and_no_secret_is_logged(
     webhook: Webhook, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    reached = settings().notify_urls.get_secret_value()
+    reached = load_settings().notify_urls.get_secret_value()
     monkeypatch.setenv("DAYBOOK_NOTIFY_URLS", f"{url} {reached}")
-    settings.cache_clear()
+    load_settings.cache_clear()
     with capture_logs() as logged:
         send("a failure")
     assert webhook.texts == ["a failure"]
@@ -161,7 +161,7 @@ def test_a_day_is_told_as_late_though_the_lake_cannot_be_read(
     webhook: Webhook, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAYBOOK_LAKE_CATALOG_URI", "jdbc:postgresql://127.0.0.1:1/lake?user=lake")
-    settings.cache_clear()
+    load_settings.cache_clear()
     asyncio.run(tell_late(LATE))
     [text] = webhook.texts
     assert text.startswith("2026-05-03: the lake cannot be read (")

@@ -25,7 +25,7 @@ from daybook.lake.config import sqlalchemy_uri
 from daybook.lake.ledger import Revision, ledger_rows, read_ledger
 from daybook.lake.tables import DAY_LEDGER
 from daybook.pipeline.dismissals import dismissals_file
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 from tests.unit.small_lake import SCHEMAS, SmallLake
 
 DAY = date(2026, 5, 3)
@@ -246,7 +246,7 @@ def test_a_command_is_advised_only_for_a_day_that_it_can_build(
     lake.land({DAY: 1})
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    settings.cache_clear()
+    load_settings.cache_clear()
     text = str(_daybook("answer", "event_popularity", "--day", day).exception)
     assert says in text
     assert ("airflow dags trigger" in text) is ("Build it with" in says)

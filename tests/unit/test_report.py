@@ -21,7 +21,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
 from daybook.analysis.comparisons import Comparison
-from daybook.analysis.drift import Driver, Premise
+from daybook.analysis.drift import Drift, Driver
 from daybook.analysis.drops import Drop, Total
 from daybook.errors import BadInput
 from daybook.files import write_private
@@ -229,8 +229,8 @@ def test_the_index_can_be_read_by_a_screen_reader(lake: SmallLake) -> None:
 
 WEEK = tuple(DAY - timedelta(days=back) for back in range(7, 0, -1))
 PREMISES = [
-    Premise("event mix", 0.021, 0.015, 0.03, 0.012, 0.05, "holds", "The event mix is as usual.", (), WEEK),
-    Premise(
+    Drift("event mix", 0.021, 0.015, 0.03, 0.012, 0.05, "holds", "The event mix is as usual.", (), WEEK),
+    Drift(
         "provider mix", 0.072, 0.055, 0.09, 0.018, 0.05, "deviates", f"{HOSTILE} has risen.",
         (Driver(HOSTILE, 0.4, 0.3, 0.8),), WEEK,
     ),
@@ -240,7 +240,7 @@ COMPARISONS = [
     Comparison("events", 1234, 1000, 1300.5, None),
     Comparison("guild_joins", 3, 0, None, 2),
 ]
-TOO_EARLY = [Premise("event mix", None, None, None, None, 0.1, "too few days", "One day is too few.", (), WEEK[:1])]
+TOO_EARLY = [Drift("event mix", None, None, None, None, 0.1, "too few days", "One day is too few.", (), WEEK[:1])]
 
 
 @pytest.fixture

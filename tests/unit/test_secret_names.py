@@ -8,7 +8,7 @@ import pytest
 
 from daybook.errors import BadInput
 from daybook.secret_names import holds_a_secret, names_a_secret
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 
 SECRETS = [
     "spark.executorEnv.AWS_SECRET_ACCESS_KEY",
@@ -123,9 +123,9 @@ HOLDING_NONE = [
 def test_a_secret_is_refused_by_its_name(name: str, own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names_a_secret(name)
     monkeypatch.setenv("DAYBOOK_SPARK_CONF", json.dumps({name: "hush"}))
-    settings.cache_clear()
+    load_settings.cache_clear()
     with pytest.raises(BadInput) as refused:
-        settings()
+        load_settings()
     assert f"{name} is a secret" in str(refused.value)
     assert "hush" not in str(refused.value)
 
@@ -133,8 +133,8 @@ def test_a_secret_is_refused_by_its_name(name: str, own_settings: Settings, monk
 def test_ordinary_settings_are_taken(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [name for name in ORDINARY if names_a_secret(name)] == []
     monkeypatch.setenv("DAYBOOK_SPARK_CONF", json.dumps(dict.fromkeys(ORDINARY, "1")))
-    settings.cache_clear()
-    assert list(settings().spark_conf) == ORDINARY
+    load_settings.cache_clear()
+    assert list(load_settings().spark_conf) == ORDINARY
 
 
 @pytest.mark.parametrize("text", HOLDING)
@@ -147,9 +147,9 @@ def test_a_text_that_holds_a_secret_is_refused(
 ) -> None:
     assert holds_a_secret(text)
     monkeypatch.setenv(f"DAYBOOK_{name}", text)
-    settings.cache_clear()
+    load_settings.cache_clear()
     with pytest.raises(BadInput, match=f"DAYBOOK_{name} has a") as refused:
-        settings()
+        load_settings()
     assert text not in str(refused.value)
 
 
@@ -158,9 +158,9 @@ def test_one_in_a_value_for_spark_is_refused(
     text: str, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAYBOOK_SPARK_CONF", json.dumps({"spark.executor.extraJavaOptions": text}))
-    settings.cache_clear()
+    load_settings.cache_clear()
     with pytest.raises(BadInput, match=r"spark\.executor\.extraJavaOptions has a secret"):
-        settings()
+        load_settings()
 
 
 @pytest.mark.parametrize("text", HOLDING_NONE)

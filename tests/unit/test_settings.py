@@ -11,7 +11,7 @@ from daybook.errors import BadInput
 from daybook.jobs.config import submit_conf
 from daybook.jobs.environment import stack_environment
 from daybook.lake.tables import CATALOG
-from daybook.settings import OUR_SPARK_CONF, REPOSITORY, Settings, settings
+from daybook.settings import OUR_SPARK_CONF, REPOSITORY, Settings, load_settings
 
 EXAMPLE = REPOSITORY / ".env.example"
 
@@ -34,22 +34,22 @@ def test_each_is_documented_with_its_description() -> None:
 
 def test_the_documented_values_are_the_defaults(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DAYBOOK_HOME")
-    settings.cache_clear()
-    defaults = settings()
+    load_settings.cache_clear()
+    defaults = load_settings()
     for name, value in documented().items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(REPOSITORY)  # the state folder is documented relative to the checkout
-    settings.cache_clear()
-    assert settings() == defaults
+    load_settings.cache_clear()
+    assert load_settings() == defaults
 
 
 def test_all_problems_are_named_at_once(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = {"DAYBOOK_API_PORT": "70000", "DAYBOOK_KAFKA_PARTITIONS": "none", "DAYBOOK_SPARK_DRIVER_MEMORY": "lots"}
     for name, value in wrong.items():
         monkeypatch.setenv(name, value)
-    settings.cache_clear()
+    load_settings.cache_clear()
     with pytest.raises(BadInput) as refused:
-        settings()
+        load_settings()
     assert [name for name in wrong if name in str(refused.value)] == list(wrong)
     assert "\n" not in str(refused.value)
 
@@ -57,24 +57,24 @@ def test_all_problems_are_named_at_once(own_settings: Settings, monkeypatch: pyt
 def test_an_empty_variable_is_a_setting_not_made(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAYBOOK_HOME", "")
     monkeypatch.setenv("DAYBOOK_API_PORT", "")
-    settings.cache_clear()
-    assert settings().home == REPOSITORY / ".daybook"
-    assert settings().api_port == 5000
+    load_settings.cache_clear()
+    assert load_settings().home == REPOSITORY / ".daybook"
+    assert load_settings().api_port == 5000
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "80.5", " "])
 def test_a_bad_port_is_refused(own_settings: Settings, monkeypatch: pytest.MonkeyPatch, port: str) -> None:
     monkeypatch.setenv("DAYBOOK_AIRFLOW_PORT", port)
-    settings.cache_clear()
+    load_settings.cache_clear()
     with pytest.raises(BadInput, match="DAYBOOK_AIRFLOW_PORT"):
-        settings()
+        load_settings()
 
 
 def test_a_list_that_is_not_json_is_refused(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAYBOOK_ITEMS", "sword,shield")
-    settings.cache_clear()
+    load_settings.cache_clear()
     with pytest.raises(BadInput, match="DAYBOOK_ITEMS"):
-        settings()
+        load_settings()
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,12 @@ def test_raw_records_are_kept_longer_than_any_restated_day_looks_back(
 ) -> None:
     monkeypatch.setenv("DAYBOOK_RAW_RETENTION_DAYS", days)
     monkeypatch.setenv("DAYBOOK_LATENESS_DAYS", lateness)
-    settings.cache_clear()
+    load_settings.cache_clear()
     if taken:
-        assert settings().raw_retention_days == int(days)
+        assert load_settings().raw_retention_days == int(days)
     else:
         with pytest.raises(BadInput, match=r"DAYBOOK_RAW_RETENTION_DAYS is .*, or 0"):
-            settings()
+            load_settings()
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,9 @@ def test_what_spark_must_not_be_told_is_refused(
     own_settings: Settings, monkeypatch: pytest.MonkeyPatch, text: str, said: str
 ) -> None:
     monkeypatch.setenv("DAYBOOK_SPARK_CONF", text)
-    settings.cache_clear()
+    load_settings.cache_clear()
     with pytest.raises(BadInput, match=rf"DAYBOOK_SPARK_CONF: .*{re.escape(said)}"):
-        settings()
+        load_settings()
 
 
 def test_sparks_own_settings_win_over_ours_and_go_on_to_the_parts(
@@ -130,12 +130,12 @@ def test_sparks_own_settings_win_over_ours_and_go_on_to_the_parts(
 ) -> None:
     told = '{"spark.executor.cores": 2, "spark.ui.enabled": true, "spark.sql.catalog.other": "x"}'
     monkeypatch.setenv("DAYBOOK_SPARK_CONF", told)
-    settings.cache_clear()
-    conf = submit_conf(settings())
+    load_settings.cache_clear()
+    conf = submit_conf(load_settings())
     assert conf["spark.executor.cores"] == "2"
     assert conf["spark.ui.enabled"] == "true"
     assert conf["spark.sql.session.timeZone"] == "UTC"
-    monkeypatch.setenv("DAYBOOK_SPARK_CONF", stack_environment(settings())["DAYBOOK_SPARK_CONF"])
-    settings.cache_clear()
-    assert submit_conf(settings()) == conf
+    monkeypatch.setenv("DAYBOOK_SPARK_CONF", stack_environment(load_settings())["DAYBOOK_SPARK_CONF"])
+    load_settings.cache_clear()
+    assert submit_conf(load_settings()) == conf
     assert f"spark.sql.catalog.{CATALOG}" in OUR_SPARK_CONF

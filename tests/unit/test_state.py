@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from daybook.cli.main import cli
-from daybook.errors import BadInput, DaybookError, NeedsDecision, NotNow
+from daybook.errors import BadInput, DaybookError, NonRetryableError, NotNow
 from daybook.jobs.java import java
 from daybook.lake import opening
 from daybook.lake import state as state_module
@@ -27,7 +27,7 @@ from daybook.lake.ledger import read_ledger
 from daybook.lake.opening import open_state
 from daybook.lake.state import State, check_state, marker_file, unfinished_file, who
 from daybook.lake.tables import DAY_LEDGER, NAMESPACE, RAW_EVENTS
-from daybook.settings import Settings, settings
+from daybook.settings import Settings, load_settings
 from daybook.stack.lifecycle import bring_up
 from tests.unit.small_lake import SmallLake
 
@@ -53,8 +53,8 @@ def at(home: Path, monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
     """The settings of another state folder, for this test and the code it calls."""
     for name, value in {"home": str(home), **values}.items():
         monkeypatch.setenv(f"DAYBOOK_{name.upper()}", value)
-    settings.cache_clear()
-    return settings()
+    load_settings.cache_clear()
+    return load_settings()
 
 
 def refusals(loaded: Settings, monkeypatch: pytest.MonkeyPatch) -> set[str]:
@@ -71,7 +71,7 @@ def refusals(loaded: Settings, monkeypatch: pytest.MonkeyPatch) -> set[str]:
         lambda: open_state(loaded),
         lambda: bring_up(loaded, lambda _line: None),
     ):
-        with pytest.raises(NeedsDecision) as refused:
+        with pytest.raises(NonRetryableError) as refused:
             ask()
         said.add(str(refused.value))
     # verbs that write: they must check the state first
@@ -82,12 +82,12 @@ def refusals(loaded: Settings, monkeypatch: pytest.MonkeyPatch) -> set[str]:
         ["rebuild", "--from", "2026-05-03", "--to", "2026-05-03"],
     ):
         result = CliRunner().invoke(cli, line)
-        assert isinstance(result.exception, NeedsDecision), line
+        assert isinstance(result.exception, NonRetryableError), line
         said.add(str(result.exception))
     if marker_file(loaded.home).exists() or unfinished_file(loaded.home).exists():  # verbs that use no table
         for line in (["env"], generating):
             result = CliRunner().invoke(cli, line)
-            assert isinstance(result.exception, NeedsDecision), line
+            assert isinstance(result.exception, NonRetryableError), line
             said.add(str(result.exception))
     assert files_of(loaded.home) == before
     assert all("\n" not in one for one in said)
@@ -145,7 +145,7 @@ def test_a_folder_that_holds_neither_lake_nor_broker_may_have_several_paths(
     moved = lake.settings.home.rename(lake.settings.home.with_name("moved"))
     assert check_state(at(moved, monkeypatch, **elsewhere)) is not None
     for name in elsewhere:
-        with pytest.raises(NeedsDecision):
+        with pytest.raises(NonRetryableError):
             check_state(at(moved, monkeypatch, **{**elsewhere, name: ""}))
 
 
@@ -189,7 +189,7 @@ def test_no_step_on_spark_gets_as_far_as_spark(
         *(lambda step=step: step(spark, loaded, NOW) for step in maintenance.STEPS.values()),
     ]
     for step in steps:
-        with pytest.raises(NeedsDecision):
+        with pytest.raises(NonRetryableError):
             step()
     assert files_of(original) == before
 
@@ -200,7 +200,7 @@ def test_a_prompt_gets_no_session_of_a_copy(lake: SmallLake, monkeypatch: pytest
     open_state(lake.settings)
     loaded = _copied(lake, monkeypatch)
     monkeypatch.setattr(session, "submit_conf", lambda _settings: pytest.fail("Spark was asked for"))
-    with pytest.raises(NeedsDecision, match="is a copy of the state"):
+    with pytest.raises(NonRetryableError, match="is a copy of the state"):
         session.spark_session("look", loaded)
 
 
@@ -239,7 +239,7 @@ def test_a_folder_of_another_user_is_said_to_be(own_settings: Settings, monkeypa
 
     monkeypatch.setattr(Path, "read_text", refused)  # tests run as root, who may read everything
     monkeypatch.setattr(Path, "exists", refused)
-    with pytest.raises(NeedsDecision, match="belongs to another user"):
+    with pytest.raises(NonRetryableError, match="belongs to another user"):
         check_state(own_settings)
 
 
@@ -282,11 +282,11 @@ def test_an_empty_catalog_over_tables_is_no_new_lake(
     lose(file)
     before = files_of(lake.settings.home)
     for ask in (lambda: read_ledger(lake.settings), lambda: load(lake.settings, RAW_EVENTS)):
-        with pytest.raises(NeedsDecision, match="restore a backup") as refused:
+        with pytest.raises(NonRetryableError, match="restore a backup") as refused:
             ask()
         assert f"the catalog {file} {said}" in str(refused.value)
     for start in (lambda: open_state(lake.settings), lambda: bring_up(lake.settings, lambda _line: None)):
-        with pytest.raises(NeedsDecision, match="restore a backup"):
+        with pytest.raises(NonRetryableError, match="restore a backup"):
             start()
     assert files_of(lake.settings.home) == before
 
@@ -296,7 +296,7 @@ def test_another_catalog_over_the_same_warehouse_is_no_new_lake(
 ) -> None:
     open_state(lake.settings)
     other = at(lake.settings.home, monkeypatch, lake_catalog_uri=f"jdbc:sqlite:{tmp_path / 'elsewhere.db'}")
-    with pytest.raises(NeedsDecision, match="Set DAYBOOK_LAKE_CATALOG_URI to the catalog of this warehouse"):
+    with pytest.raises(NonRetryableError, match="Set DAYBOOK_LAKE_CATALOG_URI to the catalog of this warehouse"):
         read_ledger(other)
 
 
@@ -312,7 +312,7 @@ def test_a_catalog_that_was_put_back_alone_is_refused(lake: SmallLake, tmp_path:
     lake.land({DAY: 1}, end={0: 115})
     shutil.copy(older, catalog)
     before = files_of(lake.settings.home)
-    with pytest.raises(NeedsDecision, match=r"is older than its tables: it names version \d of raw_events"):
+    with pytest.raises(NonRetryableError, match=r"is older than its tables: it names version \d of raw_events"):
         open_state(lake.settings)
     assert files_of(lake.settings.home) == before
 
@@ -365,7 +365,7 @@ def test_one_place_has_several_names(tmp_path: Path, warehouse: str, location: s
     if is_ours:
         refuse_elsewhere(loaded, "events", location)
     else:
-        with pytest.raises(NeedsDecision, match="outside the warehouse"):
+        with pytest.raises(NonRetryableError, match="outside the warehouse"):
             refuse_elsewhere(loaded, "events", location)
 
 
@@ -382,7 +382,7 @@ def test_a_bucket_is_looked_into_as_a_folder_is(tmp_path: Path, monkeypatch: pyt
     (metadata / "00000-a.metadata.json").touch()
     assert load(loaded, RAW_EVENTS) is None
     (metadata / "00001-b.metadata.json").touch()
-    with pytest.raises(NeedsDecision, match=r"is missing, but the warehouse s3://bucket/lake holds its files"):
+    with pytest.raises(NonRetryableError, match=r"is missing, but the warehouse s3://bucket/lake holds its files"):
         load(loaded, RAW_EVENTS)
 
     def away(*_: object) -> None:
@@ -407,7 +407,7 @@ def test_only_a_catalog_without_tables_is_new(lake: SmallLake) -> None:
         connection.execute(
             "UPDATE sqlite_master SET sql = 'CREATE TABLE iceberg_tables (' WHERE name = 'iceberg_tables'"
         )
-    with pytest.raises(NeedsDecision, match=f"{file} is damaged .malformed database schema"):
+    with pytest.raises(NonRetryableError, match=f"{file} is damaged .malformed database schema"):
         read_ledger(lake.settings)
 
 
@@ -514,7 +514,7 @@ def test_a_log_that_an_earlier_version_wrote_elsewhere_is_found(tmp_path: Path) 
     former = tmp_path / "josÃ©" / "kafka"
     former.mkdir(parents=True)
     (former / "meta.properties").touch()
-    with pytest.raises(NeedsDecision, match=f"Move that folder to {loaded.home}/kafka"):
+    with pytest.raises(NonRetryableError, match=f"Move that folder to {loaded.home}/kafka"):
         kafka.prepare(loaded)
     assert not (loaded.home / "kafka").exists()
 
@@ -539,11 +539,11 @@ def test_a_database_that_is_gone_was_one(own_settings: Settings) -> None:
     airflow.write_config(own_settings)  # a new folder: keys are created
     version = postgres.version_file(own_settings)
     version.write_text("3.3.2", encoding="utf-8")
-    with pytest.raises(NeedsDecision, match="it held Airflow's history of runs"):
+    with pytest.raises(NonRetryableError, match="it held Airflow's history of runs"):
         postgres.prepare(own_settings)
     assert not postgres.data_dir(own_settings).exists()
     for lose in (Path.unlink, _emptied):
         lose(airflow_client.airflow_home(own_settings) / "secrets.json")
-        with pytest.raises(NeedsDecision, match="it holds the keys of the connections"):
+        with pytest.raises(NonRetryableError, match="it holds the keys of the connections"):
             airflow.write_config(own_settings)
         _emptied(airflow_client.airflow_home(own_settings) / "secrets.json")

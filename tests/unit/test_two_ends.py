@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from daybook.errors import NeedsDecision
+from daybook.errors import NonRetryableError
 from daybook.kafka import offsets
 from daybook.kafka.offsets import TopicState
 from daybook.operations import backup, exporter
@@ -85,7 +85,7 @@ def test_a_loss_of_unknown_number_counts(own_settings: Settings, scrape: Callabl
 def test_a_landing_refuses_an_unfit_topic() -> None:
     topic = TopicState("one", first={0: 0}, end={0: 50}, retention_ms=WEEK_MS, unfit="topic events is compacted")
     with pytest.raises(
-        NeedsDecision, match=r"^2026-05-03: topic events is compacted\. Nothing was moved or published$"
+        NonRetryableError, match=r"^2026-05-03: topic events is compacted\. Nothing was moved or published$"
     ):
         landing._refuse_unfit(topic, DAY)
 
@@ -95,7 +95,7 @@ def test_a_landing_refuses_gaps_that_nothing_explains_and_names_them(
 ) -> None:
     monkeypatch.setattr("daybook.kafka.log_gaps.unexplained", lambda *_: [(3, 6), (9, 9)])
     with_gaps = [LandedRange(0, 0, 20, 15, gaps=5), LandedRange(1, 0, 20, 20)]
-    with pytest.raises(NeedsDecision) as refused:
+    with pytest.raises(NonRetryableError) as refused:
         landing._refuse_gaps(own_settings, Position({}), with_gaps, DAY)
     assert (
         "4 records lost inside the log, offsets 3..6 of partition 0; "
@@ -106,7 +106,7 @@ def test_a_landing_refuses_gaps_that_nothing_explains_and_names_them(
     monkeypatch.setattr(landing, "accepted_gaps", lambda *_: set(accepted.split("; ")))
     landing._refuse_gaps(own_settings, Position({}), with_gaps, DAY)
     monkeypatch.setattr("daybook.kafka.log_gaps.unexplained", lambda *_: [(3, 6), (9, 10)])
-    with pytest.raises(NeedsDecision, match=r"offsets 9\.\.10 of partition 0\. No transaction"):
+    with pytest.raises(NonRetryableError, match=r"offsets 9\.\.10 of partition 0\. No transaction"):
         landing._refuse_gaps(own_settings, Position({}), with_gaps, DAY)
 
 

@@ -29,7 +29,7 @@ Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Mischief:
+class FaultProfile:
     """Faults of the day's clients: shares of the day's events, 0 to 1."""
 
     duplicates: float = 0.0
@@ -116,10 +116,10 @@ class Script:
         return dict(zip(KINDS, found, strict=True))
 
 
-def script(random: np.random.Generator, events: int, mischief: Mischief) -> Script:
+def script(random: np.random.Generator, events: int, mischief: FaultProfile) -> Script:
     """Build the order of sending: every event once, repeated ones again later, invalid ones anywhere in between.
 
-    An invalid event is made from one of the day's events, with a new id (:func:`spoilt`).
+    An invalid event is made from one of the day's events, with a new id (:func:`corrupted`).
     """
     repeats, spoils = round(events * mischief.duplicates), round(events * mischief.invalid)
     repeated = random.integers(0, events, size=repeats)
@@ -133,7 +133,7 @@ def script(random: np.random.Generator, events: int, mischief: Mischief) -> Scri
     return Script(event[order], kind[order])
 
 
-def spoilt(kind: int, event: Event, event_id: str) -> Any:
+def corrupted(kind: int, event: Event, event_id: str) -> Any:
     """Return what is sent instead of an event; bytes for a kind that is a separate request.
 
     Args:

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.premise_coverage import World, coverage, grouped, players_events
-from daybook.analysis.drift import FEWEST_EVENTS, THRESHOLD, Premise, check_premise, distance_between
+from benchmarks.drift_coverage import World, coverage, grouped, players_events
+from daybook.analysis.drift import FEWEST_EVENTS, THRESHOLD, Drift, check_drift, distance_between
 from event_generator.day import LABELS, build_day
 
 DAY = date(2026, 5, 3)
@@ -39,11 +39,11 @@ def today(*counts: int, groups: int = 500) -> NDArray[np.int64]:
     return table
 
 
-def check(counts: NDArray[np.int64], usual: pd.DataFrame = WEEK, names: tuple[str, ...] = NAMES) -> Premise:
-    return check_premise("event mix", DAY, usual, counts, names)
+def check(counts: NDArray[np.int64], usual: pd.DataFrame = WEEK, names: tuple[str, ...] = NAMES) -> Drift:
+    return check_drift("event mix", DAY, usual, counts, names)
 
 
-def bounds(found: Premise) -> tuple[float, float, float, float]:
+def bounds(found: Drift) -> tuple[float, float, float, float]:
     """Low, distance, high and chance of a premise that has them."""
     values = (found.low, found.distance, found.high, found.chance)
     low, distance, high, chance = (math.nan if value is None else value for value in values)
@@ -111,7 +111,7 @@ def test_an_interval_across_the_threshold_is_unclear(counts: tuple[int, int, int
 
 def test_the_threshold_is_the_callers() -> None:
     counts = today(250, 550, 200)
-    assert check_premise("event mix", DAY, WEEK, counts, NAMES, threshold=0.9).verdict == "holds"
+    assert check_drift("event mix", DAY, WEEK, counts, NAMES, threshold=0.9).verdict == "holds"
 
 
 @pytest.mark.parametrize("days", [0, 1, 2])
@@ -180,7 +180,7 @@ def test_one_category_for_ever_is_no_distance() -> None:
 
 def test_equal_mixes_of_few_events_are_unclear_without_a_driver() -> None:
     usual = before(*[{"sword": 500, "knife": 500}] * 4)
-    found = check_premise("event mix", DAY, usual, today(60, 60), NAMES[:2], threshold=0.02)
+    found = check_drift("event mix", DAY, usual, today(60, 60), NAMES[:2], threshold=0.02)
     assert (found.verdict, found.drivers) == ("unclear", ())
     assert found.sentence.endswith("strong is from 0.02.")
 
@@ -207,7 +207,7 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         check(-today(1, 2, 3))
     with pytest.raises(ValueError, match="threshold of 0"):
-        check_premise("event mix", DAY, WEEK, today(1, 2, 3), NAMES, threshold=0.0)
+        check_drift("event mix", DAY, WEEK, today(1, 2, 3), NAMES, threshold=0.0)
     with pytest.raises(ValueError, match="the days before hold 2026-05-03"):
         check(today(1, 2, 3), before({"sword": 1}, end=DAY + timedelta(days=1)))
 
@@ -242,7 +242,7 @@ def test_the_correction_matters_for_many_categories() -> None:
     assert low == 0.0
 
 
-def small_game(seed: int, *, know_players: bool) -> Premise:
+def small_game(seed: int, *, know_players: bool) -> Drift:
     """The provider mix of a day of some 68 players, against a week on which the same 25 others played every day."""
     days = [DAY - timedelta(days=back) for back in range(7, -1, -1)]
     played = [build_day(day, 820 if day == DAY else 300, seed + 1000 * (day == DAY), ("sword",)) for day in days]
@@ -251,7 +251,7 @@ def small_game(seed: int, *, know_players: bool) -> Premise:
     counts = np.zeros((played[-1].user.max() + 1, len(LABELS)), dtype=np.int64)
     np.add.at(counts, (played[-1].user, played[-1].label), 1)
     players = {day: len(set(game.user.tolist())) for day, game in zip(days[:-1], played[:-1], strict=True)}
-    return check_premise("provider mix", DAY, usual, counts, LABELS, players_before=players if know_players else None)
+    return check_drift("provider mix", DAY, usual, counts, LABELS, players_before=players if know_players else None)
 
 
 def test_which_few_players_a_small_game_has_is_chance() -> None:
@@ -274,4 +274,4 @@ def test_a_whole_provider_that_vanishes_from_a_small_game_is_still_strong() -> N
     counts[:100, 0], counts[100:, 1] = 6, 6
     names = ("att", "comcast", "cox")
     players = {DAY - timedelta(days=back): 200 for back in range(1, 8)}
-    assert check_premise("provider mix", DAY, week, counts, names, players_before=players).verdict == "deviates"
+    assert check_drift("provider mix", DAY, week, counts, names, players_before=players).verdict == "deviates"

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.premise_coverage``: how often the premise's interval contains the true distance.
+"""``python -m benchmarks.drift_coverage``: how often the premise's interval contains the true distance.
 
 The true distance is known in these worlds. Players play by chance, more or less often, and each has a personal mix
 around the world's mix. The days before may have their own mixes, around the usual one.
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from daybook.analysis.drift import check_premise, distance_between
+from daybook.analysis.drift import check_drift, distance_between
 
 DAY = date(2026, 5, 3)
 DAYS_SIMULATED = 400
@@ -67,7 +67,7 @@ class Coverage:
     held: float
     """The interval contained the true distance."""
     beyond_chance: float
-    """The distance was beyond :attr:`~daybook.analysis.drift.Premise.chance`."""
+    """The distance was beyond :attr:`~daybook.analysis.drift.Drift.chance`."""
     mean: float
     width: float
 
@@ -95,7 +95,7 @@ def coverage(world: World, simulated: int, seed: int) -> Coverage:
         today = grouped(random, players_events(random, now, world.players, world.taste))
         usual = pd.DataFrame(rows, columns=["event_date", "category", "events"])
         players = dict.fromkeys(usual["event_date"], min(world.players, GROUPS))
-        found = check_premise("event mix", DAY + timedelta(days=number), usual, today, names, players_before=players)
+        found = check_drift("event mix", DAY + timedelta(days=number), usual, today, names, players_before=players)
         bounds = (found.low, found.distance, found.high, found.chance)
         low, distance, high, chance = (np.nan if bound is None else bound for bound in bounds)
         held += low <= true <= high
