@@ -85,8 +85,8 @@ def fetch_step(name: str, command: list[str]) -> None:
         certificates = system_certificates()
         advice = "name a PEM file that has it, SSL_CERT_FILE=FILE make setup"
         if certificates is None:
-            raise SetupError(f"{error}; its issuer is unknown, and the system has none: {advice}") from None
-        say(f"{name}: it does not know who signed the server's certificate; trying {certificates}")
+            raise SetupError(f"{error}; its issuer is unknown, and the system has no certificates: {advice}") from None
+        say(f"{name}: the issuer of the server's certificate is unknown; trying {certificates}")
         try:
             # the variables that pip and uv read
             step(name, command, PIP_CERT=str(certificates), SSL_CERT_FILE=str(certificates))
@@ -147,7 +147,7 @@ def step(name: str, command: list[str], **variables: str) -> None:
                     is_untrusted = is_untrusted or UNKNOWN_ISSUER.search(line) is not None
             if process.returncode != 0:
                 kind = UntrustedError if is_untrusted else SetupError
-                raise kind(f"{name} failed: {last[0]} (all of its output: {LOG})")
+                raise kind(f"{name} failed: {last[0]} (full output: {LOG})")
     finally:
         done.set()
         ticker.join()
@@ -168,7 +168,7 @@ def uv_requirement() -> str:
             break
     if not entry:
         raise SetupError(
-            "requirements.lock does not hold uv; take the committed file back: git checkout requirements.lock"
+            "requirements.lock does not list uv; restore the committed file: git checkout requirements.lock"
         )
     return "\n".join(entry) + "\n"
 
@@ -180,10 +180,10 @@ def install() -> None:
     if stamp == wanted and not UNFINISHED.exists():
         return
     # a half-written package can look installed, and a moved venv does not work: both are created again
-    anew = UNFINISHED.exists() or stamp[:1] not in ([], wanted[:1])
-    if anew:
+    from_scratch = UNFINISHED.exists() or stamp[:1] not in ([], wanted[:1])
+    if from_scratch:
         say("the last set-up was interrupted, or the folder has moved; starting with a new .venv")
-    if anew or not (VENV / "bin" / "pip").exists():
+    if from_scratch or not (VENV / "bin" / "pip").exists():
         shutil.rmtree(VENV, ignore_errors=True)
         # Debian separates venv and ensurepip: venv's own message names the package that has both
         made = subprocess.run(
@@ -219,11 +219,11 @@ def main() -> int:
             try:
                 fcntl.flock(this_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                say("another set-up is at work in this folder; waiting for it")
+                say("another set-up is running in this folder; waiting for it")
                 fcntl.flock(this_file, fcntl.LOCK_EX)
             started = time.monotonic()
             install()
-            # in a process of the venv: it knows which Java there is, and it checks the jars on every run
+            # in a process of the venv: it selects the Java, and it checks the jars on every run
             if subprocess.call([str(PYTHON), "-m", "daybook.setup.jars"], cwd=ROOT) != 0:
                 return 1
             say(f"ready in {time.monotonic() - started:.1f} s: .venv/bin/daybook --help")
@@ -231,7 +231,7 @@ def main() -> int:
         sys.stderr.write(f"setup: {error}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("\nsetup: interrupted; `make setup` again repairs it\n")
+        sys.stderr.write("\nsetup: interrupted; run `make setup` again to repair it\n")
         return 130
     return 0
 

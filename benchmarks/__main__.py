@@ -1,4 +1,4 @@
-"""``make bench`` and ``make bench-quick``: every stage, one after the other, and the page of their figures."""
+"""``make bench`` and ``make bench-quick``: run the stages one after the other, and write the page of their figures."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ QUICK_STAGES = ("intake", "landing", "answers", "whole_day")
 def main() -> int:
     """Run the stages; a failed stage does not stop the others, and is reported at the end."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stages", nargs="*", help=f"of {', '.join(STAGES)}; all if none is named")
-    parser.add_argument("--quick", action="store_true", help="small sizes, few rounds: that it works, no figures")
-    parser.add_argument("--only-page", action="store_true", help="write the page from the figures that there are")
+    parser.add_argument("stages", nargs="*", help=f"stages to run: {', '.join(STAGES)}; default: all")
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes and few rounds: only check that everything works"
+    )
+    parser.add_argument("--only-page", action="store_true", help="write the page from the stored figures")
     args = parser.parse_args()
     if unknown := [one for one in args.stages if one not in STAGES]:
         parser.error(f"no such stage: {', '.join(unknown)}")

@@ -1,10 +1,10 @@
-"""``python -m benchmarks.airflow_share``: what Airflow adds to a day's own work, and what a backfill saves.
+"""``python -m benchmarks.airflow_share``: the time that Airflow adds to a day's own work, and what a backfill saves.
 
-On an embedded stack of its own, small days are triggered one after the other, each beside a run of an empty DAG of the
-same shape. A task's own work is the time of its ``execute`` by the task's log, between the groups of lines that
-Airflow writes before and after it: the Spark driver from its launch to its end, or the Python function. What is left of
-the run's duration, when no task is at its own work, is Airflow's: scheduling, the start of each task's process, the
-hand-over of values. Then as many days are backfilled at once.
+A separate embedded stack runs small days one after the other, in turns with an empty DAG of the same shape. A task's
+own work is the time of its ``execute`` in the task's log, between the groups of lines that Airflow writes before and
+after it: the Spark driver from its launch to its end, or the Python function. The rest of the run's duration, in which
+no task does its own work, is Airflow's share: scheduling, the start of each task's process, the transfer of values.
+Then the same number of days is backfilled at once.
 """
 
 from __future__ import annotations
@@ -98,18 +98,18 @@ class OwnStack:
         self.api.call("POST", f"/dags/{dag_id}/dagRuns", body)
         path = f"/dags/{dag_id}/dagRuns/{run_id}"
         until(lambda: self.api.call("GET", path)["state"] in ENDED, run_id, RUN_TIMEOUT_SECONDS, 1)
-        told = self.api.call("GET", path)
-        assert told["state"] == "success", f"{dag_id} {run_id} {told['state']}; logs in {self.settings.logs_dir}"
+        state = self.api.call("GET", path)
+        assert state["state"] == "success", f"{dag_id} {run_id} {state['state']}; logs in {self.settings.logs_dir}"
         work = []
         for one in self.api.call("GET", f"{path}/taskInstances")["task_instances"]:
             log = f"{path}/taskInstances/{one['task_id']}/logs/{one['try_number']}"
             work.append(own_work(self.api.call("GET", log)["content"]))
         own = seconds_at_work(work)
         return {
-            "seconds": _seconds(told["queued_at"], told["end_date"]),
-            "run_seconds": told["duration"],
+            "seconds": _seconds(state["queued_at"], state["end_date"]),
+            "run_seconds": state["duration"],
             "own_seconds": own,
-            "over_seconds": told["duration"] - own,
+            "over_seconds": state["duration"] - own,
         }
 
     def backfill(self, first: date, days: int) -> dict[str, float]:
@@ -125,8 +125,8 @@ class OwnStack:
         }
         path = f"/backfills/{self.api.call('POST', '/backfills', body)['id']}"
         until(lambda: bool(self.api.call("GET", path)["completed_at"]), "backfill", days * RUN_TIMEOUT_SECONDS, 1)
-        told = self.api.call("GET", path)
-        return {"seconds": _seconds(told["created_at"], told["completed_at"])}
+        backfill = self.api.call("GET", path)
+        return {"seconds": _seconds(backfill["created_at"], backfill["completed_at"])}
 
     def unpublished(self, days: Sequence[date]) -> str:
         """Name the days that are not published with all their events; an empty text if all are."""
@@ -142,7 +142,7 @@ class OwnStack:
         until(lambda: bool(self.api.call("GET", runs)["dag_runs"]), "scheduled run")
         for run in self.api.call("GET", runs)["dag_runs"]:
             self.api.call("PATCH", f"{runs}/{run['dag_run_id']}", {"state": "failed"})
-        until(lambda: not self._tasks_at_work(), "scheduled run called off")
+        until(lambda: not self._tasks_at_work(), "scheduled run cancelled")
 
     def _tasks_at_work(self) -> int:
         found = self.api.call("GET", f"/dags/{DAG_ID}/dagRuns/~/taskInstances?state=running&state=queued")
@@ -215,8 +215,8 @@ def goals_of(ours: Contestant, backfill: Contestant) -> list[Goal]:
 
 def main() -> None:
     """Run the stage from the command line."""
-    line = parser(__doc__, "two of each, 9 minutes, of which Spark takes most")
-    line.add_argument("--runs", type=int, default=RUNS, help="single runs, and days of the backfill")
+    line = parser(__doc__, "two of each, 9 minutes, most of them for Spark")
+    line.add_argument("--runs", type=int, default=RUNS, help="number of single runs, and of days in the backfill")
     args = line.parse_args()
     measure(2 if args.quick else args.runs, quick=args.quick)
 

@@ -1,11 +1,11 @@
 """``python -m benchmarks.answers``: every answer of a day by three engines, and reads of years of stored answers.
 
-First the answers over one day of the lake's ``events``, warm: a client of the stack's Spark server with Daybook's view,
-DuckDB with Daybook's own statements over the same Parquet files, Polars with statements written by hand. Each engine
-ends with the rows in this process' memory as Arrow. Then, over a history of days in a lake that was looked after each
-week, what readers ask: all rows of an answer of all days, one day's rows, the answers across days; by the functions
-behind ``daybook query`` and ``daybook answer``, beside DuckDB and Polars that are handed the Parquet files. Rows are
-held against each other before a time counts.
+The first part asks all answers over one day of the lake's ``events``, warm: by a client of the stack's Spark server
+with Daybook's view, by DuckDB with Daybook's own statements over the same Parquet files, and by Polars with statements
+written by hand. Each engine ends with the rows in this process' memory as Arrow. The second part reads a history of
+days in a lake with weekly maintenance: all rows of an answer of all days, one day's rows, and the answers across days.
+It compares the functions behind ``daybook query`` and ``daybook answer`` with DuckDB and Polars, which get the Parquet
+files. A time counts only after the rows were compared.
 """
 
 from __future__ import annotations
@@ -300,7 +300,7 @@ def in_milliseconds(title: str, contestants: Sequence[Contestant]) -> Table:
     for name in contestants[0].figures:
         if name != "cpu_seconds":
             cells = [f"{one.middle(name) * 1000:,.0f}" if name in one.figures else "-" for one in contestants]
-            table.add_row("all that it was asked" if name == "seconds" else name.removesuffix(" s"), *cells)
+            table.add_row("all questions" if name == "seconds" else name.removesuffix(" s"), *cells)
     table.add_row("rows", *(f"WRONG: {'; '.join(one.problems)}" if one.problems else "right" for one in contestants))
     return table
 

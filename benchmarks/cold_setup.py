@@ -1,9 +1,9 @@
-"""``python -m benchmarks.cold_setup``: from an empty folder to a healthy stack, beside ``airflow standalone``.
+"""``python -m benchmarks.cold_setup``: from an empty folder to a healthy stack, compared with ``airflow standalone``.
 
-Daybook's part is ``daybook up``: Kafka with its topic, PostgreSQL, the intake and Airflow's four components, healthy,
-and its DAGs read. The other is Airflow alone on SQLite, as its own documentation starts it on a laptop, without its
-examples, until its health page is green for all four components. Both have the code and the virtual environment of
-this checkout, and nothing else.
+Daybook's part is ``daybook up``: Kafka with its topic, PostgreSQL, the intake and Airflow's four components are
+healthy, and the DAGs are parsed. The other part is Airflow alone on SQLite, started as in its documentation for
+laptops, without its examples, until its health page is green for all four components. Both have the code and the
+virtual environment of this checkout, and nothing else.
 """
 
 from __future__ import annotations

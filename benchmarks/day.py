@@ -111,10 +111,10 @@ def produce(settings: Settings, day: date, events: int, mischief: FaultProfile |
 
 
 def _record(event: dict[str, Any]) -> Record:
-    told = client_event.validate_python(event)
-    assert told.occurred_at is not None
-    received_at = told.occurred_at + timedelta(seconds=0.2)
-    return complete(told, received_at=received_at, request_host="", user_agent="daybook-generator")
+    checked = client_event.validate_python(event)
+    assert checked.occurred_at is not None
+    received_at = checked.occurred_at + timedelta(seconds=0.2)
+    return complete(checked, received_at=received_at, request_host="", user_agent="daybook-generator")
 
 
 @dataclass(frozen=True)
@@ -318,8 +318,8 @@ class DaybookDay:
         self._seconds += cost.seconds
 
     def _summary(self, name: str) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads((self.settings.home / f"{name}.json").read_text(encoding="utf-8"))
-        return told
+        summary: dict[str, Any] = json.loads((self.settings.home / f"{name}.json").read_text(encoding="utf-8"))
+        return summary
 
     def land(self) -> dict[str, Any]:
         """Run ``land_events``; return its stage, which the later steps need."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.drift_coverage``: how often the premise's interval contains the true distance.
+"""``python -m benchmarks.drift_coverage``: how often the drift's interval contains the true distance.
 
 The true distance is known in these worlds. Players play by chance, more or less often, and each has a personal mix
 around the world's mix. The days before may have their own mixes, around the usual one.
@@ -73,7 +73,7 @@ class Coverage:
 
 
 def coverage(world: World, simulated: int, seed: int) -> Coverage:
-    """Simulate days of a world and calculate the premise of each."""
+    """Simulate days of a world and check the drift of each."""
     import pandas as pd
 
     mix = usual_mix(world)

@@ -1,8 +1,8 @@
 """``python -m benchmarks.drop_alarm``: how often the drop alarm is wrong, and which drops it sees.
 
-Normal months are played by the project's own event generator, with a weekly cycle and noise in the number of events;
-every day from the eighth on is judged against up to 28 days before it. Then drops are put into judged days by taking
-events away at random. Prints Markdown tables, those of ``docs/drop-alarm.md``.
+The project's own event generator simulates normal months, with a weekly cycle and noise in the number of events. Every
+day from the eighth on is compared with up to 28 days before it. Then drops are made in checked days by removing events
+at random. Prints the Markdown tables of ``docs/drop-alarm.md``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Volume:
     @property
     def name(self) -> str:
         """The name in the tables."""
-        return f"{self.events:,}" + (", half of the players stay away" if self.playing < 1.0 else "")
+        return f"{self.events:,}" + (", half of the players absent" if self.playing < 1.0 else "")
 
 
 VOLUMES = (
@@ -226,7 +226,7 @@ def main() -> None:
             results[volume.name] = measure(volume, seed, partial(progress.advance, task))
 
     console.print(f"Normal days (at most {FALSE_ALARM_RATE:.0%} of them may alarm):\n")
-    console.print("| events a day | days before | days judged | days with an alarm | share |")
+    console.print("| events a day | days before | days checked | days with an alarm | share |")
     console.print("|:--|:--|--:|--:|--:|")
     for name, result in results.items():
         for against in ("7 to 13", "14 to 20", "21 to 28"):
@@ -234,13 +234,13 @@ def main() -> None:
             console.print(f"| {name} | {against} | {days:,} | {false} | {false / days:.2%} |")
         days, false = result.days.total(), result.false_days.total()
         console.print(f"| {name} | all | {days:,} | {false} | {false / days:.2%} |")
-    console.print("\nWhat alarmed falsely:\n")
+    console.print("\nFalse alarms by kind:\n")
     console.print("| events a day | counts tested a day | cells | providers | events | totals | rises of the total |")
     console.print("|:--|--:|--:|--:|--:|--:|--:|")
     for name, result in results.items():
         kinds = " | ".join(str(result.false_counts[kind]) for kind in ("cell", "provider", "event", "total", "rise"))
         console.print(f"| {name} | {result.tested / result.days.total():.0f} | {kinds} |")
-    console.print("\nDrops that were named (share of the times it was tried; other alarms beside it, a day):\n")
+    console.print("\nDrops that were named (share of the trials; other alarms on the same day):\n")
     console.print(
         f"| events a day | what dropped | tried | {' | '.join(f'by {drop:.0%}' for drop in DROPS)} | others |"
     )
@@ -251,7 +251,7 @@ def main() -> None:
             shares = " | ".join(f"{np.mean(one):.0%}" for one in seen)
             others = np.mean([number for drop in DROPS for number in result.others[what, drop]])
             console.print(f"| {name} | {what} | {len(seen[0])} | {shares} | {others:.2f} |")
-    console.print("\nRises of all events that were named (share of the judged days):\n")
+    console.print("\nRises of all events that were named (share of the checked days):\n")
     console.print(f"| events a day | days before | {' | '.join(f'{times:g} times' for times in RISES)} |")
     console.print("|:--|:--|" + "--:|" * len(RISES))
     for name, result in results.items():

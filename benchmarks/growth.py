@@ -1,11 +1,11 @@
-"""``python -m benchmarks.growth``: what a day costs when the lake is old, and when the day is large.
+"""``python -m benchmarks.growth``: the cost of a day when the lake is old, and when the day is large.
 
-A day is every task from ``land_events`` to ``write_report``, as on the stack: the steps behind landing are clients of a
-Spark that is up since the run began, as a start of each would hide what grows. Its history is written, not run
-(:mod:`benchmarks.history`); the same day then goes into a lake of few days and of many, with the states of all days
-kept and with those that a weekly upkeep keeps. Such days are small; a day of a million events then goes into a lake
-with one such day before it and with as many as its ids are held against. Days of several sizes go into new lakes, all
-with the heap of the largest; a straight line is fitted to what they took.
+A day is every task from ``land_events`` to ``write_report``, as on the stack. The steps after landing are clients of a
+Spark server that has run since the start: starting one for each step would hide the growth. The history is written, not
+run (:mod:`benchmarks.history`). The same day is then added to lakes of few and of many days, once with all snapshots
+retained and once with weekly maintenance. These days are small. A day of a million events is then added to a lake with
+one such day before it, and to one with as many as its ids are compared with. Days of several sizes are added to new
+lakes, all with the heap of the largest; a straight line is fitted to their times.
 """
 
 from __future__ import annotations
@@ -190,13 +190,13 @@ def by_size(sizes: Sequence[int], how: Run) -> None:
         contestants = []
         for events, day in zip(sizes, days, strict=True):
             settings = day.settings.model_copy(update=shared)
-            run, wrong = partial(_anew, settings, day.ends, server), partial(unpublished, settings, events, 1)
+            run, wrong = partial(_in_new_lake, settings, day.ends, server), partial(unpublished, settings, events, 1)
             contestants.append(Contestant(f"{events:,} events", run, wrong))
         title = "Days of several sizes"
         race("growth_size", title, contestants, partial(straight_in_size, sizes, contestants), how)
 
 
-def _anew(settings: Settings, ends: Offsets, server: OwnSpark) -> dict[str, float]:
+def _in_new_lake(settings: Settings, ends: Offsets, server: OwnSpark) -> dict[str, float]:
     """Run a day in a new lake."""
     forget_days(settings)
     return day_into(settings, ends, server)
@@ -243,13 +243,17 @@ def main() -> None:
     """Run the stage from the command line."""
     line = parser(__doc__, "two short histories, a small window, three small sizes, one round, 10 minutes")
     line.add_argument(
-        "--histories", type=int, nargs="*", default=HISTORIES, help="days in the lake before; none = no such"
+        "--histories", type=int, nargs="*", default=HISTORIES, help="days in the lake before; skipped if empty"
     )
     line.add_argument(
-        "--window-events", type=int, default=WINDOW_EVENTS, help="events of each day of the window; 0 = no such"
+        "--window-events", type=int, default=WINDOW_EVENTS, help="events of each day of the window; 0 = skipped"
     )
     line.add_argument(
-        "--events", type=int, nargs="*", default=SIZES, help="events of the days, three sizes; none = no such"
+        "--events",
+        type=int,
+        nargs="*",
+        default=SIZES,
+        help="events of the days, at least three sizes; skipped if empty",
     )
     add_rounds(line)
     args = line.parse_args()
@@ -258,7 +262,7 @@ def main() -> None:
     if how.quick:
         histories, window_events, sizes = QUICK_HISTORIES, QUICK_WINDOW_EVENTS, QUICK_SIZES
     if sizes and len(sizes) < LEAST_SIZES:
-        line.error(f"--events takes {LEAST_SIZES} sizes at least: two points lie on a line whatever they are")
+        line.error(f"--events needs at least {LEAST_SIZES} sizes: two points always lie on a line")
     if histories:
         ages = [Lake(days) for days in sorted(histories)]
         by_history("growth_history", [*ages, Lake(max(histories), upkeep=True)], SMALL_DAY, how)

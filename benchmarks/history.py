@@ -38,7 +38,6 @@ from pyiceberg.typedef import Record
 
 from benchmarks.day import SEED
 from daybook.lake.catalog import load
-from daybook.lake.config import SQLITE
 from daybook.lake.ledger import Revision, read_ledger
 from daybook.lake.snapshots import EPOCH, property_of, published
 from daybook.lake.tables import DAY_LEDGER, EVENTS, RAW_EVENTS
@@ -211,7 +210,8 @@ def _publish(settings: Settings, table: Table, files: list[_File], kept: int) ->
     )
     location = f"{metadata_folder}/{len(files) + 1000:05}-history.metadata.json"
     ToOutputFile.table_metadata(metadata, table.io.new_output(location))
-    with sqlite3.connect(settings.catalog_uri.removeprefix(SQLITE)) as catalog:
+    assert settings.catalog_file is not None
+    with sqlite3.connect(settings.catalog_file) as catalog:
         catalog.execute("UPDATE iceberg_tables SET metadata_location = ? WHERE table_name = ?", (location, name))
 
 

@@ -1,8 +1,8 @@
-"""``python -m benchmarks.intake``: the intake beside what one would pick instead, as ratios within one run.
+"""``python -m benchmarks.intake``: the intake compared with its alternatives, as ratios within one run.
 
-Three stages, each of interleaved rounds: single events on 64 connections, batches beside Confluent's producer alone,
-and single events on 4 connections. ApacheBench asks all of them, on connections that are kept. After each turn the
-broker says how many records have come: who answered 2xx for more is shown as wrong.
+Three stages, each of interleaved rounds: single events on 64 connections, batches compared with Confluent's producer
+alone, and single events on 4 connections. ApacheBench sends all requests, on persistent connections. After each turn
+the records in the broker are counted: a program that answered 2xx for more events is marked wrong.
 """
 
 from __future__ import annotations
@@ -143,8 +143,8 @@ class Question:
         complete = int(number(r"^Complete requests:\s+(\d+)"))
         answered = complete - int(number(r"^Failed requests:\s+(\d+)") + number(r"^Non-2xx responses:\s+(\d+)"))
         if done.returncode or answered <= 0:
-            told = "\n".join([*last_lines(server.log, 20), done.stderr])
-            sys.exit(f"{told}\nbench: {server.program.name} answered {answered} of {self.requests} requests")
+            lines = "\n".join([*last_lines(server.log, 20), done.stderr])
+            sys.exit(f"{lines}\nbench: {server.program.name} answered {answered} of {self.requests} requests")
         rows = dict(row.split(",") for row in percentiles.read_text(encoding="utf-8").splitlines()[1:])
         seconds = number(r"^Time taken for tests:\s+([\d.]+)")
         return Asked(self.requests, answered, seconds, float(rows["50"]), float(rows["99"]))
@@ -220,11 +220,11 @@ class ProducerAlone:
             subprocess.Popen(self._command, env=self._environment, stdout=subprocess.PIPE, text=True) as process,
             TreeWatch(process.pid) as watch,
         ):
-            told, _ = process.communicate()
+            output, _ = process.communicate()
         if process.returncode:
-            sys.exit(f"bench: {ALONE} failed; what it said is above")
+            sys.exit(f"bench: {ALONE} failed; its output is above")
         self._arrived = sum(topic_offsets(self._admin, self._settings.kafka_topic).values()) - first
-        took = json.loads(told)
+        took = json.loads(output)
         return {
             "events_per_second": self._events / took["seconds"],
             "cpu_seconds_per_1000_events": took["cpu_seconds"] / self._events * 1000,

@@ -1,8 +1,8 @@
-"""``python -m benchmarks.landing``: from Kafka to a day's Parquet, by Daybook and by what one would write instead.
+"""``python -m benchmarks.landing``: from Kafka to a day's Parquet, by Daybook and by its alternatives.
 
-All land the same topic: each event once, its provider resolved, in Parquet (zstd) by date. Daybook's part is the task
-``land_events`` as it is, which besides keeps every raw record and every rejected one, and only stages the events: what
-makes them visible comes after the answers and is measured by :mod:`benchmarks.whole_day`.
+All land the same topic: each event once, with its provider, in Parquet (zstd) by date. Daybook's part is the unchanged
+task ``land_events``, which also stores every raw record and every rejected one. It only stages the events: they become
+visible after the answers, which :mod:`benchmarks.whole_day` measures.
 """
 
 from __future__ import annotations

@@ -220,8 +220,8 @@ def take_turns(
                 one.problems.append(problem)
             if figures and number >= had:
                 one.rounds.append(figures)
-            told = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items() if not _of_a_part(name))
-            click.echo(f"{label}: {one.name}: {told}{f' WRONG: {problem}' if problem else ''}")
+            text = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items() if not _of_a_part(name))
+            click.echo(f"{label}: {one.name}: {text}{f' WRONG: {problem}' if problem else ''}")
         if number >= had:
             after_round()
 
@@ -314,14 +314,16 @@ def parser(description: str | None, quick: str) -> argparse.ArgumentParser:
     """
     end_cleanly()
     made = argparse.ArgumentParser(description=description)
-    made.add_argument("--quick", action="store_true", help=f"to see that it works: {quick}")
+    made.add_argument("--quick", action="store_true", help=f"only check that it works: {quick}")
     return made
 
 
 def add_rounds(line: argparse.ArgumentParser) -> None:
     """Add the options that :func:`rounds_asked` reads to a stage's command line."""
     line.add_argument("--rounds", type=int, default=ROUNDS)
-    line.add_argument("--more", action="store_true", help="add the rounds to those that are kept, of the same code")
+    line.add_argument(
+        "--more", action="store_true", help="add the rounds to the stored ones, which must be of the same code"
+    )
 
 
 def rounds_asked(args: argparse.Namespace) -> Run:
@@ -404,11 +406,11 @@ def _recall(stage: str, contestants: Sequence[Contestant], *, quick: bool) -> No
     file = _file_of(stage, quick=quick)
     if not file.exists():
         return
-    told = json.loads(file.read_text(encoding="utf-8"))["contestants"]
-    if [one["name"] for one in told] != [one.name for one in contestants]:
-        sys.exit(f"{file} has rounds of other contestants; run without --more, which begins anew")
-    for one, kept in zip(contestants, told, strict=True):
-        one.rounds, one.problems = kept["rounds"], kept["wrong"]
+    stored = json.loads(file.read_text(encoding="utf-8"))["contestants"]
+    if [one["name"] for one in stored] != [one.name for one in contestants]:
+        sys.exit(f"{file} has rounds of other contestants; run without --more to start again")
+    for one, earlier in zip(contestants, stored, strict=True):
+        one.rounds, one.problems = earlier["rounds"], earlier["wrong"]
 
 
 def conclude(

@@ -46,8 +46,8 @@ def page(stages: dict[str, Stage], plots: str, words: str) -> str:
         "# Benchmarks",
         "",
         "Written by `make bench` from `benchmarks/results/*.json` and `benchmarks/words.md`; do not edit. Contestants",
-        "took turns in each round, the medians of their rounds stand here; compare figures of one table alone.",
-        "Processor seconds are of the whole process tree. A contestant whose rows are not the truth is marked WRONG,",
+        "took turns in each round; the figures are medians over the rounds. Compare only figures of the same table.",
+        "Processor seconds are those of the whole process tree. A contestant with incorrect rows is marked WRONG,",
         "whatever its time.",
         "",
         f"## Goals: {met} of {len(goals)} met",
@@ -59,7 +59,7 @@ def page(stages: dict[str, Stage], plots: str, words: str) -> str:
             for name, goal in goals
         ),
         "",
-        *(["## What they say", "", words.strip(), ""] if words else []),
+        *(["## What the figures show", "", words.strip(), ""] if words else []),
     ]
     for name, stage in stages.items():
         lines += [f"## {name}", "", f"{stage['title']}. {stage['measured_at'][:10]}, {stage['machine']}.", ""]
@@ -70,15 +70,15 @@ def page(stages: dict[str, Stage], plots: str, words: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def table(told: Sequence[Stage]) -> Iterator[str]:
+def table(stored: Sequence[Stage]) -> Iterator[str]:
     """The medians of contestants as a Markdown table."""
-    heads, lines = medians([_contestant(one) for one in told])
+    heads, lines = medians([_contestant(one) for one in stored])
     for line in (heads, ["---"] * len(heads), *lines):
         yield f"| {' | '.join(line)} |"
 
 
-def _contestant(told: Stage) -> Contestant:
-    return Contestant(told["name"], dict, rounds=told["rounds"], problems=told["wrong"])
+def _contestant(stored: Stage) -> Contestant:
+    return Contestant(stored["name"], dict, rounds=stored["rounds"], problems=stored["wrong"])
 
 
 def plot(stage: Stage) -> str:

@@ -1,8 +1,8 @@
-"""``make bench-sizing``: what a million events cost each part, and what a day of any size needs by that.
+"""``make bench-sizing``: the cost of a million events in each part, and from that the needs of days of any size.
 
-A broker of its own gets a generated day, put there by a producer as the intake writes it; then each step of the day
-runs as its own Spark driver, as Airflow runs it. Of each step the processor time of its whole process tree is taken,
-and its largest resident memory: the clock tells more of what else the machine does. Two sizes give a fixed part and a
+A producer writes a generated day into a separate broker, with the bytes of the intake. Then each step of the day runs
+as its own Spark driver, as Airflow runs it. For each step, the processor time of its whole process tree and its largest
+resident memory are measured: elapsed time depends more on what else the machine does. Two sizes give a fixed part and a
 part for each million. The figures go to ``docs/sizing.json``, and from there into the tables of ``docs/sizing.md``.
 """
 
@@ -136,7 +136,7 @@ def tables(figures: dict[str, Any]) -> dict[str, str]:
         ("`raw_events`", "raw_bytes"),
         ("`events`", "events_bytes"),
         ("all answers", "answers_bytes"),
-        ("metadata of the first page", "metadata_bytes"),
+        ("metadata of the first revision", "metadata_bytes"),
     ):
         sizes.append(f"| {title} | " + " | ".join(f"{one[name] / one['events']:.1f}" for one in days) + " |")
     intake = figures["intake"]
@@ -163,7 +163,7 @@ def _needs(figures: dict[str, Any]) -> str:
         f"Kafka, TB for {KAFKA_DAYS} days and {REPLICAS} replicas": [],
         "Spark and report, core hours a day (= cores to be done within an hour)": [],
         "lake, GB a day": [],
-        "lake, TB a year, raw records kept": [],
+        "lake, TB a year, raw records retained": [],
     }
     for millions in DAYS_A_DAY:
         rate = millions * 1e6 * peak_share / 3600
@@ -200,7 +200,7 @@ def page_with(text: str, figures: dict[str, Any]) -> str:
     for name, table in tables(figures).items():
         mark = re.compile(rf"(<!-- {name} -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
         if not mark.search(text):
-            sys.exit(f"sizing: {PAGE} has no place for the table {name}")
+            sys.exit(f"sizing: {PAGE} has no marker for the table {name}")
         text = mark.sub(lambda found, table=table: found[1] + table + "\n" + found[2], text)  # type: ignore[misc]
     return text
 
@@ -209,7 +209,7 @@ def main() -> None:
     """Measure, store the figures, and update the page's tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs=2, default=SIZES, help="events of the two days")
-    parser.add_argument("--only-page", action="store_true", help="write the tables from the figures that there are")
+    parser.add_argument("--only-page", action="store_true", help="write the tables from the stored figures")
     args = parser.parse_args()
     end_cleanly()
     if not args.only_page:

@@ -1,12 +1,12 @@
 """``python -m benchmarks.whole_day``: from Kafka to a day's answers, by Daybook and by scripts without its safety.
 
-Daybook's part is every task of a day, its report included: on its stack, where the steps behind landing are clients of
-a Spark that is up since the run began (the areas side by side), and as on a cluster, where each step starts a driver of
-its own. The scripts land the day and answer the same questions in one process; they keep no raw record, prove nothing,
-write over what is there and make no report. The Spark script runs as Daybook's jobs are submitted, so that what is left
-is the price of the safety, and with Spark's own settings, as one would run what was just written. Each must come to the
-same rows: those that the generator meant, and, of the answer that names players, which the generator does not tell,
-those that the first contestant to be checked came to.
+Daybook's part is every task of a day, including its report. On its stack, the steps after landing are clients of a
+Spark server that has run since the start (the areas in parallel). As on a cluster, each step starts its own driver. The
+scripts land the day and answer the same questions in one process. They store no raw records, check nothing, overwrite
+existing files and write no report. The Spark script runs twice: submitted like Daybook's jobs, so that the difference
+is the price of the safety, and with Spark's own settings, as one would run a new script. All must have the same rows:
+those that the generator expects. The generator has no rows of the answer that names players; there the first checked
+contestant counts.
 """
 
 from __future__ import annotations

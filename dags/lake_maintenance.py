@@ -1,14 +1,13 @@
 """Keeps the lake small and fast, once a week.
 
-**A run** forgets former states of the tables and what failed runs left staged (older than
-`DAYBOOK_SNAPSHOT_RETENTION_DAYS`), merges small files, removes raw records older than `DAYBOOK_RAW_RETENTION_DAYS` (0 =
-none), and deletes files that no table names any more. What readers see stays as it is, and so does where the record
-stands in Kafka.
+**A run** expires snapshots older than `DAYBOOK_SNAPSHOT_RETENTION_DAYS`, including staged ones of failed runs, and
+merges small files. It removes raw records older than `DAYBOOK_RAW_RETENTION_DAYS` (0 = removes no records), and deletes
+files that no table references. Published data does not change, and neither do the next Kafka offsets.
 
-**Input and output**: the lake. **Lateness**: none; a week that was missed is made up for by the next run.
+**Input and output**: the lake. **Lateness**: does not apply; the next run makes up for a missed week.
 
 **To run it again**: clear any task, or trigger the DAG; a second run finds nothing to do. It shares the pool `spark`
-with landing and publishing, so nothing that readers see changes beside one of its tasks; answers may be staged.
+with landing and publishing, so published data does not change while one of its tasks runs. Answers may be staged.
 
 **Owner**: data engineering.
 """
@@ -19,21 +18,22 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import Context, CronDataIntervalTimetable, chain, dag
 
+from daybook.jobs import connect
 from daybook_airflow.run_conf import refuse_unknown_names
 from daybook_airflow.spark_operator import DaybookSparkOperator
-from daybook_airflow.task_defaults import TASK_DEFAULTS, told
+from daybook_airflow.task_defaults import TASK_DEFAULTS, notify_on_failure
 
 DAY = "{{ dag_run.run_after | ds }}"
 STEPS = {
-    "expire_snapshots": "Forgets former states of the tables and staged leftovers; never what a page stands on.",
-    "compact_files": "Merges small files of days that have five or more.",
-    "apply_raw_retention": "Removes raw records that a page has counted and that are older than the retention.",
-    "remove_orphan_files": "Deletes files that no snapshot names, three days after they were written.",
+    "expire_snapshots": "Expires old snapshots and staged ones of failed runs, but none that a published day needs.",
+    "compact_files": "Merges the small files of days that have five or more.",
+    "apply_raw_retention": "Removes raw records that are older than the retention and counted in a published revision.",
+    "remove_orphan_files": "Deletes files that no snapshot references, three days after they were written.",
 }
 
 
 def takes_no_configuration(context: Context) -> None:
-    """Fail a run that was asked for something: its settings are the stack's."""
+    """Fail a run that has a configuration: its settings are the stack's."""
     refuse_unknown_names(context["dag_run"].conf, {}, "Nothing was changed")
 
 
@@ -42,12 +42,12 @@ def takes_no_configuration(context: Context) -> None:
     start_date=datetime(2019, 11, 3, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={**TASK_DEFAULTS, **told("What readers see is unchanged.")},
+    default_args={**TASK_DEFAULTS, **notify_on_failure("Published data is unchanged.")},
     tags=["daybook"],
     doc_md=__doc__,
 )
 def lake_maintenance() -> None:
-    """Wire the steps of the upkeep."""
+    """Wire the steps of the maintenance."""
     chain(
         *(
             DaybookSparkOperator(
@@ -55,7 +55,7 @@ def lake_maintenance() -> None:
                 job="maintain_lake",
                 day=DAY,
                 application_args=["--day", DAY, "--run-id", "{{ run_id }}", "--step", step],
-                pool="spark",
+                pool=connect.DRIVER_POOL,
                 pre_execute=takes_no_configuration,
                 execution_timeout=timedelta(hours=2),
                 doc_md=does,

@@ -36,7 +36,7 @@ class AirflowApi:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             detail = " ".join(error.read().decode(errors="replace").split())[:300]
-            raise AirflowRefused(f"Airflow answers {error.code} to {method} {path}: {detail}", error.code) from None
+            raise AirflowRefused(f"Airflow answered {error.code} to {method} {path}: {detail}", error.code) from None
         except (OSError, ValueError) as error:
             raise DaybookError(f"Airflow does not answer at {self._url}: {network_reason(error)}") from None
 
@@ -83,7 +83,7 @@ def password(settings: Settings) -> str:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DaybookError(
             f"{file}, which holds the password of Airflow's user, cannot be read ({type(error).__name__}). Remove it: "
-            "`daybook down`, then `daybook up` makes another password"
+            "`daybook down`, then `daybook up` creates a new password"
         ) from None
 
 

@@ -1,12 +1,12 @@
-"""The event contract: the one place that says what an event is.
+"""The event contract: the only definition of an event.
 
-The intake validates with it, the generator builds with it, Spark reads with the schema derived from it
-(:data:`RECORD_FIELDS`), and the docs are generated from it. Adding an event type is one class here, named in
-:data:`AnyEvent`, and one example; adding an optional field is the field and its line in :data:`RECORD_FIELDS` and
-:data:`NULLABLE_FIELDS`. ``docs/operations.md`` says in which order parts are raised then.
+The intake validates events with it, and the generator builds them with it. Spark reads records with the schema derived
+from it (:data:`RECORD_FIELDS`), and the docs are generated from it. To add an event type, add a class here, name it in
+:data:`AnyEvent`, and add an example. To add an optional field, add the field and its lines in :data:`RECORD_FIELDS` and
+:data:`NULLABLE_FIELDS`. ``docs/operations.md`` has the order in which the parts are then upgraded.
 
-What a client may send is :data:`ClientEvent`; what stands in Kafka and in the lake is the same, completed by the intake
-with :func:`complete`: every field present, nulls written out, times in UTC with microseconds.
+A client sends a :data:`ClientEvent`. The intake completes it with :func:`complete`; Kafka and the lake hold the result:
+every field present, nulls included, times in UTC with microseconds.
 """
 
 from __future__ import annotations
@@ -36,30 +36,30 @@ from daybook import idn
 from daybook.documents import document
 
 SCHEMA_VERSION: Literal[1] = 1
-"""Written into every event; raised when a reader of before would misread a record.
+"""Written into every event; increased when an older reader would misread a record.
 
-A new optional field or a new type is no such change: a landing of before keeps the bytes, leaves out what it does not
-know, and lands an event's other fields."""
+A new optional field or a new type is not such a change: an older landing stores the bytes, ignores the fields that it
+does not know, and lands an event's other fields."""
 
 MAX_HOST_CHARACTERS = idn.MAX_NAME_CHARACTERS
 MAX_RAW_HOST_CHARACTERS = 1024
-"""Of a host as it was sent, before it is cleaned: port, brackets and letters outside ASCII included."""
+"""Limit for a host as it was sent, before it is cleaned: with port, brackets and letters outside ASCII."""
 MAX_NAME_CHARACTERS = 128
 MAX_USER_AGENT_CHARACTERS = 256
 
 FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
-"""Nothing happened in the game before this; it keeps calendars of other engines out of the lake's oldest partitions."""
+"""Earliest time of an event. It keeps other engines' different calendars out of the lake's oldest partitions."""
 
 EMPTY_IDS = (str(UUID(int=0)), str(UUID(int=2**128 - 1)))
-"""The nil and the max UUID: the id of nothing, and so of no event."""
+"""The nil and the max UUID, which identify no event."""
 
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _SECONDS = r":[0-5][0-9](?:\.[0-9]{1,9})?"
 _ZONE = "(?:Z|[+-](?:(?:0[0-9]|1[0-7]):[0-5][0-9]|18:00))"
 LANDED_MOMENT = f"{_DAY}(?:[T ]{_TIME}{_SECONDS}{_ZONE}?)?"
-"""A time as a landing takes it, a pattern for Python and Java: RFC 3339, also without its zone (then it is UTC) or its
-time of day. An offset is at most 18 hours, which is all that Java knows."""
+"""Pattern, for Python and Java, of the times that a landing accepts: RFC 3339, also without a zone (then it is UTC) or
+without a time of day. An offset is at most 18 hours, which is Java's limit."""
 _LANDED_MOMENT = re.compile(LANDED_MOMENT)
 _MOMENT = re.compile(f"{_DAY}[T ]{_TIME}{_SECONDS}{_ZONE}?")  # the type asks for the zone
 
@@ -68,32 +68,32 @@ _IPV6 = re.compile(r"[0-9a-f:]*:[0-9a-f:.]*")
 
 
 A_MOMENT = "send RFC 3339 text with a time zone, such as 2026-05-03T12:00:00Z or 2026-05-03T14:00:00.25+02:00"
-"""What a client does that sent no time. A leap second (``:60``) is no time to any engine behind the intake."""
+"""Advice for a client whose time is invalid. No engine after the intake accepts a leap second (``:60``)."""
 
 
 def _utc(moment: datetime) -> datetime:
     try:
         in_utc = moment.astimezone(UTC)
     except OverflowError:  # 0001-01-01 in Tokyo is no date in UTC
-        raise ValueError("is not in the range of times kept") from None
+        raise ValueError("is outside the supported range of times") from None
     if in_utc < FIRST_MOMENT:
         raise ValueError(f"is before {FIRST_MOMENT.year}")
     return in_utc
 
 
 def _clean_text(text: str) -> str:
-    """Refuse what cannot be stored or shown: control characters (NUL first of all) and lone surrogates."""
+    """Reject characters that cannot be stored or shown: control characters (above all NUL) and lone surrogates."""
     for character in text:
         category = unicodedata.category(character)
         if category in {"Cc", "Cs"}:
-            raise ValueError(f"holds the character U+{ord(character):04X}, which is not allowed")
+            raise ValueError(f"contains the character U+{ord(character):04X}, which is not allowed")
     return text
 
 
 def clean_host(raw: str) -> str:
-    """A host name as the contract keeps it: lower case, ASCII (IDN as ``xn--``, by UTS 46), no port, no trailing dot.
+    """Return a normalized host name: lower case, ASCII (IDN as ``xn--``, by UTS 46), no port, no trailing dot.
 
-    IP addresses are kept as they are written, IPv6 without brackets. An empty string stays empty: the host is missing.
+    IP addresses are unchanged, but IPv6 loses its brackets. An empty string stays empty: the host is missing.
 
     Raises:
         ValueError: the text is not a host name (spaces, markup, an empty label, over 253 characters).
@@ -138,9 +138,9 @@ def _is_ip_address(host: str) -> bool:
 
 @lru_cache(maxsize=64)  # every event of a request has the same
 def clean_user_agent(raw: str | None) -> str | None:
-    r"""A User-Agent as the contract keeps it: one line, what cannot be stored left out, cut to a bounded length.
+    r"""Return a normalized User-Agent: one line, without characters that cannot be stored, truncated to a limit.
 
-    It is anybody's text and no part of what the event says, so it is mended where other fields would be refused.
+    It is arbitrary text and not part of the event, so it is repaired where other fields would be rejected.
 
     >>> clean_user_agent("ApacheBench/2.3\x00\r\n")
     'ApacheBench/2.3'
@@ -152,7 +152,7 @@ def clean_user_agent(raw: str | None) -> str | None:
 
 
 def _moment_text(value: Any) -> Any:
-    """Times are RFC 3339 text; a bare number is refused rather than guessed to be seconds or milliseconds."""
+    """Require RFC 3339 text: a bare number could be seconds or milliseconds, so it is rejected."""
     if isinstance(value, datetime):
         return value
     if not isinstance(value, str) or not _MOMENT.fullmatch(value.upper()):
@@ -161,13 +161,13 @@ def _moment_text(value: Any) -> Any:
 
 
 def _no_empty_id(event_id: UUID) -> UUID:
-    """A library that leaves the id zero would send all its events under one id, of which one counts."""
+    """Reject the nil and max UUID: a client that never sets the id would send many events, and only one would count."""
     if str(event_id) in EMPTY_IDS:
-        raise ValueError("is the nil or the max UUID, which stands for no event")
+        raise ValueError("is the nil or the max UUID, which identifies no event")
     return event_id
 
 
-# the patterns are for the exported schema, as near as a pattern comes; the validators decide and name what is wrong
+# the patterns approximate the validators in the exported schema; the validators decide and report the error
 Name = Annotated[
     str,
     Field(min_length=1, max_length=MAX_NAME_CHARACTERS, strict=True),
@@ -196,24 +196,24 @@ Moment = Annotated[
 
 
 def _whole_number(value: Any) -> Any:
-    """JSON's ``true`` and ``1.0`` are not the integer 1, though Python says they are equal."""
+    """Require an integer: JSON's ``true`` and ``1.0`` are not the integer 1, although they are equal in Python."""
     if type(value) is not int:
         raise ValueError("is not a whole number")
     return value
 
 
 class _Event(BaseModel):
-    """What every event has, as a client may send it."""
+    """The fields that every event has, as a client may send them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     event_id: Annotated[UUID, AfterValidator(_no_empty_id)] = Field(
         default_factory=uuid4,
-        description="the key for de-duplication: a retry carries the same one. Made by the intake if absent",
+        description="the key for de-duplication: a retry has the same id. Generated by the intake if absent",
         json_schema_extra={"not": {"enum": list(EMPTY_IDS)}},
     )
     user_id: Name | None = Field(
-        default=None, description="the player; if absent, the first label of the host", examples=["user53"]
+        default=None, description="the user; if absent, the first label of the host", examples=["user53"]
     )
     host: Host | None = Field(
         default=None,
@@ -234,7 +234,7 @@ class PurchaseItem(_Event):
     """A player bought an item."""
 
     event_type: Literal["purchase_item"]
-    item: Name = Field(description="what was bought; one of the catalogue", examples=["sword"])
+    item: Name = Field(description="the item that was bought, from the catalogue", examples=["sword"])
     guild: None = Field(default=None, description="null for this type")
 
 
@@ -243,7 +243,7 @@ class JoinGuild(_Event):
 
     event_type: Literal["join_guild"]
     item: None = Field(default=None, description="null for this type")
-    guild: Name | None = Field(default=None, description="the guild's name, if the game tells it", examples=["wolves"])
+    guild: Name | None = Field(default=None, description="the guild's name, if the game sends it", examples=["wolves"])
 
 
 AnyEvent = PurchaseItem | JoinGuild
@@ -262,16 +262,16 @@ _TYPES: dict[str, type[_Event]] = {
 EVENT_TYPES: tuple[str, ...] = tuple(_TYPES)
 
 FIELDS: tuple[str, ...] = tuple(dict.fromkeys(name for one in _TYPES.values() for name in one.model_fields))
-"""What a client may send."""
+"""The fields that a client may send."""
 
 OWN_FIELDS: tuple[str, ...] = tuple(name for name in FIELDS if name not in {*_Event.model_fields, "event_type"})
-"""Those of them that a type may require, allow or have not."""
+"""Those of them that only some types require or allow."""
 
 REQUIRED: dict[str, frozenset[str]] = {
     kind: frozenset(name for name in OWN_FIELDS if name in one.model_fields and one.model_fields[name].is_required())
     for kind, one in _TYPES.items()
 }
-"""Event type -> its own fields that it requires."""
+"""Event type -> the fields of :data:`OWN_FIELDS` that it requires."""
 
 ABSENT: dict[str, frozenset[str]] = {
     kind: frozenset(
@@ -279,7 +279,7 @@ ABSENT: dict[str, frozenset[str]] = {
     )
     for kind, one in _TYPES.items()
 }
-"""Event type -> the fields of others that it has not: they are null."""
+"""Event type -> the fields of other types that it does not have: they are null."""
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "purchase_item": {
@@ -303,10 +303,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 
 def event_schema(items: Sequence[str], ref_template: str = "#/$defs/{model}") -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of an event as a client sends it.
+    """Return the JSON Schema (draft 2020-12) of an event as a client sends it.
 
     Args:
-        items: the catalogue of what can be bought.
+        items: the catalogue of items that can be bought.
         ref_template: how a definition is referred to.
     """
     schema = client_event.json_schema(ref_template=ref_template)
@@ -317,7 +317,7 @@ def event_schema(items: Sequence[str], ref_template: str = "#/$defs/{model}") ->
 
 
 def record_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of a record's value in Kafka, derived from :data:`RECORD_FIELDS`."""
+    """Return the JSON Schema (draft 2020-12) of a record's value in Kafka, derived from :data:`RECORD_FIELDS`."""
     kinds: dict[str, dict[str, Any]] = {
         "string": {"type": "string"},
         "int": {"type": "integer"},
@@ -335,7 +335,7 @@ def record_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Record",
-        "description": "The value of a record in Kafka: every field of the event is there, nulls written out.",
+        "description": "The value of a record in Kafka: every field of the event is present, nulls included.",
         "type": "object",
         "properties": properties,
         "required": [name for name, _ in RECORD_FIELDS],
@@ -363,15 +363,15 @@ NULLABLE_FIELDS = frozenset({"item", "guild", "user_agent"})
 FILLED = "filled"
 """A record's list of the fields below that the client did not send; absent if it sent them all.
 
-It is no field of the event. A record without it, of an older intake or another producer, counts as sent in full."""
+It is not a field of the event. A record without it, from an older intake or another producer, counts as complete."""
 FILLED_IN = ("user_id", "host", "occurred_at")
-"""What the intake takes from the request where the client does not say it."""
+"""The fields that the intake takes from the request if the client does not send them."""
 NO_PART_OF_BODY = frozenset({"event_id", "occurred_at", "schema_version"})
-"""Of :data:`FIELDS`: in these a retry may differ. Its time is new with each try if the client sends none."""
+"""The :data:`FIELDS` in which a retry may differ. If the client sends no time, each attempt gets a new one."""
 
 
 def moment_text(moment: datetime) -> str:
-    """RFC 3339 in UTC with microseconds and ``Z``: sorts as text and reads the same in every engine.
+    """Return RFC 3339 in UTC with microseconds and ``Z``: it sorts as text, and every engine reads it the same way.
 
     >>> moment_text(datetime(2026, 5, 3, 18, 21, 7, 250000, tzinfo=UTC))
     '2026-05-03T18:21:07.250000Z'
@@ -381,9 +381,9 @@ def moment_text(moment: datetime) -> str:
 
 
 def event_date(value: bytes | None, taken_at: datetime, future_tolerance_minutes: int) -> date | None:
-    """The UTC day that a record says it happened on; none if it does not say, or names a time that cannot be.
+    """Return the UTC day on which a record happened; None if it has no time, or an impossible one.
 
-    The twin of ``daybook_spark.events.to_raw``, which names the day when the record is landed, for readers without
+    It applies the same rule as ``daybook_spark.events.to_raw``, which assigns the day at landing, for readers without
     Spark: a time of the form :data:`LANDED_MOMENT` in a record that is one JSON document.
 
     Args:
@@ -411,13 +411,13 @@ def _player_of(host: str) -> str:
 
 
 def complete(event: AnyEvent, *, received_at: datetime, request_host: str, user_agent: str | None) -> dict[str, Any]:
-    """The record of an accepted event: every field of :data:`RECORD_FIELDS`, defaults filled in, :data:`FILLED`.
+    """Return the record of an accepted event: every field of :data:`RECORD_FIELDS` with its default, :data:`FILLED`.
 
     Args:
         event: a validated client event.
         received_at: when the intake got it, with a time zone.
         request_host: the request's Host header, already through :func:`clean_host`; used if the event names no host.
-        user_agent: the request's User-Agent as it came, or none; kept as :func:`clean_user_agent` leaves it.
+        user_agent: the request's raw User-Agent, or None; stored as :func:`clean_user_agent` returns it.
 
     Returns:
         A dictionary of JSON types. ``user_id`` falls back to the first label of the host (to the whole host if it
@@ -441,7 +441,7 @@ def complete(event: AnyEvent, *, received_at: datetime, request_host: str, user_
 
 
 def encode(record: dict[str, Any]) -> bytes:
-    """The bytes of a record's value in Kafka: compact JSON in UTF-8."""
+    """Return the bytes of a record's value in Kafka: compact JSON in UTF-8."""
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 

@@ -23,7 +23,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 DAILY_EVENTS = 20_000
 """Default number of events of a generated day."""
 
+SQLITE = "jdbc:sqlite:"
+"""Begins the URI of a catalog in a SQLite file, whose path follows."""
+
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def sqlite_uri(file: Path) -> str:
+    """Return the URI of a catalog in a SQLite file."""
+    return f"{SQLITE}{file}"
 
 
 def _json_list(value: Any) -> Any:
@@ -50,13 +58,16 @@ def _spark_conf(value: Any) -> Any:
         raise ValueError('is not a JSON object of texts, numbers and booleans, such as {"spark.executor.memory": "4g"}')
     for key, text in value.items():
         if not key.startswith("spark."):
-            raise ValueError(f"{key} is no setting of Spark's: they begin with spark.")
+            raise ValueError(f"{key} is not a Spark setting: their names begin with spark.")
         if any(key == ours or key.startswith(f"{ours}.") for ours in OUR_SPARK_CONF):
-            raise ValueError(f"{key} is Daybook's own: days are UTC days, and the lake is where its own settings say")
+            raise ValueError(
+                f"{key} is set by Daybook itself: days are UTC days, and DAYBOOK_LAKE_* and DAYBOOK_SPARK_MASTER "
+                "name the lake and the master"
+            )
         if (is_secret := names_a_secret(key)) or holds_a_secret(str(text)):
             raise ValueError(
-                f"{key} {'is' if is_secret else 'has'} a secret, which every command line would show; docs/clusters.md "
-                "says where secrets stand"
+                f"{key} {'is' if is_secret else 'contains'} a secret, which every command line would show; "
+                "docs/clusters.md explains where secrets go"
             )
     return {key: str(one).lower() if isinstance(one, bool) else str(one) for key, one in value.items()}
 
@@ -66,79 +77,88 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DAYBOOK_", env_ignore_empty=True, frozen=True, extra="ignore")
 
-    home: Path = Field(default=REPOSITORY / ".daybook", description="state folder: all that Daybook writes at run time")
+    home: Path = Field(
+        default=REPOSITORY / ".daybook", description="state folder, with everything that Daybook writes at run time"
+    )
 
     api_host: str = Field(
-        default="127.0.0.1", description="address the intake listens on; without an API key it is loopback all the same"
+        default="127.0.0.1",
+        description="address that the intake listens on; always loopback if no API keys are required",
     )
     api_port: Port = Field(default=5000, description="port of the intake")
     airflow_port: Port = Field(default=8080, description="port of Airflow's UI and API on 127.0.0.1")
     airflow_server_url: str = Field(
-        default="", description="URL of an Airflow that other means start, as Compose does; empty = the embedded one"
+        default="", description="URL of an externally managed Airflow, such as Compose's; empty = the embedded one"
     )
     kafka_port: Port = Field(default=9092, description="port of the embedded broker on 127.0.0.1")
     kafka_controller_port: int = Field(
-        default=0, ge=0, le=65535, description="port of the broker's controller; 0 = a free one after kafka_port"
+        default=0, ge=0, le=65535, description="port of the broker's controller; 0 = the next free one after kafka_port"
     )
-    up_timeout_seconds: int = Field(default=240, ge=1, description="longest wait until the stack is healthy")
+    up_timeout_seconds: int = Field(
+        default=240, ge=1, description="how long `daybook up` waits for the stack to be healthy"
+    )
 
-    api_url: str = Field(default="", description="where the generator sends events; empty = the intake on api_port")
+    api_url: str = Field(
+        default="", description="URL that the generator sends events to; empty = the intake on api_port"
+    )
     api_workers: int = Field(default=2, ge=1, le=64, description="gunicorn worker processes of the intake")
     api_threads: int = Field(default=16, ge=1, le=512, description="threads of each gunicorn worker")
-    ack_timeout_seconds: float = Field(default=5.0, gt=0, le=60, description="longest wait for the acknowledgement")
-    api_keys_file: str = Field(
-        default="", description="file of the games' API keys, read again when it changes; empty = no key is asked for"
+    ack_timeout_seconds: float = Field(
+        default=5.0, gt=0, le=60, description="how long the intake waits for Kafka's acknowledgement"
     )
-    api_key: SecretStr = Field(default=SecretStr(""), description="API key the generator sends; empty = none")
+    api_keys_file: str = Field(
+        default="", description="file with the games' API keys, read again when it changes; empty = no key is required"
+    )
+    api_key: SecretStr = Field(default=SecretStr(""), description="API key that the generator sends; empty = no key")
     api_events_per_second: int = Field(
-        default=0, ge=0, description="events per second that each API key may send; 0 = as many as it likes"
+        default=0, ge=0, description="events per second that each API key may send; 0 = no limit"
     )
     api_trusted_proxies: str = Field(
-        default="", description="addresses or networks whose X-Forwarded-Host is obeyed, comma-separated; empty = none"
+        default="",
+        description="addresses or networks whose X-Forwarded-Host is trusted, comma-separated; empty = no proxy",
     )
     legacy_routes: bool | None = Field(
         default=None,
-        description="serve the 2019 routes, which take no key; empty = only while no API key is asked for",
+        description="serve the 2019 routes, which accept no key; empty = only if no API keys are required",
     )
     # decoded here, not by the source, which would stop at the first invalid JSON text and report no other problem
     items: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json_list)] = Field(
         default=("sword", "shield", "helmet", "knife", "gauntlets"),
         min_length=1,
-        description="catalogue of what can be bought, a JSON list",
+        description="items that can be bought, a JSON list",
     )
 
     kafka_bootstrap_servers: str = Field(default="", description="Kafka brokers; empty = the embedded one")
     kafka_topic: str = Field(default="events", description="topic of the events")
     kafka_partitions: int = Field(
-        default=3, ge=1, le=1000, description="partitions of the topic; `daybook create-topic` adds what is missing"
+        default=3, ge=1, le=1000, description="partitions of the topic; `daybook create-topic` adds missing ones"
     )
     kafka_replication: int = Field(
-        default=1, ge=1, le=32, description="replicas the topic is created with; 3 or more on a cluster"
+        default=1, ge=1, le=32, description="replicas that the topic is created with; 3 or more on a cluster"
     )
-    kafka_retention_days: int = Field(
-        default=30, ge=1, le=3650, description="days that the topic is created to keep records for"
-    )
+    kafka_retention_days: int = Field(default=30, ge=1, le=3650, description="retention that the topic is created with")
     kafka_flush: bool | None = Field(
         default=None,
-        description="let the topic write events to the disk before they are acknowledged; empty = only with 1 replica",
+        description="let the topic flush events to disk before they are acknowledged; empty = only with 1 replica",
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        default="PLAINTEXT", description="how the brokers are spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+        default="PLAINTEXT", description="Kafka security protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
     )
     kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
-        default="SCRAM-SHA-512", description="how the password is shown: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN"
+        default="SCRAM-SHA-512", description="SASL mechanism: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN"
     )
-    kafka_sasl_username: str = Field(default="", description="Kafka user; needed with SASL_PLAINTEXT and SASL_SSL")
+    kafka_sasl_username: str = Field(default="", description="Kafka user; required with SASL_PLAINTEXT and SASL_SSL")
     kafka_sasl_password: SecretStr = Field(default=SecretStr(""), description="password of the Kafka user")
     kafka_ssl_ca_file: str = Field(
         default="",
-        description="PEM file of the authority behind the brokers' certificates; empty = the public ones",
+        description="PEM file of the certificate authority of the brokers; empty = the public authorities",
     )
     kafka_ssl_certificate_file: str = Field(
-        default="", description="PEM file of the clients' own certificate, for brokers that ask for one; empty = none"
+        default="",
+        description="PEM file of the client certificate, for brokers that require one; empty = no certificate",
     )
     kafka_ssl_key_file: str = Field(
-        default="", description="PEM file (PKCS#8, without a password) of that certificate's key"
+        default="", description="PEM file of the client certificate's key (PKCS#8, without a password)"
     )
 
     lake_catalog_uri: str = Field(
@@ -147,22 +167,22 @@ class Settings(BaseSettings):
         "of an Iceberg REST catalog; empty = SQLite in home",
     )
     lake_catalog_token: SecretStr = Field(
-        default=SecretStr(""), description="bearer token that a REST catalog asks for; empty = none"
+        default=SecretStr(""), description="bearer token for a REST catalog; empty = no token"
     )
     lake_catalog_credential: SecretStr = Field(
         default=SecretStr(""),
-        description="CLIENT_ID:CLIENT_SECRET that a REST catalog gives a token for; empty = none",
+        description="CLIENT_ID:CLIENT_SECRET that a REST catalog exchanges for a token; empty = no credential",
     )
     lake_warehouse: str = Field(
         default="",
-        description="URI of the lake's data files, file:, s3: or hdfs:; with a REST catalog what it calls the "
-        "warehouse; empty = under home",
+        description="URI of the lake's data files, file:, s3: or hdfs:; with a REST catalog the warehouse's name "
+        "there; empty = under home",
     )
     s3_endpoint: str = Field(
         default="", description="URL of the S3-compatible store that the warehouse is in; empty = AWS's"
     )
     s3_region: str = Field(
-        default="us-east-1", description="region of the bucket; a store that is not AWS's mostly takes us-east-1"
+        default="us-east-1", description="region of the bucket; most stores other than AWS's accept us-east-1"
     )
 
     spark_master: str = Field(default="local[2]", description="Spark master of the day's jobs")
@@ -171,68 +191,68 @@ class Settings(BaseSettings):
         ge=0,
         le=65535,
         description="port of the embedded Spark Connect server on 127.0.0.1, a warm Spark of a gigabyte for the steps "
-        "behind landing; 0 = none, and each step starts a driver of its own, as it does with a Spark master elsewhere",
+        "after landing; 0 = no server: each step starts its own driver, as with an external Spark master",
     )
     spark_driver_memory: str = Field(
         default="1g",
         pattern=r"^\d+[mg]$",
-        description="heap of a Spark driver, and of the Spark server, 512m or 2g; from 2g on the server is tuned for "
-        "days of hundreds of thousands of events",
+        description="heap of a Spark driver and of the Spark server, such as 512m or 2g; from 2g, the server is "
+        "tuned for days with hundreds of thousands of events",
     )
     spark_driver_java_options: str = Field(
         default="",
-        description="options of a Spark driver's JVM in place of those that Daybook chooses by how many records a "
-        "driver is to land, and of the Spark server's by its heap; such as -XX:+UseG1GC",
+        description="JVM options of Spark drivers and the Spark server, such as -XX:+UseG1GC; empty = Daybook chooses "
+        "a driver's by how many records it lands, and the server's by its heap",
     )
     spark_shuffle_partitions: int = Field(
-        default=2, ge=1, le=10_000, description="shuffle partitions of a job; 2 suit a laptop's day, 200 a cluster's"
+        default=2, ge=1, le=10_000, description="shuffle partitions of a job; 2 suit a laptop, 200 a cluster"
     )
 
     spark_conf: Annotated[dict[str, str], NoDecode, BeforeValidator(_spark_conf)] = Field(
         default_factory=dict,
-        description="more of Spark's own settings for every job, a JSON object; they win over Daybook's, such as "
+        description="additional Spark settings of every job, which override Daybook's, a JSON object, such as "
         '{"spark.executor.memory": "4g"}',
     )
 
     day_grace_minutes: int = Field(
-        default=15, ge=0, le=1440, description="wait after a day's end before live traffic's offsets are frozen"
+        default=15, ge=0, le=1440, description="wait after a day's end before the offsets of live traffic are frozen"
     )
     lateness_days: int = Field(
         default=30,
         ge=0,
         le=3650,
-        description="late events restate days up to this many days back, and an event_id is unique within as many days",
+        description="late events restate days up to this many days back; an event_id is unique within as many days",
     )
     future_tolerance_minutes: int = Field(
-        default=60, ge=0, le=1440, description="how far ahead of its receipt an event may say it happened"
+        default=60, ge=0, le=1440, description="how far the time of an event may be ahead of its receipt"
     )
     snapshot_retention_days: int = Field(
-        default=7, ge=1, description="how long the lake keeps former states and what failed runs left staged"
+        default=7, ge=1, description="how long the lake keeps old snapshots, including staged ones of failed runs"
     )
     raw_retention_days: int = Field(
         default=0,
         ge=0,
-        description="how long raw records are kept; 0 = for ever; more than 2 * lateness_days + 1 otherwise",
+        description="how long raw records are retained; 0 = for ever, otherwise more than 2 * lateness_days + 1",
     )
     publish_within_hours: int = Field(
-        default=6, ge=0, le=48, description="hours after a day's end when an alert says that it is not published"
+        default=6, ge=0, le=48, description="hours after a day's end when an alert reports that it is not published"
     )
     exporter_host: str = Field(
-        default="127.0.0.1", description="address that the exporter of metrics listens on; it asks for no key"
+        default="127.0.0.1", description="address that the metrics exporter listens on; it has no authentication"
     )
-    exporter_port: Port = Field(default=9465, description="port of the exporter of metrics")
+    exporter_port: Port = Field(default=9465, description="port of the metrics exporter")
     notify_urls: SecretStr = Field(
         default=SecretStr(""),
-        description="who is told of failures and missed deadlines besides the log: Apprise URLs, separated by spaces, "
+        description="where failures and missed deadlines are sent besides the log: Apprise URLs, separated by spaces, "
         "such as slack://..., mailto://... or jsons://HOST/PATH (a webhook)",
     )
     generated_events: int | None = Field(
         default=None,
         ge=0,
-        description="events that a run generates unless it is asked for another number; 0 = live traffic only; "
-        f"empty = {DAILY_EVENTS} where only this machine can send events (no API key is asked for), else 0",
+        description="default number of events that a run generates; 0 = live traffic only; "
+        f"empty = {DAILY_EVENTS} if only this machine can send events (no API keys are required), else 0",
     )
-    generated_seed: int = Field(default=1, ge=0, description="seed of a generated day unless told otherwise")
+    generated_seed: int = Field(default=1, ge=0, description="default seed of a generated day")
 
     @model_validator(mode="after")
     def _raw_outlives_lateness(self) -> Settings:
@@ -241,8 +261,8 @@ class Settings(BaseSettings):
         if 0 < self.raw_retention_days <= least:
             raise ValueError(
                 f"DAYBOOK_RAW_RETENTION_DAYS is {self.raw_retention_days}; late events restate days up to "
-                f"DAYBOOK_LATENESS_DAYS ({self.lateness_days}) back, and their ids are held against the raw records of "
-                f"as many days before, so keep them longer than {least} days, or 0"
+                f"DAYBOOK_LATENESS_DAYS ({self.lateness_days}) back, and their ids are compared with the raw records "
+                f"of as many days before. Retain raw records for more than {least} days, or for ever: 0"
             )
         return self
 
@@ -254,8 +274,8 @@ class Settings(BaseSettings):
         ]
         if open_secrets:
             raise ValueError(
-                f"{', '.join(open_secrets)} has a secret in it, which command lines and `daybook env` would show; "
-                "docs/security.md says where secrets go"
+                f"{', '.join(open_secrets)} contains a secret, which command lines and `daybook env` would show; "
+                "docs/security.md explains where secrets go"
             )
         return self
 
@@ -264,17 +284,17 @@ class Settings(BaseSettings):
         problems = []
         if holds_a_secret(self.lake_catalog_uri):
             problems.append(
-                "DAYBOOK_LAKE_CATALOG_URI has a password in it, which every command line would show; put it into a "
+                "DAYBOOK_LAKE_CATALOG_URI contains a password, which every command line would show; put it into a "
                 "file that PGPASSFILE names, or for a REST catalog into DAYBOOK_LAKE_CATALOG_TOKEN"
             )
         secrets = self.lake_catalog_token, self.lake_catalog_credential
         if any(one.get_secret_value() for one in secrets) and not self.has_rest_catalog:
             problems.append(
-                "DAYBOOK_LAKE_CATALOG_TOKEN and DAYBOOK_LAKE_CATALOG_CREDENTIAL are for a REST catalog, and "
-                "DAYBOOK_LAKE_CATALOG_URI names none"
+                "DAYBOOK_LAKE_CATALOG_TOKEN and DAYBOOK_LAKE_CATALOG_CREDENTIAL are for a REST catalog, but "
+                "DAYBOOK_LAKE_CATALOG_URI is not the URI of one"
             )
         if self.s3_endpoint and not self.is_on_s3:
-            problems.append("DAYBOOK_S3_ENDPOINT is set, and DAYBOOK_LAKE_WAREHOUSE is not in a bucket (s3://...)")
+            problems.append("DAYBOOK_S3_ENDPOINT is set, but DAYBOOK_LAKE_WAREHOUSE is not in a bucket (s3://...)")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -290,19 +310,19 @@ class Settings(BaseSettings):
             problems.append(f"{protocol} needs DAYBOOK_KAFKA_SASL_USERNAME and DAYBOOK_KAFKA_SASL_PASSWORD")
         # if accepted, they would suggest protection that does not exist
         if not has_sasl and any(named):
-            problems.append(f"DAYBOOK_KAFKA_SASL_* is set, and {protocol} shows no password to anybody")
+            problems.append(f"DAYBOOK_KAFKA_SASL_* is set, but {protocol} uses no password")
         if not has_ssl and any(tls):
-            problems.append(f"DAYBOOK_KAFKA_SSL_* is set, and {protocol} is not encrypted")
+            problems.append(f"DAYBOOK_KAFKA_SSL_* is set, but {protocol} is not encrypted")
         if bool(self.kafka_ssl_certificate_file) != bool(self.kafka_ssl_key_file):
-            problems.append("DAYBOOK_KAFKA_SSL_CERTIFICATE_FILE and DAYBOOK_KAFKA_SSL_KEY_FILE belong together")
+            problems.append("DAYBOOK_KAFKA_SSL_CERTIFICATE_FILE and DAYBOOK_KAFKA_SSL_KEY_FILE must be set together")
         if not self.kafka_bootstrap_servers and protocol != "PLAINTEXT":
             problems.append(
-                f"{protocol} is for brokers named by DAYBOOK_KAFKA_BOOTSTRAP_SERVERS; the embedded one speaks PLAINTEXT"
+                f"{protocol} requires brokers in DAYBOOK_KAFKA_BOOTSTRAP_SERVERS; the embedded broker uses PLAINTEXT"
             )
         if not self.kafka_bootstrap_servers and self.kafka_replication > 1:
             problems.append(
-                f"DAYBOOK_KAFKA_REPLICATION is {self.kafka_replication}, and the embedded broker is one; name others: "
-                "DAYBOOK_KAFKA_BOOTSTRAP_SERVERS"
+                f"DAYBOOK_KAFKA_REPLICATION is {self.kafka_replication}, but there is only one embedded broker; name "
+                "other brokers: DAYBOOK_KAFKA_BOOTSTRAP_SERVERS"
             )
         if problems:
             raise ValueError("; ".join(problems))
@@ -377,7 +397,12 @@ class Settings(BaseSettings):
     @property
     def catalog_uri(self) -> str:
         """URI of the lake's catalog for Spark: JDBC or a REST catalog."""
-        return self.lake_catalog_uri or f"jdbc:sqlite:{self.home / 'lake' / 'catalog.db'}"
+        return self.lake_catalog_uri or sqlite_uri(self.home / "lake" / "catalog.db")
+
+    @property
+    def catalog_file(self) -> Path | None:
+        """File of the lake's catalog in SQLite; None if the catalog is in PostgreSQL or an Iceberg REST catalog."""
+        return Path(self.catalog_uri.removeprefix(SQLITE)) if self.catalog_uri.startswith(SQLITE) else None
 
     @computed_field  # type: ignore[prop-decorator]
     @property

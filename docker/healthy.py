@@ -1,7 +1,7 @@
-"""Compose's health check of one of Airflow's components: ``healthy.py scheduler``; exits with 1 and says why not.
+"""Compose's health check of one of Airflow's components: ``healthy.py scheduler``; exits with 1 and the reason if not.
 
-What counts as healthy is what it is for the embedded stack; the heartbeats are asked of Airflow's API, which costs no
-Python of Airflow's own.
+Healthy means the same as in the embedded stack. The heartbeats come from Airflow's API, so that no Python process of
+Airflow has to start.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from daybook.stack import airflow
 
 
 def main(component: str) -> int:
-    """The exit status for a component: ``api_server``, ``scheduler``, ``dag_processor`` or ``triggerer``."""
+    """Return the exit status for a component: ``api_server``, ``scheduler``, ``dag_processor`` or ``triggerer``."""
     loaded = load_settings()
     if component == "api_server":
         trouble = airflow.api_trouble(loaded)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A role and a database of the same owner for each line of the secret (host:port:database:user:password), made when the
-# volume is empty: Airflow's and the lake's catalog. Neither role sees the other's database.
+# Creates a role and its database for each line of the secret (host:port:database:user:password) when the volume is
+# empty: for Airflow and for the lake's catalog. Neither role sees the other's database.
 set -eu
 while IFS=: read -r _host _port database user password; do
     psql -v ON_ERROR_STOP=1 --no-psqlrc -U "$POSTGRES_USER" -d "$POSTGRES_DB" \

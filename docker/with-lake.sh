@@ -1,10 +1,10 @@
 #!/bin/sh
-# Runs a command with what Airflow, Spark and every reader of the lake need in their environment; beside the settings
-# that Compose gives, these are the passwords' file, the generator's key, and what `daybook env` makes of the settings.
+# Runs a command with the environment that Airflow, Spark and every reader of the lake need. In addition to the settings
+# from Compose, it contains the password file, the generator's key, and the output of `daybook env`.
 set -eu
 umask 077
-# the catalog's and Airflow's drivers (libpq, asyncpg, Java's) read passwords from this file, so none stands in a URI or
-# on a command line; they take it only if nobody else may read it, and a mounted secret belongs to the host's user
+# the drivers of the catalog and of Airflow (libpq, asyncpg, Java's) read passwords from this file, so no URI or command
+# line contains one; they accept it only if nobody else may read it, and a mounted secret belongs to the host's user
 install -m 0600 /run/secrets/pgpass /tmp/pgpass
 export PGPASSFILE=/tmp/pgpass
 DAYBOOK_API_KEY=$(cat /run/secrets/generator_key)

@@ -57,7 +57,7 @@ class Comparisons:
         total = [self.drops.total.sentence] if self.drops.total else []
         return [
             *total,
-            *(premise.sentence for premise in self.drifts),
+            *(drift.sentence for drift in self.drifts),
             self.drops.sentence,
             *(drop.sentence for drop in self.drops.drops),
         ]
@@ -66,7 +66,7 @@ class Comparisons:
         """Return the comparisons as JSON types."""
         return {
             "day": self.day.isoformat(),
-            "premise": [json_tree(premise) for premise in self.drifts],
+            "premise": [json_tree(drift) for drift in self.drifts],
             "drops": json_tree(self.drops),
             "comparisons": [json_tree(measure) for measure in self.measures],
         }

@@ -1,4 +1,4 @@
-"""Checks the premise of 2019: a daily batch is enough, because mixes do not deviate strongly from day to day.
+"""Checks the drift of a day: a daily batch is enough only if mixes do not deviate strongly from day to day.
 
 Measures the distance of the day's mix (of events, or of host providers) from that of the days before it. Also returns
 the bounds of that distance, and a verdict for a manager. Pure: counts in, a verdict out; no lake, no clock, no
@@ -136,7 +136,7 @@ def check_drift(
 ) -> Drift:
     """Measure how far a day's mix is from the mean mix of the days before it.
 
-    Each day before has the same weight, however many events it had. The premise is about days, and a promotion with
+    Each day before has the same weight, however many events it had. The drift is about days, and a promotion with
     ten times the events must not become "the usual". The resampling of days shows the noise that a thin day's mix adds.
 
     Args:
@@ -160,7 +160,7 @@ def check_drift(
     if counts.ndim != 2 or counts.shape[1] != len(categories) or len(set(categories)) != len(categories):
         raise ValueError(f"{subject} of {day}: counts of shape {counts.shape} do not fit {len(categories)} categories")
     if threshold <= 0.0:
-        raise ValueError(f"{subject} of {day}: a threshold of {threshold} calls equal mixes strongly different")
+        raise ValueError(f"{subject} of {day}: the threshold is {threshold} and must be above 0")
     if counts.size and counts.min() < 0:
         raise ValueError(f"{subject} of {day}: a negative number of events")
     days, names, before = _days_before(subject, day, usual, categories)
@@ -175,15 +175,16 @@ def check_drift(
     if len(days) < FEWEST_DAYS:
         return without_distance(
             "too few days",
-            f"The {subject} of {day} cannot be compared yet: days before it with events: {len(days)} "
-            f"of the {FEWEST_DAYS} that are needed.",
+            f"The {subject} of {day} cannot be compared yet: it needs {FEWEST_DAYS} earlier days with events "
+            f"and has {len(days)}.",
         )
     if events == 0:
         return without_distance("unclear", f"{day} has no events: there is no {subject} to compare.")
     if events < FEWEST_EVENTS or len(groups) < FEWEST_GROUPS:
         return without_distance(
             "unclear",
-            f"The {subject} of {day} cannot be compared: {events:,} event{'s' * (events != 1)} of too few players.",
+            f"The {subject} of {day} cannot be compared: it has too few events or players "
+            f"({events:,} event{'s' * (events != 1)}).",
         )
 
     share, usual_share = groups.sum(axis=0) / events, before.mean(axis=0)
@@ -202,7 +203,7 @@ def check_drift(
     )
     verdict: Verdict = "holds" if high < threshold else "deviates" if low >= threshold else "unclear"
     compared = f"the {subject} of {day}", _days_text(day, days)
-    figures = f"distance {distance:.2f} ({low:.2f} to {high:.2f}), strong is from {threshold:.2f}"
+    figures = f"distance {distance:.2f} ({low:.2f} to {high:.2f}), a deviation is strong from {threshold:.2f}"
     sentence = _sentence(verdict, *compared, figures, drivers)
     return Drift(
         subject,
@@ -241,7 +242,7 @@ def _days_before(
         return (), list(categories), np.empty((0, len(categories)))
     dated = usual.assign(event_date=pd.to_datetime(usual["event_date"]).dt.date)
     if dated["event_date"].max() >= day:
-        raise ValueError(f"{subject} of {day}: the days before hold {dated['event_date'].max()}")
+        raise ValueError(f"{subject} of {day}: the earlier days include {dated['event_date'].max()}")
     table = dated.pivot_table(index="event_date", columns="category", values="events", aggfunc="sum", fill_value=0)
     table = table[table.sum(axis=1) > 0].sort_index().tail(MOST_DAYS)
     only_before = sorted(set(table.columns[table.sum() > 0]) - set(categories))
@@ -316,12 +317,12 @@ def _days_text(day: date, days: Sequence[date]) -> str:
 
 def _sentence(verdict: Verdict, what: str, days: str, figures: str, drivers: Sequence[Driver]) -> str:
     if verdict == "holds":
-        return f"T{what[1:]} is as on {days}: {figures}."
+        return f"T{what[1:]} is in line with {days}: {figures}."
     if verdict == "deviates":
         return f"T{what[1:]} deviates strongly from {days}: {_drivers_text(drivers)} of events; {figures}."
     # equal mixes of few events: nothing moved, and nothing is certain
     moved = f"; {_drivers_text(drivers)} of events" if drivers else ""
-    return f"Whether {what} deviates strongly from {days} is unclear: {figures}{moved}."
+    return f"It is unclear whether {what} deviates strongly from {days}: {figures}{moved}."
 
 
 def _drivers_text(drivers: Sequence[Driver]) -> str:

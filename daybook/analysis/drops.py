@@ -163,8 +163,11 @@ def find_drops(counts: pd.DataFrame, day: date, published: Collection[date] | No
     before = table[(table.index < day) & (table.sum(axis=1) > 0)].tail(MOST_DAYS)
     days = tuple(before.index)
     if len(days) < FEWEST_DAYS:
-        told = f"Drops on {day} cannot be judged yet: {len(days)} of the {FEWEST_DAYS} days before it that are needed."
-        return DropCheck(day, (), False, 0, days, told)
+        sentence = (
+            f"Drops on {day} cannot be checked yet: the check needs {FEWEST_DAYS} earlier days with events "
+            f"and has {len(days)}."
+        )
+        return DropCheck(day, (), False, 0, days, sentence)
 
     providers = sorted({column[0] for column in table.columns})
     events = sorted({column[1:] for column in table.columns})
@@ -189,9 +192,9 @@ def find_drops(counts: pd.DataFrame, day: date, published: Collection[date] | No
         )
         for found in findings
     )
-    told = "no drop" if not drops else f"{len(drops)} drop{'s' * (len(drops) > 1)}"
-    said = f"{day}: {told} in {tested} counts against {len(days)} days before."
-    return DropCheck(day, drops, True, tested, days, said, judged.total)
+    found = "no drop" if not drops else f"{len(drops)} drop{'s' * (len(drops) > 1)}"
+    sentence = f"{day}: {found} in {tested} counts, compared with the {len(days)} days before."
+    return DropCheck(day, drops, True, tested, days, sentence, judged.total)
 
 
 class Judged(NamedTuple):
@@ -255,8 +258,8 @@ def _total(events: int, forecast: _Forecast, critical: float, fall_tested: bool)
         return Total(events, expected, low, high, "fell", _total_text(events, f"{share:.0f} % fewer than", expected))
     if events <= high:
         between = f"{low:,} to {high:,}" if low else f"up to {high:,}"
-        told = f"Events: {events:,}, as usual (about {expected:,.0f}; {between} would be no surprise)."
-        return Total(events, expected, low, high, "as usual", told)
+        sentence = f"Events: {events:,}, as usual (about {expected:,.0f} expected; {between} is normal)."
+        return Total(events, expected, low, high, "as usual", sentence)
     times = events / expected
     more = f"{times:.0f} times" if times >= 10 else f"{times:.1f} times" if times >= 2 else f"{times - 1:.0%} more than"
     return Total(events, expected, low, high, "rose", _total_text(events, more.replace("%", " %"), expected))
@@ -485,6 +488,6 @@ def _drop(found: Finding, provider: str | None, event: tuple[str, str] | None) -
     where = "" if provider is None else f" on {provider}"
     sentence = (
         f"{what}{where}: {found.events:,} instead of about {found.expected:,.0f} ({100 * drop:.0f} % fewer); "
-        f"from {found.low:,} on it would be no alarm."
+        f"{found.low:,} or more would not alarm."
     )
     return Drop(provider, event_type, item, found.events, found.expected, found.low, drop, sentence)

@@ -10,9 +10,9 @@ from daybook.providers import ALIASES_FILE, BARE_NAME, IP_ADDRESS, MISSING, UNMA
 
 REASONS = {
     MISSING: "there is no host",
-    IP_ADDRESS: "an address says nothing of a provider; look-ups in the network are not made",
+    IP_ADDRESS: "an IP address does not identify a provider; Daybook makes no network look-ups",
     BARE_NAME: "a single label, a public suffix, or a name under no public top-level domain",
-    UNMAPPED: f"{ALIASES_FILE.name} does not know the domain; a line of it would name its provider",
+    UNMAPPED: f"{ALIASES_FILE.name} has no line for the domain; add one to name its provider",
 }
 
 
@@ -32,5 +32,5 @@ def explain(host: str) -> dict[str, Any]:
         "kept": kept,
         "domain": domain,
         "provider": provider,
-        "why": REASONS.get(provider, f"{ALIASES_FILE.name} says so of {domain}"),
+        "why": REASONS.get(provider, f"{ALIASES_FILE.name} maps {domain} to it"),
     }

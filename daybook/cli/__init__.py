@@ -1,1 +1,1 @@
-"""The `daybook` command: a module for each group of verbs. Click and Rich are imported here alone."""
+"""The `daybook` command: one module for each group of verbs. Only this package imports Click and Rich."""

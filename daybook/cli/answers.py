@@ -20,8 +20,8 @@ from daybook.sql.answers import all_answers
 from daybook.sql.answers_page import ANSWERS_PAGE, answers_page
 
 
-@click.command(short_help="List the questions that are answered.")
-@click.option("--write", is_flag=True, help="Write docs/answers.md again.")
+@click.command(short_help="List all answers with their questions.")
+@click.option("--write", is_flag=True, help="Rewrite docs/answers.md.")
 @json_option("A JSON list of objects, with grain and columns.")
 def list_answers(write: bool, as_json: bool) -> None:
     """List every answer with its question; `daybook answer NAME --day D` prints its rows."""
@@ -30,11 +30,11 @@ def list_answers(write: bool, as_json: bool) -> None:
         click.echo(ANSWERS_PAGE.relative_to(REPOSITORY))
         return
     if as_json:
-        told = [
+        rows = [
             {"answer": one.name, "area": one.area, "question": one.question, "grain": one.grain, "columns": one.columns}
             for one in all_answers().values()
         ]
-        print_json(told)
+        print_json(rows)
         return
     print_table("Answers", [{"answer": one.name, "question": one.question} for one in all_answers().values()])
 
@@ -44,7 +44,7 @@ def list_answers(write: bool, as_json: bool) -> None:
 @day_option(required=True)
 @json_option("A JSON list of row objects.")
 def answer(name: str, day: str, as_json: bool) -> None:
-    """Print the rows of answer NAME for a day, as published. The lake is read directly: nothing needs to be up."""
+    """Print the rows of answer NAME for a day, as published. It reads the lake directly; the stack need not be up."""
     rows = answer_rows(read_ledger(load_settings()), name, day)
     if as_json:
         print_json(rows)
@@ -52,23 +52,24 @@ def answer(name: str, day: str, as_json: bool) -> None:
         print_table(f"{name}, {day}", rows)
 
 
-@click.command(short_help="Run SQL of your own over the published days.")
+@click.command(short_help="Run your own SQL on the published days.")
 @click.argument("sql")
 @json_option("A JSON list of row objects.")
-@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values, a header first, for programs.")
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values with a header line, for programs.")
 def query(sql: str, as_json: bool, as_csv: bool) -> None:
-    """Run one statement in DuckDB's SQL and print its rows. Nothing can be written.
+    """Run one statement of DuckDB's SQL, read-only, and print its rows.
 
     The tables are `events`, `rejected_events` and every answer, with the published days; and `raw_events`, `day_ledger`
     and the lake's other tables. `SHOW TABLES` lists them. Columns of the same name are numbered: `item`, `item_1`.
 
-    CSV has every text as it is. A spreadsheet would run a player's "=..." as a formula: the report's files are for it.
+    CSV contains every text unchanged. A spreadsheet would run a text such as "=..." as a formula; for one, use the
+    report's CSV files.
     """
     if as_json and as_csv:
-        raise BadInput("--json and --csv are two forms; choose one")
+        raise BadInput("--json and --csv exclude each other; choose one")
     columns, rows = query_table(load_settings(), sql)
     if as_csv:
-        # not by click, which leaves out what looks like a colour
+        # not with click, which removes what looks like a colour
         for_programs().write(csv_text(columns, json_rows(rows)))
     elif as_json:
         print_json(json_rows(rows))
@@ -76,11 +77,11 @@ def query(sql: str, as_json: bool, as_csv: bool) -> None:
         print_table(f"{len(rows):,} row{'' if len(rows) == 1 else 's'}", rows, exact=True)
 
 
-@click.command("compare", short_help="Hold a day against the days before it.")
+@click.command("compare", short_help="Compare a day with the days before it.")
 @day_option(required=True)
-@json_option("All of it as one JSON object.")
+@json_option("The whole comparison as one JSON object.")
 def compare_command(day: str, as_json: bool) -> None:
-    """Say whether a day deviates from the days before it: its events, its mixes, and what has dropped."""
+    """Show whether a day deviates from the days before it: its number of events, its mixes, and drops."""
     found = compare(read_ledger(load_settings()), day)
     if as_json:
         print_json(found.as_json())
@@ -89,14 +90,14 @@ def compare_command(day: str, as_json: bool) -> None:
         click.echo(sentence)
     click.echo()
     print_table(
-        f"{day} beside the days before",
+        f"{day} compared with the days before",
         [
             {
                 "measure": one.measure,
                 "value": one.value,
-                "day before": _beside(one.day_before, one.since_day_before),
-                "week's mean": _beside(one.week_mean, one.since_week),
-                "same weekday": _beside(one.same_weekday, one.since_same_weekday),
+                "day before": _with_change(one.day_before, one.since_day_before),
+                "week's mean": _with_change(one.week_mean, one.since_week),
+                "same weekday": _with_change(one.same_weekday, one.since_same_weekday),
             }
             for one in found.measures
         ],
@@ -104,11 +105,11 @@ def compare_command(day: str, as_json: bool) -> None:
     )
 
 
-@click.command(short_help="Say which provider a host belongs to, and why.")
+@click.command(short_help="Show which provider a host belongs to, and why.")
 @click.argument("hosts", nargs=-1, required=True, metavar="HOST...")
 @json_option("A JSON list of objects.")
 def provider(hosts: tuple[str, ...], as_json: bool) -> None:
-    """Say of each HOST how the intake keeps it, its registrable domain (Public Suffix List), its provider and why."""
+    """Show how the intake stores each HOST, its registrable domain (Public Suffix List), its provider, and why."""
     rows = [explain(host) for host in hosts]
     if as_json:
         print_json(rows)
@@ -116,11 +117,11 @@ def provider(hosts: tuple[str, ...], as_json: bool) -> None:
         print_table(f"Providers by {map_version()}", rows)
 
 
-def _beside(before: float | None, change: float | None) -> str | None:
-    """A figure of before, and how far the day is from it."""
+def _with_change(before: float | None, change: float | None) -> str | None:
+    """Return an earlier figure, and the day's change from it."""
     if before is None:
         return None
     if change is None:
         return f"{before:,.0f}"
-    # of a change of several times nobody reads the tenths
+    # tenths of a percent mean nothing in a change of 100 % or more
     return f"{before:,.0f} ({100 * change:+,.{0 if abs(change) >= 1 else 1}f} %)"

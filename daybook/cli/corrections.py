@@ -27,13 +27,13 @@ from daybook.pipeline.rejected import CONFLICT, SHOWN_ROWS, chosen_day, rejected
 from daybook.settings import Settings, load_settings
 
 
-@click.command(short_help="The records of a day that are no event.")
+@click.command(short_help="List a day's rejected records.")
 @day_option()
-@click.option("--no-day", is_flag=True, help="The records that name no day.")
-@click.option("--reason", help="Only those with this reason code.")
-@json_option("A JSON list with bytes and the event each can be made into.")
+@click.option("--no-day", is_flag=True, help="Rejected records without a day.")
+@click.option("--reason", help="Only records with this reason code.")
+@json_option("A JSON list, with each record's bytes and the event that it can be repaired to.")
 def rejected(day: str | None, no_day: bool, reason: str | None, as_json: bool) -> None:
-    """List the records that were rejected, by reason. `daybook replay` sends those that can be repaired again."""
+    """List rejected records by reason. `daybook replay` repairs those that can be repaired, and sends them again."""
     found = rejected_records(load_settings(), chosen_day(day, no_day), reason)
     if as_json:
         print_json([one.as_json() for one in found])
@@ -44,7 +44,7 @@ def rejected(day: str | None, no_day: bool, reason: str | None, as_json: bool) -
     meaning = {one.reason: one.detail for one in found}
     counts = Counter(one.reason for one in found)
     print_table(
-        f"Rejected, {day or 'records that name no day'}",
+        f"Rejected records, {day or 'without a day'}",
         [{"reason": name, "records": count, "meaning": meaning[name]} for name, count in counts.most_common()],
     )
     print_table(
@@ -64,22 +64,23 @@ def rejected(day: str | None, no_day: bool, reason: str | None, as_json: bool) -
     )
 
 
-@click.command(short_help="Send rejected records that can be repaired again.")
+@click.command(short_help="Repair rejected records and send them again.")
 @day_option()
-@click.option("--no-day", is_flag=True, help="The records that name no day.")
-@click.option("--reason", help="Only those with this reason code.")
+@click.option("--no-day", is_flag=True, help="Rejected records without a day.")
+@click.option("--reason", help="Only records with this reason code.")
 @click.option(
     "--repaired",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Events repaired by hand: the output of `daybook rejected --json` with its `event` fields changed.",
 )
-@click.option("--no-run", is_flag=True, help="Only send; the next run restates the day.")
+@click.option("--no-run", is_flag=True, help="Only send the records; the next run restates the day.")
 def replay(day: str | None, no_day: bool, reason: str | None, repaired: Path | None, no_run: bool) -> None:
-    """Send rejected records through the intake again, each once, and restate the days they happened on.
+    """Send repaired rejected records to the intake, each once, and restate the days on which they happened.
 
-    A record without an id gets one of its own; one without a possible time gets the time at which Kafka took it. A
-    record with another event's id is sent with `--reason conflict` alone, and under a new id: see first that it is an
-    event by itself. The record itself stays in rejected_events. Safe to repeat: nothing accepted is sent again.
+    A record without an id gets an id of its own. A record without a valid time gets the time at which Kafka received
+    it. A record with the id of another event is sent only with `--reason conflict`, and with a new id: check first that
+    it is a separate event. The original record stays in rejected_events. Repeating is safe: accepted records are not
+    sent again.
     """
     loaded = load_settings()
     found = rejected_records(loaded, chosen_day(day, no_day), reason)
@@ -97,15 +98,15 @@ def replay(day: str | None, no_day: bool, reason: str | None, repaired: Path | N
     click.echo(
         f"{len(found)} rejected, {len(found) - len(waiting)} replayed before, "
         f"{len(events) - len(refused)} accepted now, "
-        f"{len(refused) + sum(left.values())} need a repair by hand"
+        f"{len(refused) + sum(left.values())} need to be repaired by hand"
     )
     for one in refused:
-        said = "; ".join(f"{error['field']} {error['message']}" for error in one["errors"])
+        problems = "; ".join(f"{error['field']} {error['message']}" for error in one["errors"])
         landing, partition, offset = one["coordinates"]
-        click.echo(f"  landing {landing}, partition {partition}, offset {offset}: {said}")
+        click.echo(f"  landing {landing}, partition {partition}, offset {offset}: {problems}")
     for name, count in left.most_common():
         if name == CONFLICT and reason != CONFLICT:
-            click.echo(f"  {name}: {count} left alone; `--reason {CONFLICT}` sends them as further events")
+            click.echo(f"  {name}: {count} not sent; `--reason {CONFLICT}` sends them as separate events")
         else:
             click.echo(f"  {name}: {count} cannot be read as an event")
     if days and not no_run:
@@ -114,11 +115,11 @@ def replay(day: str | None, no_day: bool, reason: str | None, repaired: Path | N
 
 @click.command(short_help="Rebuild past days from the raw records.")
 @range_options
-@click.option("--dry-run", is_flag=True, help="Say per day what would change; publish nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would change on each day; publish nothing.")
 def rebuild(first: str, last: str, dry_run: bool) -> None:
     """Rebuild events and answers of published days from raw_events, without Kafka.
 
-    Use it after a change of the provider map, an answer or a rule. A day whose result is unchanged keeps its revision.
+    Use it after a change of the provider map, an answer or a rule. Days without a change do not get a new revision.
     """
     from daybook.jobs.submit import run_job
     from daybook.lake.ledger import read_ledger
@@ -130,7 +131,7 @@ def rebuild(first: str, last: str, dry_run: bool) -> None:
     loaded = load_settings()
     if not any(start <= day <= end for day in read_ledger(loaded).newest):
         raise BadInput(
-            f"no day from {first} to {last} has a page; a day without one is built by a run of it: {TRIGGER}"
+            f"no day from {first} to {last} is published; to build an unpublished day, trigger a run of it: {TRIGGER}"
         )
     run_id = f"rebuild__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
     arguments = ["--run-id", run_id, "--from", first, "--to", last, *(["--dry-run"] if dry_run else [])]
@@ -140,27 +141,27 @@ def rebuild(first: str, last: str, dry_run: bool) -> None:
         click.echo(one["receipt"])
     if changed and not dry_run:
         write_report(loaded, changed[0]["day"], [one["day"] for one in changed])
-    outcome = "would change; nothing was published" if dry_run else "published anew"
+    outcome = "would change; nothing was published" if dry_run else "published again"
     click.echo(f"{len(changed)} of {len(days)} days {outcome}")
 
 
-@click.command("dismiss", short_help="Hide days that will not get a page from `daybook status`.")
+@click.command("dismiss", short_help="Hide days that need not be published from `daybook status`.")
 @day_option("; instead of --from and --to")
 @click.option("--from", "first", help="The first day of a range, YYYY-MM-DD, UTC.")
 @click.option("--to", "last", help="The last day of a range.")
-@click.option("--note", help="Why these days need no page; without it the days are only shown.")
+@click.option("--note", help="Why these days need not be published; without it, the days are only shown.")
 @click.option("--undo", is_flag=True, help="List the days again.")
 def dismiss(day: str | None, first: str | None, last: str | None, note: str | None, undo: bool) -> None:
-    """Stop listing days in `daybook status` whose records no page shows.
+    """Stop listing days in `daybook status` whose records are not published.
 
-    The records stay, are counted and can still be published: trigger the day. A day is listed again when another
-    record of it lands, or with --undo. Without --note nothing is changed.
+    The records remain stored and counted. They can still be published: trigger the day. A day is listed again when
+    another record of it lands, or with --undo. Without --note nothing is changed.
     """
     if (day and (first or last)) or (not day and not (first and last)):
         raise BadInput("name a day with --day, or a range with --from and --to; nothing was changed")
     begin, end = (str(parse_day(one)) for one in (day or first or "", day or last or ""))
     if begin > end:
-        raise BadInput(f"{begin} is after {end}: no day lies between them; nothing was changed")
+        raise BadInput(f"{begin} is after {end}, so the range has no day; nothing was changed")
     settings = load_settings()
     if undo:
         _undo(settings, begin, end)
@@ -168,13 +169,13 @@ def dismiss(day: str | None, first: str | None, last: str | None, note: str | No
         _dismiss(settings, begin, end, note)
 
 
-@click.command("accept-loss", short_help="Go on behind records that Kafka has lost.")
-@click.option("--note", help="Why the records cannot be brought back; without it the loss is only shown.")
+@click.command("accept-loss", short_help="Continue after records that Kafka has lost.")
+@click.option("--note", help="Why the records cannot be recovered; without it, the loss is only shown.")
 def accept_loss(note: str | None) -> None:
-    """Show what Kafka has lost of the records that were never landed; with --note, accept it.
+    """Show the records that Kafka lost before they were landed; with --note, accept the loss.
 
-    The decision is recorded in the lake with your name and is shown by `daybook status` from then on; the next run goes
-    on behind the loss.
+    The decision is stored in the lake with your name, and `daybook status` shows it from then on. The next run
+    continues after the lost records.
     """
     from daybook.lake.catalog import load
 
@@ -182,28 +183,28 @@ def accept_loss(note: str | None) -> None:
     raw = load(settings, RAW_EVENTS)
     start = position(settings, raw)
     topic = topic_state(settings)
-    # what is missing inside the log shows in the reading of it alone, which takes its time: not before it has to be
+    # gaps inside the log are found only by reading it, which takes long: only if nothing is lost before it
     loss = loss_since(settings, start, topic) or gaps_inside(settings, start, topic)
     if loss is None:
-        raise BadInput("nothing is lost: Kafka has every record that was not landed yet; nothing was changed")
-    told = loss.short_text
+        raise BadInput("nothing is lost: Kafka still has every record that is not landed yet; nothing was changed")
+    lost = loss.short_text
     if note is None:
-        click.echo(f'Lost: {told}.\nNothing was changed. To go on: daybook accept-loss --note "why"')
+        click.echo(f'Lost: {lost}.\nNothing was changed. To accept the loss: daybook accept-loss --note "why"')
         return
     record_acceptance(settings, start, topic, loss, note)
-    click.echo(f"Accepted: {told}. The next run goes on from {offsets_text(loss.resume_from)}.")
+    click.echo(f"Accepted: {lost}. The next run continues from {offsets_text(loss.resume_from)}.")
 
 
-@click.command("forget-user", short_help="Remove one player's rows for good.")
+@click.command("forget-user", short_help="Permanently remove one user's rows.")
 @click.argument("user_id")
-@click.option("--note", default="", help="Kept with the record of it: who asked, and when.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--note", default="", help="Stored with the erasure, such as who asked for it, and when.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def forget_user(user_id: str, note: str, yes: bool) -> None:
-    """Remove every row of player USER_ID from every table, rebuild the days, and expire all older snapshots.
+    """Remove every row of user USER_ID from every table, rebuild the days, and expire all older snapshots.
 
-    It cannot be undone, and ends with an error if a row of the player is left. Records that Kafka still holds and that
-    were not landed yet land with the next run, and leave Kafka with its retention: repeat it then. Steps that were
-    staged meanwhile are staged again.
+    It cannot be undone, and ends with an error if a row of the user is left. Records in Kafka that are not landed yet
+    are landed by the next run, and Kafka deletes them when their retention ends: repeat the command then. Steps that
+    were staged meanwhile are staged again.
     """
     from daybook.jobs.submit import run_job
     from daybook.report.write import write_report
@@ -214,18 +215,19 @@ def forget_user(user_id: str, note: str, yes: bool) -> None:
         raise BadInput("USER_ID is not text in UTF-8; nothing was removed") from None
     loaded = load_settings()
     if not yes:
-        click.confirm(f"Remove every row of {user_id!r}, for good?", abort=True)
+        click.confirm(f"Permanently remove every row of {user_id!r}?", abort=True)
     run_id = f"forget__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
-    player = {"user_id": user_id, "note": note}
-    told = run_job(loaded, "forget_user", ["--run-id", run_id], {"--player": player})
-    if told["user_digest"] is None:
-        click.echo("No table has a row of this player. Nothing was changed, and nothing is recorded in erasures.")
+    user = {"user_id": user_id, "note": note}
+    summary = run_job(loaded, "forget_user", ["--run-id", run_id], {"--player": user})
+    if summary["user_digest"] is None:
+        click.echo("No table has a row of this user. Nothing was changed, and nothing was added to erasures.")
         return
-    if told["days"]:
-        write_report(loaded, told["days"][0], told["days"])
+    days = summary["days"]
+    if days:
+        write_report(loaded, days[0], days)
+    rebuilt = f"{len(days)} days rebuilt: {', '.join(days)}" if days else "no day had to be rebuilt"
     click.echo(
-        f"{told['records']} records removed; {len(told['days'])} days built anew: {', '.join(told['days']) or 'none'}. "
-        f"Recorded in erasures as {told['user_digest'][:12]}..."
+        f"{summary['records']} records removed; {rebuilt}. Recorded in erasures as {summary['user_digest'][:12]}..."
     )
 
 
@@ -235,7 +237,7 @@ def _restate(loaded: Settings, days: set[date]) -> None:
     from daybook.cli.runs import follow
 
     first = min(days).isoformat()
-    # a run restates its own day and every later one that has a page and new records
+    # a run restates its own day, and every later published day that has new records
     conf = {"day": first, "events": 0}
     run_id = f"replay__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
     client = airflow_client.api(loaded)
@@ -244,14 +246,14 @@ def _restate(loaded: Settings, days: set[date]) -> None:
         client.call("PATCH", f"/dags/{DAG}?update_mask=is_paused", {"is_paused": False})
     except DaybookError as error:
         raise DaybookError(
-            f"accepted, and not restated yet: {error}. The next run restates the day, or now: "
-            f"airflow dags trigger {DAG} -c '{json.dumps(conf)}'"
+            f"the records were accepted, but their days are not restated yet: {error}. The next run restates "
+            f"them; to do it now: airflow dags trigger {DAG} -c '{json.dumps(conf)}'"
         ) from None
     steps = follow(client, run_id, rich_console(soft_wrap=True))
     if any(step["state"] not in {"success", "skipped"} for step in steps):
         raise DaybookError(
-            f"accepted, and not restated: run {run_id} failed; readers see what they saw. "
-            f"{loaded.airflow_url}/dags/{DAG}/runs/{run_id} shows the run"
+            f"the records were accepted, but their days are not restated: run {run_id} failed; readers see the same as "
+            f"before. {loaded.airflow_url}/dags/{DAG}/runs/{run_id} shows the run"
         )
 
 
@@ -273,13 +275,13 @@ def _dismiss(settings: Settings, begin: str, end: str, note: str | None) -> None
     chosen = [row for row in listed if begin <= row["day"] <= end]
     if not chosen:
         raise BadInput(
-            f"no day from {begin} to {end} waits for a page; `daybook status --all` lists those that do. "
+            f"no day from {begin} to {end} waits to be published; `daybook status --all` lists the waiting days. "
             "Nothing was changed"
         )
     records = sum(row["records"] - row["on_page"] for row in chosen)
-    said = f"{_days(len(chosen))} with {records:,} {'record' if records == 1 else 'records'} that no page shows"
+    summary = f"{_days(len(chosen))} with {records:,} unpublished {'record' if records == 1 else 'records'}"
     if note is None:
-        click.echo(f'{said}.\nNothing was changed. To dismiss them: add --note "why"')
+        click.echo(f'{summary}.\nNothing was changed. To dismiss them: add --note "why"')
         return
     now, user = datetime.now(UTC).isoformat(timespec="seconds"), who()
     new = {
@@ -287,7 +289,7 @@ def _dismiss(settings: Settings, begin: str, end: str, note: str | None) -> None
         for row in chosen
     }
     write_dismissals(settings, decided | new)
-    click.echo(f"Dismissed: {said}. The records are kept. `daybook status --all` still lists the days.")
+    click.echo(f"Dismissed: {summary}. The records remain stored. `daybook status --all` still lists the days.")
 
 
 def _days(count: int) -> str:

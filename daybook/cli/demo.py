@@ -1,4 +1,4 @@
-"""``daybook demo``: one generated day through the whole line, shown as it happens."""
+"""``daybook demo``: runs one generated day through the whole pipeline and shows its progress."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _FIRST_ROWS = 5
 def _start(client: AirflowApi, day: date, events: int, seed: int) -> tuple[str, bool]:
     """Start a run of the DAG for the day; returns the run's id, and whether the daily schedule was switched on for it.
 
-    Switching the schedule on starts yesterday's run, unless the interval has one. Then a demo of yesterday is that run,
-    as a backfill of one day: the scheduler counts on from scheduled and backfilled runs alone. After a triggered run it
-    would try to create yesterday's again each time that it reads the DAG file.
+    Switching the schedule on starts yesterday's run, unless that interval already has one. A demo of yesterday then is
+    that run, as a backfill of one day: the scheduler only counts scheduled and backfilled runs. After a triggered run
+    it would try to create yesterday's run again each time it reads the DAG file.
 
     Raises:
-        DaybookError: Airflow refuses.
+        DaybookError: Airflow rejects the request.
     """
     conf: dict[str, Any] = {"events": events, "seed": seed}
     was_paused = bool(client.call("GET", f"/dags/{DAG}")["is_paused"])
@@ -42,7 +42,7 @@ def _start(client: AirflowApi, day: date, events: int, seed: int) -> tuple[str, 
             "from_date": moment,
             "to_date": moment,
             "dag_run_conf": conf,
-            # a run of it from an earlier time that the schedule was on
+            # yesterday may have a run from an earlier time when the schedule was on
             "reprocess_behavior": "completed",
         }
         client.call("POST", "/backfills", backfill)
@@ -57,7 +57,7 @@ def _start(client: AirflowApi, day: date, events: int, seed: int) -> tuple[str, 
 
 
 def _log_lines(client: AirflowApi, run_id: str, step: dict[str, Any], count: int = 15) -> list[str]:
-    """The last lines that a step wrote."""
+    """Return the last lines of a step's log."""
     address = f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/{step['task_id']}/logs/{step['try_number']}"
     lines: list[str] = []
     for entry in client.call("GET", address)["content"]:
@@ -65,7 +65,7 @@ def _log_lines(client: AirflowApi, run_id: str, step: dict[str, Any], count: int
         errors = entry.get("error_detail") if isinstance(entry, dict) else None
         lines += text.splitlines()
         lines += [f"{error['exc_type']}: {error['exc_value']}" for error in errors or ()]
-    # "::group::" and its like fold the log in Airflow's UI
+    # "::group::" and similar lines fold the log in Airflow's UI
     return [line for line in lines if line.strip() and not line.startswith("::")][-count:]
 
 
@@ -80,9 +80,9 @@ def _print_results(loaded: Settings, day: str, console: Console) -> None:
     from daybook.lake.ledger import read_ledger
 
     ledger = read_ledger(loaded)
-    page = ledger.newest.get(parse_day(day))
-    if page is None or not page.balanced:
-        raise DaybookError(f"demo: {day} is {'not published' if page is None else 'published and does not balance'}")
+    newest = ledger.newest.get(parse_day(day))
+    if newest is None or not newest.balanced:
+        raise DaybookError(f"demo: {day} is {'not published' if newest is None else 'published but does not balance'}")
     answers = {name: answer_rows(ledger, name, day) for name in answer_files()}
     for name, rows in answers.items():
         console.print()
@@ -90,27 +90,27 @@ def _print_results(loaded: Settings, day: str, console: Console) -> None:
         print_table(f"{name}, {day}{shown}", rows[:_FIRST_ROWS])
     popular = sum(row["events"] for row in answers["event_popularity"])
     lines = [
-        f"sent     {page.sent:>9,} = accepted {page.accepted:,} + refused {page.refused:,}",
-        f"landed   {page.landed:>9,} = events {page.events:,} + duplicates {page.duplicates:,}"
-        f" + rejected {page.rejected:,}",
-        f"events   {page.events:>9,} = sum of event_popularity {popular:,}",
+        f"sent     {newest.sent:>9,} = accepted {newest.accepted:,} + refused {newest.refused:,}",
+        f"landed   {newest.landed:>9,} = events {newest.events:,} + duplicates {newest.duplicates:,}"
+        f" + rejected {newest.rejected:,}",
+        f"events   {newest.events:>9,} = sum of event_popularity {popular:,}",
     ]
-    console.print(f"\nLedger of {day}, revision {page.revision}: it balances", highlight=False)
+    console.print(f"\nLedger of {day}, revision {newest.revision}: it balances", highlight=False)
     for line in lines:
         console.print(f"  {line}", highlight=False)
 
 
-@click.command(short_help="Play one generated day through the whole line.")
+@click.command(short_help="Generate one day and run it through the whole pipeline.")
 @day_option("; yesterday unless given")
 @click.option("--events", type=click.IntRange(min=1), default=20_000, show_default=True, help="Events to generate.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed: same seed, same events.")
 def demo(day: str | None, events: int, seed: int) -> None:
-    """Start the embedded stack if it is not up, run one generated day through the DAG, show its ledger and answers."""
+    """Start the embedded stack if needed, run one generated day through the DAG, and show its ledger and answers."""
     loaded = load_settings()
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     asked = parse_day(day) if day else yesterday
     if asked > yesterday:
-        raise BadInput(f"{asked} has not ended yet (UTC); the newest day there can be is {yesterday}")
+        raise BadInput(f"{asked} has not ended yet (UTC); the newest possible day is {yesterday}")
     console = rich_console(soft_wrap=True)
     is_embedded = not loaded.airflow_server_url
     if not (is_embedded and start(loaded, console)):
@@ -127,7 +127,7 @@ def demo(day: str | None, events: int, seed: int) -> None:
     if any(step["state"] not in {"success", "skipped"} for step in steps):
         name = failed[0]["task_id"] if failed else "a step"
         raise DaybookError(
-            f"demo: {asked} was not published: {name} failed; readers see what they saw before. "
+            f"demo: {asked} was not published: {name} failed; readers see the same as before. "
             f"{loaded.airflow_url}/dags/{DAG}/runs/{run_id} shows the run"
         )
     _print_results(loaded, asked.isoformat(), console)
@@ -141,13 +141,13 @@ def demo(day: str | None, events: int, seed: int) -> None:
             markup=False,
         )
     login = f"user {USER}, password {airflow_client.password(loaded)}"
-    if not is_embedded:  # whoever started the stack knows where it is reached from outside
+    if not is_embedded:  # the operator of the stack knows its address from outside
         console.print(f"Airflow's login: {login}", highlight=False, markup=False)
         return
     for line in (
         f"report   {(loaded.reports_dir / f'{asked}.html').resolve().as_uri()}",
         f"Airflow  {loaded.airflow_url}  {login}",
         f"intake   {loaded.intake_url}",
-        "`make down` stops the stack; `make demo` again uses it as it is. What to try next: docs/README.md",
+        "`make down` stops the stack; another `make demo` uses the running one. What to try next: docs/README.md",
     ):
         console.print(line, highlight=False, markup=False)

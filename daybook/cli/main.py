@@ -53,7 +53,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "contracts": "game_api.contracts:contracts",
     },
 }
-"""What a verb is for -> verb -> where its click command is, as ``module:name``."""
+"""Purpose of a group -> its verbs -> location of the verb's click command, as ``module:name``."""
 
 COMMANDS: dict[str, str] = {verb: target for verbs in GROUPS.values() for verb, target in verbs.items()}
 
@@ -92,18 +92,18 @@ class _Verbs(click.Group):
 @click.group(
     cls=_Verbs,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="`daybook VERB --help` explains a verb. Exit status: 0 done, 1 failed or something is wrong, 2 what was "
-    "asked for cannot be. Guides: docs/README.md",
+    epilog="`daybook VERB --help` explains a verb. Exit status: 0 success, 1 failure or a problem was found, 2 invalid "
+    "input. Guides: docs/README.md",
 )
 @click.version_option(package_name="daybook", message="%(prog)s %(version)s")
 def cli() -> None:
-    """The daily record of what players do in a game."""
+    """Keep the daily record of what players do in a game."""
 
 
 def main() -> None:
-    """Run the command; an error meant for the reader is one line and its own exit status, never a traceback."""
+    """Run the command; a DaybookError is printed as one line and sets the exit status, without a traceback."""
     escape_streams()
-    # what the command and the programs that it starts write holds secrets and players' rows
+    # files of the command and of the programs that it starts contain secrets and users' rows
     os.umask(0o077)
     try:
         cli.main(standalone_mode=True)

@@ -35,14 +35,14 @@ def print_table(
 ) -> None:
     """Print rows as a table: on a terminal at most as wide as it is, elsewhere at its own width.
 
-    No cell is cut off. On a terminal that is too narrow the columns to spare are left out, which is said; then long
-    cells are wrapped inside their columns; a table with too many columns for that is printed as blocks, a line for each
-    cell.
+    No cell is cut off. On a terminal that is too narrow, spare columns are left out and listed in the title. If that is
+    not enough, long cells are wrapped inside their columns. A table with too many columns for that is printed as
+    blocks, with a line for each cell.
 
     Args:
         title: printed above.
         rows: all with the same names.
-        numbers: columns of text that stand to the right, as numbers do.
+        numbers: columns of text that are right-aligned, like numbers.
         spare: columns to leave out on a narrow terminal, the first one first.
         exact: numbers have no separators, for rows with years, ids or offsets among them.
     """
@@ -59,7 +59,7 @@ def print_table(
             left_out.append(spare[0])
             names.remove(spare[0])
             table = _table(names, cells, to_right, wrap=False)
-    missing = f" (for a wider terminal: {', '.join(left_out)})" if left_out else ""
+    missing = f" (not shown, the terminal is too narrow: {', '.join(left_out)})" if left_out else ""
     # a table's own title would be broken at the table's width
     console.print(Text(in_one_line(title + missing), style="italic"), soft_wrap=True)
     wide = _width(console, table)
@@ -87,7 +87,7 @@ def _table(names: Sequence[str], rows: Sequence[Mapping[str, str]], to_right: Co
             justify="right" if is_right else "left",
             no_wrap=not wrap or is_right,
             overflow="fold",
-            # a short name is not broken to make room for a long text beside it
+            # a short name is not broken to make room for a long text next to it
             min_width=max((min(20, len(word)) for row in rows for word in row[name].split()), default=1),
         )
     for row in rows:

@@ -21,7 +21,7 @@ _LOOK_EVERY_SECONDS = 0.5
 
 
 def follow(client: AirflowApi, run_id: str, console: Console) -> list[dict[str, Any]]:
-    """Show the run's steps until it ends; returns the steps as Airflow tells them, in the order they started.
+    """Show the run's steps until it ends; returns the steps as Airflow reports them, in the order they started.
 
     Raises:
         DaybookError: it takes longer than half an hour.
@@ -32,9 +32,9 @@ def follow(client: AirflowApi, run_id: str, console: Console) -> list[dict[str, 
         while True:
             # asked first: a run that has ended has no step that could still change
             state = client.call("GET", f"/dags/{DAG}/dagRuns/{run_id}")["state"]
-            told = client.call("GET", f"/dags/{DAG}/dagRuns/{run_id}/taskInstances")["task_instances"]
+            reported = client.call("GET", f"/dags/{DAG}/dagRuns/{run_id}/taskInstances")["task_instances"]
             # in the order they started; what has not started comes last
-            steps = sorted(told, key=lambda step: step["start_date"] or "9")
+            steps = sorted(reported, key=lambda step: step["start_date"] or "9")
             for step in steps:
                 name, now = step["task_id"], str(step["state"])
                 if shown.get(name) == now:
@@ -51,5 +51,5 @@ def follow(client: AirflowApi, run_id: str, console: Console) -> list[dict[str, 
             if state in {"success", "failed"}:
                 return steps
             if time.monotonic() > deadline:
-                raise DaybookError(f"run {run_id} still goes on after {_LONGEST_RUN_MINUTES} minutes; look at it")
+                raise DaybookError(f"run {run_id} has not ended after {_LONGEST_RUN_MINUTES} minutes; look at it")
             time.sleep(_LOOK_EVERY_SECONDS)  # between two looks at the run

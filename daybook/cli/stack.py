@@ -48,7 +48,7 @@ def up() -> None:
 
 @click.command()
 def down() -> None:
-    """Stop the embedded stack; no process of it is left."""
+    """Stop the embedded stack with all its processes."""
     began = time.monotonic()
     count = take_down(load_settings())
     click.echo(f"stopped {count} processes in {time.monotonic() - began:.0f} s" if count else "nothing was up")
@@ -56,10 +56,10 @@ def down() -> None:
 
 @click.command()
 def env() -> None:
-    """Print what a shell needs for Airflow and for readers of the lake: eval "$(daybook env)"."""
+    """Print the environment for Airflow's command line and for readers of the lake: eval "$(daybook env)"."""
     loaded = load_settings()
     check_state(loaded)
-    # without its configuration Airflow would make itself another, with SQLite
+    # without its configuration file Airflow would create another one, with SQLite
     airflow.write_config(loaded)
     exported = stack_environment(loaded)
     for name in dropped_variables(loaded):

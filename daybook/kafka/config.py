@@ -15,15 +15,15 @@ PASSWORD = "sasl.password"
 """The only key of :func:`librdkafka_conf` whose value is a secret."""
 
 _REMEDIES = {
-    "_AUTHENTICATION": "refuses the login: see DAYBOOK_KAFKA_SASL_USERNAME, DAYBOOK_KAFKA_SASL_PASSWORD and "
+    "_AUTHENTICATION": "rejects the login: check DAYBOOK_KAFKA_SASL_USERNAME, DAYBOOK_KAFKA_SASL_PASSWORD and "
     "DAYBOOK_KAFKA_SASL_MECHANISM",
-    "_SSL": "cannot be spoken to over TLS: see DAYBOOK_KAFKA_SECURITY_PROTOCOL, DAYBOOK_KAFKA_SSL_CA_FILE and, where "
-    "brokers ask for one, DAYBOOK_KAFKA_SSL_CERTIFICATE_FILE, and that their certificates bear the names of "
+    "_SSL": "fails the TLS handshake: check DAYBOOK_KAFKA_SECURITY_PROTOCOL, DAYBOOK_KAFKA_SSL_CA_FILE and, if the "
+    "brokers require one, DAYBOOK_KAFKA_SSL_CERTIFICATE_FILE; the brokers' certificates must contain the host names of "
     "DAYBOOK_KAFKA_BOOTSTRAP_SERVERS",
-    "TOPIC_AUTHORIZATION_FAILED": "does not let this user at the topic: docs/kafka.md lists what each part must be "
-    "allowed",
-    "CLUSTER_AUTHORIZATION_FAILED": "does not let this user do that: docs/kafka.md lists what each part must be "
-    "allowed",
+    "TOPIC_AUTHORIZATION_FAILED": "does not authorize this user for the topic: docs/kafka.md lists the permissions of "
+    "each part",
+    "CLUSTER_AUTHORIZATION_FAILED": "does not authorize this user for the request: docs/kafka.md lists the permissions "
+    "of each part",
 }
 """librdkafka's name of an error that waiting cannot resolve -> its meaning and the settings to check."""
 
@@ -102,7 +102,7 @@ def remedy(error_name: str) -> str | None:
     """Explain an error of librdkafka that waiting cannot resolve, as a verb phrase about the broker; None for others.
 
     >>> remedy("_AUTHENTICATION")[:17]
-    'refuses the login'
+    'rejects the login'
     """
     return _REMEDIES.get(error_name)
 

@@ -46,6 +46,6 @@ def _notes(settings: Settings) -> dict[str, str]:
         return {}
     except (OSError, ValueError, AttributeError) as error:
         raise DaybookError(
-            f"{_file(settings)}, which says which topic the events went to, cannot be read ({error}). Nothing was "
-            "changed. If the topic is there and whole, remove that file: it is written again"
+            f"{_file(settings)}, which stores the id of the topic that the events went to, cannot be read ({error}). "
+            "Nothing was changed. If the topic exists and is complete, remove that file: it is written again"
         ) from None

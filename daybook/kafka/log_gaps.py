@@ -76,7 +76,7 @@ async def _without_markers(settings: Settings, partition: int, gaps: Sequence[Ga
     except (KafkaError, OSError) as error:
         raise DaybookError(
             f"Kafka at {settings.bootstrap_servers} stopped answering while the gaps of partition {partition} were "
-            f"looked at ({error}); nothing was changed. See that the broker is up (`daybook status`), then clear the "
+            f"checked ({error}); nothing was changed. Check that the broker is up (`daybook status`), then clear the "
             "task"
         ) from None
     finally:

@@ -162,13 +162,13 @@ def topic_state(settings: Settings) -> TopicState:
             doubts=tuple(doubts(settings, config)),
         )
     except TopicMissing:
-        problem, cure = f"has no topic {topic!r}", "`daybook create-topic` makes it"
+        problem, cure = f"has no topic {topic!r}", "Create it with `daybook create-topic`"
     except BrokerUnavailable as error:
-        problem, cure = f"does not answer ({error})", "See that the broker is up (`daybook status`)"
+        problem, cure = f"does not answer ({error})", "Check that the broker is up (`daybook status`)"
     except BrokerRejected as error:
-        problem, cure = str(error), "Put that right"
+        problem, cure = str(error), "Fix that"
     except KafkaException as error:
-        problem, cure = said(error), "See that the broker is up (`daybook status`)"
+        problem, cure = said(error), "Check that the broker is up (`daybook status`)"
     raise DaybookError(
         f"Kafka at {settings.bootstrap_servers} {problem}; nothing was changed. {cure}, then clear the task"
     )
@@ -225,7 +225,7 @@ def committed(
             if not batch:
                 raise DaybookError(
                     f"Kafka at {settings.bootstrap_servers} stopped answering while partition {partition} was read; "
-                    "nothing was changed. See that the broker is up (`daybook status`), then clear the task"
+                    "nothing was changed. Check that the broker is up (`daybook status`), then clear the task"
                 )
             for message in batch:
                 error = message.error()

@@ -39,7 +39,7 @@ def ensure_topic(
         recreate: create it even if it existed before and the brokers have lost it.
 
     Returns:
-        Lines for the reader: what was done, or why nothing was. The first begins with "made", "raised" or "kept".
+        Lines for the reader: what was done, or why nothing was. The first begins with "created", "increased" or "kept".
 
     Raises:
         DaybookError: brokers do not answer, deny the request, or are too few; or the topic is unfit.
@@ -76,7 +76,7 @@ def ensure_topic(
         if reason.code() not in worth_waiting or time.monotonic() + _PAUSE_SECONDS > deadline:
             raise DaybookError(
                 f"Kafka at {settings.bootstrap_servers} {_trouble(settings, reason) or said(KafkaException(reason))}; "
-                "nothing was changed. Put that right, then repeat `daybook create-topic`"
+                "nothing was changed. Fix that, then repeat `daybook create-topic`"
             )
         time.sleep(_PAUSE_SECONDS)  # between two attempts
     _wait_until_served(admin, settings, deadline)
@@ -88,9 +88,9 @@ def _refuse_lost(settings: Settings, recreate: bool) -> None:
     if noted and not recreate:
         raise NonRetryableError(
             f"Kafka at {settings.bootstrap_servers} has lost topic {settings.kafka_topic} ({noted}), and with it every "
-            "event that was accepted and is not landed. Nothing was made. If its log can be brought back (for the "
-            "embedded broker: the folder kafka in DAYBOOK_HOME), do that, then `daybook up`. If not, `daybook "
-            "create-topic --recreate` makes an empty one, and `daybook accept-loss` lets the record go on"
+            "event that was accepted but has not landed. Nothing was created. If its log can be restored (for the "
+            "embedded broker: the folder kafka in DAYBOOK_HOME), restore it, then run `daybook up`. If not, `daybook "
+            "create-topic --recreate` creates an empty topic, and `daybook accept-loss` lets ingestion continue"
         )
 
 
@@ -104,7 +104,10 @@ def _noted(admin: KafkaAdmin, settings: Settings, deadline: float) -> list[str]:
     note_topic(settings, topic_id)
     if before in {None, topic_id}:
         return []
-    return [f"it is another topic than before ({topic_id}, not {before}): what that held and was not landed is gone"]
+    return [
+        f"it is not the previous topic ({topic_id}, not {before}): records of the previous one that had not landed "
+        "are lost"
+    ]
 
 
 def _trouble(settings: Settings, reason: object) -> str | None:
@@ -112,9 +115,9 @@ def _trouble(settings: Settings, reason: object) -> str | None:
 
     assert isinstance(reason, KafkaError)
     if reason.code() == KafkaError.INVALID_REPLICATION_FACTOR:
-        return f"cannot make DAYBOOK_KAFKA_REPLICATION={settings.kafka_replication} replicas ({reason.str()})"
+        return f"cannot create DAYBOOK_KAFKA_REPLICATION={settings.kafka_replication} replicas ({reason.str()})"
     if reason.code() == KafkaError.POLICY_VIOLATION:
-        return f"has a policy against such a topic ({reason.str()})"
+        return f"has a policy that forbids such a topic ({reason.str()})"
     return None
 
 
@@ -131,7 +134,7 @@ def _made(admin: KafkaAdmin, settings: Settings, deadline: float) -> list[str]:
     admin.answer(admin.create_topics([topic], request_timeout=_left(deadline))[settings.kafka_topic])
     listed = ", ".join(f"{key}={value}" for key, value in config.items())
     return [
-        f"made topic {settings.kafka_topic}: {settings.kafka_partitions} partitions, "
+        f"created topic {settings.kafka_topic}: {settings.kafka_partitions} partitions, "
         f"{settings.kafka_replication} replicas, {listed}"
     ]
 
@@ -151,17 +154,17 @@ def _enlarged(
     if have < wanted:
         admin.answer(admin.create_partitions([NewPartitions(name, wanted)], request_timeout=_left(deadline))[name])
         return [
-            f"raised topic {name} from {have} to {wanted} partitions",
-            "most players' events go to another partition from now on: Kafka keeps their order within each of the two, "
-            "not across them; a day's answers go by occurred_at and do not change",
-            "nothing is to be restarted: the intake sees the new ones within five minutes, landing reads them from 0",
+            f"increased topic {name} from {have} to {wanted} partitions",
+            "most users' events go to another partition from now on: Kafka preserves their order within each of the "
+            "two, not across them; a day's answers use occurred_at and do not change",
+            "no restart is needed: the intake sees the new partitions within five minutes, landing reads them from 0",
             *differs,
         ]
     if have > wanted:
         differs.insert(
             0,
             f"it has more partitions than DAYBOOK_KAFKA_PARTITIONS={wanted}: Kafka never removes one, and landing "
-            "reads all that there are",
+            "reads all of them",
         )
     return [f"kept topic {name} as it is: {have} partitions, {len(found.partitions[0].replicas)} replicas", *differs]
 
@@ -175,7 +178,7 @@ def _differences(
     try:
         config = config_of(admin, name, _left(deadline))
     except KafkaException as error:
-        return [f"its configuration was not looked at: {error.args[0].str()}"]
+        return [f"its configuration was not checked: {error.args[0].str()}"]
     if problem := unfit(name, config, replicas):
         raise DaybookError(f"{problem}. Nothing was changed")
     lines, differs = [], differences(settings, config)
@@ -184,14 +187,14 @@ def _differences(
         _set(admin, name, {one.name: one.shall for one in weak}, deadline)
         lines.append("set " + ", ".join(f"{one.name} to {one.shall} (it was {one.found})" for one in weak))
     lines += [
-        f"its {one}; left as it is, "
+        f"its {one}; unchanged, "
         f"{'`daybook create-topic --set` sets it' if one.weakness else 'kafka-configs.sh changes it'}"
         for one in differs
         if one not in weak
     ]
     if replicas != settings.kafka_replication:
         lines.append(
-            f"it has {replicas} replicas, the settings say {settings.kafka_replication}; left as it is, "
+            f"it has {replicas} replicas, the settings specify {settings.kafka_replication}; unchanged, "
             "kafka-reassign-partitions.sh changes it"
         )
     return lines
@@ -221,12 +224,13 @@ def _wait_until_served(admin: KafkaAdmin, settings: Settings, deadline: float) -
         except TopicMissing:
             problem = "does not show the topic yet"
         except BrokerRejected as error:
-            raise DaybookError(f"Kafka at {settings.bootstrap_servers} has the topic and {error}") from None
+            raise DaybookError(f"Kafka at {settings.bootstrap_servers} has the topic, but {error}") from None
         except BrokerUnavailable as error:
             problem = f"does not lead all partitions yet ({error})"
         if time.monotonic() > deadline:
             raise DaybookError(
-                f"Kafka at {settings.bootstrap_servers} has made the topic and {problem}; repeat `daybook create-topic`"
+                f"Kafka at {settings.bootstrap_servers} has created the topic but {problem}; repeat "
+                "`daybook create-topic`"
             )
         time.sleep(_PAUSE_SECONDS)  # between two attempts
 

@@ -43,8 +43,8 @@ def unfit(topic: str, config: Mapping[str, str], replicas: int) -> str | None:
     policy = config.get("cleanup.policy", "delete")
     if "compact" in policy:
         return (
-            f"topic {topic} has cleanup.policy={policy}: Kafka would remove all events of a player but the newest. Set "
-            f"it to delete (`{_alter(topic, 'cleanup.policy', 'delete')}`), or name another topic: DAYBOOK_KAFKA_TOPIC"
+            f"topic {topic} has cleanup.policy={policy}: Kafka would remove all but the newest event of a user. Set "
+            f"it to delete (`{_alter(topic, 'cleanup.policy', 'delete')}`), or use another topic: DAYBOOK_KAFKA_TOPIC"
         )
     insync = int(config.get("min.insync.replicas", "1"))
     if insync > replicas:
@@ -66,7 +66,7 @@ class Difference:
     """The risk of losing data; None if the topic is at least as safe as the settings."""
 
     def __str__(self) -> str:
-        return f"{self.name} is {self.found}, the settings say {self.shall}"
+        return f"{self.name} is {self.found}, the settings specify {self.shall}"
 
 
 def differences(settings: Settings, config: Mapping[str, str]) -> list[Difference]:
@@ -91,11 +91,11 @@ def _weakness(name: str, found: str, shall: str) -> str | None:
     if name == "retention.ms":
         return "Kafka deletes records sooner, landed or not" if -1 < int(found) < int(shall) else None
     if name == "min.insync.replicas":
-        return "one broker that is lost takes acknowledged events with it" if int(found) < int(shall) else None
+        return "the loss of one broker can lose acknowledged events" if int(found) < int(shall) else None
     return {
-        "flush.messages": "a power cut takes what was acknowledged and is in memory alone",
-        "retention.bytes": "Kafka deletes records by their size too, landed or not",
-        "message.timestamp.type": "a record's time is its sender's clock, and Kafka deletes by it",
+        "flush.messages": "a power cut loses acknowledged events that are only in memory",
+        "retention.bytes": "Kafka also deletes records by size, landed or not",
+        "message.timestamp.type": "a record's time comes from its sender's clock, and Kafka deletes by that time",
     }.get(name)
 
 

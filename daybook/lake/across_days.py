@@ -33,7 +33,7 @@ def across_rows(ledger: Ledger, answer: Answer, day: str) -> list[dict[str, Any]
             rows = published_rows(ledger.settings, table, pages)
             if rows is None:
                 raise BadInput(
-                    f"{answer.name} rests on {table}, which no published day has; build them again with "
+                    f"{answer.name} needs the table {table}, which no published day has; rebuild the days with "
                     f"`daybook rebuild --from {pages[0].day} --to {day}`"
                 )
             connection.register(table, rows)

@@ -48,7 +48,8 @@ def _answer_table(ledger: Ledger, name: str, day: str) -> pa.Table:
     known = answers()
     if name not in known:
         raise BadInput(
-            f"there is no answer {name!r}; there are: {', '.join(all_answers())}.{did_you_mean(name, all_answers())}"
+            f"there is no answer {name!r}; the answers are: {', '.join(all_answers())}."
+            f"{did_you_mean(name, all_answers())}"
         )
     page = ledger.of(day)
     table = load(ledger.settings, name)
@@ -58,7 +59,7 @@ def _answer_table(ledger: Ledger, name: str, day: str) -> pa.Table:
         if name in page.snapshots or page.events == 0:
             return pa.table({column: pa.nulls(0) for column in known[name].columns})
         raise BadInput(
-            f"the page of {day} is older than the answer {name}; build it again with "
+            f"{day} was published before the answer {name} was added; build it again with "
             f"""`airflow dags trigger game_events_daily -c '{{"day": "{day}", "force": true}}'`"""
         )
     snapshot_id = page_state(table, pinned)

@@ -5,11 +5,10 @@ Nothing here writes, and the stack does not have to be up. The first call import
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daybook.errors import DaybookError, NonRetryableError, NotNow
-from daybook.lake.config import SQLITE, pyiceberg_properties
+from daybook.lake.config import pyiceberg_properties
 from daybook.lake.place import refuse_elsewhere, refuse_forgotten
 from daybook.lake.state import check_state
 from daybook.lake.tables import CATALOG, NAMESPACE, TABLES
@@ -46,9 +45,8 @@ def load(settings: Settings, table: str) -> Table | None:
         DaybookError: the table's metadata file cannot be read. The table's scans raise the same for their files.
     """
     check_state(settings)
-    uri = settings.catalog_uri
     # SQLite would create an empty file on connecting
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+    if settings.catalog_file is not None and not settings.catalog_file.exists():
         refuse_forgotten(settings, table)
         return None
     from pyiceberg.exceptions import NoSuchTableError, RESTError
@@ -68,7 +66,7 @@ def load(settings: Settings, table: str) -> Table | None:
             return None
         raise _catalog_trouble(settings, error.orig) from None
     except (RESTError, RequestException) as error:
-        raise _away(error) from None
+        raise _unavailable(error) from None
     except DaybookError:
         raise
     except Exception as error:  # whatever the parser of the metadata file raises
@@ -125,27 +123,27 @@ def _has_no_tables(error: BaseException | None) -> bool:
 
 def _catalog_trouble(settings: Settings, reason: BaseException | None) -> DaybookError:
     """Explain why a catalog's database cannot be read. A SQLite file has no server that could be down."""
-    if not settings.catalog_uri.startswith(SQLITE):
-        return _away(reason)
-    file, said = settings.catalog_uri.removeprefix(SQLITE), str(reason)
-    if "locked" in said or "busy" in said:
+    file, message = settings.catalog_file, str(reason)
+    if file is None:
+        return _unavailable(reason)
+    if "locked" in message or "busy" in message:
         return NotNow(
-            f"another program holds the lake's catalog {file} ({said}); what readers see is unchanged. Repeat when it "
-            f"has finished; `fuser {file}` shows which one it is"
+            f"another program has locked the lake's catalog {file} ({message}); the published days are unchanged. "
+            f"Retry when it has finished; `fuser {file}` shows which program it is"
         )
-    if "malformed" in said or "not a database" in said or "disk image" in said:
+    if "malformed" in message or "not a database" in message or "disk image" in message:
         return NonRetryableError(
-            f"the lake's catalog {file} is damaged ({said}). Nothing was changed. Restore a backup into an empty "
+            f"the lake's catalog {file} is damaged ({message}). Nothing was changed. Restore a backup into an empty "
             "folder: `daybook restore`"
         )
     return NotNow(
-        f"the lake's catalog {file} cannot be read ({said}); nothing was changed. See to that file, its disk and its "
-        "rights, then repeat"
+        f"the lake's catalog {file} cannot be read ({message}); nothing was changed. Check the file, its disk and its "
+        "permissions, then retry"
     )
 
 
-def _away(reason: BaseException | None) -> NotNow:
+def _unavailable(reason: BaseException | None) -> NotNow:
     return NotNow(
-        f"the lake's catalog does not answer ({str(reason).strip().splitlines()[0]}); what readers see"
-        " is unchanged. See that DAYBOOK_LAKE_CATALOG_URI is right and its server is up, then repeat"
+        f"the lake's catalog does not answer ({str(reason).strip().splitlines()[0]}); the published days"
+        " are unchanged. Check that DAYBOOK_LAKE_CATALOG_URI is correct and its server is up, then retry"
     )

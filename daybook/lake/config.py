@@ -9,9 +9,8 @@ environment. Opens no connection.
 from __future__ import annotations
 
 from daybook.errors import BadInput
-from daybook.settings import Settings
+from daybook.settings import SQLITE, Settings
 
-SQLITE = "jdbc:sqlite:"
 POSTGRESQL = "jdbc:postgresql:"
 
 TOKEN = "token"

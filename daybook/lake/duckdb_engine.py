@@ -168,8 +168,8 @@ def _files(table: Table, snapshot_id: int, days: Collection[date] | None) -> lis
     for day, task in day_files(table, snapshot_id, days):
         if task.delete_files:
             raise DaybookError(
-                f"{table.name()[-1]} holds row deletes beside its files, which this reader does not take into account; "
-                "nothing was read. Daybook writes none: find out who wrote to this table, and rewrite its files"
+                f"{table.name()[-1]} has row-level delete files, which this reader does not support; nothing was read. "
+                "Daybook never writes them: find out what wrote to this table, and rewrite its data files"
             )
         if is_local(task.file.file_path):
             _refuse_cut(table.name()[-1], task.file)
@@ -189,10 +189,10 @@ def _refuse_cut(table: str, file: DataFile) -> None:
         with path_of(file.file_path).open("rb") as data:
             found = data.seek(0, os.SEEK_END)
             if found != file.file_size_in_bytes:
-                raise Damaged(f"it has {found:,} bytes of {file.file_size_in_bytes:,}")
+                raise Damaged(f"it has {found:,} bytes instead of {file.file_size_in_bytes:,}")
             data.seek(-len(_PARQUET), os.SEEK_END)
             if data.read() != _PARQUET:
-                raise Damaged("it does not end as a Parquet file does")
+                raise Damaged("it does not end with the marker of a Parquet file")
     except (OSError, Damaged) as error:
         raise unreadable(table, "data file", file.file_path, error) from None
 
@@ -267,11 +267,11 @@ _OF_A_TABLE = re.compile(r"reading the stream registered as '(\w+)' failed: (.*)
 _A_FILE = re.compile(r"'(/.+\.parquet)'")
 
 
-def refusal(said: str) -> DaybookError:
+def refusal(message: str) -> DaybookError:
     """Translate DuckDB's error for the reader: a statement that it rejects, or a data file that cannot be read."""
-    of_table = _OF_A_TABLE.search(" ".join(said.split()))
+    of_table = _OF_A_TABLE.search(" ".join(message.split()))
     if of_table is None:
-        return BadInput(f"DuckDB: {said}")
+        return BadInput(f"DuckDB: {message}")
     from daybook.lake.lake_table import unreadable
 
     table, reason = of_table.groups()

@@ -25,13 +25,13 @@ def check_avro(held: bytes) -> None:
         ValueError: it is not a complete Avro file.
     """
     if not held.startswith(MAGIC):
-        raise ValueError("it does not start as an Avro file does")
+        raise ValueError("it does not start with the marker of an Avro file")
     try:
         header: AvroFileHeader = construct_reader(META_SCHEMA, {-1: AvroFileHeader}).read(StreamingBinaryDecoder(held))
     except EOFError:
-        raise ValueError("it ends within its header") from None
+        raise ValueError("it ends before the end of its header") from None
     if not held.endswith(header.sync):
-        raise ValueError("it does not end with the marker that its header names")
+        raise ValueError("it does not end with the sync marker of its header")
 
 
 class _LakeFile(PyArrowFile):

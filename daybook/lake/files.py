@@ -7,7 +7,6 @@ metadata file, which names the manifest lists of its snapshots. These name manif
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -217,8 +216,8 @@ def _rewrite_avro(io: FileIO, path: Path, moved: _Moved, kind: str, root: Path) 
             inner = {field.name: place for place, field in enumerate(data_file.fields)}
             if "content" in inner and file[inner["content"]] == 1:
                 raise DaybookError(
-                    f"{path} names files of deleted positions, which hold paths as data: this lake can only be "
-                    f"restored to the folder it was in, {moved.old}. Set DAYBOOK_HOME as it was there, and repeat"
+                    f"{path} lists position delete files, which contain paths as data: this lake can only be restored "
+                    f"to its original folder, {moved.old}. Set DAYBOOK_HOME to the original value, and repeat"
                 )
             file[inner["file_path"]] = moved.of(file[inner["file_path"]])
         else:
@@ -226,9 +225,8 @@ def _rewrite_avro(io: FileIO, path: Path, moved: _Moved, kind: str, root: Path) 
             copy = root / path_of(row[at["manifest_path"]]).relative_to(path_of(moved.new))
             row[at["manifest_length"]] = copy.stat().st_size
     name = str(json.loads(meta["avro.schema"])["name"])
-    part = path.with_name(f".{path.name}.part")
     meta.pop("avro.schema")
-    writing: AvroOutputFile[Record] = AvroOutputFile(io.new_output(str(part)), schema, name, metadata=meta)
-    with writing as target:
-        target.write_block(rows)
-    os.replace(part, path)
+    with whole_file(path) as beside:
+        writing: AvroOutputFile[Record] = AvroOutputFile(io.new_output(str(beside)), schema, name, metadata=meta)
+        with writing as target:
+            target.write_block(rows)

@@ -119,19 +119,19 @@ def unreadable(table: str, kind: str, uri: str, error: BaseException) -> Daybook
         error: the error of reading it.
     """
     file = f"{path_of(uri) if is_local(uri) else uri}, a {kind} of the lake's table {table},"
-    said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if isinstance(error, FileNotFoundError):
         return DaybookError(
             f"{file} is missing. Nothing was changed. If `lake_maintenance` or `daybook forget-user` is running, "
-            "repeat when it has ended; otherwise restore a backup into an empty folder (`daybook restore`)"
+            "retry when it has finished; otherwise restore a backup into an empty folder (`daybook restore`)"
         )
     if isinstance(error, OSError):
         return DaybookError(
-            f"{file} cannot be read ({said}). Nothing was changed. See to that storage and its rights, then repeat"
+            f"{file} cannot be read ({message}). Nothing was changed. Check the storage and its permissions, then retry"
         )
     return NonRetryableError(
-        f"{file} is damaged ({said}). Nothing was changed. Restore a backup into an empty folder (`daybook restore`); "
-        "`daybook restore --check` tells whether a backup is whole"
+        f"{file} is damaged ({message}). Nothing was changed. Restore a backup into an empty folder (`daybook "
+        "restore`); `daybook restore --check` shows whether a backup is complete"
     )
 
 
@@ -195,7 +195,7 @@ def _read_parquet(io: FileIO, path: str, size: int, *, whole: bool) -> None:
     source = io.new_input(path)
     found = len(source)
     if found != size:
-        raise Damaged(f"it has {found:,} bytes of {size:,}")
+        raise Damaged(f"it has {found:,} bytes instead of {size:,}")
     with source.open() as file:
         try:
             parquet = pq.ParquetFile(file)

@@ -135,13 +135,13 @@ def ledger_state(settings: Settings) -> str | None:
 def _how_to_build(settings: Settings, day: date) -> str:
     """Explain how to get an unpublished day published; includes a command only where that would work."""
     if day >= datetime.now(UTC).date():
-        return f"It is not over (UTC): a run can build it from {day + timedelta(days=1)} on"
+        return f"It is not over (UTC): a run can build it on {day + timedelta(days=1)} or later"
     raw = load(settings, RAW_EVENTS)
     began = record_began(raw)
     if raw is not None and began >= day_bounds(day)[1] and not settings.events_of_a_run:
         return (
-            f"The first event was received on {began:%Y-%m-%d}, after its end: a run builds it only if late events of "
-            f"it were received. `daybook plan --from {day} --to {day}` says whether"
+            f"The first event was received on {began:%Y-%m-%d}, after the end of {day}: a run builds it only if late "
+            f"events of it were received. `daybook plan --from {day} --to {day}` shows whether it would"
         )
     return f"""Build it with `{TRIGGER} -c '{{"day": "{day}"}}'`"""
 

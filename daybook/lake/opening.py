@@ -34,5 +34,5 @@ def open_state(settings: Settings) -> list[str]:
         return [f"adopted the state in {settings.home}, which had no marker, as {made.id}"] if was_used else []
     if state.format < FORMAT:
         replace(state, format=FORMAT).write(settings.home)
-        return [f"brought the state in {settings.home} forward from format {state.format} to {FORMAT}"]
+        return [f"migrated the state in {settings.home} from format {state.format} to {FORMAT}"]
     return []

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from pathlib import Path
 
 from daybook.errors import NonRetryableError, NotNow
-from daybook.lake.config import SQLITE, pyiceberg_properties
+from daybook.lake.config import pyiceberg_properties
 from daybook.lake.files import metadata_files
 from daybook.lake.tables import NAMESPACE, RAW_EVENTS, TABLES
 from daybook.lake.uris import is_local, path_of
@@ -35,15 +34,15 @@ def refuse_elsewhere(settings: Settings, table: str, location: str) -> None:
     quoted = (settings.home / "lake" / "warehouse").as_uri()
     if _place(root) == _place(quoted):
         raise NonRetryableError(
-            f"the lake of {settings.home} lies beside it, in {path_of(root)}: an earlier Daybook wrote it there. "
-            "Nothing was changed. Bring it into the state folder by `daybook adopt`, or work with it where it is: "
+            f"the lake of {settings.home} is next to it, in {path_of(root)}: an earlier Daybook created it there. "
+            "Nothing was changed. Move it into the state folder with `daybook adopt`, or use it where it is: "
             f'DAYBOOK_LAKE_WAREHOUSE="{root}"'
         )
     raise NonRetryableError(
-        f"the table {table} lies in {location}, outside the warehouse of these settings, {settings.warehouse}: the "
+        f"the table {table} is in {location}, outside the configured warehouse, {settings.warehouse}: the "
         "state folder was copied or moved, or the settings name another warehouse. Nothing was changed. Set "
-        f"DAYBOOK_HOME or DAYBOOK_LAKE_WAREHOUSE as it was there ({root}); if the folder was copied or moved with its "
-        "lake in it, make it a state of its own: `daybook adopt`"
+        f"DAYBOOK_HOME or DAYBOOK_LAKE_WAREHOUSE to its original value ({root}); if the folder was copied or moved "
+        "together with its lake, make it a state of its own: `daybook adopt`"
     )
 
 
@@ -63,17 +62,17 @@ def refuse_forgotten(settings: Settings, table: str) -> None:
     names = [name for name in _names(settings, folder) if name.endswith(".metadata.json")]
     if all(name.startswith(_FIRST_METADATA) for name in names):
         return
-    file = settings.catalog_uri.removeprefix(SQLITE)
-    if not settings.catalog_uri.startswith(SQLITE):
+    file = settings.catalog_file
+    if file is None:
         lacks = f"the catalog {settings.catalog_uri} has no table {table}"
-    elif not os.path.exists(file):
+    elif not file.exists():
         lacks = f"the catalog {file} is missing"
     else:
-        lacks = f"the catalog {file} " + (f"has no table {table}" if os.path.getsize(file) else "is empty (0 bytes)")
+        lacks = f"the catalog {file} " + (f"has no table {table}" if file.stat().st_size else "is empty (0 bytes)")
     raise NonRetryableError(
-        f"{lacks}, but the warehouse {settings.warehouse} holds its files: the catalog was lost, or is another one. "
-        "Nothing was changed. Set DAYBOOK_LAKE_CATALOG_URI to the catalog of this warehouse; if it is lost, restore a "
-        "backup into an empty folder (`daybook restore`)"
+        f"{lacks}, but the warehouse {settings.warehouse} holds its files: the catalog was lost, or is a different "
+        "one. Nothing was changed. Set DAYBOOK_LAKE_CATALOG_URI to the catalog of this warehouse; if it is lost, "
+        "restore a backup into an empty folder (`daybook restore`)"
     )
 
 
@@ -88,8 +87,8 @@ def refuse_other_catalog(settings: Settings) -> None:
         NonRetryableError: it is such a catalog. Continuing would land again what these files hold, and remove them as
             orphans.
     """
-    file = Path(settings.catalog_uri.removeprefix(SQLITE))
-    if not (settings.catalog_uri.startswith(SQLITE) and is_local(settings.warehouse)):
+    file = settings.catalog_file
+    if file is None or not is_local(settings.warehouse):
         return
     try:
         known = metadata_files(file) if file.exists() else {}
@@ -105,8 +104,8 @@ def refuse_other_catalog(settings: Settings) -> None:
         if newest > _version(metadata.name) + 1:
             raise NonRetryableError(
                 f"the catalog {file} is older than its tables: it names version {_version(metadata.name)} of {table}, "
-                f"and the warehouse has version {newest}. It was put back alone. Nothing was changed. Bring back the "
-                "newest catalog, or restore a whole backup into an empty folder (`daybook restore`)"
+                f"and the warehouse has version {newest}. It was restored without its tables. Nothing was changed. "
+                "Restore the newest catalog, or a complete backup into an empty folder (`daybook restore`)"
             )
 
 
@@ -147,6 +146,6 @@ def _names(settings: Settings, folder: str) -> list[str]:
     except OSError as error:
         raise NotNow(
             f"the warehouse {settings.warehouse} cannot be listed ({str(error).splitlines()[0]}); nothing was changed. "
-            "See that DAYBOOK_LAKE_WAREHOUSE, its endpoint and its keys are right, then repeat"
+            "Check that DAYBOOK_LAKE_WAREHOUSE, its endpoint and its keys are correct, then retry"
         ) from None
     return [one.base_name for one in found]

@@ -36,7 +36,7 @@ def open_lake(settings: Settings, wanted: set[str] | None = None) -> DuckDBPyCon
 
     pages = read_ledger(settings).newest.values()
     if not pages:
-        raise BadInput("no day is published yet; `make demo` plays one")
+        raise BadInput("no day is published yet; `make demo` generates and publishes one")
     connection = connect()
     by_page = {EVENTS, REJECTED_EVENTS, *answers()}
     for name in sorted(by_page | TABLES.keys()):
@@ -63,7 +63,7 @@ def query_table(settings: Settings, sql: str) -> tuple[list[str], list[dict[str,
 
     if writing := _writing(sql):
         raise BadInput(
-            f"the lake is read only, {writing} is not taken; write SELECT, SUMMARIZE, DESCRIBE or SHOW TABLES"
+            f"the lake is read-only, {writing} is not allowed; use SELECT, SUMMARIZE, DESCRIBE or SHOW TABLES"
         )
     wanted = _named_tables(sql)
     with open_lake(settings, wanted) as connection:

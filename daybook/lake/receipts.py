@@ -36,7 +36,7 @@ def row_text(row: dict[str, Any]) -> str:
     before, after = row["before"], row["after"]
     if before is None or after is None:
         values = ", ".join(f"{name} {_short(value)}" for name, value in (after or before).items())
-        return f"{key}: {'new' if before is None else 'gone'}, {values}"
+        return f"{key}: {'new' if before is None else 'removed'}, {values}"
     changed = [
         f"{name} {_short(before.get(name))} -> {_short(after[name])}"
         for name in after

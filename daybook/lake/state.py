@@ -29,13 +29,13 @@ STATE_FOLDERS = ("lake", "kafka", "postgres", "airflow", "manifests", "reports")
 
 
 _REFUSED_IN_PATHS = (
-    (r"#", "a #", "PyIceberg cuts the path off"),
-    (r"\?", "a ?", "PyIceberg cuts the path off"),
-    (r",", "a comma", "Kafka and PostgreSQL's clients take it for a list of folders"),
-    (r"\s;", "a ; behind a space", "supervisor takes the rest for a comment"),
-    (r"\\", "a backslash", "Java and Spark take it for an escape"),
-    (r'"', 'a "', "Spark and PostgreSQL take it for the end of the path"),
-    (r"\s$", "a space at its end", "supervisor drops it"),
+    (r"#", "a #", "PyIceberg truncates the path there"),
+    (r"\?", "a ?", "PyIceberg truncates the path there"),
+    (r",", "a comma", "Kafka and PostgreSQL's clients read the path as a list of folders"),
+    (r"\s;", "a ; after a space", "supervisor treats the rest as a comment"),
+    (r"\\", "a backslash", "Java and Spark treat it as an escape character"),
+    (r'"', 'a "', "Spark and PostgreSQL treat it as the end of the path"),
+    (r"\s$", "a trailing space", "supervisor removes it"),
 )
 """What some part of Daybook does not support in the path of the state folder: pattern, its name, and the reason."""
 
@@ -74,14 +74,14 @@ class State:
             return None
         except PermissionError:
             raise NonRetryableError(
-                f"{file} cannot be read: the state folder belongs to another user. Nothing was changed. Work as that "
-                "user, or name another folder: DAYBOOK_HOME"
+                f"{file} cannot be read: the state folder belongs to another user. Nothing was changed. Run Daybook as "
+                "that user, or set DAYBOOK_HOME to another folder"
             ) from None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise NonRetryableError(
                 f"{file} cannot be read ({type(error).__name__}: {error}). Nothing was changed. Restore a backup "
-                "(`daybook restore`), or remove this file if the folder was never copied or moved: `daybook up` makes "
-                "another"
+                "(`daybook restore`), or remove this file if the folder was never copied or moved: `daybook up` "
+                "creates a new one"
             ) from None
         return state
 
@@ -145,7 +145,7 @@ def check_state(settings: Settings) -> State | None:
     unfinished = unfinished_file(home)
     if os.path.exists(unfinished):  # False also where this user has no access
         raise NonRetryableError(
-            f"a restore into {home} was stopped before its end, so the state in it is incomplete. Nothing was changed. "
+            f"a restore into {home} was interrupted, so the state in it is incomplete. Nothing was changed. "
             f"Repeat the restore: daybook restore --from {_text(unfinished)}"
         )
     state = State.read(home)
@@ -154,7 +154,8 @@ def check_state(settings: Settings) -> State | None:
     if state.format > FORMAT:
         raise NonRetryableError(
             f"the state in {home} has format {state.format} and belongs to a newer Daybook ({state.made_with}); this "
-            f"one ({metadata.version('daybook')}) knows format {FORMAT}. Nothing was changed. Use the newer version"
+            f"version ({metadata.version('daybook')}) supports format {FORMAT}. Nothing was changed. Use the newer "
+            "version"
         )
     if state.home != str(home) and not _is_all_elsewhere(settings):
         raise NonRetryableError(_elsewhere(state, home))
@@ -178,12 +179,12 @@ def refuse_path(settings: Settings) -> None:
     for name, path in places:
         found = [(what, why) for pattern, what, why in _REFUSED_IN_PATHS if re.search(pattern, path)]
         if not path.isprintable():
-            found.append(("a character that cannot be printed", "configuration files cannot hold it"))
+            found.append(("a non-printable character", "configuration files cannot contain it"))
         if found:
             what, why = found[0]
             raise BadInput(
-                f"the path of {name} contains {what}: {path!r}. Daybook does not work there: {why}. Nothing was "
-                "changed. Name another folder; a state that is in this one moves by `daybook backup` and `daybook "
+                f"the path of {name} contains {what}: {path!r}. Daybook does not support such a path: {why}. Nothing "
+                "was changed. Choose another folder; to move an existing state, use `daybook backup` and `daybook "
                 "restore`"
             )
 
@@ -196,12 +197,12 @@ def _elsewhere(state: State, home: Path) -> str:
         other = None
     if other is not None and other.id == state.id:
         return (
-            f"{home} is a copy of the state in {original}, and its tables name the original's files. Nothing was "
-            f"changed. Work with the original (DAYBOOK_HOME={original}), or make this copy a state of its own: "
+            f"{home} is a copy of the state in {original}, and its tables refer to the original's files. Nothing was "
+            f"changed. Use the original (DAYBOOK_HOME={original}), or make this copy a state of its own: "
             "`daybook adopt`"
         )
     return (
-        f"the state in {home} was moved or copied from {original}, and its tables name files there. Nothing was "
+        f"the state in {home} was moved or copied from {original}, and its tables refer to files there. Nothing was "
         "changed. Move it back, or make it a state of its own here: `daybook adopt`"
     )
 

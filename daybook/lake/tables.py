@@ -43,8 +43,8 @@ _FIELDS_OF_RECORD = ", ".join(
 _TABLES = (
     Table(
         RAW_EVENTS,
-        "a Kafka record. (landing, kafka_partition, kafka_offset) names it for ever, also if the topic is made again "
-        "and its offsets start from 0",
+        "a Kafka record. (landing, kafka_partition, kafka_offset) identifies it permanently, even if the topic is "
+        "created again and its offsets restart at 0",
         """
         landing BIGINT COMMENT 'number of the landing that brought it, from 1',
         kafka_partition INT, kafka_offset BIGINT, kafka_timestamp TIMESTAMP COMMENT 'of the record, UTC',
@@ -56,7 +56,7 @@ _TABLES = (
     ),
     Table(
         EVENTS,
-        "an accepted event. A field that the contract got later is null on older days",
+        "an accepted event. A field that was added to the contract later is null on older days",
         f"""
         {_FIELDS_OF_RECORD},
         provider STRING COMMENT 'name of the alias file, or a bucket in brackets',
@@ -79,7 +79,7 @@ _TABLES = (
     ),
     Table(
         CHECK_FAILURES,
-        "a row that a check found wrong, of a page that was published with a warning or that was not published",
+        "a row that failed a check; its day was published with a warning, or not published",
         """
         event_date DATE, checked_at TIMESTAMP COMMENT 'UTC', run_id STRING,
         check STRING COMMENT 'name of the file under spark/sql/checks', severity STRING COMMENT 'fail or warn',
@@ -127,7 +127,7 @@ _TABLES = (
     ),
     Table(
         ACCEPTED_LOSSES,
-        "an operator's decision to go on without lost records",
+        "an operator's decision to continue without lost records",
         """
         accepted_at TIMESTAMP COMMENT 'UTC', accepted_by STRING COMMENT 'user name of the operator', note STRING,
         landing BIGINT COMMENT 'number of the last landing before the loss',

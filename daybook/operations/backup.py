@@ -48,7 +48,7 @@ from daybook.lake.files import KINDS, LakeFile, copy_catalog, lake_files_of
 from daybook.lake.state import State, check_state
 from daybook.lake.uris import is_local, path_of
 from daybook.pipeline.position import Position
-from daybook.settings import Settings
+from daybook.settings import Settings, sqlite_uri
 
 FORMAT = 1
 """Format of the index; raised when an older restore could not read it."""
@@ -66,7 +66,6 @@ PARTS = ("backups", "content", "lake")
 
 _OURS = re.compile(r"[0-9a-f]{64}(\.\w+)?$|unfinished\.part$")
 """Names of the files that a backup creates in its folders."""
-_SQLITE = "jdbc:sqlite:"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -93,11 +92,11 @@ class BackupFile:
         known = {CATALOG, RECORDS, AIRFLOW_DUMP, API_KEYS, *SINGLE_FILES}
         is_ours = self.path in known or self.path.startswith(tuple(f"{name}/" for name in FOLDERS))
         if not _is_inside(self.path) or not (self.path.startswith(LAKE_FILES) if self.kind else is_ours):
-            return f"{self.path!r} is no path of a state folder's"
+            return f"{self.path!r} is not a path in a state folder"
         if self.kind and self.kind not in KINDS:
-            return f"{self.path!r} is of the unknown kind {self.kind!r}"
+            return f"{self.path!r} has the unknown kind {self.kind!r}"
         if not _is_inside(self.stored) or not self.stored.startswith(("lake/", "content/")):
-            return f"{self.stored!r} is no file of a backup folder's"
+            return f"{self.stored!r} is not a file in a backup folder"
         if self.mode & ~0o777 or self.bytes < 0:
             return f"{self.path!r} has mode {self.mode:o} and {self.bytes} bytes"
         return None
@@ -149,11 +148,11 @@ def read_index(place: Path) -> Index:
     file = place / INDEX
     try:
         text = file.read_text(encoding="utf-8")
-        told = json.loads(text)
-        if told["format"] != FORMAT:
+        payload = json.loads(text)
+        if payload["format"] != FORMAT:
             raise DaybookError(
-                f"{file} has format {told['format']}, this Daybook reads {FORMAT}; restore it with the version that "
-                f"took it: {told.get('versions')}"
+                f"{file} has format {payload['format']}, but this Daybook reads format {FORMAT}; restore it with the "
+                f"version that created it: {payload.get('versions')}"
             )
         index = TypeAdapter(Index).validate_json(text, strict=True)
         problems = [problem for one in index.files if (problem := one.problem())]
@@ -162,14 +161,15 @@ def read_index(place: Path) -> Index:
         datetime.fromisoformat(index.taken_at)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DaybookError(
-            f"{file} cannot be read ({' '.join(str(error).split())}). Nothing was changed. Take another backup of "
-            "that folder: --at"
+            f"{file} cannot be read ({' '.join(str(error).split())}). Nothing was changed. Choose another "
+            "backup in that folder (--at)"
         ) from None
-    twice = len(index.files) - len({one.path for one in index.files})
-    if problems or twice:
+    repeated = len(index.files) - len({one.path for one in index.files})
+    if problems or repeated:
         raise DaybookError(
-            f"{file} is not as `daybook backup` writes it: {problems[0] if problems else f'{twice} paths twice'}. "
-            "Nothing was changed. Somebody has altered it: take another backup of that folder (--at), or a copy of it"
+            f"{file} differs from what `daybook backup` writes: "
+            f"{problems[0] if problems else f'{repeated} paths are repeated'}. Nothing was changed. The file was "
+            "altered: choose another backup in that folder (--at), or use another copy of the folder"
         )
     return index
 
@@ -203,7 +203,7 @@ def alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BadInput(f"another backup or restore is at work on {folder}; nothing was changed") from None
+            raise BadInput(f"another backup or restore is using {folder}; nothing was changed") from None
         yield
 
 
@@ -247,7 +247,7 @@ class _Copier:
             os.fsync(writing.fileno())
         if digest_of(part) != digest.hexdigest():
             raise DaybookError(
-                f"{part} does not hold what was written to it; see to that disk, then back up to another"
+                f"{part} does not contain what was written to it; check that disk, then back up to another one"
             )
         self.new_files += 1
         self.new_bytes += part.stat().st_size
@@ -264,19 +264,19 @@ def take(loaded: Settings, folder: Path) -> tuple[Index, _Copier]:
         DaybookError: a file disappeared or cannot be written. The backup is incomplete; earlier ones are unaffected.
     """
     if not loaded.home.is_dir() or not any(loaded.home.iterdir()):
-        raise BadInput(f"there is no state in {loaded.home}; DAYBOOK_HOME names the state folder")
+        raise BadInput(f"there is no state in {loaded.home}; DAYBOOK_HOME sets the state folder")
     if folder == loaded.home or loaded.home in folder.parents:
-        raise BadInput(f"{folder} lies in the state folder {loaded.home} and would be lost with it; name another")
+        raise BadInput(f"{folder} is inside the state folder {loaded.home} and would be lost with it; choose another")
     others = [name for name in PARTS if (folder / name).is_dir() and any((folder / name).iterdir())]
     is_ours = (folder / ".lock").exists() or any(folder.glob(f"backups/*/{INDEX}"))  # a copy can lack the first
     if others and not is_ours:
         raise BadInput(
-            f"{folder} has a folder {others[0]} with files that no backup wrote; nothing was changed. Name another one"
+            f"{folder} has a folder {others[0]} with files that no backup wrote; nothing was changed. Choose another"
         )
     state = check_state(loaded)
     keys = Path(loaded.api_keys_file)
     if loaded.api_keys_file and not keys.is_file():
-        where = "" if keys.is_absolute() else f", a relative path, which was looked for in {Path.cwd()}"
+        where = "" if keys.is_absolute() else f", a relative path, resolved in {Path.cwd()}"
         raise BadInput(
             f"DAYBOOK_API_KEYS_FILE is {keys}{where}: there is no such file. Nothing was backed up; correct the setting"
         )
@@ -328,7 +328,7 @@ def _take_all(loaded: Settings, copier: _Copier, now: datetime, state: State | N
         if loaded.kafka_bootstrap_servers:
             left_out.append(
                 f"records that are not landed yet: they are in Kafka at {loaded.bootstrap_servers}, whose replication "
-                "and retention keep them; after a restore the next run lands them from there"
+                "and retention protect them; after a restore the next run lands them from there"
             )
             start, not_landed = None, None
         else:
@@ -352,30 +352,30 @@ def _take_lake(loaded: Settings, copier: _Copier, temporary: Path, left_out: lis
     from daybook.lake.catalog import load
     from daybook.lake.tables import RAW_EVENTS
 
-    if not loaded.catalog_uri.startswith(_SQLITE):
-        kept = (
+    live = loaded.catalog_file
+    if live is None:
+        backup_first = (
             f"is {loaded.catalog_uri}. Back that catalog up first"
             if loaded.has_rest_catalog
             else "is in PostgreSQL. Dump that database first (pg_dump)"
         )
         left_out.append(
-            f"the lake: its catalog {kept}, then copy the warehouse "
-            f"{loaded.warehouse}: files are written once, so every file that the catalog names is in a later copy"
+            f"the lake: its catalog {backup_first}, then copy the warehouse {loaded.warehouse}. Files are written "
+            "once, so a copy made later has every file that the catalog refers to"
         )
         return loaded
     if not is_local(loaded.warehouse):
         left_out.append(
-            f"the lake's files: they are in {loaded.warehouse}. Turn on the bucket's versioning or replication; the "
-            "catalog is in this backup, and what it names must be kept there"
+            f"the lake's files: they are in {loaded.warehouse}. Turn on the bucket's versioning or replication: the "
+            "catalog is in this backup, and the files that it refers to must remain there"
         )
     load(loaded, RAW_EVENTS)  # raises if this is not the state's own lake, or its catalog is damaged
-    live = Path(loaded.catalog_uri.removeprefix(_SQLITE))
     if not live.exists():
         left_out.append("the lake: nothing was landed yet")
         return loaded
     copy = temporary / "catalog.db"
     copy_catalog(live, copy)
-    then = loaded.model_copy(update={"lake_catalog_uri": f"{_SQLITE}{copy}"})
+    then = loaded.model_copy(update={"lake_catalog_uri": sqlite_uri(copy)})
     if is_local(loaded.warehouse):
         root = path_of(loaded.warehouse)
         try:
@@ -383,10 +383,10 @@ def _take_lake(loaded: Settings, copier: _Copier, temporary: Path, left_out: lis
                 _take_lake_file(file, root, copier)
         except FileNotFoundError as error:
             raise DaybookError(
-                f"{error.filename or error} went away while it was to be copied: lake_maintenance or `daybook "
+                f"{error.filename or error} disappeared before it was copied: lake_maintenance or `daybook "
                 "forget-user` is deleting files. This backup is incomplete, and earlier ones are unaffected; repeat it "
-                "when that is done. "
-                "If neither runs, the file is lost: restore an earlier backup into an empty folder (`daybook restore`)"
+                "when the deletion has finished. If neither is running, the file is lost: restore an earlier backup "
+                "into an empty folder (`daybook restore`)"
             ) from None
     copier.take(copy, CATALOG)
     return then
@@ -395,13 +395,13 @@ def _take_lake(loaded: Settings, copier: _Copier, temporary: Path, left_out: lis
 def _take_lake_file(file: LakeFile, root: Path, copier: _Copier) -> None:
     source = path_of(file.uri)
     if root not in source.parents:
-        raise DaybookError(f"{source} belongs to the lake and is not in {root}; this backup is incomplete")
+        raise DaybookError(f"{source} belongs to the lake but is not in {root}; this backup is incomplete")
     found = source.stat().st_size
     if file.bytes not in (None, found):
         raise DaybookError(
-            f"{source} is damaged: it has {found:,} bytes, and was written with {file.bytes:,}. This backup is "
-            "incomplete, and earlier ones are unaffected: `daybook restore --from DIR` brings one into an empty state "
-            "folder"
+            f"{source} is damaged: it has {found:,} bytes, but {file.bytes:,} were written. This backup is "
+            "incomplete, and earlier ones are unaffected: `daybook restore --from DIR` restores one into an empty "
+            "state folder"
         )
     copier.take(source, f"{LAKE_FILES}{source.relative_to(root)}", file.kind)
 
@@ -411,8 +411,8 @@ def _take_airflow(loaded: Settings, copier: _Copier, temporary: Path, left_out: 
 
     if not postgres.data_dir(loaded).exists():
         left_out.append(
-            "Airflow's database: it is not in the state folder. `pg_dump airflow` there keeps the history of runs; no "
-            "day of the lake needs it"
+            "Airflow's database: it is not in the state folder. Run `pg_dump airflow` on its server to save the "
+            "history of runs; no day in the lake depends on it"
         )
         return
     dumped = temporary / AIRFLOW_DUMP
@@ -431,7 +431,9 @@ def _take_records(
     from daybook.stack import kafka
 
     if kafka.port_is_free(loaded.kafka_port):
-        left_out.append("records that are not landed yet: Kafka is not up. Back up again when it is (`daybook up`)")
+        left_out.append(
+            "records that are not landed yet: Kafka is not running. Start it (`daybook up`), then back up again"
+        )
         return None
     try:
         topic = topic_state(loaded)

@@ -41,8 +41,8 @@ def export_day(settings: Settings, day: str, folder: Path) -> list[tuple[Path, i
         scanner = rows.scanner(columns=columns)
         count = 0
         with (
-            whole_file(file) as beside,
-            pq.ParquetWriter(beside, scanner.projected_schema, compression="zstd") as writer,
+            whole_file(file) as partial,
+            pq.ParquetWriter(partial, scanner.projected_schema, compression="zstd") as writer,
         ):
             for batch in scanner.to_batches():
                 writer.write_batch(batch)

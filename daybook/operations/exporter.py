@@ -173,7 +173,9 @@ class LedgerCollector(Collector):
         """Return the metrics of one scrape."""
         up = GaugeMetricFamily("daybook_exporter_up", "1 while the source's last reading succeeded.", labels=["source"])
         age = GaugeMetricFamily(
-            "daybook_exporter_reading_age_seconds", "Since the source's last good reading.", labels=["source"]
+            "daybook_exporter_reading_age_seconds",
+            "Seconds since the source's last successful reading.",
+            labels=["source"],
         )
         for source, is_up in self._up.items():
             up.add_metric([source], is_up)
@@ -182,7 +184,9 @@ class LedgerCollector(Collector):
         yield up
         yield age
         within = timedelta(hours=self._settings.publish_within_hours).total_seconds()
-        yield GaugeMetricFamily("daybook_publish_within_seconds", "After a day's end it has to be published.", within)
+        yield GaugeMetricFamily(
+            "daybook_publish_within_seconds", "Time limit for publishing a day, counted from its end.", within
+        )
         lake, kafka = self._lake, self._kafka
         if lake is not None:
             yield from _of_lake(lake)
@@ -193,22 +197,26 @@ class LedgerCollector(Collector):
 
 
 def _of_lake(lake: LakeReading) -> Iterator[GaugeMetricFamily]:
-    yield GaugeMetricFamily("daybook_days_published", "Days that have a page.", lake.days)
-    yield GaugeMetricFamily("daybook_accepted_loss_records", "Records that were given up as lost.", lake.lost_records)
-    yield GaugeMetricFamily("daybook_accepted_losses", "Losses that were accepted, also of unknown size.", lake.losses)
-    landed = GaugeMetricFamily("daybook_landed_offset", "Offset after the last one landed.", labels=["partition"])
+    yield GaugeMetricFamily("daybook_days_published", "Number of published days.", lake.days)
+    yield GaugeMetricFamily(
+        "daybook_accepted_loss_records", "Records that an operator accepted as lost.", lake.lost_records
+    )
+    yield GaugeMetricFamily(
+        "daybook_accepted_losses", "Accepted losses, including losses of unknown size.", lake.losses
+    )
+    landed = GaugeMetricFamily("daybook_landed_offset", "Offset after the last landed record.", labels=["partition"])
     for partition, offset in sorted(lake.position.offsets.items()):
         landed.add_metric([str(partition)], offset)
     yield landed
     if lake.published_at is None:
         return
     name = "daybook_last_publish_timestamp_seconds"
-    yield GaugeMetricFamily(name, "When the last page was published.", lake.published_at.timestamp())
+    yield GaugeMetricFamily(name, "When a day was last published.", lake.published_at.timestamp())
     newest = lake.newest[-1]
     began = datetime.combine(newest.day, datetime.min.time(), UTC).timestamp()
-    yield GaugeMetricFamily("daybook_newest_day_timestamp_seconds", "Start of the newest day published, UTC.", began)
+    yield GaugeMetricFamily("daybook_newest_day_timestamp_seconds", "Start of the newest published day, UTC.", began)
     records = GaugeMetricFamily("daybook_day_records", "Records of the newest days, by kind.", labels=["day", "kind"])
-    revision = GaugeMetricFamily("daybook_day_revision", "Revision of the newest days' pages.", labels=["day"])
+    revision = GaugeMetricFamily("daybook_day_revision", "Published revision of the newest days.", labels=["day"])
     for page in lake.newest:
         revision.add_metric([str(page.day)], page.revision)
         for kind, count in page.records.items():
@@ -216,38 +224,46 @@ def _of_lake(lake: LakeReading) -> Iterator[GaugeMetricFamily]:
     yield records
     yield revision
     share = newest.records["rejected"] / newest.landed if newest.landed else 0.0
-    yield GaugeMetricFamily("daybook_rejected_share", "Rejected of the newest day's records, 0 to 1.", share)
+    yield GaugeMetricFamily("daybook_rejected_share", "Rejected share of the newest day's records, 0 to 1.", share)
 
 
 def _of_kafka(kafka: KafkaReading) -> Iterator[GaugeMetricFamily]:
-    end = GaugeMetricFamily("daybook_kafka_end_offset", "End offset as the broker says.", labels=["partition"])
+    end = GaugeMetricFamily(
+        "daybook_kafka_end_offset", "End of the topic's log, as the broker reports it.", labels=["partition"]
+    )
     for partition, offset in sorted(kafka.topic.log_end.items()):
         end.add_metric([str(partition)], offset)
     yield end
     hidden = GaugeMetricFamily(
-        "daybook_hidden_records", "Offsets that an open transaction keeps from being landed.", labels=["partition"]
+        "daybook_hidden_records", "Offsets that cannot be read until an open transaction ends.", labels=["partition"]
     )
     for partition in sorted(kafka.topic.end):
         hidden.add_metric([str(partition)], kafka.topic.hidden.get(partition, 0))
     yield hidden
     unfit = int(kafka.topic.unfit is not None)
-    yield GaugeMetricFamily("daybook_topic_unfit", "1 if no event can be entrusted to the topic.", unfit)
+    yield GaugeMetricFamily(
+        "daybook_topic_unfit", "1 if the topic loses events because of its own configuration.", unfit
+    )
     if kafka.topic.retention_ms >= 0:
         name = "daybook_kafka_retention_seconds"
-        yield GaugeMetricFamily(name, "How long the topic keeps a record.", kafka.topic.retention_ms / 1000)
+        yield GaugeMetricFamily(name, "How long the topic retains a record.", kafka.topic.retention_ms / 1000)
 
 
 def _of_both(kafka: KafkaReading) -> Iterator[GaugeMetricFamily]:
-    lag = GaugeMetricFamily("daybook_lag_records", "Records of the topic that are not landed.", labels=["partition"])
+    lag = GaugeMetricFamily(
+        "daybook_lag_records", "Records of the topic that are not landed yet.", labels=["partition"]
+    )
     for partition, end in sorted(kafka.topic.log_end.items()):
         lag.add_metric([str(partition)], max(end - kafka.landed.get(partition, 0), 0))
     yield lag
     now = datetime.now(UTC)
     waits = GaugeMetricFamily(
-        "daybook_oldest_unlanded_seconds", "Age of the first record that is not landed.", labels=["partition"]
+        "daybook_oldest_unlanded_seconds", "Age of the first record that is not landed yet.", labels=["partition"]
     )
     left = GaugeMetricFamily(
-        "daybook_retention_left_seconds", "Until Kafka may delete a record that is not landed.", labels=["partition"]
+        "daybook_retention_left_seconds",
+        "Time until Kafka may delete a record that is not landed yet.",
+        labels=["partition"],
     )
     for partition, since in sorted(kafka.waiting_since.items()):
         waited = (now - since).total_seconds()

@@ -94,8 +94,8 @@ def generated_days(settings: Settings, days: Sequence[date]) -> dict[date, int]:
     """
     from daybook.pipeline.manifest import read_manifest
 
-    told = {day: read_manifest(settings, day) for day in days}
-    return {day: manifest.accepted for day, manifest in told.items() if manifest is not None}
+    manifests = {day: read_manifest(settings, day) for day in days}
+    return {day: manifest.accepted for day, manifest in manifests.items() if manifest is not None}
 
 
 @dataclass(frozen=True)
@@ -212,14 +212,14 @@ class Outlook:
     def does(self, day: date) -> str:
         """Describe what the backfill does with a day."""
         if self.state(day) == NOT_OVER:
-            return f"no run: it ends on {day + timedelta(days=1)} at 00:00 UTC, and Airflow leaves it out"
+            return f"no run: the day ends on {day + timedelta(days=1)} at 00:00 UTC, and Airflow skips it"
         if day not in self._run_days:
-            told = f"no run: Airflow has one of this day, in state {self.ran[day]}"
-            return f"{told}; {self._work(day)}" if day in self.restated else told
+            text = f"no run: Airflow already has one for this day, in state {self.ran[day]}"
+            return f"{text}; {self._work(day)}" if day in self.restated else text
         closes_at = day_bounds(day)[1] + self.grace
-        held = "nothing before `daybook accept-loss`, then: " if self.waiting and self.waiting.loss else ""
+        blocked = "nothing until `daybook accept-loss`, then: " if self.waiting and self.waiting.loss else ""
         wait = f"; waits until {closes_at:%Y-%m-%d %H:%M} UTC, when the day closes" if self.now < closes_at else ""
-        return f"{held}{self._refused(day) or self._work(day)}{wait}"
+        return f"{blocked}{self._refused(day) or self._work(day)}{wait}"
 
     @cached_property
     def _run_days(self) -> frozenset[date]:
@@ -237,33 +237,36 @@ class Outlook:
         first = day - timedelta(days=self.after.lateness_days)
         dates = [one for one in {day, *self.restated} if one >= first and self.after.is_due(one, day)]
         left = {one: count for one, count in self.known.raw.items() if one is not None}
-        said = why_refused(self.after, left, sorted(dates))
-        return f"fails: {said}" if said else None
+        reason = why_refused(self.after, left, sorted(dates))
+        return f"fails: {reason}" if reason else None
 
     def _work(self, day: date) -> str:
-        state, count, played = self.state(day), self.after.raw.get(day, 0), self.generated.get(day)
+        state, count, acknowledged = self.state(day), self.after.raw.get(day, 0), self.generated.get(day)
         empty = (
-            "publishes a page of zeros: records had come before it ended, and none is of it"
+            "publishes the day with zero events: records had arrived before it ended, but no record of this day"
             if self.after.is_due(day, day)
-            else "no page: no record of it has come, and none at all before its end"
+            else "does not publish the day: no record of it has arrived, and no record of any day before its end"
         )
         if self.is_played(day):
-            return f"plays {self.plays} events of it and builds its page"
+            return f"generates {self.plays} events of the day and publishes it"
         if state == PUBLISHED:
-            why = "raw records that it rests on were removed" if self._new(day) else "nothing new"
-            return f"stays as revision {self.known.pages[day].revision}: {why}; its run ends after land_events"
+            why = "raw records that it was built from were removed" if self._new(day) else "no new records"
+            return f"stays at revision {self.known.pages[day].revision}: {why}; its run ends after land_events"
         if state == RESTATED and self._new(day) > 0:
-            by = "its run" if day == self.runs[0] else f"the first run, of {self.runs[0]},"
-            return f"{by} restates it: {self._new(day)} records more"
+            by = "its run" if day == self.runs[0] else f"the first run, for {self.runs[0]},"
+            return f"{by} restates it: {self._new(day)} more records"
         if state == RESTATED:
-            return "builds it again: its page is of another provider map, other answers or other settings"
+            return "builds it again: it was published with another provider map, other answers or other settings"
         if state in (ONLY_RAW, ONLY_KAFKA):
-            told = f"; {played} were acknowledged to the generator" if played is not None else ""
-            return f"publishes its first page, of {count} records{told}"
+            generated = f"; {acknowledged} were acknowledged to the generator" if acknowledged is not None else ""
+            return f"publishes its first revision, with {count} records{generated}"
         if state == MAYBE_KAFKA:
-            return f"lands what Kafka has of it; without any, {empty}"
+            return f"lands its records from Kafka; without any, {empty}"
         if state == GENERATED and self.after.is_due(day, day):
-            return f"fails: {played} events were acknowledged to the generator, and none is in the lake or in Kafka"
+            return (
+                f"fails: {acknowledged} events were acknowledged to the generator, but the lake and Kafka have no "
+                "record of them"
+            )
         return empty
 
 
@@ -279,20 +282,24 @@ def estimate(runs: int, builds: int, pace: Pace) -> tuple[float | None, str]:
         pace: how long the last runs took.
     """
     if not runs:
-        return 0.0, "no run is to be created"
+        return 0.0, "no runs to create"
     if not pace.landings or (builds and not pace.builds):
-        return None, "no estimate: no run of the kind has ended well yet"
+        return None, "no estimate: no run of this kind has succeeded yet"
     seconds, basis = 0.0, []
     for count, took, what in (
         (builds, pace.builds, ("that publishes", "that publish")),
-        (runs - builds, pace.landings, ("that only looks (land_events)", "that only look (land_events)")),
+        (
+            runs - builds,
+            pace.landings,
+            ("that only lands records (land_events)", "that only land records (land_events)"),
+        ),
     ):
         if count:
             seconds += count * median(took)
             basis.append(
-                f"{runs_text(count)} {what[count > 1]} at {median(took):.0f} s, the median of the last {len(took)}"
+                f"{runs_text(count)} {what[count > 1]} at {median(took):.0f} s each, the median of the last {len(took)}"
             )
-    caveat = "without waiting or generating. Runs that overlap take less, days of another size more or less"
+    caveat = "without waiting or generating. Overlapping runs take less time; days of another size take more or less"
     return seconds, f"{'; '.join(basis)}; {caveat}"
 
 
@@ -308,19 +315,19 @@ def ask_airflow(client: AirflowApi, first: date, last: date) -> RunsSoFar:
     seen = 0
     while True:
         span = f"logical_date_gte={first}T00:00:00Z&logical_date_lte={last}T00:00:00Z"
-        told = client.call("GET", f"/dags/{DAG}/dagRuns?{span}&order_by=logical_date&limit={PAGE}&offset={seen}")
-        for run in told["dag_runs"]:
+        page = client.call("GET", f"/dags/{DAG}/dagRuns?{span}&order_by=logical_date&limit={PAGE}&offset={seen}")
+        for run in page["dag_runs"]:
             moment = datetime.fromisoformat(run["logical_date"]).astimezone(UTC)
             if moment == day_bounds(moment.date())[0]:  # a run triggered for another moment is not part of a backfill
                 ran[moment.date()] = str(run["state"])
-        seen += len(told["dag_runs"])
-        if not told["dag_runs"] or seen >= told["total_entries"]:
+        seen += len(page["dag_runs"])
+        if not page["dag_runs"] or seen >= page["total_entries"]:
             break
     builds, landings = [], []
     newest = client.call("GET", f"/dags/{DAG}/dagRuns?state=success&order_by=-start_date&limit={BASIS_RUNS}")
     for run in newest["dag_runs"]:
-        told = client.call("GET", f"/dags/{DAG}/dagRuns/{run['dag_run_id']}/taskInstances")["task_instances"]
-        steps = {step["task_id"]: step for step in told if step["task_id"] not in WAITING_STEPS}
+        tasks = client.call("GET", f"/dags/{DAG}/dagRuns/{run['dag_run_id']}/taskInstances")["task_instances"]
+        steps = {step["task_id"]: step for step in tasks if step["task_id"] not in WAITING_STEPS}
         landings.append(seconds_of(steps["land_events"]))
         if steps["publish_day"]["state"] == "success":
             builds.append(sum(map(seconds_of, steps.values())))
@@ -338,7 +345,7 @@ def days_between(first: str, last: str) -> list[date]:
         raise BadInput(f"{first} is after {last}; nothing was changed")
     count = (end - start).days + 1
     if count > MAX_DAYS:
-        raise BadInput(f"{first} to {last} are {count} days; a plan is of {MAX_DAYS} at most")
+        raise BadInput(f"{first} to {last} is {count} days; a plan covers at most {MAX_DAYS} days")
     return [start + timedelta(days=number) for number in range(count)]
 
 
@@ -366,14 +373,16 @@ def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show)
         waiting = read_not_landed(settings, position(settings, raw), show)
     except DaybookError as error:
         # the rest of the message is advice for a task
-        no_kafka = f"{str(error).partition(';')[0]}: the plan is of what the lake knows; what is not landed is left out"
+        no_kafka = (
+            f"{str(error).partition(';')[0]}: the plan covers only the lake; records that are not landed are left out"
+        )
     so_far, no_airflow = RunsSoFar(), None
     try:
         if not airflow_client.password_file(settings).exists():
             raise DaybookError("this Daybook's Airflow was never started")
         so_far = ask_airflow(airflow_client.api(settings, 5), days[0], days[-1])
     except DaybookError as error:
-        no_airflow = f"{error}: which of the days it has run already is not known, and no estimate can be given"
+        no_airflow = f"{error}: it is unknown which of these days were run before, and there is no estimate"
     outlook = Outlook(
         known,
         waiting,

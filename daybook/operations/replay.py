@@ -61,9 +61,11 @@ def repaired_by_hand(file: Path, found: list[Rejected]) -> dict[Coordinates, dic
             for at in [(row["landing"], row["kafka_partition"], row["kafka_offset"])]
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadInput(f"{file} is not what `daybook rejected --json` writes ({error}); nothing was sent") from None
+        raise BadInput(
+            f"{file} does not have the format of `daybook rejected --json` ({error}); nothing was sent"
+        ) from None
     if unknown := sorted(events.keys() - {one.coordinates for one in found}):
-        raise BadInput(f"{file} names landing/partition/offset {unknown[0]}, which is not rejected; nothing was sent")
+        raise BadInput(f"{file} names landing/partition/offset {unknown[0]}, which was not rejected; nothing was sent")
     return events
 
 
@@ -122,14 +124,14 @@ class _Intake:
         answer = self._post(batch)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             answer = self._post_after_wait(batch, answer)
-        told = _object_of(answer)
-        verdicts = told.get("events")
+        payload = _object_of(answer)
+        verdicts = payload.get("events")
         if verdicts is not None:
             yield batch, verdicts
             if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
                 raise DaybookError(_stopped(self._settings, "could not reach the broker"))
         elif answer.status not in _REFUSED_WHOLE:
-            raise DaybookError(_stopped(self._settings, f"answered {answer.status}"))
+            raise DaybookError(_stopped(self._settings, f"responded with status {answer.status}"))
         elif len(batch) > 1:
             half = len(batch) // 2
             yield from self.verdicts(batch[:half])
@@ -137,8 +139,8 @@ class _Intake:
         elif answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             yield from self.verdicts(batch)
         else:
-            message = told.get("detail") or f"was answered with {answer.status}"
-            errors = told.get("errors") or [{"field": "event", "message": message}]
+            message = payload.get("detail") or f"the intake responded with status {answer.status}"
+            errors = payload.get("errors") or [{"field": "event", "message": message}]
             yield batch, [{"index": 0, "status": "refused", "errors": errors}]
 
     def _post(self, batch: Batch) -> urllib3.BaseHTTPResponse:
@@ -162,7 +164,7 @@ class _Intake:
         seconds = max(1, int(asked)) if asked.isdecimal() else 1
         self._may_wait_seconds -= seconds
         if self._may_wait_seconds < 0:
-            waits = f"asks for longer waits than {LONGEST_WAIT_SECONDS} s in all"
+            waits = f"asks for waits of more than {LONGEST_WAIT_SECONDS} s in total"
             raise DaybookError(_stopped(self._settings, waits))
         time.sleep(seconds)
         return self._post(batch)
@@ -170,16 +172,16 @@ class _Intake:
 
 def _object_of(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
     try:
-        told = answer.json()
+        payload = answer.json()
     except ValueError:
-        told = None
-    return told if isinstance(told, dict) else {}  # a proxy in front of the intake may answer something else
+        payload = None
+    return payload if isinstance(payload, dict) else {}  # a proxy in front of the intake may answer something else
 
 
 def _stopped(settings: Settings, reason: str) -> str:
     return (
-        f"the intake at {settings.intake_url} {reason}; what it accepted before is written down and is not sent again. "
-        "See to the stack (make up), then repeat"
+        f"the intake at {settings.intake_url} {reason}; events that it accepted before are recorded and are not sent "
+        "again. Check the stack (make up), then repeat the command"
     )
 
 
@@ -190,8 +192,8 @@ def _batches(events: dict[Coordinates, dict[str, Any]]) -> Iterator[Batch]:
 
 
 def _day_of(event: dict[str, Any]) -> date:
-    told = event.get("occurred_at")
-    moment = datetime.fromisoformat(told.upper()) if told else datetime.now(UTC)
+    occurred_at = event.get("occurred_at")
+    moment = datetime.fromisoformat(occurred_at.upper()) if occurred_at else datetime.now(UTC)
     return moment.astimezone(UTC).date()
 
 

@@ -43,7 +43,6 @@ from daybook.operations.backup import (
 from daybook.settings import Settings
 from daybook.stack import postgres, supervisor
 
-_SQLITE = "jdbc:sqlite:"
 _WORK = ".restoring-"
 """Name prefix of the folder in which a restore prepares files."""
 _IN_HOME = (*(f"{name}/" for name in FOLDERS), *SINGLE_FILES)
@@ -62,17 +61,11 @@ def chosen(folder: Path, name: str | None) -> tuple[Index, list[str]]:
     stopped = [one for one in names if not (folder / "backups" / one / INDEX).exists()]
     found = [one for one in names if one not in stopped]
     if name in stopped:
-        raise BadInput(
-            f"the backup {name} in {folder} was stopped before its end and is incomplete; nothing was changed"
-        )
+        raise BadInput(f"the backup {name} in {folder} was interrupted and is incomplete; nothing was changed")
     if name is not None and name not in found:
-        raise BadInput(f"there is no backup {name} in {folder}; there are: {', '.join(found) or 'none'}")
+        raise BadInput(f"there is no backup {name} in {folder}; complete backups: {', '.join(found) or 'none'}")
     if not found:
-        what = (
-            f"the backup {stopped[-1]} was stopped before its end and is incomplete"
-            if stopped
-            else "there is no backup"
-        )
+        what = f"the backup {stopped[-1]} was interrupted and is incomplete" if stopped else "there is no backup"
         raise BadInput(f"{what} in {folder}; nothing was changed")
     newest = name or found[-1]
     return read_index(folder / "backups" / newest), [one for one in stopped if one > newest]
@@ -90,15 +83,15 @@ def check(folder: Path, index: Index) -> None:
         if not path.exists():
             wrong.append(f"{one.stored} is missing")
         elif path.is_symlink() or not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
-            wrong.append(f"{one.stored} is no file of this folder")
+            wrong.append(f"{one.stored} is not a file in this folder")
         elif path.stat().st_size != one.bytes or digest_of(path) != one.sha256:
-            wrong.append(f"{one.stored} holds other bytes than were written to it")
+            wrong.append(f"{one.stored} does not contain what was written to it")
     wrong = wrong or _unreached(folder, index)
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise DaybookError(
-            f"the backup of {index.taken_at[:19]} is damaged: {'; '.join(wrong[:3])}{more}. Nothing was changed. Take "
-            "an earlier one (--at), or a copy of this folder"
+            f"the backup of {index.taken_at[:19]} is damaged: {'; '.join(wrong[:3])}{more}. Nothing was changed. "
+            "Choose an earlier one (--at), or use another copy of this folder"
         )
 
 
@@ -117,16 +110,16 @@ def _unreached(folder: Path, index: Index) -> list[str]:
 
     def located(uri: str) -> Path:
         if (one := of(uri)) is None:
-            raise DaybookError(f"its catalog reaches {uri}, which is not in it")
+            raise DaybookError(f"its catalog refers to {uri}, which is not in the backup")
         return folder / one.stored
 
     try:
         for reached in lake_files_of(folder / catalog.stored, located):
             one = of(reached.uri)
             if one is None:
-                wrong.append(f"its catalog reaches {reached.uri}, which is not in it")
+                wrong.append(f"its catalog refers to {reached.uri}, which is not in the backup")
             elif reached.bytes not in (None, one.bytes) or reached.kind != one.kind:
-                wrong.append(f"{one.path} is not the file that its catalog reaches")
+                wrong.append(f"{one.path} is not the file that its catalog refers to")
     except (DaybookError, sqlite3.Error) as error:
         wrong.append(str(error))
     return wrong
@@ -135,8 +128,8 @@ def _unreached(folder: Path, index: Index) -> list[str]:
 def _places(loaded: Settings) -> list[Path]:
     """Return the places that make up a state."""
     places = [loaded.home / name for name in (*FOLDERS, "dismissed_days.json", "airflow", "postgres", "kafka")]
-    if loaded.catalog_uri.startswith(_SQLITE):
-        places.append(Path(loaded.catalog_uri.removeprefix(_SQLITE)))
+    if loaded.catalog_file is not None:
+        places.append(loaded.catalog_file)
     if is_local(loaded.warehouse):
         places.append(path_of(loaded.warehouse))
     return places
@@ -205,7 +198,8 @@ def _refuse_state(loaded: Settings, mark: Path) -> None:
     if others:
         shown = ", ".join(map(str, others[:3])) + (f" and {len(others) - 3} more files" if len(others) > 3 else "")
         raise BadInput(
-            f"there is a state: {shown}. Nothing was changed. Move it away, or name another folder: DAYBOOK_HOME"
+            f"a state exists already: {shown}. Nothing was changed. Move it elsewhere, or set DAYBOOK_HOME to another "
+            "folder"
         )
     for file in ours:
         file.unlink()
@@ -227,16 +221,18 @@ def put_back(loaded: Settings, folder: Path, index: Index) -> None:
     """
     refuse_path(loaded)
     if supervisor.states(loaded) is not None:
-        raise BadInput(f"the stack of {loaded.home} is up. Nothing was changed. `daybook down`, then repeat it")
-    if index.named(CATALOG) and not loaded.catalog_uri.startswith(_SQLITE):
         raise BadInput(
-            f"the backup's catalog is SQLite's, DAYBOOK_LAKE_CATALOG_URI is {loaded.catalog_uri}; nothing was changed. "
-            "Restore with the catalog in the state folder"
+            f"the stack of {loaded.home} is running. Nothing was changed. Run `daybook down`, then repeat the restore"
+        )
+    if index.named(CATALOG) and loaded.catalog_file is None:
+        raise BadInput(
+            f"the backup has a SQLite catalog, but DAYBOOK_LAKE_CATALOG_URI is {loaded.catalog_uri}; nothing was "
+            "changed. Restore with the catalog in the state folder"
         )
     if any(one.kind for one in index.files) and not is_local(loaded.warehouse):
         raise BadInput(
-            f"the backup's lake is of files, DAYBOOK_LAKE_WAREHOUSE is {loaded.warehouse}; nothing was changed. "
-            "Restore with the warehouse in the state folder"
+            f"the backup's lake consists of local files, but DAYBOOK_LAKE_WAREHOUSE is {loaded.warehouse}; nothing was "
+            "changed. Restore with the warehouse in the state folder"
         )
     targets = {one.path: _target(loaded, one) for one in index.files if one.kind or one.path.startswith(_IN_HOME)}
     mark = unfinished_file(loaded.home)
@@ -279,7 +275,7 @@ def _target(loaded: Settings, one: BackupFile) -> Path:
     root = path_of(loaded.warehouse) if one.kind else loaded.home
     target = root / (one.path.removeprefix(LAKE_FILES) if one.kind else one.path)
     if target.is_symlink() or not target.parent.resolve().is_relative_to(root.resolve()):
-        raise BadInput(f"{target.parent} leads to {target.resolve()}, outside {root}. Nothing was changed")
+        raise BadInput(f"{target.parent} resolves to {target.resolve()}, outside {root}. Nothing was changed")
     return target
 
 
@@ -306,27 +302,27 @@ def _write_all(loaded: Settings, index: Index, sources: dict[str, Path], targets
         _put(sources[API_KEYS], Path(loaded.api_keys_file), written)
     if index.named(AIRFLOW_DUMP):
         _put_database(loaded, sources[AIRFLOW_DUMP], work, written)
-    if index.named(CATALOG):
-        _put(sources[CATALOG], Path(loaded.catalog_uri.removeprefix(_SQLITE)), written)
+    if index.named(CATALOG) and loaded.catalog_file is not None:  # another catalog was refused before
+        _put(sources[CATALOG], loaded.catalog_file, written)
 
 
 def _put(source: Path, target: Path, written: _Written) -> None:
     if not target.parent.is_dir():
         private_dir(target.parent)
     written.note(target, source)
-    with whole_file(target) as beside:
-        shutil.copyfile(source, beside)
+    with whole_file(target) as partial:
+        shutil.copyfile(source, partial)
 
 
 def _put_database(loaded: Settings, dumped: Path, work: Path, written: _Written) -> None:
     """Create Airflow's database in another folder, and move it into place when it is complete."""
-    beside = loaded.model_copy(update={"home": work})
+    temporary = loaded.model_copy(update={"home": work})
     try:
-        with postgres.serving(beside):
-            postgres.load_dump(beside, dumped)
+        with postgres.serving(temporary):
+            postgres.load_dump(temporary, dumped)
     finally:
-        supervisor.remove_sockets(beside)
-    made, target = postgres.data_dir(beside), postgres.data_dir(loaded)
+        supervisor.remove_sockets(temporary)
+    made, target = postgres.data_dir(temporary), postgres.data_dir(loaded)
     written.note(target / "global" / "pg_control", made / "global" / "pg_control")
     if target.is_dir():  # an empty one
         target.rmdir()
@@ -337,11 +333,11 @@ def records_of(file: Path) -> Iterator[dict[str, Any]]:
     """Yield the records that a backup took from Kafka: partition, offset, key and value in bytes."""
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         for line in lines:
-            told = json.loads(line)
+            record = json.loads(line)
             values = {
-                name: base64.b64decode(told[name]) if told[name] is not None else None for name in ("key", "value")
+                name: base64.b64decode(record[name]) if record[name] is not None else None for name in ("key", "value")
             }
-            yield {**told, **values}
+            yield {**record, **values}
 
 
 def send_again(loaded: Settings, file: Path) -> tuple[int, int]:
@@ -403,26 +399,26 @@ def send_again(loaded: Settings, file: Path) -> tuple[int, int]:
     if left or failed:
         raise DaybookError(
             f"Kafka at {loaded.bootstrap_servers} did not acknowledge {left + len(failed)} of {sent} records"
-            f"{': ' + failed[0] if failed else ''}. Repeat it: what was sent twice lands as a duplicate"
+            f"{': ' + failed[0] if failed else ''}. Repeat the command: a record sent twice lands as a duplicate"
         )
     return sent, len(still)
 
 
 def what_comes_next(loaded: Settings, folder: Path, index: Index) -> list[str]:
     """List what remains to be done after a restore, and what is different from before, in words."""
-    lines = [f"Not in it: {one}" for one in index.left_out]
+    lines = [f"Not in the backup: {one}" for one in index.left_out]
     if (keys := index.named(API_KEYS)) and not loaded.api_keys_file:
         lines.append(f"The intake's API keys are in {folder / keys.stored}: copy them, and set DAYBOOK_API_KEYS_FILE")
     age = datetime.now(UTC) - datetime.fromisoformat(index.taken_at)
     lines.append(
-        f"What was landed or acknowledged since, {age.days} days {age.seconds // 3600} hours ago, is not in it, nor is "
-        "any `daybook forget-user` since: repeat those"
+        f"The backup is {age.days} days {age.seconds // 3600} hours old. It has no records that were landed or "
+        "acknowledged since, and no `daybook forget-user` since: repeat each of those"
     )
     steps = ["daybook up"]
     if not loaded.kafka_bootstrap_servers:
         if index.not_landed:
             steps.append(f"daybook restore --from {folder} --send-records   ({index.not_landed:,} not landed yet)")
         if index.topic_id:
-            steps.append('daybook accept-loss --note "restored"   (the embedded broker begins anew)')
-    steps += ["the next run, or a run of each day that is missing", "daybook verify --day D"]
+            steps.append('daybook accept-loss --note "restored"   (the embedded broker starts empty)')
+    steps += ["the next run, or a run for each missing day", "daybook verify --day D"]
     return [*lines, "Next:", *(f"  {number}. {step}" for number, step in enumerate(steps, 1))]

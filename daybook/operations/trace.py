@@ -48,7 +48,7 @@ def trace_rows(settings: Settings, name: str, day: str, where: str | None) -> Tr
 
     known = answers()
     if name not in known:
-        raise BadInput(f"{name!r} has no rows that can be traced; these have: {', '.join(known)}")
+        raise BadInput(f"{name!r} has no traceable rows; answers with traceable rows: {', '.join(known)}")
     answer = known[name]
     newest = read_ledger(settings).of(day)
     chosen = _condition(where, answer) if where else "TRUE"
@@ -57,12 +57,17 @@ def trace_rows(settings: Settings, name: str, day: str, where: str | None) -> Tr
         for table, view in ((name, "answer"), (EVENTS, EVENTS)):
             rows = published_rows(settings, table, [newest])
             if rows is None:
-                raise BadInput(f"the page of {day} has no {table}; `daybook rebuild --from {day} --to {day}` builds it")
+                raise BadInput(
+                    f"the published revision of {day} has no {table}; `daybook rebuild --from {day} --to {day}` "
+                    "builds it"
+                )
             connection.register(view, rows)
         order = ", ".join(f'"{column}"' for column, _ in answer.order)
-        told = fetch(connection, f"SELECT * EXCLUDE (event_date) FROM answer WHERE {chosen} ORDER BY {order}")
-        if not told:
-            raise BadInput(f"no row of {name} of {day} is meant by {where!r}; `daybook answer {name} --day {day}`")
+        answer_rows = fetch(connection, f"SELECT * EXCLUDE (event_date) FROM answer WHERE {chosen} ORDER BY {order}")
+        if not answer_rows:
+            raise BadInput(
+                f"no row of {name} on {day} matches {where!r}; `daybook answer {name} --day {day}` shows all rows"
+            )
         columns = ", ".join(f"events.{column}" for column in SHOWN_COLUMNS)
         found = fetch(
             connection,
@@ -70,9 +75,10 @@ def trace_rows(settings: Settings, name: str, day: str, where: str | None) -> Tr
             f"ORDER BY {', '.join(COORDINATES)}",
         )
     if answer.balance:
-        return Trace(told, found, sum(row[answer.balance.column] for row in told), len(found), "events")
+        return Trace(answer_rows, found, sum(row[answer.balance.column] for row in answer_rows), len(found), "events")
     players = len({row["user_id"] for row in found})
-    return Trace(told, found, told[0]["users"] if len(told) == 1 and "users" in told[0] else None, players, "players")
+    counted = answer_rows[0]["users"] if len(answer_rows) == 1 and "users" in answer_rows[0] else None
+    return Trace(answer_rows, found, counted, players, "players")
 
 
 def _condition(where: str, answer: Answer) -> str:
@@ -84,7 +90,7 @@ def _condition(where: str, answer: Answer) -> str:
     try:
         tree = parsed(f"SELECT 1 FROM answer WHERE {where}").args["where"].this
     except DaybookError as error:
-        raise BadInput(f"{where!r} is no condition: {error}") from None
+        raise BadInput(f"{where!r} is not a valid condition: {error}") from None
     for column in tree.find_all(exp.Column):
         if column.name not in answer.columns:
             raise BadInput(f"{answer.name} has no column {column.name!r}; it has {', '.join(answer.columns)}")
@@ -96,5 +102,5 @@ def _behind(answer: Answer) -> str:
     """Return which events belong to a row of the answer, as DuckDB SQL over ``events`` and ``answer``."""
     from daybook.lake.duckdb_engine import parsed
 
-    said = answer.events or " AND ".join(f"events.{name} <=> answer.{name}" for name in answer.key) or "TRUE"
-    return str(parsed(f"SELECT 1 FROM events, answer WHERE {said}").args["where"].this.sql(dialect="duckdb"))
+    condition = answer.events or " AND ".join(f"events.{name} <=> answer.{name}" for name in answer.key) or "TRUE"
+    return str(parsed(f"SELECT 1 FROM events, answer WHERE {condition}").args["where"].this.sql(dialect="duckdb"))

@@ -102,8 +102,8 @@ class _Verifying:
     @property
     def raw_was_removed(self) -> bool:
         """Whether retention has removed them: it is on, and the day is old enough."""
-        kept_from = raw_kept_from(self.settings, datetime.now(UTC).date())
-        is_old = kept_from is not None and self.day < kept_from
+        retained_from = raw_kept_from(self.settings, datetime.now(UTC).date())
+        is_old = retained_from is not None and self.day < retained_from
         return is_old and self.raw_records == 0 and self.page.landed > 0
 
     @cached_property
@@ -135,24 +135,24 @@ class _Verifying:
         if (rows := self.ledger_rows) != 1:
             yield Verdict(
                 DIFFERENT,
-                f"the ledger has {rows} rows of revision {page.revision}, from several runs; readers see the first. "
+                f"the ledger has {rows} rows for revision {page.revision}, from several runs; readers see the first. "
                 f"""`airflow dags trigger game_events_daily -c '{{"day": "{self.day}", "force": true}}'` replaces it""",
             )
-        yield _held("events in the ledger", page.events, "rows of events", events)
-        yield _held("rows of events", events, "distinct event ids", ids)
-        yield _held("rejected in the ledger", page.rejected, "rows of rejected_events", rejected)
+        yield _same_count("events in the ledger", page.events, "rows of events", events)
+        yield _same_count("rows of events", events, "distinct event ids", ids)
+        yield _same_count("rejected in the ledger", page.rejected, "rows of rejected_events", rejected)
         if self.raw_was_removed:
             yield Verdict(NOT_COMPARED, "raw records of the day: removed by retention")
             return
-        yield _held("landed in the ledger", page.landed, "raw records of the day", self.raw_records)
+        yield _same_count("landed in the ledger", page.landed, "raw records of the day", self.raw_records)
         parts = events + page.duplicates + rejected
-        yield _held("raw records of the day", self.raw_records, "events + duplicates + rejected", parts)
+        yield _same_count("raw records of the day", self.raw_records, "events + duplicates + rejected", parts)
         found = self.count(
             f"SELECT COUNT(*) FROM {EVENTS} SEMI JOIN (SELECT * FROM {_RAW_OF_PAGE}) AS raw "
             "USING (landing, kafka_partition, kafka_offset, event_id)",
             self.page_values,
         )
-        yield _held("rows of events", events, "of them found in raw_events by coordinates and id", found)
+        yield _same_count("rows of events", events, "found in raw_events by coordinates and id", found)
 
     def duplicates(self) -> Iterator[Verdict]:
         """Check that each raw record that is neither an event nor rejected repeats an event.
@@ -172,9 +172,9 @@ class _Verifying:
         )
         count = self.count("SELECT COUNT(*) FROM duplicates")
         line = "duplicates in the ledger"
-        yield _held(line, self.page.duplicates, "raw records that are neither events nor rejected", count)
+        yield _same_count(line, self.page.duplicates, "raw records that are neither events nor rejected", count)
         if self.page.rules_version not in (None, rules_version(self.settings)):
-            yield Verdict(NOT_COMPARED, "duplicates by id: the page was built with another DAYBOOK_LATENESS_DAYS")
+            yield Verdict(NOT_COMPARED, "duplicates by id: the day was built with another DAYBOOK_LATENESS_DAYS")
             return
         alone = f"duplicates ANTI JOIN {EVENTS} USING (event_id)"
         lost = self.count(f"SELECT COUNT(*) FROM {alone}")
@@ -194,8 +194,8 @@ class _Verifying:
                 "USING (event_id)",
                 {"day": self.day, "first": first, "last": last},
             )
-        found = f"of them with the id of an event within {self.settings.lateness_days} days"
-        yield _held("duplicates", count, found, count - lost)
+        found = f"with the id of an event within {self.settings.lateness_days} days"
+        yield _same_count("duplicates", count, found, count - lost)
 
     def recounted(self, answer: Answer) -> Verdict:
         """Compute an answer again from the day's events, and compare it with its published rows."""
@@ -203,7 +203,7 @@ class _Verifying:
         from daybook.lake.duckdb_engine import in_duckdb
 
         if answer.name not in self.page.snapshots and self.page.events:
-            return Verdict(NOT_COMPARED, f"{answer.name}: the page is older than this answer")
+            return Verdict(NOT_COMPARED, f"{answer.name}: the published revision is older than this answer")
         rows = self.published(answer.name)
         days = {"first_day": self.day, "last_day": self.day}
         again = sorted_rows(self.connection, answer, in_duckdb(answer.statement), days)
@@ -216,7 +216,7 @@ class _Verifying:
         found = _compared(answer, published, other, line)
         if found.verdict == DIFFERENT and self.page.answers_version != answers_version():
             return Verdict(
-                NOT_COMPARED, f"{found.line}; the page was built by other SQL, `daybook rebuild` applies this"
+                NOT_COMPARED, f"{found.line}; the day was built by other SQL, `daybook rebuild` applies the current SQL"
             )
         return found
 
@@ -227,24 +227,24 @@ class _Verifying:
 
         generated = generated_on(self.settings, self.day)
         if generated is None:
-            yield Verdict(NOT_COMPARED, "generator: it has no manifest of the day")
+            yield Verdict(NOT_COMPARED, "generator: there is no manifest of the day")
             return
         events = {row[0] for row in self.connection.execute(f"SELECT event_id FROM {EVENTS}").fetchall()}
         missing = generated.ids - events
         erased = missing & {one for row in erasures(self.settings) for one in row["event_ids"]}
         others = len(events - generated.ids)
-        plays = ", ".join(map(str, generated.plays))
+        runs = ", ".join(map(str, generated.plays))
         found = len(generated.ids & events)
-        line = f"generator (plays of {plays}): {len(generated.ids):,} acknowledged ids, {found:,} in events"
+        line = f"generator (runs for {runs}): {len(generated.ids):,} acknowledged ids, {found:,} in events"
         yield Verdict(EQUAL if missing == erased else DIFFERENT, line + (f", {len(erased):,} erased" if erased else ""))
         if erased or others:
-            why = f"{len(erased):,} were erased" if erased else f"{others:,} events of the day are not the generator's"
+            why = f"{len(erased):,} were erased" if erased else f"{others:,} events of the day came from other senders"
             yield Verdict(NOT_COMPARED, f"generator's answers: {why}")
             return
         for name, answer in answers().items():
             if name in generated.expected and (name in self.page.snapshots or not self.page.events):
                 rows = self.published(name)
-                line = f"{name}: {len(rows):,} rows, as the generator meant them"
+                line = f"{name}: {len(rows):,} rows, compared with the generator's expected rows"
                 yield self.compared(answer, rows, generated.expected[name], line)
 
     def kafka(self, raw: pads.Dataset) -> Iterator[Verdict]:
@@ -280,28 +280,28 @@ class _Verifying:
         for landing, partition, first, last in found:
             if landing <= last_loss:
                 where = f"Kafka, landing {landing}, partition {partition}, offsets {first} to {last}"
-                yield Verdict(NOT_COMPARED, f"{where}: landed before the topic was made anew, or a loss was accepted")
+                yield Verdict(NOT_COMPARED, f"{where}: landed before the topic was recreated or a loss was accepted")
         resumed = parse_offsets(losses[-1]["resume_from"]) if losses else {}
         claims = claimed(table, last_loss, resumed, self.page.landing, parse_offsets(self.page.built_to))
         if not claims and not found:
-            yield Verdict(NOT_COMPARED, "Kafka: no landing of the day was of the topic that it has now")
+            yield Verdict(NOT_COMPARED, "Kafka: no landing of the day read the current topic")
         # a record's event time is at most its own time plus the tolerance: earlier records belong to other days
         since = day_bounds(self.day)[0] - timedelta(minutes=self.settings.future_tolerance_minutes)
         for partition in sorted({claim.partition for claim in claims}):
-            kept = topic.first.get(partition)
+            oldest = topic.first.get(partition)
             offsets = [first for landing, at, first, _ in found if at == partition and landing > last_loss]
-            if kept is not None and (begin := first_since(self.settings, partition, since)) is not None:
+            if oldest is not None and (begin := first_since(self.settings, partition, since)) is not None:
                 offsets.append(begin)
             begin = min(offsets, default=max(claim.end for claim in claims))
             for claim in claims:
                 if claim.partition == partition:
-                    yield from self._claim_in_kafka(raw, claim, kept, begin)
+                    yield from self._claim_in_kafka(raw, claim, oldest, begin)
 
-    def _claim_in_kafka(self, raw: pads.Dataset, claim: Claim, kept: int | None, begin: int) -> Iterator[Verdict]:
-        """Compare a landing's claim on a partition with Kafka, which has the offsets from ``kept`` on."""
+    def _claim_in_kafka(self, raw: pads.Dataset, claim: Claim, oldest: int | None, begin: int) -> Iterator[Verdict]:
+        """Compare a landing's claim on a partition with Kafka, which has the offsets from ``oldest`` on."""
         first = max(claim.start, begin)
-        gone = claim.end if kept is None else min(claim.end, kept)
-        if claim.start < gone and (kept is None or begin <= kept):
+        gone = claim.end if oldest is None else min(claim.end, oldest)
+        if claim.start < gone and (oldest is None or begin <= oldest):
             yield Verdict(NOT_COMPARED, f"{claim.text(claim.start, gone)}: Kafka no longer has them")
             first = max(first, gone)
         if first < claim.end:
@@ -366,7 +366,7 @@ def claimed(raw: Table | None, after: int, start: Offsets, last: int, end: Offse
     return claims
 
 
-def _held(left: str, left_count: int, right: str, right_count: int) -> Verdict:
+def _same_count(left: str, left_count: int, right: str, right_count: int) -> Verdict:
     same = left_count == right_count
     return Verdict(EQUAL if same else DIFFERENT, f"{left} {left_count:,}, {right} {right_count:,}")
 
@@ -377,18 +377,18 @@ def _compared(answer: Answer, left: list[dict[str, Any]], right: list[dict[str, 
     def by_key(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
         return {tuple(row[name] for name in answer.key): row for row in rows}
 
-    said, counted = by_key(left), by_key(right)
-    for key in sorted(said.keys() | counted.keys(), key=str):
+    left_rows, right_rows = by_key(left), by_key(right)
+    for key in sorted(left_rows.keys() | right_rows.keys(), key=str):
         where = " ".join(f"{name}={value}" for name, value in zip(answer.key, key, strict=True)) or "the row"
-        if key not in said or key not in counted:
-            side = "is not published" if key not in said else "is published and should not be there"
+        if key not in left_rows or key not in right_rows:
+            side = "is not published" if key not in left_rows else "is published but should not exist"
             return Verdict(DIFFERENT, f"{line}: {where} {side}")
         for column in answer.columns:
-            one, other = said[key][column], counted[key][column]
+            one, other = left_rows[key][column], right_rows[key][column]
             if not _same(one, other):
                 return Verdict(DIFFERENT, f"{line}: {where}: {column} is published as {one}, recounted as {other}")
-    if len(left) != len(said):
-        return Verdict(DIFFERENT, f"{line}: {len(left) - len(said)} rows have the key of another one")
+    if len(left) != len(left_rows):
+        return Verdict(DIFFERENT, f"{line}: {len(left) - len(left_rows)} rows have the key of another row")
     return Verdict(EQUAL, line)
 
 
@@ -421,7 +421,7 @@ def as_in_kafka(
         offset, value = message.offset(), message.value()
         if awaited is not None and offset == awaited[0]:
             if value != awaited[1]:
-                return Verdict(DIFFERENT, f"{where}: offset {offset} holds other bytes than raw_events")
+                return Verdict(DIFFERENT, f"{where}: offset {offset} has other bytes than raw_events")
             same += 1
             awaited = next(landed, None)
             continue
@@ -430,12 +430,12 @@ def as_in_kafka(
             if _is_erased(settings, value):
                 erased += 1
                 continue
-            as_what = _raw_day(raw, landings, partition, offset or 0)
+            where_raw = _raw_day(raw, landings, partition, offset or 0)
             # a smaller tolerance at landing leaves a record without a day, if its time is after its receipt
-            if as_what != _WITHOUT_A_DAY or event_date(value, taken_at, 0):
-                return Verdict(DIFFERENT, f"{where}: offset {offset} is of the day and {as_what}")
+            if where_raw != _WITHOUT_A_DAY or event_date(value, taken_at, 0):
+                return Verdict(DIFFERENT, f"{where}: offset {offset} belongs to the day but is {where_raw}")
     if awaited is not None:
-        return Verdict(DIFFERENT, f"{where}: offset {awaited[0]} is in raw_events and not in Kafka")
+        return Verdict(DIFFERENT, f"{where}: offset {awaited[0]} is in raw_events but not in Kafka")
     return Verdict(
         EQUAL, f"{where}: {same:,} records of the day, byte by byte" + (f", {erased} erased" if erased else "")
     )
@@ -485,5 +485,5 @@ def _is_erased(settings: Settings, value: bytes | None) -> bool:
     from daybook.documents import document
     from daybook.pipeline.erasures import erasures
 
-    said = str((document(value) or {}).get("event_id")).strip(" ").lower()  # as in raw_events
-    return any(said in row["event_ids"] for row in erasures(settings))
+    event_id = str((document(value) or {}).get("event_id")).strip(" ").lower()  # as in raw_events
+    return any(event_id in row["event_ids"] for row in erasures(settings))

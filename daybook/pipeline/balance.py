@@ -200,12 +200,12 @@ def receipt(
         for name in ("events", "duplicates", "rejected", "late")
         if getattr(counts, name) != getattr(previous, name)
     ]
-    said = [", ".join(changes) or "the same counts"]
+    parts = [", ".join(changes) or "the same counts"]
     if changed:
-        said.append(f"{len(changed)} answer{'s' if len(changed) > 1 else ''} changed")
+        parts.append(f"{len(changed)} answer{'s' if len(changed) > 1 else ''} changed")
     if move := _rank_move(changed or {}):
-        said.append(move)
-    return f"{head}: {'; '.join(said)}"
+        parts.append(move)
+    return f"{head}: {'; '.join(parts)}"
 
 
 def _rank_move(changed: dict[str, AnswerChange]) -> str:

@@ -177,7 +177,7 @@ def nothing_due(settings: Settings, day: date) -> str:
     known = lake_days(settings, load(settings, RAW_EVENTS))
     page, left = known.pages.get(day), known.raw.get(day, 0)
     if page is None:
-        return f"nothing is known of {day}: no event of it was received, and none at all before its end; not published"
+        return f"no data for {day}: no event of it was received, and no event at all before its end; not published"
     if known.lacks(day):
         return raw_is_gone(known, day, left)
     if day in known.near and left > page.landed:
@@ -196,15 +196,15 @@ def raw_is_gone(known: LakeDays, day: date, left: int) -> str:
         )
     return (
         f"{day} cannot be built again: {counted}, and DAYBOOK_RAW_RETENTION_DAYS {_retention_text(known)}. Nothing was "
-        f"changed, revision {page.revision} stays published. `daybook verify --day {day}` says which are missing; "
-        "`daybook restore` brings a backup back"
+        f"changed, revision {page.revision} stays published. `daybook verify --day {day}` shows which are missing; "
+        "`daybook restore` restores a backup"
     )
 
 
 def _retention_text(known: LakeDays) -> str:
     if known.kept_from is None:
         return "is 0, so nothing may have removed the others"
-    return f"keeps those of {known.kept_from} and later, so it has not removed the others"
+    return f"retains those of {known.kept_from} and later, so it has not removed the others"
 
 
 def _near_removed(
@@ -235,7 +235,7 @@ def neighbour_is_gone(known: LakeDays, day: date) -> str:
     return (
         f"{day} cannot be built: raw records of {removed} are missing, without which an event of {day} could be "
         f"counted on both days. DAYBOOK_RAW_RETENTION_DAYS {_retention_text(known)}. Nothing was changed. "
-        f"`daybook verify --day {removed}` says which are missing; `daybook restore` brings a backup back"
+        f"`daybook verify --day {removed}` shows which are missing; `daybook restore` restores a backup"
     )
 
 
@@ -285,9 +285,9 @@ def waiting_days(ledger: Ledger) -> list[dict[str, Any]]:
     def why(day: date) -> str:
         if day not in pages:
             if day >= datetime.now(UTC).date():
-                return "has no page; it is not over"
-            return f"""has no page; if no run of it is under way, build it: {TRIGGER} -c '{{"day": "{day}"}}'"""
-        return "the next run restates it" if day >= oldest else "behind the lateness window; trigger the day"
+                return "not published; the day is not over"
+            return f"""not published; if no run of it is active, build it: {TRIGGER} -c '{{"day": "{day}"}}'"""
+        return "the next run restates it" if day >= oldest else "outside the lateness window; trigger the day"
 
     landed = {day: count for day, count in partition_counts(load(settings, RAW_EVENTS)).items() if day}
     return [

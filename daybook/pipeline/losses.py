@@ -73,8 +73,8 @@ def what_is_lost(start: Position, topic: TopicState, overwritten: Collection[int
     """
     if start.topic_id is not None and topic.topic_id != start.topic_id:
         return Loss(
-            f"the topic was deleted and made anew; what the former one held behind offsets "
-            f"{offsets_text(start.offsets)} is gone",
+            f"the topic was deleted and created again; the records of the previous topic after offsets "
+            f"{offsets_text(start.offsets)} are lost",
             None,
             dict(topic.first),
         )
@@ -83,20 +83,20 @@ def what_is_lost(start: Position, topic: TopicState, overwritten: Collection[int
     for partition in sorted({*start.offsets, *topic.end}):
         begin = start.offsets.get(partition, 0)
         if partition not in topic.end:
-            problems.append(f"partition {partition} is gone")
+            problems.append(f"partition {partition} no longer exists")
             del resume[partition]
             unknown = True
         elif topic.end[partition] < begin:
             problems.append(
-                f"partition {partition} ends at {topic.end[partition]}, before offset {begin} where the record stands: "
+                f"partition {partition} ends at {topic.end[partition]}, before offset {begin}, the next one to land: "
                 "its log was truncated"
             )
             resume[partition] = topic.first[partition]
             unknown = True
         elif partition in overwritten:
             problems.append(
-                f"offset {begin - 1} of partition {partition}, the last one landed, holds another record now: its log "
-                "was truncated and has grown again"
+                f"offset {begin - 1} of partition {partition}, the last one landed, now holds a different record: its "
+                "log was truncated and written again"
             )
             resume[partition] = topic.first[partition]
             unknown = True
@@ -161,7 +161,7 @@ def retention_warning(settings: Settings, start: Position, topic: TopicState, no
         if taken_at is not None and now - taken_at > retention / 2:
             return (
                 f"offset {begin} of partition {partition} has waited {_days(now - taken_at)} of the {_days(retention)} "
-                "that Kafka keeps it; run the day, or raise the topic's retention.ms, before it is lost"
+                "for which Kafka retains it; run the day, or raise the topic's retention.ms, before it is lost"
             )
     return None
 
@@ -182,7 +182,7 @@ def record_acceptance(settings: Settings, start: Position, topic: TopicState, lo
 
     table = load(settings, ACCEPTED_LOSSES)
     if table is None:
-        raise BadInput("nothing was landed yet, so nothing can be lost; run a day first")
+        raise BadInput("nothing has landed yet, so nothing can be lost; run a day first")
     before = accepted_losses(settings)
     row = {
         # the newest decision counts: it must be newer than the others even if the clock was set back

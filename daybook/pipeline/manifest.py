@@ -88,7 +88,7 @@ def parse_manifest(text: str) -> Manifest:
     """Return the manifest that a file holds.
 
     Raises:
-        ValueError: it holds none; the message is one line.
+        ValueError: it is not a manifest; the message is one line.
     """
     try:
         return Manifest.model_validate_json(text)

@@ -58,12 +58,12 @@ class Rejected:
         # the document is the same in UTF-16 or after a byte order mark
         value = self.value or b""
         try:
-            told = document(value.decode(json.detect_encoding(value)).encode())
+            fields = document(value.decode(json.detect_encoding(value)).encode())
         except ValueError:
             return None
-        if told is None:
+        if fields is None:
             return None
-        event = {name: told[name] for name in FIELDS if told.get(name) is not None}
+        event = {name: fields[name] for name in FIELDS if fields.get(name) is not None}
         if self.reason in NEEDS_ID or not _is_uuid(event.get("event_id")):
             event["event_id"] = id_made_of(self.coordinates)
         if self.reason in NEEDS_TIME:
@@ -138,5 +138,5 @@ def chosen_day(day: str | None, no_day: bool) -> date | None:
         BadInput: not exactly one of the two was given.
     """
     if (day is None) == (not no_day):
-        raise BadInput("give --day D, or --no-day for the records that name no day")
+        raise BadInput("give --day D, or --no-day for the records without a day")
     return parse_day(day) if day else None

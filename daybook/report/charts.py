@@ -48,7 +48,7 @@ class Bar:
 
 
 class Ranged(Protocol):
-    """The part of a premise that :func:`distances` draws."""
+    """The part of a drift that :func:`distances` draws."""
 
     @property
     def subject(self) -> str:
@@ -72,7 +72,7 @@ class Ranged(Protocol):
 
     @property
     def threshold(self) -> float | None:
-        """The distance from which on the premise does not hold."""
+        """The distance from which on a deviation is strong."""
 
     @property
     def verdict(self) -> str:
@@ -98,11 +98,11 @@ def ranked_bars(title: str, bars: Sequence[Bar], top: int = TOP_BARS) -> Markup:
     if not total:
         return nothing()
     shown, others = (ranked, []) if len(ranked) <= top + 1 else (ranked[:top], ranked[top:])
-    said = [f"{shown[0].label} leads with {_percent(shown[0].count / total)} ({shown[0].count:,} of {total:,})"]
-    said += [f"{bar.label} {_percent(bar.count / total)}" for bar in shown[1:3]]
+    findings = [f"{shown[0].label} leads with {_percent(shown[0].count / total)} ({shown[0].count:,} of {total:,})"]
+    findings += [f"{bar.label} {_percent(bar.count / total)}" for bar in shown[1:3]]
     if others:
         rest = sum(bar.count for bar in others)
-        said.append(f"the {len(others)} others together {_percent(rest / total)}")
+        findings.append(f"the {len(others)} others together {_percent(rest / total)}")
         shown = [*shown, Bar(f"{len(others)} others", rest, is_named=False)]
     bars_end = len(shown) - bool(others)
     data = [
@@ -143,7 +143,7 @@ def ranked_bars(title: str, bars: Sequence[Bar], top: int = TOP_BARS) -> Markup:
             _text("share", wide + right, align="right", color=_SOFT),
         ],
     }
-    return draw(spec, (left, 0, right, 0), f"Bar chart, {title}: {', then '.join(said[:2])}{_also(said[2:])}.")
+    return draw(spec, (left, 0, right, 0), f"Bar chart, {title}: {', then '.join(findings[:2])}{_also(findings[2:])}.")
 
 
 def heat_map(
@@ -239,9 +239,9 @@ def heat_map(
     first = {row: leading(row) for row in row_names}
     leaders = _ranking({}, ((column, 1) for column in first.values()))
     most = next(iter(leaders))
-    words = f"{most} is first on {leaders[most]} of {len(row_names)} {rows_are}"
+    words = f"{most} leads on {leaders[most]} of {len(row_names)} {rows_are}"
     if exceptions := [f"{column} on {row}" for row, column in first.items() if column != most]:
-        words += f"; else {', '.join(exceptions[:3])}{' and others' if len(exceptions) > 3 else ''}"
+        words += f"; exceptions: {', '.join(exceptions[:3])}{' and others' if len(exceptions) > 3 else ''}"
     return draw(spec, (left, above, right, 0), f"Heat map, {title}: {words}.")
 
 
@@ -374,14 +374,14 @@ def trend(title: str, counts: Mapping[str, int], day: str, days: int = TREND_DAY
         ],
     }
     others = [count for one, count in known.items() if one != day]
-    words = f"{day} has {known[day]:,}" if day in known else f"{day} has no page"
+    words = f"{day} has {known[day]:,}" if day in known else f"{day} is not published"
     if others and day in known:
         mean = sum(others) / len(others)
         words += f", the mean of the {_days(len(others))} before is {mean:,.0f}"
         words += f" ({known[day] / mean - 1:+.1%})" if mean else ""
     missing = len(span) - len(known) - (day not in known)
     if missing and len(known) > 1:
-        words += f"; {_days(missing)} between {'has' if missing == 1 else 'have'} no page"
+        words += f"; {_days(missing)} between {'is' if missing == 1 else 'are'} not published"
     return draw(spec, (42, 22, 24, 22), f"Line chart, {title}, {span[0]} to {day}: {words}.")
 
 
@@ -401,9 +401,9 @@ def distances(title: str, drifts: Sequence[Ranged]) -> Markup:
         data.append({"at": at, "value": one.distance, "label": short(one.subject, 14)})
         if one.low is not None and one.high is not None:
             bounds.append({"at": at, "value": one.low, "to": one.high})
-        for value, said, shade in ((one.chance, "chance", _SOFT), (one.threshold, "threshold", _ACCENT)):
+        for value, label, shade in ((one.chance, "chance", _SOFT), (one.threshold, "threshold", _ACCENT)):
             if value is not None:
-                marks.append({"at": at, "value": value, "said": said, "fill": shade})
+                marks.append({"at": at, "value": value, "said": label, "fill": shade})
     # chance is the smaller one: its label ends at its mark and the other's begins there, so they never overlap
     named = {"type": "text", "fontSize": 10.5, "baseline": "bottom", "dy": -14}
     largest = max(row[name] for row in [*data, *bounds, *marks] for name in ("value", "to") if name in row)
@@ -428,11 +428,11 @@ def distances(title: str, drifts: Sequence[Ranged]) -> Markup:
             },
             *(
                 {
-                    "data": {"values": [one for one in marks if one["said"] == said]},
+                    "data": {"values": [one for one in marks if one["said"] == label]},
                     "mark": {**named, "align": align, "dx": dx},
                     "encoding": {"text": {"field": "said"}, "color": color},
                 }
-                for said, align, dx in (("chance", "right", 2), ("threshold", "left", -2))
+                for label, align, dx in (("chance", "right", 2), ("threshold", "left", -2))
             ),
             {
                 "data": {"values": bounds},
@@ -518,8 +518,8 @@ def _lines(label: str) -> list[str]:
     return [first, last] if first else ["", last]
 
 
-def _also(said: list[str]) -> str:
-    return "".join(f", {one}" for one in said)
+def _also(findings: list[str]) -> str:
+    return "".join(f", {one}" for one in findings)
 
 
 def _days(count: int) -> str:

@@ -39,14 +39,14 @@ KEPT_ROWS = 200
 
 COUNT_MEANINGS = {
     "sent": "by the event generator for this day",
-    "refused": "by the intake, with the reason to the sender; they never reached Kafka",
-    "accepted": "acknowledged to the sender: in Kafka",
-    "other_days": "late ones of the accepted, which count on the day they happened; less what others sent of this day",
+    "refused": "by the intake, which returned the reason to the sender; they never reached Kafka",
+    "accepted": "acknowledged to the sender: stored in Kafka",
+    "other_days": "late accepted events, which count on the day they happened; minus what others sent for this day",
     "landed": "raw records of this day in the lake",
-    "duplicates": "of the landed: repeats of an event, with the same id and content",
-    "rejected": "of the landed: no event, kept with a reason",
+    "duplicates": "landed records that repeat an event: same id, same content",
+    "rejected": "landed records that are not valid events; stored with the reason",
     "events": "what every answer counts",
-    "late": "of the events: came after the day's first page was built",
+    "late": "events that arrived after the day's first revision was built",
 }
 """The meaning of each count, for the page; also in docs/glossary.md."""
 
@@ -89,7 +89,7 @@ def day_content(ledger: Ledger, day: str) -> dict[str, Any]:
     known, all_checks = answers(), checks()
     names = [name for name in FIRST_ANSWERS if name in known] + [name for name in known if name not in FIRST_ANSWERS]
     changes = json.loads(newest.changes)
-    beside = compare(ledger, day)
+    comparisons = compare(ledger, day)
     revisions = {one.day: one.revision for one in ledger.newest.values()}
     return {
         "page": {**json_tree(newest), "other_days": newest.other_days},
@@ -114,11 +114,11 @@ def day_content(ledger: Ledger, day: str) -> dict[str, Any]:
         "events_of_days": {one.day: one.events for one in ledger.newest.values()},
         "looks_back_on": looks_back_on(revisions, day),
         "neighbours": neighbours(revisions, day),
-        "premise": list(beside.drifts),
-        "alarms": list(beside.drops.drops) if beside.drops.judged else beside.drops.sentence,
-        "alarms_say": beside.drops.sentence,
-        "total": beside.drops.total,
-        "comparisons": list(beside.measures),
+        "premise": list(comparisons.drifts),
+        "alarms": list(comparisons.drops.drops) if comparisons.drops.judged else comparisons.drops.sentence,
+        "alarms_say": comparisons.drops.sentence,
+        "total": comparisons.drops.total,
+        "comparisons": list(comparisons.measures),
     }
 
 
@@ -217,17 +217,17 @@ def _rejected(settings: Settings, newest: Revision) -> list[tuple[str, int]]:
 
 def _commands(answer: Answer, day: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the commands that show the answer, and the events behind one of its rows."""
-    told = [f"daybook answer {answer.name} --day {day}"]
+    commands = [f"daybook answer {answer.name} --day {day}"]
     if answer.area == ACROSS_DAYS:  # its rows have no events of their own to trace
-        return told
+        return commands
     for row in rows:
         key = {name: row[name] for name in answer.key}
         # not a row with a player's text that a terminal would display differently
         if not key or not all(str(value).isprintable() for value in key.values()):
             continue
         terms = [f"{name} IS NULL" if value is None else f"{name} = {_sql(value)}" for name, value in key.items()]
-        return [*told, f"daybook trace {answer.name} --day {day} --where {shlex.quote(' AND '.join(terms))}"]
-    return told if answer.key else [*told, f"daybook trace {answer.name} --day {day}"]
+        return [*commands, f"daybook trace {answer.name} --day {day} --where {shlex.quote(' AND '.join(terms))}"]
+    return commands if answer.key else [*commands, f"daybook trace {answer.name} --day {day}"]
 
 
 def _sql(value: Any) -> str:
@@ -237,9 +237,9 @@ def _sql(value: Any) -> str:
 
 
 def verdicts_of(file: Path) -> dict[str, Any]:
-    """Return a day's premise in a word, its distances, and its number of alarms, from its own file; else None."""
-    told = written_record(file) or {}
-    premise, alarms = told.get("premise") or [], told.get("alarms")
+    """Return a day's drift in a word, its distances, and its number of alarms, from its own file; else None."""
+    record = written_record(file) or {}
+    premise, alarms = record.get("premise") or [], record.get("alarms")
     worst = ("deviates", "unclear", "too few days", "holds")
     return {
         "premise": {

@@ -52,48 +52,50 @@ def index_page(content: Mapping[str, Any]) -> str:
 def users_say(events: int, rows: Mapping[str, list[dict[str, Any]]]) -> str:
     """Describe what users do, in a few plain sentences made from the day's answers."""
     if not events:
-        return "Nothing: the day is known to have no event."
-    said = []
+        return "Nothing: the day is known to have no events."
+    sentences = []
     if activity := rows.get("daily_activity"):
         [day] = activity
         kinds = [f"{_share(day['purchases'] / events)} purchases", f"{_share(day['guild_joins'] / events)} guild joins"]
-        said.append(
+        sentences.append(
             f"{_count(day['users'], 'player')} made {_count(events, 'event')}, {day['events_per_user']:.1f} each: "
             f"{kinds[0]} and {kinds[1]}."
         )
     else:
-        said.append(f"{_count(events, 'event')}.")
+        sentences.append(f"{_count(events, 'event')}.")
     if popular := rows.get("event_popularity"):
         names = [event_label(row["event_type"], row["item"]) for row in popular[:3]]
         named = [f"{name} ({_share(row['share'])})" for name, row in zip(names, popular, strict=False)]
-        said.append(f"Most popular: {_listed(named)}.")
+        sentences.append(f"Most popular: {_listed(named)}.")
     if hours := rows.get("hourly_activity"):
         busiest = max(hours, key=lambda row: int(row["events"]))
-        said.append(f"The busiest hour begins at {busiest['hour']:02d}:00 UTC ({_share(busiest['events'] / events)}).")
-    return " ".join(said)
+        sentences.append(
+            f"The busiest hour begins at {busiest['hour']:02d}:00 UTC ({_share(busiest['events'] / events)})."
+        )
+    return " ".join(sentences)
 
 
 def providers_say(usage: Sequence[Mapping[str, Any]]) -> str:
     """Describe which providers users come from, in a few plain sentences."""
     if not usage:
-        return "From none: the day has no event with a host."
+        return "No providers: no event of the day has a host."
     named = [row for row in usage if not _is_bucket(row["provider"])]
     if not named:
         return "No event's host belongs to a known provider."
     top = named[:3]
-    said = [f"{row['provider']} ({_share(row['share'])})" for row in top]
-    sentence = f"Most events come from {_listed(said)}"
+    shares = [f"{row['provider']} ({_share(row['share'])})" for row in top]
+    sentence = f"Most events come from {_listed(shares)}"
     if len(named) > len(top) > 1:
         carried = _share(sum(row["share"] for row in top))
-        sentence += f"; these {len(top)} of {len(named)} known providers carry {carried}"
+        sentence += f"; these {len(top)} of {len(named)} known providers account for {carried}"
     unknown = 1 - usage[0]["coverage"]
     return f"{sentence}. " + (
-        f"Of {_share(unknown)} of the events the provider is not known." if unknown > 0 else "Every provider is known."
+        f"The provider is unknown for {_share(unknown)} of the events." if unknown > 0 else "Every provider is known."
     )
 
 
 def message_page(title: str, says: Iterable[str], commands: Mapping[str, str], links: Mapping[str, str]) -> str:
-    """Return a page in the frame of the others that explains why there is no page, and how to continue.
+    """Return a page in the frame of the others that explains why a page does not exist, and how to continue.
 
     Args:
         title: the situation, in a few words.
@@ -143,8 +145,8 @@ def _is_bucket(provider: str) -> bool:
     return provider.startswith("(")
 
 
-def _listed(said: Sequence[str]) -> str:
-    return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _count(count: int, noun: str) -> str:
@@ -205,7 +207,7 @@ def _change(value: float, before: float) -> str:
     if value == before:
         return "the same"
     change = relative_change(value, before)
-    return "from none" if change is None else f"{change:+.1%}"
+    return "up from 0" if change is None else f"{change:+.1%}"
 
 
 def _mix(verdict: str) -> str:

@@ -52,8 +52,8 @@ def draw(spec: dict[str, Any], around: tuple[int, int, int, int], alternative: s
         _to_svg({**spec, "padding": {"left": left, "top": above, "right": right, "bottom": below}})
     )
     body = "".join(_markup(child) for child in drawn)
-    said = escape(short(alternative, 600))
-    return Markup(f'<svg role="img" aria-label="{said}" viewBox="0 0 {width} {height}">{body}</svg>')
+    label = escape(short(alternative, 600))
+    return Markup(f'<svg role="img" aria-label="{label}" viewBox="0 0 {width} {height}">{body}</svg>')
 
 
 def _to_svg(spec: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from daybook.jobs.class_archive import NAME, TAKEN_BY, archive_file
 from daybook.jobs.java import java, version
-from daybook.settings import load_settings
+from daybook.settings import load_settings, sqlite_uri
 
 
 def install() -> None:
@@ -19,14 +19,14 @@ def install() -> None:
     if file.exists() or version(java()) not in TAKEN_BY:
         return
     started = time.monotonic()
-    for former in file.parent.glob(NAME.format("*")):
-        former.unlink()
+    for previous in file.parent.glob(NAME.format("*")):
+        previous.unlink()
     # the base archive of Java's own classes, which some Javas lack; the archive of more classes builds on it
     base = file.with_suffix(".base.jsa")
-    _, said = _run([str(java()), "-Xshare:dump", f"-XX:SharedArchiveFile={base}"])
+    _, message = _run([str(java()), "-Xshare:dump", f"-XX:SharedArchiveFile={base}"])
     if base.exists():
-        said = _rehearse(file, base)
-    outcome = "" if file.exists() else f"  none made, drivers start slower: {said}"
+        message = _rehearse(file, base)
+    outcome = "" if file.exists() else f"  no archive, drivers start slower: {message}"
     sys.stdout.write(f"{'classes':<9}{time.monotonic() - started:4.0f} s{outcome}\n")
 
 
@@ -41,7 +41,7 @@ def _rehearse(file: Path, base: Path) -> str:
         chosen = load_settings().model_copy(
             update={
                 "home": home,
-                "lake_catalog_uri": f"jdbc:sqlite:{home / 'catalog.db'}",
+                "lake_catalog_uri": sqlite_uri(home / "catalog.db"),
                 "lake_warehouse": f"file://{home / 'warehouse'}",
                 "spark_master": "local[2]",
                 # a rehearsal is short: it takes half the time without the second compiler
@@ -50,10 +50,10 @@ def _rehearse(file: Path, base: Path) -> str:
             }
         )
         arguments = ["--day", "2019-11-01", "--run-id", "rehearsal", "--summary", str(home / "summary.json")]
-        status, said = _run(submit_command(chosen, "rehearse_day", arguments), env=job_environment(chosen), cwd=home)
+        status, message = _run(submit_command(chosen, "rehearse_day", arguments), env=job_environment(chosen), cwd=home)
         if status == 0 and half.exists():
             half.replace(file)
-    return said
+    return message
 
 
 def _run(command: list[str], env: dict[str, str] | None = None, cwd: Path | None = None) -> tuple[int, str]:
@@ -69,5 +69,5 @@ def _run(command: list[str], env: dict[str, str] | None = None, cwd: Path | None
         check=False,
     )
     # Java ends its output with a line for each skipped class; the cause of a failed driver is before those lines
-    said = [line for line in done.stdout.strip().splitlines() if "][cds" not in line]
-    return done.returncode, (said or ["no output"])[-1]
+    lines = [line for line in done.stdout.strip().splitlines() if "][cds" not in line]
+    return done.returncode, (lines or ["no output"])[-1]

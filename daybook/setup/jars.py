@@ -117,21 +117,23 @@ def fetch(into: Path, jar_set: JarSet) -> None:
     arguments += ["-confs", *jar_set.confs]
     arguments += ["-retrieve", str(into / "lib" / "[conf]" / "[artifact]-[revision].[ext]"), "-types", "jar", "bundle"]
     total = len(listed_sums(jar_set.sha256_file))
-    status, done, said = _run_ivy([str(java()), *trust, *arguments], started, total)
-    is_untrusted = status != 0 and any(UNKNOWN_ISSUER.search(line) for line in said)
+    status, done, output = _run_ivy([str(java()), *trust, *arguments], started, total)
+    is_untrusted = status != 0 and any(UNKNOWN_ISSUER.search(line) for line in output)
     if is_untrusted and certificates and not trust:
-        sys.stdout.write(f"jars: Java does not know who signed the repository's certificate; trying {certificates}\n")
+        sys.stdout.write(
+            f"jars: the issuer of the repository's certificate is unknown to Java; trying {certificates}\n"
+        )
         trust = _trust_of_this_machine(into, certificates)
-        status, done, said = _run_ivy([str(java()), *trust, *arguments], started, total)
+        status, done, output = _run_ivy([str(java()), *trust, *arguments], started, total)
     if status != 0:
         # Ivy ends its output with a summary of the jars that it could not find
-        reasons = [line for line in said if re.search("not found|refused|timed out|Exception|UnknownHost", line)]
-        reason = reasons[-1] if reasons else (said or ["no output"])[-1]
+        reasons = [line for line in output if re.search("not found|refused|timed out|Exception|UnknownHost", line)]
+        reason = reasons[-1] if reasons else (output or ["no output"])[-1]
         advice = (
             f"the certificate's issuer is not in {certificates or 'any file of certificates'}; name a PEM file that "
             f"has it: SSL_CERT_FILE=FILE make {jar_set.target}"
             if is_untrusted
-            else f"`make {jar_set.target}` tries again"
+            else f"run `make {jar_set.target}` again"
         )
         raise DaybookError(f"jars: Ivy fetched {done} of {total} and stopped: {reason}; {advice}")
     sys.stdout.write(f"{'jars':<9}{time.monotonic() - started:4.0f} s\n")
@@ -146,7 +148,7 @@ def _run_ivy(command: list[str], started: float, total: int) -> tuple[int, int, 
     """Run Ivy; return its exit status, the number of fetched jars, and its other output."""
     on_terminal = sys.stdout.isatty()
     done = 0
-    said: list[str] = []
+    output: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         for line in process.stdout or ():
             if "[SUCCESSFUL" in line:
@@ -155,10 +157,10 @@ def _run_ivy(command: list[str], started: float, total: int) -> tuple[int, int, 
                     sys.stdout.write(f"\r{'jars':<9}{time.monotonic() - started:4.0f} s  {done} of {total}")
                     sys.stdout.flush()
             elif line.strip(" .\n"):
-                said.append(line.strip())
+                output.append(line.strip())
     if on_terminal:
         sys.stdout.write("\r\x1b[2K")
-    return process.returncode, done, said
+    return process.returncode, done, output
 
 
 def install(jar_set: JarSet) -> None:
@@ -180,7 +182,8 @@ def install(jar_set: JarSet) -> None:
         fetch(work, jar_set)
         if wrong := problems(work / "lib", listed):
             raise DaybookError(
-                f"jars: {', '.join(wrong)}, against jars/{jar_set.sha256_file.name}; the fetched files were removed"
+                f"jars: {', '.join(wrong)}, compared with jars/{jar_set.sha256_file.name}; the fetched files "
+                "were removed"
             )
         shutil.rmtree(lib, ignore_errors=True)
         (work / "lib").rename(lib)

@@ -87,7 +87,9 @@ def read_answer(path: Path) -> Answer:
             f"{path.name}: Key, Order and Balance name {', '.join(unknown)}; -- Columns: has {', '.join(columns)}"
         )
     if is_across and not header["Days"].isdecimal():
-        raise DaybookError(f"{path.name}: -- Days: says {header['Days']!r}; write how many days it looks at, as 28")
+        raise DaybookError(
+            f"{path.name}: -- Days: is {header['Days']!r}; write the number of days that it covers, as 28"
+        )
     return Answer(
         name=path.stem,
         area=path.parent.name,
@@ -136,8 +138,8 @@ def _columns(path: Path, text: str) -> dict[str, str]:
             columns[name] += f" {line.strip()}"
         else:
             raise DaybookError(
-                f"{path.name}: -- Columns: says {line.strip()!r}; write a line for each, as `--   share: part of the "
-                "day's events, 0 to 1`"
+                f"{path.name}: -- Columns: has {line.strip()!r}; write a line for each column, as `--   share: part of "
+                "the day's events, 0 to 1`"
             )
     return columns
 

@@ -34,7 +34,7 @@ def read_sql(path: Path, required: tuple[str, ...], example: str) -> tuple[dict[
     if missing:
         raise DaybookError(
             f"{path.name} lacks the header line{'s' if len(missing) > 1 else ''} "
-            f"{', '.join(f'-- {name}:' for name in missing)}; see {example} for how one looks"
+            f"{', '.join(f'-- {name}:' for name in missing)}; see {example} for an example"
         )
     return header, text
 

@@ -18,7 +18,6 @@ from daybook.settings import REPOSITORY, Settings
 from daybook.stack import postgres
 from daybook.stack.environment import process_environment
 
-SPARK_POOL = "spark"
 """Airflow's pool of the Spark drivers: one slot, or on a cluster as many as fit.
 
 A Spark driver takes a gigabyte and both cores of a laptop, so only one runs at a time. Measured on two cores under
@@ -46,9 +45,9 @@ def _secrets(settings: Settings) -> dict[str, str]:
         loaded: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise NonRetryableError(
-            f"{file} cannot be read ({error}): it holds the keys of the connections that Airflow has stored. Nothing "
-            "was changed. Bring it back, or restore a backup into an empty folder (`daybook restore`); to go on with "
-            f"new keys, remove it and {postgres.version_file(settings)}, repeat, and store those connections again"
+            f"{file} cannot be read ({error}): it has the keys of the connections that Airflow has stored. Nothing was "
+            "changed. Put the file back, or restore a backup into an empty folder (`daybook restore`). To continue "
+            f"with new keys, remove it and {postgres.version_file(settings)}, repeat, and store those connections again"
         ) from None
     return loaded
 
@@ -158,7 +157,7 @@ def migrate(settings: Settings, timeout_seconds: float) -> None:
                 check=False,
             )
     except subprocess.TimeoutExpired:
-        raise DaybookError(f"the migration of Airflow's database is late; its log: {log}") from None
+        raise DaybookError(f"the migration of Airflow's database did not finish in time; its log: {log}") from None
     if done.returncode != 0:
         reason = " ".join(last_lines(log, 1))
         raise DaybookError(f"Airflow's database could not be migrated: {reason}; its log: {log}")
@@ -168,9 +167,9 @@ def migrate(settings: Settings, timeout_seconds: float) -> None:
 def ensure_pools(settings: Settings) -> None:
     """Create missing pools of Spark's tasks; a number of slots that an operator changed is not reset."""
     client = api(settings)
-    pools = [(SPARK_POOL, 1, "one Spark driver at a time")]
+    pools = [(connect.DRIVER_POOL, connect.DRIVER_POOL_SLOTS, "one Spark driver at a time")]
     if settings.has_spark_connect:
-        pools.append((connect.POOL, connect.POOL_SLOTS, "answers, on the Spark server"))
+        pools.append((connect.SERVER_POOL, connect.SERVER_POOL_SLOTS, "answers, on the Spark server"))
     for name, slots, description in pools:
         try:
             client.call("GET", f"/pools/{name}")
@@ -195,7 +194,7 @@ def component_trouble(settings: Settings, component: str, since: float) -> str |
         return str(error)
     beat = state[f"latest_{component}_heartbeat"]
     if state["status"] != "healthy":
-        return f"its last heartbeat: {beat or 'none yet'}"
+        return f"its last heartbeat: {beat or 'no heartbeat yet'}"
     if datetime.fromisoformat(beat).timestamp() < since:
         return "no heartbeat since its start"
     return None
@@ -222,7 +221,7 @@ def dags_trouble(settings: Settings) -> str | None:
     if errors:
         return f"{errors[0]['filename']}: {errors[0]['stack_trace'].strip().splitlines()[-1]}"
     missing = sorted(files - known)
-    return f"not read yet: {', '.join(missing)}" if missing else None
+    return f"not loaded yet: {', '.join(missing)}" if missing else None
 
 
 def secret_files(settings: Settings) -> list[Path]:

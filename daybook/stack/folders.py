@@ -38,5 +38,5 @@ def sockets_dir(settings: Settings) -> Path:
     found = path.lstat()
     # every user can write to /tmp: the owner of a folder created in advance could impersonate the database
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise DaybookError(f"{path} is not a folder of this user alone; remove it, or move the state: DAYBOOK_HOME")
+        raise DaybookError(f"{path} is not a private folder of this user; remove it, or move the state: DAYBOOK_HOME")
     return path

@@ -41,7 +41,7 @@ def _controller_port(settings: Settings) -> int:
     for port in range(settings.kafka_port + 1, min(settings.kafka_port + 200, 65536)):
         if port not in taken and port_is_free(port):
             return port
-    raise DaybookError("no port is free for the broker's controller; name one: DAYBOOK_KAFKA_CONTROLLER_PORT")
+    raise DaybookError("there is no free port for the broker's controller; set DAYBOOK_KAFKA_CONTROLLER_PORT")
 
 
 def _properties_file(settings: Settings) -> Path:
@@ -90,7 +90,7 @@ def prepare(
     file.write_text("".join(lines), encoding="ascii")
     if (data / "meta.properties").exists():
         return
-    _refuse_former_place(data)
+    _refuse_previous_place(data)
     # a half-formatted folder is formatted again
     storage_tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", *format_options]
     if not any(option.startswith("--cluster-id") for option in format_options):
@@ -106,16 +106,16 @@ def prepare(
         )
     if status.returncode != 0:
         raise DaybookError(
-            f"kafka: its folder {data} could not be formatted: {' '.join(last_lines(log, 1))}; log: {log}"
+            f"kafka: the folder {data} could not be formatted: {' '.join(last_lines(log, 1))}; log: {log}"
         )
 
 
-def _refuse_former_place(data: Path) -> None:
+def _refuse_previous_place(data: Path) -> None:
     """Refuse to create a new log if an earlier Daybook's log is elsewhere, because Java read its path as Latin-1."""
-    former = Path(str(data).encode().decode("latin-1"))
-    if former != data and (former / "meta.properties").exists():
+    previous = Path(str(data).encode().decode("latin-1"))
+    if previous != data and (previous / "meta.properties").exists():
         raise NonRetryableError(
-            f"the broker's log of this state lies in {former}, where an earlier Daybook wrote it. Nothing was started. "
+            f"the broker's log of this state is in {previous}, where an earlier Daybook wrote it. Nothing was started. "
             f"Move that folder to {data}, then repeat"
         )
 

@@ -40,7 +40,7 @@ def _refuse_taken_ports(loaded: Settings) -> None:
         if port in seen:
             problems.append(f"{setting} and {seen[port]} are both {port}")
         elif not kafka.port_is_free(port):
-            problems.append(f"port {port} ({part}) is taken; {setting} moves it")
+            problems.append(f"port {port} ({part}) is in use; set {setting} to another one")
         seen[port] = setting
     if problems:
         raise BadInput(f"{'; '.join(problems)}. Nothing was started")
@@ -50,14 +50,14 @@ def _wait(loaded: Settings, waiting: list[Part], say: Say, show_waiting: Say, de
     """Wait until these parts are healthy, and report each one.
 
     Raises:
-        DaybookError: a part failed or is late. The last lines of its log are printed.
+        DaybookError: a part failed or did not become healthy in time. The last lines of its log are printed.
     """
     began = time.monotonic()
     reasons: dict[str, str] = {part.name: "not started yet" for part in waiting}
     while waiting:
         states = supervisor.states(loaded)
         if states is None:
-            raise DaybookError(f"supervisord went away; log: {log_of(loaded, 'supervisord')}")
+            raise DaybookError(f"supervisord has stopped; log: {log_of(loaded, 'supervisord')}")
         for part in list(waiting):
             state = states[part.name]
             reason = part.trouble(loaded, state.started) if state.name == "running" else f"it is {state.name}"
@@ -70,9 +70,9 @@ def _wait(loaded: Settings, waiting: list[Part], say: Say, show_waiting: Say, de
                 log = log_of(loaded, part.name)
                 for line in last_lines(loaded.logs_dir / f"{part.name}.log"):
                     sys.stderr.write(f"  | {line}\n")
-                late = "does not start" if state.name == "fatal" else f"is late ({reason})"
+                late = "does not start" if state.name == "fatal" else f"did not become healthy in time ({reason})"
                 raise DaybookError(
-                    f"{part.name} {late}; its log: {log}. The others are left as they are; `daybook down` stops all"
+                    f"{part.name} {late}; its log: {log}. The other parts were not stopped; `daybook down` stops all"
                 )
         if waiting:
             names = ", ".join(part.name for part in waiting)
@@ -96,8 +96,8 @@ def bring_up(loaded: Settings, say: Say, show_waiting: Say = lambda _text: None)
     """
     if loaded.airflow_server_url:
         raise BadInput(
-            f"DAYBOOK_AIRFLOW_SERVER_URL names an Airflow at {loaded.airflow_url}: whoever started it starts and stops "
-            "this stack (make compose-up, make compose-down). Nothing was started"
+            f"DAYBOOK_AIRFLOW_SERVER_URL names an external Airflow at {loaded.airflow_url}: start and stop this stack "
+            "as that Airflow was started (make compose-up, make compose-down). Nothing was started"
         )
     for line in open_state(loaded):  # before anything else is written, the lock included
         say(line)
@@ -108,7 +108,7 @@ def bring_up(loaded: Settings, say: Say, show_waiting: Say = lambda _text: None)
         table = parts(loaded)
         if states is None:
             if ended := supervisor.end_processes(loaded):
-                say(f"ended {ended} processes that an earlier stack had left behind")
+                say(f"terminated {ended} processes of an earlier stack")
             _refuse_taken_ports(loaded)
             state_dir(loaded, "logs")
             if not loaded.kafka_bootstrap_servers:
@@ -121,8 +121,8 @@ def bring_up(loaded: Settings, say: Say, show_waiting: Say = lambda _text: None)
             write_private(noted, environment)
         elif differ := _differing(noted.read_text(encoding="utf-8"), environment):
             raise BadInput(
-                f"the stack is up with other settings than these: {', '.join(differ)}; `daybook down` first, then "
-                "`daybook up`, or set them as they were"
+                f"the stack is up with different settings: {', '.join(differ)}. Run `daybook down`, then `daybook up`, "
+                "or set them to their previous values"
             )
         elif all(state.name == "running" for state in states.values()) and not any(
             part.trouble(loaded, states[part.name].started) for part in table

@@ -64,7 +64,9 @@ def _as_owner(command: list[str]) -> list[str]:
         return command
     setpriv = shutil.which("setpriv")
     if setpriv is None or sys.platform != "linux":
-        raise DaybookError("PostgreSQL does not run as root, and setpriv is not there to change the user; use another")
+        raise DaybookError(
+            "PostgreSQL does not run as root, and setpriv is not installed to change the user; run as another user"
+        )
     owner = pwd.getpwnam("nobody")
     capability = "-all,+dac_read_search"
     return [
@@ -102,8 +104,8 @@ def prepare(settings: Settings) -> None:
     if version_file(settings).exists():
         raise NonRetryableError(
             f"{data} is missing: it held Airflow's history of runs. No day of the lake is affected, and nothing was "
-            f"started. Bring it back, or restore a backup into an empty folder (`daybook restore`); to begin with an "
-            f"empty history, remove {version_file(settings)}, then repeat"
+            f"started. Put the folder back, or restore a backup into an empty folder (`daybook restore`). To start "
+            f"with an empty history, remove {version_file(settings)}, then repeat"
         )
     # under another name until it is complete: an interrupted initdb leaves files that look like a database
     unfinished = data.with_name("postgres.unfinished")

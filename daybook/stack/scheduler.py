@@ -61,7 +61,7 @@ def main() -> None:
     """Terminate leftover workers, then become the scheduler."""
     ended = end_workers_of_a_killed_scheduler(load_settings())
     if ended:
-        sys.stderr.write(f"ended {ended} workers that a killed scheduler left; their tasks are tried again\n")
+        sys.stderr.write(f"terminated {ended} workers that a killed scheduler left; Airflow retries their tasks\n")
     program = str(venv_bin() / "airflow")
     os.execv(program, [program, "scheduler", "--skip-serve-logs"])
 

@@ -62,7 +62,7 @@ def write_config(settings: Settings, parts: Iterable[Part]) -> Path:
         "logfile_backups": 1,
         "pidfile": _pid_file(settings),
         "directory": settings.home,
-        # the least that supervisor starts with; a higher limit of the shell stays as it is
+        # the least that supervisor starts with; a higher limit of the shell is not changed
         "minfds": 1024,
         # supervisor's default is 022, but files of the parts contain names of players
         "umask": "077",
@@ -234,7 +234,9 @@ def end_processes(settings: Settings) -> int:
         _signal(process, signal.SIGKILL)
     _, alive = psutil.wait_procs(alive, timeout=_STOP_SECONDS)
     if alive:
-        raise DaybookError(f"processes that do not end: {', '.join(str(process.pid) for process in alive)}")
+        raise DaybookError(
+            f"these processes could not be terminated: {', '.join(str(process.pid) for process in alive)}"
+        )
     return len(found)
 
 

@@ -51,11 +51,11 @@ def published_by(chosen: Settings) -> DeadlineAlert | None:
         name="published",
         reference=EndOfScheduledDay(),
         interval=timedelta(hours=chosen.publish_within_hours),
-        callback=AsyncCallback(tell_late),
+        callback=AsyncCallback(notify_late),
     )
 
 
-async def tell_late(context: Mapping[str, Any]) -> None:
+async def notify_late(context: Mapping[str, Any]) -> None:
     """Report that the scheduled day is late, unless another run has published it; runs in the triggerer.
 
     Args:
@@ -68,7 +68,7 @@ async def tell_late(context: Mapping[str, Any]) -> None:
     unread = None
     try:
         if await asyncio.to_thread(_is_published, day):
-            log.info(f"{day} is late in run {run['dag_run_id']}, and published by another")
+            log.info(f"{day} is late in run {run['dag_run_id']}, but another run has published it")
             return
     except Exception as error:  # catch everything: an unreadable lake is the likeliest reason for a late day
         unread = " ".join(str(error).split()) or type(error).__name__
@@ -83,20 +83,20 @@ def late_text(day: date, run: Mapping[str, Any], unread: str | None = None) -> s
     Args:
         day: the day.
         run: its run.
-        unread: why the lake could not be read, if it could not: another run may have published the day.
+        unread: why the lake could not be read, if that failed: another run may have published the day.
     """
     airflow_url = conf.get("api", "base_url", fallback=load_settings().airflow_url).rstrip("/")
     if unread:
         return (
-            f"{day}: the lake cannot be read ({unread}), so whether the day is published "
-            f"{load_settings().publish_within_hours} hours after its end is not known; run {run['dag_run_id']} is "
-            f"{run['state']}. Nothing that was accepted is lost. See `daybook status`, then the run's first task that "
-            f"is not done: {airflow_url}/dags/{run['dag_id']}/runs/{run['dag_run_id']}"
+            f"{day}: the lake cannot be read ({unread}), so it is unknown whether the day is published "
+            f"{load_settings().publish_within_hours} hours after its end; run {run['dag_run_id']} is {run['state']}. "
+            f"No accepted event is lost. Check `daybook status`, then the run's first unfinished task: "
+            f"{airflow_url}/dags/{run['dag_id']}/runs/{run['dag_run_id']}"
         )
     return (
         f"{day} is not published {load_settings().publish_within_hours} hours after its end: run {run['dag_run_id']} "
-        f"is {run['state']}. Readers see the days before, and nothing that was accepted is lost. Look at the run's "
-        f"first task that is not done: {airflow_url}/dags/{run['dag_id']}/runs/{run['dag_run_id']}"
+        f"is {run['state']}. Readers see the earlier days, and no accepted event is lost. Check the run's first "
+        f"unfinished task: {airflow_url}/dags/{run['dag_id']}/runs/{run['dag_run_id']}"
     )
 
 

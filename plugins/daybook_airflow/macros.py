@@ -59,8 +59,8 @@ def daybook_result(ti: Any, task_id: str) -> Any:
     result = ti.xcom_pull(task_ids=task_id)
     if result is None:
         raise RefusedRun(
-            f"{task_id} left no result, as a task does that was marked as success and not run. Nothing was changed; "
-            f"clear {task_id}: it runs again, and the tasks after it"
+            f"{task_id} left no result, probably because it was marked as success without running. Nothing was "
+            f"changed; clear {task_id}: it runs again, and so do the tasks after it"
         )
     return result
 

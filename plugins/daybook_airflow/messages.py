@@ -22,5 +22,7 @@ def send(text: str) -> None:
         messenger = apprise.Apprise()
         if not messenger.add(url) or not messenger.notify(title="Daybook", body=text, notify_type="failure"):
             # the URL may contain a password; its scheme does not
-            kind = url.partition("://")[0] if "://" in url else "an address that is no URL"
-            structlog.get_logger(__name__).error(f"not told by {kind}: see that DAYBOOK_NOTIFY_URLS is right")
+            kind = url.partition("://")[0] if "://" in url else "an invalid URL"
+            structlog.get_logger(__name__).error(
+                f"could not send the notification via {kind}: check DAYBOOK_NOTIFY_URLS"
+            )

@@ -61,9 +61,9 @@ class OffsetsGoal:
                 failure=f"{self.day}: Kafka has no topic {self.topic!r}, so there is nothing to land; the lake is "
                 "unchanged. Create the topic (`daybook create-topic`), then clear wait_for_offsets"
             )
-        except BrokerRejected as refused:
+        except BrokerRejected as rejection:
             return OffsetsCheck(
-                failure=f"{self.day}: Kafka {refused}; nothing was frozen and the lake is unchanged. Put that right, "
+                failure=f"{self.day}: Kafka {rejection}; nothing was frozen and the lake is unchanged. Fix that, "
                 "then clear wait_for_offsets"
             )
         except BrokerUnavailable as error:
@@ -72,7 +72,7 @@ class OffsetsGoal:
         if unknown := sorted(set(targets) - set(ends)):
             return OffsetsCheck(
                 failure=f"{self.day}: events were acknowledged in partition {unknown[0]} of topic {self.topic!r}, "
-                f"which has {len(ends)} partitions now: it was made anew. The lake is unchanged; trigger the day again"
+                f"which has {len(ends)} partitions now: it was recreated. The lake is unchanged; trigger the day again"
             )
         behind = [at for at, target in sorted(targets.items()) if ends[at] <= target]
         if behind:
@@ -83,9 +83,9 @@ class OffsetsGoal:
             return OffsetsCheck(lacks=f"the day stays open until {opens_at:%Y-%m-%d %H:%M} UTC")
         awaited = {int(at): end for at, end in self.log_ends.items()} if self.log_ends is not None else log
         if still := hidden(ends, awaited):
-            told = ", ".join(f"{count} offsets from {ends[at]} of partition {at}" for at, count in still.items())
+            hidden_text = ", ".join(f"{count} offsets from {ends[at]} of partition {at}" for at, count in still.items())
             return OffsetsCheck(
-                lacks=f"a transaction that is open hides {told}",
+                lacks=f"an open transaction hides {hidden_text}",
                 log_ends={str(at): end for at, end in sorted(awaited.items())},
             )
         return OffsetsCheck(offsets={str(partition): ends[partition] for partition in sorted(ends)})

@@ -73,7 +73,7 @@ class KafkaOffsetsTrigger(BaseTrigger):
         hook, goal = KafkaOffsetsHook(self.goal.kafka_config_id), self.goal
         deadline = datetime.fromisoformat(self.deadline)
         next_look_at = loop.time()
-        said = None
+        logged = None
         while True:
             # looking up the connection and the client's calls block: a thread keeps the triggerer's other waits running
             look = await asyncio.to_thread(goal.look, hook)
@@ -84,8 +84,8 @@ class KafkaOffsetsTrigger(BaseTrigger):
             if datetime.now(UTC) >= deadline:
                 return {"timeout": goal.timed_out(look.lacks)}
             goal = replace(goal, log_ends=look.log_ends)
-            if look.lacks != said:  # log once per change, not once per check
+            if look.lacks != logged:  # log once per change, not once per check
                 self.log.info("waiting: %s", look.lacks)
-                said = look.lacks
+                logged = look.lacks
             next_look_at = max(next_look_at + self.poll_seconds, loop.time())
             await asyncio.sleep(next_look_at - loop.time())

@@ -68,11 +68,11 @@ def refuse(_request: Request, refused: HTTPException) -> Response:
         return _message(
             401,
             "You are not logged in",
-            "Daybook shows its pages to those who are logged in to Airflow. Load Airflow anew: it asks for the login.",
+            "Daybook shows its pages only to users who are logged in to Airflow. Reload Airflow to log in.",
             links=NONE,
         )
     if refused.status_code == 403:
-        return _message(403, "You may not see this", f"Your user of Airflow may not read the DAG {DAG}.")
+        return _message(403, "Access denied", f"Your Airflow user may not read the DAG {DAG}.")
     return _message(refused.status_code, "This cannot be shown", f"{refused.detail}.")
 
 
@@ -80,7 +80,7 @@ def refuse(_request: Request, refused: HTTPException) -> Response:
 def show_run(session: SessionDep, dag_id: str = DAG, run_id: str = "") -> Response:
     """Show the report of the day that a run builds, or why it has no report."""
     if dag_id != DAG:
-        return _message(404, "No day is built here", f"{dag_id} builds no day; the runs of {DAG} do.")
+        return _message(404, "This run builds no day", f"{dag_id} does not build days; runs of {DAG} do.")
     # PostgreSQL rejects text with a NUL character
     run = None if "\0" in run_id else session.scalar(select(DagRun).filter_by(dag_id=DAG, run_id=run_id))
     if run is None:
@@ -89,7 +89,7 @@ def show_run(session: SessionDep, dag_id: str = DAG, run_id: str = "") -> Respon
         # the parameters are the run's conf over the DAG's defaults, and `day` has no default
         day = daybook_day(run, run.conf or {})
     except BadInput as error:
-        return _message(404, "No day is built here", f"{error}.")
+        return _message(404, "This run builds no day", f"{error}.")
     exists = (load_settings().reports_dir / f"{day}.html").exists()
     if run.state == DagRunState.SUCCESS and exists:
         return RedirectResponse(f"{day}.html", 303)
@@ -98,8 +98,8 @@ def show_run(session: SessionDep, dag_id: str = DAG, run_id: str = "") -> Respon
 
 def _run_without_report(state: str, day: str, exists: bool, found: list[Trouble], address: str) -> Response:
     """Return the tab's page for a run that has not written its day's report."""
-    stands = (
-        f"Readers see the page of {day} as an earlier run left it."
+    visible = (
+        f"Readers see the page of {day} that an earlier run wrote."
         if exists
         else f"{day} has no page; readers see the other days."
     )
@@ -112,9 +112,9 @@ def _run_without_report(state: str, day: str, exists: bool, found: list[Trouble]
         return _message(
             status,
             f"{day}: this run failed",
-            stands,
+            visible,
             *(one.says for one in failed if one.says),
-            *(f"{task_id} failed and left no reason, as a process does that was killed." for task_id in silent),
+            *(f"{task_id} failed without an error message; its process was probably killed." for task_id in silent),
             commands={"Run the day again": _trigger(day)} if silent or not failed else NONE,
             links={**{f"The log of {one.task_id}": f"{address}/tasks/{one.task_id}" for one in failed}, **links},
         )
@@ -122,18 +122,18 @@ def _run_without_report(state: str, day: str, exists: bool, found: list[Trouble]
         return _message(
             status,
             f"{day} has no page",
-            "The run ended without one: no record of that day was ever taken, or the file was removed since.",
+            "The run succeeded but wrote no page: no record of that day was received, or the page was deleted later.",
             commands={
                 "See which days are published": "daybook status",
-                "Build the day, if there are records of it": _trigger(day, force=True),
+                "Build the day, if it has records": _trigger(day, force=True),
             },
         )
     return _message(
         status,
         f"{day}: this run is under way",
-        stands,
+        visible,
         *(f"{one.task_id} is {one.says}." if one.says.startswith(WAITING) else one.says for one in found if one.says),
-        "Its report is here when write_report has ended: open this tab again then.",
+        "The report appears here when write_report has finished: then open this tab again.",
         links={**{f"The log of {one.task_id}": f"{address}/tasks/{one.task_id}" for one in found}, **links},
     )
 
@@ -193,7 +193,7 @@ def _rows(name: str) -> Response:
 def _not_published(day: str, title: str, why: str) -> Response:
     """Explain why a day has no file, with the command that builds the day if it is over."""
     if date.fromisoformat(day) >= datetime.now(UTC).date():
-        return _message(404, title, "The day is not over (UTC); it can be built when it is.")
+        return _message(404, title, "The day is not over (UTC); it can be built when it is over.")
     return _message(404, title, f"{why}; readers see the other days.", commands={"Build the day": _trigger(day)})
 
 
@@ -211,15 +211,15 @@ def _no_page_at_all() -> Response:
     return _message(
         200,
         "No day has a page yet",
-        f"The days stand here as soon as a run of {DAG} has published one. To see it work, play a generated day; it "
-        "takes a minute or two. A trigger without a day, by command or by the DAG's button, builds yesterday"
+        f"This page lists the days as soon as a run of {DAG} has published one. To see it work, run a generated day; "
+        "it takes a minute or two. A trigger without a day, by command or by the DAG's button, builds yesterday"
         + (
-            ", of generated events if none of it were sent."
+            ", from generated events if no others were sent."
             if load_settings().events_of_a_run
-            else " from what games sent."
+            else " from the events that games sent."
         ),
         commands={
-            "Play a day of 20,000 made-up events": "make demo",
+            "Run a day of 20,000 made-up events": "make demo",
             "Build yesterday": f"airflow dags trigger {DAG}",
             "Build each day after midnight UTC": f"airflow dags unpause {DAG}",
         },
@@ -232,6 +232,6 @@ def _trigger(day: str, **params: object) -> str:
 
 
 def _message(
-    status: int, title: str, *says: str, commands: Mapping[str, str] = NONE, links: Mapping[str, str] = ALL_DAYS
+    status: int, title: str, *paragraphs: str, commands: Mapping[str, str] = NONE, links: Mapping[str, str] = ALL_DAYS
 ) -> Response:
-    return HTMLResponse(message_page(title, says, commands, links), status)
+    return HTMLResponse(message_page(title, paragraphs, commands, links), status)

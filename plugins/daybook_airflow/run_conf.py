@@ -61,11 +61,11 @@ def refuse_unknown_names(conf: Mapping[str, Any] | None, known: Mapping[str, Par
     if not unknown:
         return
     near = [(name, _nearest(name, asked[name], known)) for name in unknown]
-    said = ", ".join(f"{name!r} (did you mean {found!r}?)" if found else f"{name!r}" for name, found in near)
-    there = f"there are: {', '.join(known)}" if known else "it has none"
+    names = ", ".join(f"{name!r} (did you mean {found!r}?)" if found else f"{name!r}" for name, found in near)
+    allowed = f"the DAG's parameters are: {', '.join(known)}" if known else "the DAG has no parameters"
     next_run = "with the right names" if known else "without a configuration"
     raise RefusedRun(
-        f"the run's configuration names {said}, which is no parameter of it; {there}. "
+        f"the run's configuration names {names}, which is not a parameter; {allowed}. "
         f"{unchanged}; trigger a run {next_run}"
     )
 
@@ -103,15 +103,16 @@ def generated_request(settings: Settings, day: date, dag_run: Any, params: Mappi
     if _asks_for_generated(settings, dag_run.conf or {}):
         # JSON Schema accepts 500.0 as an integer
         events, seed = int(params["events"]), int(params["seed"])
-        mischief = FaultProfile(**{name: params[name] for name in SHARES})
-        return Request(day, events, seed, mischief) if events else "live traffic: nothing to generate"
+        faults = FaultProfile(**{name: params[name] for name in SHARES})
+        return Request(day, events, seed, faults) if events else "live traffic: nothing to generate"
     if not settings.events_of_a_run:
         return "live traffic: nothing to generate"
     if day >= datetime.now(UTC).date():
-        return f"{day} is not over: nothing is generated of it, what is sent until its end is landed"
+        return f"{day} is not over: no events are generated for it; events that are sent before its end are landed"
     wanted = request_by_default(settings, day, lambda one: is_taken(settings, one))
     return wanted or (
-        f"{day} has events of its own, so none are generated; `events` in the run's configuration adds generated ones"
+        f"{day} has events from other senders, so no events are generated; `events` in the run's configuration adds "
+        "generated ones"
     )
 
 

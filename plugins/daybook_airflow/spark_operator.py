@@ -80,15 +80,15 @@ class DaybookSparkOperator(SparkSubmitOperator):
                 self._run(context)
             except AirflowException as died:
                 # the provider's text is the command line and the end of Spark's output; the log has both already
-                told = _read(summary_file) or {}
-                if "error" not in told:  # killed before it wrote a summary, or after it wrote a successful one
-                    told = {"error": self._died(str(died)), "try_again": True}
-                kind = AirflowException if told["try_again"] else AirflowFailException
-                raise kind(told["error"]) from None
+                failure = _read(summary_file) or {}
+                if "error" not in failure:  # killed before it wrote a summary, or after it wrote a successful one
+                    failure = {"error": self._died(str(died)), "try_again": True}
+                kind = AirflowException if failure["try_again"] else AirflowFailException
+                raise kind(failure["error"]) from None
             summary = _read(summary_file)
         if summary is None:
             raise AirflowException(
-                f"{self.day}: {self.job} ended well but left no summary; readers see what they saw before."
+                f"{self.day}: {self.job} succeeded but wrote no summary; readers see what they saw before."
                 f" Clear {self.task_id} to run it again"
             )
         if "skip" in summary:
@@ -110,7 +110,7 @@ class DaybookSparkOperator(SparkSubmitOperator):
             if trouble is None:
                 self._run_on_server()
                 return
-            self.log.warning("the Spark server is away (%s): this step starts a driver of its own", trouble)
+            self.log.warning("the Spark server is unavailable (%s): this step starts its own driver", trouble)
         self.conf = {**submit_conf(load_settings(), records=self._records()), **(self.conf or {})}
         self.jars = self.jars or jars(load_settings())
         super().execute(context)
@@ -139,13 +139,13 @@ class DaybookSparkOperator(SparkSubmitOperator):
         else:
             super().on_kill()
 
-    def _died(self, said: str) -> str:
+    def _died(self, output: str) -> str:
         """Explain by its exit status why a job ended without an error message."""
-        status = re.search(r"Error code is: (-?\d+)", said)
+        status = re.search(r"Error code is: (-?\d+)", output)
         ended = f"ended with status {status[1]}" if status else "did not start"
         return (
-            f"{self.day}: {self.job} {ended} and left no word, as one does that was killed or whose Spark ran out of "
-            "memory (DAYBOOK_SPARK_DRIVER_MEMORY); the lines above are its last"
+            f"{self.day}: {self.job} {ended} and left no error message; it was probably killed, or Spark ran out of "
+            "memory (DAYBOOK_SPARK_DRIVER_MEMORY). The lines above are its last output"
         )
 
 

@@ -20,7 +20,7 @@ class RetryWhatMayPass(RetryPolicy):
         return RetryDecision.default() if may_pass(exception) else RetryDecision.fail()
 
 
-def told(safe: str) -> dict[str, Any]:
+def notify_on_failure(safe: str) -> dict[str, Any]:
     """Return task callbacks that report, when a try fails, what happened, what is safe and what to do.
 
     Args:
@@ -41,5 +41,5 @@ TASK_DEFAULTS: dict[str, Any] = {
     "retry_policy": RetryWhatMayPass(),
     "retry_delay": timedelta(seconds=30),
     "pre_execute": bind_log_context,
-    **told("Readers see what they saw before: nothing is published before the balance is proved."),
+    **notify_on_failure("Readers see what they saw before: nothing is published before the balance is proved."),
 }

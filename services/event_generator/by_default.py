@@ -34,8 +34,8 @@ def request_by_default(settings: Settings, day: date, is_taken: Callable[[date],
     """
     if not settings.events_of_a_run:
         return None
-    if played := read_manifest(settings, day):
-        return Request.of(played)
+    if manifest := read_manifest(settings, day):
+        return Request.of(manifest)
     if begun := begun_before(settings, day):
         return begun
     return None if is_taken(day) else Request(day, settings.events_of_a_run, settings.generated_seed)
@@ -70,5 +70,5 @@ def sent_late_events_of(settings: Settings, day: date) -> bool:
     Raises:
         DaybookError: a manifest cannot be read.
     """
-    later = (read_manifest(settings, day + timedelta(days=days)) for days in range(1, LONGEST_DELAY_DAYS + 1))
-    return any(played is not None and played.injected.late.get(day) for played in later)
+    manifests = (read_manifest(settings, day + timedelta(days=days)) for days in range(1, LONGEST_DELAY_DAYS + 1))
+    return any(manifest is not None and manifest.injected.late.get(day) for manifest in manifests)

@@ -38,15 +38,17 @@ def _number(kind: type[int] | type[float]) -> Callable[[click.Context, click.Par
 
 
 @click.command()
-@click.option("--day", metavar="YYYY-MM-DD", help="UTC day the events happen in. [default: yesterday]")
-@click.option("--events", metavar="N", callback=_number(int), help=f"How many. [default: {DEFAULT_EVENTS}]")
-@click.option("--seed", metavar="S", callback=_number(int), help="Decides the day's events. [DAYBOOK_GENERATED_SEED]")
-@click.option("--duplicates", metavar="SHARE", default="0", callback=_number(float), help="Events sent again later.")
-@click.option("--late", metavar="SHARE", default="0", callback=_number(float), help="Events of 1 to 30 days before.")
-@click.option("--invalid", metavar="SHARE", default="0", callback=_number(float), help="Events that are none, besides.")
-@click.option("--connections", metavar="N", default="4", callback=_number(int), help="Requests at once. [default: 4]")
-@click.option("--batch", metavar="N", default="200", callback=_number(int), help="Events a request. [default: 200]")
-@click.option("--rate", metavar="R", callback=_number(float), help="Events per second. [default: as fast as it goes]")
+@click.option("--day", metavar="YYYY-MM-DD", help="UTC day of the events. [default: yesterday]")
+@click.option("--events", metavar="N", callback=_number(int), help=f"Number of events. [default: {DEFAULT_EVENTS}]")
+@click.option("--seed", metavar="S", callback=_number(int), help="Seed of the day. [default: DAYBOOK_GENERATED_SEED]")
+@click.option("--duplicates", metavar="SHARE", default="0", callback=_number(float), help="Events that are sent twice.")
+@click.option(
+    "--late", metavar="SHARE", default="0", callback=_number(float), help="Events that are 1 to 30 days late."
+)
+@click.option("--invalid", metavar="SHARE", default="0", callback=_number(float), help="Additional invalid events.")
+@click.option("--connections", metavar="N", default="4", callback=_number(int), help="Parallel requests. [default: 4]")
+@click.option("--batch", metavar="N", default="200", callback=_number(int), help="Events per request. [default: 200]")
+@click.option("--rate", metavar="R", callback=_number(float), help="Events per second. [default: no limit]")
 def generate(
     day: str | None,
     events: int | None,
@@ -58,9 +60,9 @@ def generate(
     batch: int,
     rate: float | None,
 ) -> None:
-    """Play a seeded day of players against the intake; the same seed sends the same events.
+    """Generate a seeded day of events and send it to the intake; the same seed gives the same events.
 
-    A SHARE is a part of the day's events, 0 to 1. A run that was killed goes on where it was when it is repeated.
+    A SHARE is a share of the day's events, 0 to 1. Repeat a killed run to continue where it stopped.
     """
     settings = load_settings()
     request = Request(
@@ -73,10 +75,10 @@ def generate(
     if sys.stdout.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=rich_console()) as bar:
-            task = bar.add_task(f"playing {request.day}", total=None)
+            task = bar.add_task(f"sending {request.day}", total=None)
 
             def show(done: int, of: int) -> None:
-                bar.update(task, completed=done, total=of, description=f"playing {request.day}")
+                bar.update(task, completed=done, total=of, description=f"sending {request.day}")
 
             def wait(reason: str) -> None:
                 bar.update(task, description=_waiting(request, reason))
@@ -87,7 +89,7 @@ def generate(
         manifest, pace = play_day(request, settings, load, lines, lambda reason: click.echo(_waiting(request, reason)))
     if pace is None:
         click.echo(
-            f"{request.day}: already played with seed {request.seed} and {request.events} events; nothing was sent"
+            f"{request.day}: already generated with seed {request.seed} and {request.events} events; nothing was sent"
         )
         return
     click.echo(_pace_line(request, load, pace))
@@ -98,16 +100,16 @@ def generate(
 
 
 def _waiting(request: Request, reason: str) -> str:
-    return f"{request.day}: no acknowledgement by the intake ({reason}); trying again for {PATIENCE_SECONDS:.0f} s"
+    return f"{request.day}: the intake has not acknowledged yet ({reason}); retrying for {PATIENCE_SECONDS:.0f} s"
 
 
 def _pace_line(request: Request, load: Load, pace: Pace) -> str:
     line = (
-        f"{request.day}: {pace.events} events in {pace.seconds:.1f} s, {pace.events / pace.seconds:.0f} a second; "
-        f"answers within {pace.p50_ms:.1f} ms (p50), {pace.p99_ms:.1f} ms (p99)"
+        f"{request.day}: {pace.events} events in {pace.seconds:.1f} s, {pace.events / pace.seconds:.0f} per second; "
+        f"response time {pace.p50_ms:.1f} ms (p50), {pace.p99_ms:.1f} ms (p99)"
     )
     if load.events_per_second is not None and pace.behind_seconds > 1:
-        line += f"; up to {pace.behind_seconds:.1f} s behind the rate: it was more than intake and client could do"
+        line += f"; up to {pace.behind_seconds:.1f} s behind the rate, which was too high for the intake or this client"
     return line
 
 

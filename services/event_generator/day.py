@@ -134,7 +134,7 @@ def build_day(day: date, events: int, seed: int, items: Sequence[str], mischief:
     )
     # a separate generator, so that good events do not depend on bad ones
     disturbed = np.random.default_rng([seed, day.toordinal(), 1])
-    played = script(disturbed, events, mischief)
+    order = script(disturbed, events, mischief)
     user = random.choice(players, size=events, p=_shares(activity))
     label = _labels(random, home[user])
     return Day(
@@ -148,8 +148,8 @@ def build_day(day: date, events: int, seed: int, items: Sequence[str], mischief:
         host=_hosts(random, user + 1, label),
         microsecond=_microseconds(random, events),
         days_back=days_back(disturbed, events, mischief.late),
-        script=played,
-        corrupted_ids=np.where(played.kind >= 0, _uuids(disturbed, len(played)), ""),
+        script=order,
+        corrupted_ids=np.where(order.kind >= 0, _uuids(disturbed, len(order)), ""),
     )
 
 

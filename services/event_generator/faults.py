@@ -44,7 +44,7 @@ class FaultProfile:
         """
         for name, share in asdict(self).items():
             if not 0 <= share <= 1:
-                raise BadInput(f"{name} is {share}; it is a share of the day's events, from 0 to 1")
+                raise BadInput(f"{name} is {share}; it must be a share of the day's events, from 0 to 1")
 
 
 def _without(name: str) -> Callable[[Event], Event]:

@@ -42,14 +42,14 @@ def generated_on(settings: Settings, day: date) -> Generated | None:
     parts: list[tuple[Day, NDArray[np.bool_]]] = []
     plays = []
     for back in range(LONGEST_DELAY_DAYS + 1):
-        played = day + timedelta(days=back)
-        manifest = read_manifest(settings, played)
+        sent_with = day + timedelta(days=back)
+        manifest = read_manifest(settings, sent_with)
         # a later day without late events of this day need not be built again
         if manifest is None or (back and not manifest.injected.late.get(day)):
             continue
-        plan, accepted = _played(settings, manifest)
+        plan, accepted = _plan_and_accepted(settings, manifest)
         parts.append((plan, accepted & (plan.days_back == back)))
-        plays.append(played)
+        plays.append(sent_with)
     if not parts:
         return None
     together = _together(day, parts)
@@ -57,15 +57,15 @@ def generated_on(settings: Settings, day: date) -> Generated | None:
     return Generated(frozenset(together.ids.tolist()), expected_answers(together, everything), plays)
 
 
-def _played(settings: Settings, manifest: Manifest) -> tuple[Day, NDArray[np.bool_]]:
+def _plan_and_accepted(settings: Settings, manifest: Manifest) -> tuple[Day, NDArray[np.bool_]]:
     asked = Request.of(manifest)
     plan = build_day(asked.day, asked.events, asked.seed, settings.items, asked.mischief)
     acknowledged = np.array(read_ids(settings, asked.day), dtype=plan.ids.dtype)
     accepted = np.isin(plan.ids, acknowledged)
     if int(accepted.sum()) != len(acknowledged):
         raise NonRetryableError(
-            f"{asked.day}: seed {asked.seed} no longer gives the ids in {ids_path(settings, asked.day)}; was "
-            "DAYBOOK_ITEMS or the generator changed since? Nothing was changed"
+            f"{asked.day}: seed {asked.seed} no longer gives the ids in {ids_path(settings, asked.day)}; probably "
+            "DAYBOOK_ITEMS or the generator has changed since. Nothing was changed"
         )
     return plan, accepted
 

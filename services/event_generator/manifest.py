@@ -29,9 +29,9 @@ class Request:
         return {**asked, "mischief": asdict(self.mischief)}
 
     @classmethod
-    def from_json(cls, day: date, kept: dict[str, Any]) -> Request:
+    def from_json(cls, day: date, stored: dict[str, Any]) -> Request:
         """Read a day's request as written by :meth:`as_json`; other names are ignored."""
-        return cls(day, kept["requested"], kept["seed"], FaultProfile(**kept["mischief"]))
+        return cls(day, stored["requested"], stored["seed"], FaultProfile(**stored["mischief"]))
 
     @classmethod
     def of(cls, manifest: Manifest) -> Request:
@@ -50,7 +50,7 @@ class Request:
         options += [f"--{name} {share}" for name, share in asdict(played.mischief).items() if share]
         raise BadInput(
             f"{self.day} was already {was} with seed {played.seed} and {played.events} events; nothing was "
-            f"sent. Ask for these ({' '.join(options)}) or for another day"
+            f"sent. Request the same ({' '.join(options)}) or another day"
         )
 
 
@@ -62,7 +62,7 @@ def played_before(settings: Settings, request: Request) -> Manifest | None:
     """
     manifest = read_manifest(settings, request.day)
     if manifest is not None:
-        request.refuse_other(Request.of(manifest), "played")
+        request.refuse_other(Request.of(manifest), "generated")
     return manifest
 
 

@@ -65,11 +65,11 @@ class Load:
             BadInput: a value is invalid; the message names it.
         """
         if not 1 <= self.connections <= MAX_CONNECTIONS:
-            raise BadInput(f"{self.connections} connections; ask for 1 to {MAX_CONNECTIONS}")
+            raise BadInput(f"{self.connections} connections; use 1 to {MAX_CONNECTIONS}")
         if not 1 <= self.batch <= MAX_EVENTS_PER_REQUEST:
-            raise BadInput(f"{self.batch} events in a request; the intake takes 1 to {MAX_EVENTS_PER_REQUEST}")
+            raise BadInput(f"{self.batch} events per request; the intake accepts 1 to {MAX_EVENTS_PER_REQUEST}")
         if self.events_per_second is not None and not self.events_per_second > 0:
-            raise BadInput(f"a rate of {self.events_per_second} events per second sends nothing; ask for more than 0")
+            raise BadInput(f"a rate of {self.events_per_second} events per second sends nothing; use more than 0")
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,9 @@ def check_request(request: Request) -> None:
         # the intake refuses events with a time later today
         raise BadInput(f"{request.day} is not over yet; the last day that can be generated is {last} (UTC)")
     if request.day < FIRST_MOMENT.date():
-        raise BadInput(f"{request.day} is before {FIRST_MOMENT.date()}, the first day there is")
+        raise BadInput(f"{request.day} is before {FIRST_MOMENT.date()}, the first possible day")
     if request.events < 1:
-        raise BadInput(f"{request.events} events are no day; ask for at least 1")
+        raise BadInput(f"a day cannot have {request.events} events; request at least 1")
     if request.seed < 0:
         raise BadInput(f"seed {request.seed} is negative; seeds start at 0")
     request.mischief.check()
@@ -241,15 +241,15 @@ def _send(
     events = sum(map(len, requests))
     with ThreadPoolExecutor(load.connections, thread_name_prefix="player") as threads:
         done = 0
-        playing = set()
+        running = set()
         for places in requests:
-            playing.add(threads.submit(sender.send, places, done))
+            running.add(threads.submit(sender.send, places, done))
             done += len(places)
         try:
-            while playing:
+            while running:
                 try:
-                    for one in as_completed(playing, SECONDS_BETWEEN_REASONS):
-                        playing.discard(one)
+                    for one in as_completed(running, SECONDS_BETWEEN_REASONS):
+                        running.discard(one)
                         settled = one.result()
                         if report is not None:
                             report(settled, len(plan.script))
@@ -307,15 +307,15 @@ class _Sender:
         while places:
             verdicts, reason, retry_after_seconds = self._attempt(places)
             settled = self._progress.settle(verdicts)
-            told = {one.place for one in verdicts}
-            places = [place for place in places if place not in told]
+            done = {one.place for one in verdicts}
+            places = [place for place in places if place not in done]
             self.refused_for = reason if places else ""
             if not places:
                 break
             if time.monotonic() > give_up_at or self.stop.wait(max(pause_seconds, retry_after_seconds)):
                 raise DaybookError(
                     f"{self._plan.day}: the intake acknowledged nothing for {PATIENCE_SECONDS:.0f} s ({reason}). What "
-                    "it accepted is safe; see to the stack (make up) and generate the day again: it goes on from here"
+                    "it accepted is safe. Check the stack (make up) and generate the day again: it continues from here"
                 )
             pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
         return settled
@@ -347,8 +347,8 @@ class _Sender:
         self.answer_seconds.append(time.monotonic() - started_at)
         if answer.status == 401:
             raise BadInput(
-                f"the intake at {self._url} does not take the API key; set DAYBOOK_API_KEY to one it knows "
-                "(`daybook api-key GAME` makes one). Nothing of this request was taken"
+                f"the intake at {self._url} rejected the API key; set DAYBOOK_API_KEY to a key that it knows "
+                "(`daybook api-key GAME` creates one). No event of this request was accepted"
             )
         if answer.status not in {201, 207, 400, 408, 413, 429, 503}:
             raise DaybookError(f"{self._plan.day}: the intake at {self._url} answered {answer.status}; see its log")

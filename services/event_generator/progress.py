@@ -77,7 +77,7 @@ class Progress:
             # the kernel releases the lock however the process ends
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise NotNow(f"{request.day} is being played by another process; wait for it, or stop it") from None
+            raise NotNow(f"{request.day} is being sent by another process; wait for it, or stop it") from None
         lines = self._path.read_bytes().split(b"\n")[:-1]
         if len(lines) < 2:  # nothing was settled: another request is allowed
             lines = []
@@ -98,8 +98,8 @@ class Progress:
                 self._take(Ack(place, *at))
         except (ValueError, KeyError, IndexError, TypeError):
             raise NonRetryableError(
-                f"{request.day}: {self._path} is not a record of what was sent; remove it and generate the day again: "
-                "the same ids are sent, which is harmless"
+                f"{request.day}: {self._path} is not a progress file of the generator; remove it and generate the day "
+                "again: the same ids are sent, which is harmless"
             ) from None
 
     def _take(self, one: Ack) -> None:

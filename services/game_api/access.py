@@ -35,7 +35,7 @@ OPEN_ENDPOINTS: Final = LEGACY_ENDPOINTS | {
     *("health.live", "health.ready", "openapi.home", "openapi.show", "openapi.docs", "swagger_ui.show")
 }
 """Endpoints that need no key. All others need one, including later ones; an unknown path gets a 404 without a key."""
-NO_KEY_LINE: Final = "a line is a game and the SHA-256 of its key in hex, or a comment"
+NO_KEY_LINE: Final = "a line is a comment, or a game and the SHA-256 of its key in hex"
 
 _log = structlog.get_logger(__name__)
 
@@ -81,11 +81,11 @@ class KeyRing:
         self._games, wrong_lines = read_keys(content or b"")
         log = _log.bind(games=len(set(self._games.values())), keys=len(self._games))
         if wrong_lines:
-            log.error("lines of DAYBOOK_API_KEYS_FILE are left out", lines=wrong_lines, reason=NO_KEY_LINE)
+            log.error("invalid lines of DAYBOOK_API_KEYS_FILE are ignored", lines=wrong_lines, reason=NO_KEY_LINE)
         if self._games:
             log.info("API keys read")
         else:
-            log.error("no API key is accepted", file=str(self._file), reason=trouble or "the file holds no key")
+            log.error("no API key is accepted", file=str(self._file), reason=trouble or "the file contains no key")
 
 
 def read_keys(content: bytes) -> tuple[dict[str, str], list[int]]:
@@ -111,7 +111,7 @@ def check_at_start(settings: Settings) -> None:
     """Check before the intake starts that the file has a key: at that time a file without one is a mistake.
 
     Raises:
-        BadInput: the file is missing, cannot be read, or has no line with a key. The message shows none of its content.
+        BadInput: the file is missing, cannot be read, or has no line with a key. The message does not show its content.
     """
     if not settings.api_keys_file:
         return
@@ -121,8 +121,8 @@ def check_at_start(settings: Settings) -> None:
     except OSError as error:
         raise BadInput(f"DAYBOOK_API_KEYS_FILE: {file} cannot be read: {error.strerror}") from None
     if not games:
-        lines = f"; not in the lines {', '.join(map(str, wrong_lines))}: {NO_KEY_LINE}" if wrong_lines else ""
-        raise BadInput(f"DAYBOOK_API_KEYS_FILE: {file} holds no key{lines}; `daybook api-key GAME` makes one")
+        lines = f"; invalid lines: {', '.join(map(str, wrong_lines))} ({NO_KEY_LINE})" if wrong_lines else ""
+        raise BadInput(f"DAYBOOK_API_KEYS_FILE: {file} contains no key{lines}; create one with `daybook api-key GAME`")
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -135,7 +135,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     keys = KeyRing(Path(settings.api_keys_file))
 
     @app.before_request
-    def ask_for_key() -> Response | None:
+    def require_key() -> Response | None:
         if request.endpoint is None or request.endpoint in OPEN_ENDPOINTS:
             return None
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
@@ -143,7 +143,7 @@ def init_app(app: Flask, settings: Settings) -> None:
             return _refused("send your game's API key: Authorization: Bearer KEY", "Bearer")
         g.game = keys.game_of(key.strip())
         if g.game is None:
-            return _refused("this API key is not known, or no longer", 'Bearer error="invalid_token"')
+            return _refused("this API key is unknown or was removed", 'Bearer error="invalid_token"')
         return None
 
 
@@ -153,12 +153,14 @@ def _refused(detail: str, challenge: str) -> Response:
     return response
 
 
-@click.command("api-key", short_help="Make an API key for a game.")
+@click.command("api-key", short_help="Create an API key for a game.")
 @click.argument("game")
 def api_key(game: str) -> None:
-    """Make a new API key for GAME: print the key, for the game, and the line that makes the intake take it."""
+    """Create an API key for GAME: print the key for the game, and the line that makes the intake accept it."""
     if not re.fullmatch(r"[\w.-]{1,64}", game):
-        raise BadInput(f"{game!r} is no name for a game; take up to 64 letters, digits, dots, dashes and underscores")
+        raise BadInput(
+            f"{game!r} is not a valid name for a game; use up to 64 letters, digits, dots, dashes and underscores"
+        )
     key = secrets.token_urlsafe(32)
-    click.echo(f"Key, shown this once:             {key}")
+    click.echo(f"Key, shown only once:             {key}")
     click.echo(f"Line for DAYBOOK_API_KEYS_FILE:   {game} {hashlib.sha256(key.encode()).hexdigest()}")

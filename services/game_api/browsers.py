@@ -40,8 +40,8 @@ def init_app(app: Flask, settings: Settings) -> None:
             return None
         return problem(
             HTTPStatus.FORBIDDEN,
-            "a web page of another site asks; without API keys the intake takes events from this machine's programs, "
-            "and from its own page /docs",
+            "the request comes from a web page of another site; without API keys the intake accepts events only from "
+            "programs on this machine and from its own page /docs",
         )
 
 

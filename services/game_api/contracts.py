@@ -31,11 +31,11 @@ def contract_files() -> dict[str, dict[str, Any]]:
 
 
 def text_of(content: dict[str, Any]) -> str:
-    """A contract as its file holds it."""
+    """Return the text of a contract's file."""
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-@click.command(short_help="Write the contract's files anew.")
+@click.command(short_help="Write the contract's files again.")
 def contracts() -> None:
     """Write JSON Schema and OpenAPI into contracts/, from the models that the intake runs with."""
     CONTRACTS_DIR.mkdir(exist_ok=True)

@@ -83,7 +83,7 @@ def post_fork(server: Any, worker: Any) -> None:
             reserve(_metrics_dir / f"{kind}_{worker.place}.db", METRICS_FILE_BYTES)
     except OSError as error:
         logging.getLogger("game_api").error(
-            "worker %s is not in the metrics: %s; make room in %s, then restart the intake",
+            "worker %s exports no metrics: %s; free space in %s, then restart the intake",
             worker.place,
             error.strerror,
             _settings.api_state_dir,
@@ -104,10 +104,10 @@ def when_ready(server: Any) -> None:
     try:
         state_dir(_settings, *_metrics_dir.relative_to(_settings.home).parts)
     except OSError as error:
-        log.error("no metrics: %s cannot be made: %s", _metrics_dir, error.strerror)
+        log.error("no metrics: %s cannot be created: %s", _metrics_dir, error.strerror)
     if not _settings.api_keys_file:
         log.warning(
-            "no API key is asked for (DAYBOOK_API_KEYS_FILE is not set): listening on loopback alone, port %s",
+            "no API key is required (DAYBOOK_API_KEYS_FILE is not set): listening on loopback only, port %s",
             _settings.api_port,
         )
 

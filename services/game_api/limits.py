@@ -41,7 +41,7 @@ class TooManyEvents(TooManyRequests):
 
     def __init__(self, wait_seconds: float, events_per_second: int) -> None:
         super().__init__(
-            f"over {events_per_second} events per second; nothing was taken. Send the same events again after "
+            f"over {events_per_second} events per second; no event was accepted. Send the same events again after "
             f"{ceil(wait_seconds)} s",
             retry_after=ceil(wait_seconds),
         )
@@ -64,7 +64,7 @@ class EventLimit:
             reserve(file, SLOTS * _SLOT.size)
             self._file = file.open("r+b")  # stays open as long as the process runs
         except OSError as error:
-            _log.error("each worker has a limit of its own: the file that they share cannot be made", reason=str(error))
+            _log.error("each worker has its own limit: their shared file cannot be created", reason=str(error))
         self._map = mmap.mmap(self._file.fileno() if self._file else -1, SLOTS * _SLOT.size)
 
     def check(self, game: str) -> None:

@@ -109,7 +109,7 @@ def init_app(app: Flask) -> None:
         structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
     @app.after_request
-    def tell_request(response: Response) -> Response:
+    def log_request(response: Response) -> Response:
         response.headers[REQUEST_ID_HEADER] = g.request_id
         # the metrics count successful requests; a line for each would fill the log without information
         if response.status_code >= HTTPStatus.BAD_REQUEST or "refused" in g.get("verdicts", {}):

@@ -32,7 +32,7 @@ ACKNOWLEDGEMENT = Histogram(
 BROKER_ERRORS = Counter("daybook_broker_errors_total", "Failed deliveries and broker errors by kind.", ["kind"])
 QUEUE = Gauge("daybook_producer_queue_messages", "Events on their way to the broker.", multiprocess_mode="livesum")
 CIRCUIT_OPEN = Gauge(
-    "daybook_broker_away_workers", "Workers that know the broker to be away.", multiprocess_mode="livesum"
+    "daybook_broker_away_workers", "Workers that know that the broker is unavailable.", multiprocess_mode="livesum"
 )
 
 
@@ -60,7 +60,7 @@ def init_app(app: Flask, queue_depth: Callable[[], int]) -> None:
     def metrics() -> Response:
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         if not folder or not any(Path(folder).glob("*.db")):
-            return problem(503, "there are no metrics: the disk had no room for them when the intake started")
+            return problem(503, "there are no metrics: the disk was full when the intake started")
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus_client's
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,7 +1,7 @@
 """The intake's contract for machines and people: ``/openapi.json`` (OpenAPI 3.1) and ``/docs``.
 
-Both are made of the models that the routes use. The page is Swagger UI out of its wheel: it asks nothing of the outside
-network.
+Both are built from the models that the routes use. The page is Swagger UI from its wheel: it requests nothing from the
+outside network.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from game_api.validation import MAX_BODY_BYTES, MAX_EVENTS_PER_REQUEST
 
 TITLE = "Daybook's intake"
 
-_REQUEST_ID = {"X-Request-Id": {"description": "names the request in the intake's log", "schema": {"type": "string"}}}
+_REQUEST_ID = {
+    "X-Request-Id": {"description": "identifies the request in the intake's log", "schema": {"type": "string"}}
+}
 _RETRY_AFTER = {
     "Retry-After": {
         "description": "seconds to wait before sending the same events again",
         "schema": {"type": "integer", "minimum": RETRY_AFTER_SECONDS},
     }
 }
-_FOREIGN_PAGE = {403: "a web page of another site asks, and no API key is asked for"}
+_FOREIGN_PAGE = {403: "the request comes from a web page of another site, and no API key is required"}
 _INTRODUCTION = f"""
-A 2xx answer means that Kafka has acknowledged the event. Nothing else is acceptance.
+A 2xx answer means that Kafka has acknowledged the event. No other answer means acceptance.
 
 **Retry** a 429, a 503, a broken connection or a time-out with the same `event_id`s, after `Retry-After` seconds and
-with a growing pause: an event counts once however often it is sent. Any other 4xx is refused again if repeated.
+with increasing pauses: an event counts once however often it is sent. Any other 4xx is refused again if repeated.
 
 **Limits**: a body of {MAX_BODY_BYTES:,} bytes, also when unpacked; {MAX_EVENTS_PER_REQUEST:,} events in a request.
 """
@@ -83,7 +85,7 @@ def init_app(app: Flask, settings: Settings) -> None:
 
     @blueprint.get("/docs")
     def docs() -> Response:
-        # relative: the Host header is data here, no address to send anybody to
+        # relative: the Host header is data here, not an address to redirect to
         return Response(status=302, headers={"Location": "docs/"})
 
     app.register_blueprint(blueprint)
@@ -91,7 +93,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         get_swaggerui_blueprint(
             "/docs",
             "../openapi.json",
-            # no word to a validator on the internet; no bar to load other documents with
+            # no request to a validator on the internet; no bar for loading other documents
             config={"app_name": TITLE, "validatorUrl": None, "oauth2RedirectUrl": "", "layout": "BaseLayout"},
         )
     )
@@ -104,10 +106,10 @@ def _ref(name: str) -> dict[str, str]:
 def _post_events(settings: Settings) -> dict[str, Any]:
     event = _ref("Event")
     batch = {"type": "array", "items": event, "minItems": 1, "maxItems": MAX_EVENTS_PER_REQUEST}
-    # without an id and a time, which would be the same at each try: one event in all, on a day that is long over
+    # without an id and a time: with them, every try would be the same event, on a day that is long over
     values = [{name: one[name] for name in one if name not in {"event_id", "occurred_at"}} for one in EXAMPLES.values()]
     examples: dict[str, Any] = {
-        name: {"summary": f"one {name}, new at each try", "value": value}
+        name: {"summary": f"one {name}; each try is a new event", "value": value}
         for name, value in zip(EXAMPLES, values, strict=True)
     }
     examples["batch"] = {"summary": "several events", "value": values}
@@ -118,7 +120,7 @@ def _post_events(settings: Settings) -> dict[str, Any]:
             {
                 "name": "Idempotency-Key",
                 "in": "header",
-                "description": "the event_id of a single event that has none",
+                "description": "the event_id for a single event without one",
                 "schema": {"type": "string", "format": "uuid"},
             },
             {
@@ -142,12 +144,12 @@ def _post_events(settings: Settings) -> dict[str, Any]:
             **_problems(
                 {
                     400: "no event is valid, or the body, the Host or the Idempotency-Key cannot be read",
-                    408: "the body did not arrive whole within 5 seconds",
+                    408: "the body did not arrive completely within 5 seconds",
                     413: f"over {MAX_BODY_BYTES:,} bytes or {MAX_EVENTS_PER_REQUEST:,} events",
-                    415: "not JSON or NDJSON in UTF-8, or packed otherwise than by gzip",
+                    415: "not JSON or NDJSON in UTF-8, or compressed with anything but gzip",
                     503: "the broker did not acknowledge every valid event; send them again with the same event_id",
                     **({429: "over the game's events per second"} if settings.api_events_per_second else {}),
-                    **({401: "no API key, or one that is not known"} if settings.api_keys_file else _FOREIGN_PAGE),
+                    **({401: "no API key, or an unknown one"} if settings.api_keys_file else _FOREIGN_PAGE),
                 }
             ),
         },
@@ -157,7 +159,7 @@ def _post_events(settings: Settings) -> dict[str, Any]:
 
 def _watching(settings: Settings) -> dict[str, Any]:
     status = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
-    unauthorized = {401: "no API key, or one that is not known"} if settings.api_keys_file else {}
+    unauthorized = {401: "no API key, or an unknown one"} if settings.api_keys_file else {}
     return {
         "/health/live": {
             "get": {"summary": "Whether the process answers", "responses": {"200": _json("it does", status)}}
@@ -176,7 +178,9 @@ def _watching(settings: Settings) -> dict[str, Any]:
                 "summary": "Counts and latencies, for Prometheus",
                 "responses": {
                     "200": _text("the text format of Prometheus"),
-                    **_problems({**unauthorized, 503: "the disk had no room for them when the intake started"}),
+                    **_problems(
+                        {**unauthorized, 503: "there are no metrics: the disk was full when the intake started"}
+                    ),
                 },
                 **_security(settings),
             }
@@ -187,7 +191,7 @@ def _watching(settings: Settings) -> dict[str, Any]:
 def _routes_of_2019(settings: Settings) -> dict[str, Any]:
     answers = {
         "200": _text("the event is accepted"),
-        "400": _text("the Host header is no host name, or the Idempotency-Key no UUID"),
+        "400": _text("the Host header is not a host name, or the Idempotency-Key is not a UUID"),
         "503": {**_text("the broker did not acknowledge it"), "headers": {**_REQUEST_ID, **_RETRY_AFTER}},
     }
     answers |= _problems(_FOREIGN_PAGE)
@@ -196,7 +200,7 @@ def _routes_of_2019(settings: Settings) -> dict[str, Any]:
     item = {"name": "item", "in": "path", "required": True, "schema": {"enum": list(settings.items)}}
     key = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "format": "uuid"}}
     purchase = {"parameters": [item, key], "responses": {**answers, "404": _text("no such item")}}
-    old = {"deprecated": True, "description": "Kept for the clients of 2019; a new one sends `POST /events`."}
+    old = {"deprecated": True, "description": "Retained for the clients of 2019; new clients send `POST /events`."}
     join = {"parameters": [key], "responses": answers}
     return {
         "/purchase/{item}": {

@@ -12,13 +12,13 @@ from werkzeug.exceptions import HTTPException
 from game_api.responses import Problem, Verdicts
 
 RETRY_AFTER_SECONDS = 1
-"""Told with every 503: the circuit looks for the broker about twice a second."""
+"""Sent with every 503: the open circuit probes the broker about twice a second."""
 
 _log = structlog.get_logger(__name__)
 
 
 def json_text(body: Verdicts | Problem) -> str:
-    r"""An answer's body; ``<`` is written ``\u003c``: no field's name is markup, even to who ignores the type."""
+    r"""Return a response's body; ``<`` is written ``\u003c``: no field name becomes markup, whatever the type."""
     return json.dumps(body).replace("<", "\\u003c") + "\n"
 
 
@@ -58,4 +58,4 @@ def init_app(app: Flask) -> None:
     @app.errorhandler(Exception)
     def from_bug(error: Exception) -> Response:
         _log.exception("request failed", error=type(error).__name__)
-        return problem(500, "the intake has a defect; the event was not taken")
+        return problem(500, "internal error of the intake; the event was not accepted")

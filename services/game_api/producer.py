@@ -85,7 +85,7 @@ class EventProducer:
         self._probe_lock = threading.Lock()
         self._client: Producer | None = None
         self._waiting: set[_Batch] = set()
-        self._away = False
+        self._unavailable = False
         self._failing_since: float | None = None
         self._failed_at = float("-inf")
         self._refusals: set[str] = set()
@@ -108,7 +108,7 @@ class EventProducer:
         batch = _Batch(len(records))
         started_at = time.perf_counter()
         with self._lock:
-            if self._away or self._stopping.is_set():
+            if self._unavailable or self._stopping.is_set():
                 return batch.receipts()
             client = self._open()
             self._waiting.add(batch)
@@ -149,7 +149,7 @@ class EventProducer:
         configuration does not lose events. If this is not known, it probes the broker for at most a second.
         """
         with self._lock:
-            if self._away or self._stopping.is_set():
+            if self._unavailable or self._stopping.is_set():
                 return False
             client = self._open()
         ready = self._probe(client, max_age_seconds=READY_CACHE_SECONDS) and not self._takes_nothing()
@@ -261,21 +261,21 @@ class EventProducer:
             with self._lock:
                 client = self._open()
             if self._probe(client):
-                self._set_away(False)
+                self._set_unavailable(False)
             else:
-                self._set_away(True)
+                self._set_unavailable(True)
                 self._doubt.set()
                 self._stopping.wait(PROBE_PAUSE_SECONDS)
 
-    def _set_away(self, away: bool) -> None:
+    def _set_unavailable(self, unavailable: bool) -> None:
         with self._lock:
-            if away != self._away:
-                _log.warning("broker away: circuit open" if away else "broker back: circuit closed")
-            self._away = away
-            if not away:
+            if unavailable != self._unavailable:
+                _log.warning("broker unavailable: circuit open" if unavailable else "broker available: circuit closed")
+            self._unavailable = unavailable
+            if not unavailable:
                 self._refusals.clear()
-            metrics.CIRCUIT_OPEN.set(away)
-            given_up = list(self._waiting) if away else []
+            metrics.CIRCUIT_OPEN.set(unavailable)
+            given_up = list(self._waiting) if unavailable else []
         for batch in given_up:
             batch.done.set()
 
@@ -304,7 +304,7 @@ class _TopicWatch:
         self._admin: KafkaAdmin | None = None
         self._looked_at = float("-inf")
         self._unfit: str | None = None
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
     def is_fit(self) -> bool:
         """Whether the topic's configuration is safe for events, as of at most :data:`CONFIG_CACHE_SECONDS` ago.
@@ -318,8 +318,8 @@ class _TopicWatch:
                     self._look()
                 except KafkaException as error:
                     self._warn(
-                        f"the topic's configuration cannot be looked at: the broker {said(error)}. A topic that is "
-                        "compacted is noticed by landing alone"
+                        f"the topic's configuration cannot be read: the broker {said(error)}. Only landing "
+                        "detects a compacted topic"
                     )
             return self._unfit is None
 
@@ -340,8 +340,8 @@ class _TopicWatch:
 
     def _warn(self, text: str) -> None:
         """Log a warning once per text."""
-        if text not in self._said:
-            self._said.add(text)
+        if text not in self._warned:
+            self._warned.add(text)
             _log.warning(text)
 
 

@@ -16,9 +16,9 @@ class FieldError(TypedDict):
 
 
 class EventVerdict(TypedDict):
-    """What became of one event."""
+    """The result of one event."""
 
-    index: Annotated[int, Field(ge=0, description="its place in the request, from 0")]
+    index: Annotated[int, Field(ge=0, description="its position in the request, from 0")]
     event_id: NotRequired[Annotated[str, Field(description="absent if it could not be read")]]
     status: Annotated[
         Literal["accepted", "refused", "unavailable"],
@@ -30,7 +30,7 @@ class EventVerdict(TypedDict):
 
 
 class Verdicts(TypedDict):
-    """What became of the events of a request."""
+    """The results of the events of a request."""
 
     accepted: Annotated[int, Field(ge=0)]
     refused: Annotated[int, Field(ge=0)]
@@ -38,13 +38,13 @@ class Verdicts(TypedDict):
 
 
 class Problem(TypedDict):
-    """An error (RFC 9457). Of a request whose events were looked at it also holds what became of them."""
+    """An error (RFC 9457). If the events of the request were checked, it also contains their results."""
 
     type: Literal["about:blank"]
     title: Annotated[str, Field(examples=["Bad Request"])]
     status: Annotated[int, Field(examples=[400])]
     detail: str
-    request_id: Annotated[str, Field(description="names the request in the intake's log")]
+    request_id: Annotated[str, Field(description="identifies the request in the intake's log")]
     errors: NotRequired[list[FieldError]]
     accepted: NotRequired[Annotated[int, Field(ge=0)]]
     refused: NotRequired[Annotated[int, Field(ge=0)]]

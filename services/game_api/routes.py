@@ -35,7 +35,7 @@ from game_api.worker import end_unread
 
 def init_app(app: Flask, settings: Settings, producer: EventProducer, limit: EventLimit) -> None:
     """Register the routes that the settings ask for."""
-    # one more than is taken: of a body without a length Flask silently cuts off what is over its limit
+    # one byte more than is accepted: Flask silently truncates a body without a length at its limit
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
     app.url_map.merge_slashes = False  # one path for one thing: //events is not /events
     app.json.sort_keys = False  # type: ignore[attr-defined]  # answers read in the order they are written
@@ -117,7 +117,7 @@ def _verdict(index: int, event: AnyEvent | Refused, receipt: Receipt | None) -> 
 
 
 def _answer(verdicts: list[EventVerdict]) -> Response:
-    """Tell the fate of each event, and of the request as a whole by its status."""
+    """Return the result of each event; the status is the result of the whole request."""
     count = Counter(verdict["status"] for verdict in verdicts)
     body = Verdicts(accepted=count["accepted"], refused=count["refused"], events=verdicts)
     g.verdicts = dict(count)
@@ -141,7 +141,7 @@ def _routes_of_2019(settings: Settings, producer: EventProducer, limit: EventLim
     @routes.route("/purchase/<item>", methods=["GET", "POST"])
     def purchase(item: str) -> Response:
         if item not in settings.items:
-            return _line(f"No such item; there are {', '.join(settings.items)}.", 404)
+            return _line(f"No such item; the items are {', '.join(settings.items)}.", 404)
         return take({"event_type": "purchase_item", "item": item}, f"{item.capitalize()} purchased!")
 
     @routes.route("/join_a_guild", methods=["GET", "POST"])
@@ -163,7 +163,7 @@ def _routes_of_2019(settings: Settings, producer: EventProducer, limit: EventLim
         [receipt] = _produce(producer, [event])
         metrics.count_event(event.event_type, "unavailable" if receipt is None else "accepted")
         if receipt is None:
-            return _line("Not taken: the broker does not answer. Try again.", 503)
+            return _line("Not accepted: the broker does not answer. Try again.", 503)
         return _line(done, 200)
 
     return routes
@@ -177,7 +177,7 @@ def _line(text: str, status: int) -> Response:
 
 
 def _produce(producer: EventProducer, events: list[AnyEvent]) -> list[Receipt | None]:
-    """Complete the events with what the request tells and hand them to Kafka."""
+    """Complete the events with values from the request and hand them to Kafka."""
     if not events:
         return []
     received_at = datetime.now(UTC)
@@ -185,7 +185,7 @@ def _produce(producer: EventProducer, events: list[AnyEvent]) -> list[Receipt | 
     user_agent = hosts.as_utf8(request.environ.get("HTTP_USER_AGENT"), errors="replace")
     records = []
     for number, event in enumerate(events):
-        # a microsecond apart: events that say no time happened in the order in which they were sent
+        # a microsecond apart: events without a time happened in the order in which they were sent
         moment = received_at + timedelta(microseconds=number)
         record = complete(event, received_at=moment, request_host=request_host, user_agent=user_agent)
         records.append((record["user_id"].encode(), encode(record)))
@@ -196,7 +196,7 @@ def _values() -> list[Any]:
     """The request's events as decoded JSON; an unreadable line of many is :class:`Refused`.
 
     Raises:
-        BadBody: nothing of the request can be taken.
+        BadBody: no event of the request can be accepted.
     """
     check_host(hosts.raw_host())
     is_lines = request.mimetype == "application/x-ndjson"
@@ -214,7 +214,7 @@ def _body() -> bytes:
     Raises:
         BadBody: it is too large, or the client stopped sending before its end.
     """
-    late = BadBody("did not arrive whole in time; nothing was taken", status=408)
+    late = BadBody("did not arrive completely in time; no event was accepted", status=408)
     too_large = BadBody(f"is over {MAX_BODY_BYTES} bytes; send fewer events at once", status=413)
     try:
         raw = request.get_data(cache=False)
@@ -222,8 +222,8 @@ def _body() -> bytes:
         raise too_large from None
     except (ClientDisconnected, OSError):
         raise late from None
-    except ParseException:  # gunicorn's word for chunks that are none
-        raise BadBody("is not what its Transfer-Encoding says", status=400) from None
+    except ParseException:  # gunicorn's error for invalid chunks
+        raise BadBody("does not match its Transfer-Encoding", status=400) from None
     if len(raw) > MAX_BODY_BYTES:
         raise too_large
     if request.content_length is not None and len(raw) < request.content_length:
@@ -235,7 +235,7 @@ def _key() -> str | None:
     """The request's Idempotency-Key, if it has one.
 
     Raises:
-        BadBody: it is no UUID.
+        BadBody: it is not a UUID.
     """
     raw = request.headers.get("Idempotency-Key")
     return None if raw is None else check_key(raw)
@@ -245,13 +245,13 @@ def _with_key(values: list[Any], key: str | None) -> list[Any]:
     """Give a single event without an id the request's Idempotency-Key.
 
     Raises:
-        BadBody: the key contradicts the event's own id, or stands for several events.
+        BadBody: the key contradicts the event's own id, or there are several events.
     """
     if key is None:
         return values
     if len(values) != 1:
-        raise BadBody("goes with a single event; in an array give each its event_id", field="Idempotency-Key")
+        raise BadBody("is for a single event; in an array, give each event its own event_id", field="Idempotency-Key")
     [value] = values
     if isinstance(value, dict) and str(value.setdefault("event_id", key)).lower() != key:
-        raise BadBody("is not the event's event_id", field="Idempotency-Key")
+        raise BadBody("differs from the event's event_id", field="Idempotency-Key")
     return [value]

@@ -24,20 +24,20 @@ MAX_EVENTS_PER_REQUEST = 1000
 MAX_ERRORS_PER_EVENT = 20
 MAX_ERROR_CHARACTERS = 200
 
-NO_FIELD = "is no field of an event"
+NO_FIELD = "is not a field of an event"
 THE_FIELDS = f"; the fields are {', '.join(FIELDS)}"
 """Added once per event: a request can have thousands of wrong fields."""
-NOT_AS_THE_CONTRACT_SAYS = "is not as the contract says"
+NOT_AS_THE_CONTRACT_SAYS = "does not match the contract"
 """Message for a pydantic error that has no text of ours; a test checks that there is no such error."""
 WORDS = {
     "missing": "is required",
     "union_tag_not_found": "is required",
     "union_tag_invalid": f"is not one of {', '.join(EVENT_TYPES)}",
-    "extra_forbidden": "is no field of this event type; leave it out",
-    "none_required": "is no field of this event type; leave it out or send null",
+    "extra_forbidden": "is not a field of this event type; leave it out",
+    "none_required": "is not a field of this event type; leave it out or send null",
     "literal_error": "is not {expected}",
     "string_type": "is not text",
-    "string_unicode": "holds half of a surrogate pair, which is no character",
+    "string_unicode": "contains half of a surrogate pair, which is not a character",
     "string_too_short": "is empty; leave it out, or send at least {min_length} character",
     "string_too_long": "is longer than {max_length} characters",
     "uuid_type": "is not a UUID: 8-4-4-4-12 hexadecimal digits, as text",
@@ -87,13 +87,13 @@ def unpack(raw: bytes) -> bytes:
             body += member.decompress(rest, MAX_BODY_BYTES + 1 - len(body))
         except zlib.error:
             raise BadBody(
-                "is gzip, and the body is not" if members == 1 else "is gzip, and the body goes on after its end",
+                "is gzip, but the body is not" if members == 1 else "is gzip, but the body continues after its end",
                 field="Content-Encoding",
             ) from None
         if len(body) > MAX_BODY_BYTES:
             raise BadBody(f"unpacks to more than {MAX_BODY_BYTES} bytes; send fewer events at once", status=413)
         if not member.eof:
-            raise BadBody("is gzip, and the body ends early", field="Content-Encoding")
+            raise BadBody("is gzip, but the body ends early", field="Content-Encoding")
         rest = member.unused_data
     return body
 
@@ -153,9 +153,9 @@ def parse_body(raw: bytes) -> list[Any]:
 
 def _check_number(events: int) -> None:
     if not events:
-        raise BadBody("holds no event; send at least one")
+        raise BadBody("contains no event; send at least one")
     if events > MAX_EVENTS_PER_REQUEST:
-        raise BadBody(f"holds {events} events; send at most {MAX_EVENTS_PER_REQUEST}", status=413)
+        raise BadBody(f"contains {events} events; send at most {MAX_EVENTS_PER_REQUEST}", status=413)
 
 
 def _decoded(raw: bytes) -> Any:
@@ -191,13 +191,13 @@ def check_event(value: Any, *, items: Collection[str], latest: datetime) -> AnyE
     if not isinstance(value, dict):
         raise Refused([FieldError(field="event", message="is not a JSON object")])
     # check only the fields of an event: a body can have 100,000 others
-    told = {name: value[name] for name in FIELDS if name in value}
-    unknown = islice((name for name in value if name not in told), MAX_ERRORS_PER_EVENT)
+    known = {name: value[name] for name in FIELDS if name in value}
+    unknown = islice((name for name in value if name not in known), MAX_ERRORS_PER_EVENT)
     errors = [FieldError(field=_shown(name), message=NO_FIELD) for name in unknown]
     if errors:
         errors[0]["message"] += THE_FIELDS
     try:
-        event = client_event.validate_python(told)
+        event = client_event.validate_python(known)
     except ValidationError as error:
         wrong = [_field_error(detail) for detail in error.errors(include_url=False, include_input=False)]
         raise Refused([*wrong, *errors][:MAX_ERRORS_PER_EVENT], _readable_id(value)) from None

@@ -28,7 +28,7 @@ def ask(spark: SparkSession, answer: Answer, days: list[date]) -> DataFrame:
     rows = spark.sql(answer.statement, args={"first_day": days[0], "last_day": days[-1]})
     if "event_date" not in rows.columns:
         raise NonRetryableError(
-            f"{answer.area}/{answer.name}.sql: its rows need the column event_date, the day they are of"
+            f"{answer.area}/{answer.name}.sql: the statement must return the column event_date, the day of each row"
         )
     return rows
 
@@ -56,7 +56,7 @@ def stage_answers(spark: SparkSession, settings: Settings, area: str, stage: Sta
         known = spark.table(spark_name(name)).columns
         if sorted(known) != sorted(rows.columns):
             raise NonRetryableError(
-                f"{area}/{name}.sql answers with the columns {', '.join(rows.columns)}; "
+                f"{area}/{name}.sql returns the columns {', '.join(rows.columns)}; "
                 f"its table has {', '.join(known)}. Nothing was published. Give the new question a new file name, "
                 f"or drop {spark_name(name)} and run the days again"
             )
@@ -67,8 +67,8 @@ def stage_answers(spark: SparkSession, settings: Settings, area: str, stage: Sta
 
 def _ddl(rows: DataFrame, answer: Answer) -> str:
     """The columns of an answer's table as DDL, each with the comment from the answer's file."""
-    told = {"event_date": "the day, UTC", **answer.columns}
-    comments = {name: told.get(name, "").replace("'", "''") for name in rows.columns}
+    meanings = {"event_date": "the day, UTC", **answer.columns}
+    comments = {name: meanings.get(name, "").replace("'", "''") for name in rows.columns}
     return ", ".join(
         f"`{field.name}` {field.dataType.simpleString()} COMMENT '{comments[field.name]}'" for field in rows.schema
     )

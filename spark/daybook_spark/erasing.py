@@ -101,7 +101,7 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
         DaybookError: the player has rows in a published day whose raw records were removed by retention, and nothing
             was removed; or rows of the player are left at the end.
     """
-    _refuse_pages_that_stand(spark, settings, user_id)
+    _refuse_unbuildable_days(spark, settings, user_id)
     upto = position(settings, load(settings, RAW_EVENTS)).landing
     digest = user_digest(user_id)
     # raw records are removed in one commit: if a recorded landing still has some, that run had not removed any
@@ -150,8 +150,8 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
     of_tables = {RAW_EVENTS: not_removed, **_derived(spark, user_id, upto)}
     if left_over := {table: count for table, count in of_tables.items() if count}:
         raise DaybookError(
-            f"rows of the player are left: {', '.join(f'{count} of {table}' for table, count in left_over.items())}. "
-            f"{removed} raw records were removed and the erasure is recorded. Look at these rows, then repeat it"
+            f"rows of the user remain: {', '.join(f'{count} of {table}' for table, count in left_over.items())}. "
+            f"{removed} raw records were removed and the erasure is recorded. Check these rows, then repeat the erasure"
         )
     return {"records": removed, "days": [day.isoformat() for day in dates if day is not None]}
 
@@ -188,7 +188,7 @@ def _derived(spark: SparkSession, user_id: str, upto: int) -> dict[str, int]:
     return counts
 
 
-def _refuse_pages_that_stand(spark: SparkSession, settings: Settings, user_id: str) -> None:
+def _refuse_unbuildable_days(spark: SparkSession, settings: Settings, user_id: str) -> None:
     """Refuse days that cannot be rebuilt: without its raw records a day would be empty, for every player."""
     known = lake_days(settings, load(settings, RAW_EVENTS))
     near = known.near
@@ -202,11 +202,11 @@ def _refuse_pages_that_stand(spark: SparkSession, settings: Settings, user_id: s
         why = (
             f"DAYBOOK_RAW_RETENTION_DAYS removed raw records of {missing}"
             if known.is_past_retention(missing)
-            else f"raw records of {missing} are missing (`daybook verify --day {missing}` says which)"
+            else f"raw records of {missing} are missing (`daybook verify --day {missing}` shows which)"
         )
         raise DaybookError(
-            f"{', '.join(map(str, bound))}: these pages have rows of the player and cannot be derived without them, "
-            f"because {why}. Nothing was removed"
+            f"{', '.join(map(str, bound))}: these published days have rows of the user and cannot be rebuilt without "
+            f"them, because {why}. Nothing was removed"
         )
 
 

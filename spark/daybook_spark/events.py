@@ -42,17 +42,17 @@ from daybook_spark.staging import struct
 REASONS: dict[str, str] = {
     "null_value": "the record has no value",
     "not_utf8": "the value is not UTF-8 text",
-    "not_json": "the value is not one JSON object, with each name once and nothing behind it",
-    "no_event_id": "event_id is missing, no text, or the nil or max UUID",
-    "unknown_type": "event_type is none of the contract's",
+    "not_json": "the value is not exactly one JSON object with unique names and no trailing text",
+    "no_event_id": "event_id is missing, is not text, or is the nil or max UUID",
+    "unknown_type": "event_type is not in the contract",
     "no_user": "user_id is missing",
-    "no_item": "a purchase without an item, or a field of another type (a guild, an item) where the type has none",
-    "bad_text": "a name is no text, is empty, holds control characters, or is longer than the contract allows",
-    "other_schema": "schema_version is none of the contract's",
+    "no_item": "a purchase has no item, or an event has a field (guild, item) that its type does not have",
+    "bad_text": "a name is not text, is empty, has control characters, or is longer than the contract allows",
+    "other_schema": "schema_version is not in the contract",
     "no_time": "occurred_at is missing or not a time",
-    "too_old": "occurred_at is before the first day there is",
-    "in_future": "occurred_at is further ahead of the record's own time than clocks go wrong",
-    "conflict": "the client sent the event_id of an event landed before, and another body",
+    "too_old": "occurred_at is before the first valid day",
+    "in_future": "occurred_at is later than the record's own time by more than the tolerance for wrong clocks",
+    "conflict": "the client sent another body with the event_id of an event that landed before",
 }
 """Reason code -> its meaning. A record gets the first reason that applies."""
 
@@ -94,7 +94,7 @@ def to_raw(kafka: DataFrame, landing: int, future_tolerance_minutes: int) -> Dat
     plain, doubtful = F.col("is_plain"), F.col("document")
 
     def field(name: str) -> Column:
-        return F.when(plain, F.col(f"said.{name}")).otherwise(text_field(doubtful, name))
+        return F.when(plain, F.col(f"parsed.{name}")).otherwise(text_field(doubtful, name))
 
     latest = F.col("timestamp") + F.make_dt_interval(mins=F.lit(future_tolerance_minutes))
 
@@ -102,10 +102,10 @@ def to_raw(kafka: DataFrame, landing: int, future_tolerance_minutes: int) -> Dat
     return (
         kafka.withColumn("is_plain", is_plain(F.col("value")))
         # one parse for both fields
-        .withColumn("said", F.from_json(F.when(plain, F.col("value").cast("string")), _ID_AND_TIME))
+        .withColumn("parsed", F.from_json(F.when(plain, F.col("value").cast("string")), _ID_AND_TIME))
         .withColumn("document", F.when(~plain, document(F.col("value"))))
-        .withColumn("said_time", moment_of(field("occurred_at")))
-        .withColumn("can_be", (F.col("said_time") >= F.lit(FIRST_MOMENT)) & (F.col("said_time") <= latest))
+        .withColumn("client_time", moment_of(field("occurred_at")))
+        .withColumn("can_be", (F.col("client_time") >= F.lit(FIRST_MOMENT)) & (F.col("client_time") <= latest))
         .select(
             F.lit(landing).cast("bigint").alias("landing"),
             F.col("partition").alias("kafka_partition"),
@@ -114,7 +114,7 @@ def to_raw(kafka: DataFrame, landing: int, future_tolerance_minutes: int) -> Dat
             "key",
             "value",
             F.lower(F.trim(field("event_id"))).alias("event_id"),
-            F.when(F.col("can_be"), F.to_date("said_time")).alias("event_date"),
+            F.when(F.col("can_be"), F.to_date("client_time")).alias("event_date"),
         )
     )
 

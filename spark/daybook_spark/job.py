@@ -33,7 +33,7 @@ def arguments(description: str, *, of_a_day: bool = True) -> argparse.ArgumentPa
     parser = argparse.ArgumentParser(description=description)
     if of_a_day:
         parser.add_argument("--day", required=True, type=parse_day, help="the run's day, YYYY-MM-DD, UTC")
-    parser.add_argument("--run-id", required=True, help="the run, kept with every commit")
+    parser.add_argument("--run-id", required=True, help="id of the run, stored with every commit")
     parser.add_argument("--summary", required=True, type=Path, help="file for the JSON summary")
     return parser
 
@@ -58,8 +58,8 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
             click.echo(f"{title}: {line}")
     except DaybookError as error:
         _fail(args.summary, title, str(error), try_again=may_pass(error))
-    if chosen.catalog_uri.startswith("jdbc:sqlite:"):
-        folder = Path(chosen.catalog_uri.removeprefix("jdbc:sqlite:")).parent
+    if chosen.catalog_file is not None:
+        folder = chosen.catalog_file.parent
         if not folder.is_dir():  # an existing folder may be shared on purpose
             private_dir(folder)
     remove_leftovers(chosen, datetime.now(UTC))
@@ -108,11 +108,11 @@ def root_cause(error: BaseException) -> str:
             cause = cause.getCause()
         text = f"{type(error).__name__}: {error}" if cause is None else cause.toString()
     except (Py4JError, OSError):  # the JVM itself is gone
-        text = f"{type(error).__name__}, and the JVM is gone"
+        text = f"{type(error).__name__}: the JVM has ended"
     if any(sign in str(error) or sign in str(text) for sign in _CLOCK_WENT_BACK):
         return (
             "this machine's clock is more than a minute behind the lake's newest commit: it was set back. Nothing was "
-            "committed. Set the clock right, or wait until it has caught up, then clear the task"
+            "committed. Correct the clock, or wait until it has caught up, then clear the task"
         )
     return str(text).strip().splitlines()[0]
 

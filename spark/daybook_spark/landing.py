@@ -89,7 +89,7 @@ def land(spark: SparkSession, settings: Settings, until: dict[int, int], day: da
             if position(settings, load(settings, RAW_EVENTS)) == start:
                 raise DaybookError(
                     f"{day}: Kafka offsets from {offsets_text(start.offsets)} are staged and cannot be published "
-                    f"({refusal}); what readers see is unchanged. Clear land_events to try again"
+                    f"({refusal}); published data is unchanged. Clear land_events to try again"
                 ) from refusal
             continue  # another run has published this landing: continue from its end
         done += [part for part in ranges if part.end > part.start]
@@ -190,26 +190,30 @@ def _count(spark: SparkSession, settings: Settings, staged: Snapshot, day: date)
         .collect()
     )
     records = {row.kafka_partition: row.records for row in counted}
-    problems = [f"partition {row.kafka_partition} has offsets twice" for row in counted if row.records != row.offsets]
+    problems = [
+        f"partition {row.kafka_partition} has duplicate offsets" for row in counted if row.records != row.offsets
+    ]
     ranges = []
     for at, stop in sorted(end.items()):
         size, have = stop - start[at], records.get(at, 0)
         broker_has = size if have == size else count_committed(settings, at, start[at], stop)
         if broker_has != have:
-            problems.append(f"partition {at} has {broker_has} records at offsets {start[at]}..{stop - 1}, {have} came")
+            problems.append(
+                f"partition {at} has {broker_has} records at offsets {start[at]}..{stop - 1}, but {have} are staged"
+            )
         landing = int(property_of(staged, LANDING) or 0)
         ranges.append(LandedRange(at, start[at], stop, have, size - broker_has, landing))
     if problems:
         raise DaybookError(
-            f"{day}: what Kafka gave is not the frozen range: {'; '.join(problems)}. It is staged and not published; "
-            "what readers see is unchanged"
+            f"{day}: the staged records do not match the frozen range of Kafka: {'; '.join(problems)}. They are not "
+            "published, and published data is unchanged"
         )
     return ranges
 
 
 def _refuse_unfit(topic: TopicState, day: date) -> None:
     if topic.unfit:
-        raise NonRetryableError(f"{day}: {topic.unfit}. Nothing was moved or published")
+        raise NonRetryableError(f"{day}: {topic.unfit}. Nothing was landed or published")
 
 
 def _refuse_gaps(settings: Settings, start: Position, ranges: list[LandedRange], day: date) -> None:
@@ -220,22 +224,22 @@ def _refuse_gaps(settings: Settings, start: Position, ranges: list[LandedRange],
     accepted = accepted_gaps(settings, start.landing)
     if lost := [line for line in gaps_of(settings, with_gaps) if line not in accepted]:
         raise NonRetryableError(
-            f"{day}: Kafka no longer has what was to be landed: {shown(lost)}. No transaction's marker is there, so "
-            "compaction or a broker at fault has taken them. Nothing was moved or published. If the records cannot be "
-            'brought back, `daybook accept-loss --note "why"` records that and the next run goes on'
+            f"{day}: Kafka no longer has unlanded records: {shown(lost)}. No transaction's marker is there, so "
+            "compaction or a faulty broker removed them. Nothing was landed or published. If the records cannot be "
+            'restored, `daybook accept-loss --note "why"` records the loss and the next run continues'
         )
 
 
 def _refuse_lost(settings: Settings, start: Position, topic: TopicState, until: dict[int, int], day: date) -> None:
     if loss := loss_since(settings, start, topic):
         raise NonRetryableError(
-            f"{day}: Kafka no longer has what was to be landed: {loss.text}. Nothing was moved or published. If the "
-            'records cannot be brought back, `daybook accept-loss --note "why"` records that and the next run goes on'
+            f"{day}: Kafka no longer has unlanded records: {loss.text}. Nothing was landed or published. If the "
+            'records cannot be restored, `daybook accept-loss --note "why"` records the loss and the next run continues'
         )
     short = [at for at, end in sorted(until.items()) if topic.end.get(at, 0) < end]
     if short:
         raise NonRetryableError(
             f"{day}: partition {short[0]} ends at {topic.end.get(short[0], 0)}, before the frozen end "
-            f"{until[short[0]]}: the log was truncated after wait_for_offsets. Nothing was moved or published. Clear "
-            "wait_for_offsets to freeze the range anew"
+            f"{until[short[0]]}: the log was truncated after wait_for_offsets. Nothing was landed or published. Clear "
+            "wait_for_offsets to freeze the range again"
         )

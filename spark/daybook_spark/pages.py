@@ -111,8 +111,8 @@ def _refuse_removed(known: LakeDays, raw: DataFrame, dates: list[date | None]) -
         day: sum(row["count"] for row in landings if row["event_date"] == day and row["landing"] <= page.landing)
         for day, page in pages.items()
     }
-    if said := why_refused(known, left, dates):
-        raise NonRetryableError(said)
+    if refusal := why_refused(known, left, dates):
+        raise NonRetryableError(refusal)
 
 
 def _first_landings(settings: Settings) -> dict[date, int]:

@@ -109,7 +109,7 @@ def publish_pages(
                 for page in _publish_once(spark, settings, stage, staged_answers, pending, day, manifest):
                     done.append(page)
             except PublishRefused as refusal:
-                click.echo(f"staging again, another run was first: {refusal}")
+                click.echo(f"staging again, another run published first: {refusal}")
                 written = {page["day"] for page in done}
                 pending = [one for one in _pending(settings, stage) if one.isoformat() not in written]
                 unchanged += [
@@ -125,8 +125,8 @@ def publish_pages(
         for area in AREAS:
             staged_answers |= stage_answers(spark, settings, area, stage)
     raise DaybookError(
-        f"{day}: others wrote to the same days {ATTEMPTS} times while this run was publishing them; nothing was lost "
-        "and readers see the last published revisions. Clear publish_day when they are done"
+        f"{day}: other runs wrote to the same days {ATTEMPTS} times while this run was publishing them; nothing was "
+        "lost and readers see the last published revisions. Clear publish_day when those runs have finished"
     )
 
 
@@ -214,17 +214,17 @@ def validate(
     counts = {one.day: one for one in count_pages(spark, settings, stage, staged_answers, pages, day, manifest)}
     landed = _landed_again(settings, stage)
     lines = {one: balance(page, landed) for one, page in counts.items()}
-    kept = (
-        "Nothing was published, readers see the revision before; what was staged is kept under the wap id "
+    unchanged = (
+        "Nothing was published, readers see the previous revision; the staged rows are retained under the wap id "
         f"{stage.wap_id}"
     )
     if wrong := [text for one in pages if (text := unbalanced_text(one, lines[one]))]:
-        raise NonRetryableError(f"{'; '.join(wrong)}. {kept}")
+        raise NonRetryableError(f"{'; '.join(wrong)}. {unchanged}")
     days = [one for one in pages if one is not None]
     findings = check_pages(spark, stage, staged_answers, days, keep_rows=keep_failing_rows)
     if failed := failed_text(findings):
         where = f"; `daybook checks --day {days[0]}` shows the rows" if keep_failing_rows else ""
-        raise NonRetryableError(f"{failed}. {kept}{where}")
+        raise NonRetryableError(f"{failed}. {unchanged}{where}")
     newest = read_ledger(settings).newest
     changed = changes(spark, settings, staged_answers, {one: newest[one] for one in days if one in newest})
     validated = [
@@ -315,7 +315,7 @@ def _pin(
         return None, {}
     own = current if staged_id is None else published_as(metadata, staged_id)
     if own is None:
-        raise PublishRefused(f"{table}: the staged snapshot {staged_id} was published and is gone again")
+        raise PublishRefused(f"{table}: the staged snapshot {staged_id} was published but no longer exists")
 
     def files(snapshot_id: int) -> dict[tuple[date | None, str, int], int]:
         return {
@@ -327,7 +327,7 @@ def _pin(
     for snapshot_id in dict.fromkeys((own.snapshot_id, current.snapshot_id)):
         if snapshot_id != staged_id and (found := files(snapshot_id)) != validated:
             changed = min({str(day or "rows without a day") for day, _, _ in found.keys() ^ validated.keys()})
-            raise PublishRefused(f"{table}: somebody has written to {changed} while it was being published")
+            raise PublishRefused(f"{table}: another writer changed {changed} while it was being published")
     rows: Counter[date | None] = Counter()
     for (day, _, _), count in validated.items():
         rows[day] += count

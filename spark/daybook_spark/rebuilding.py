@@ -53,7 +53,7 @@ def rebuild(
     left = {day: raw.get(day, 0) for day in pages}
     if missing := why_refused(known, left, [day for day in pages if not _is_explained(known, day)]):
         raise NonRetryableError(missing)
-    told = [
+    outcomes = [
         {
             "day": day.isoformat(),
             "revision": page.revision,
@@ -66,9 +66,9 @@ def rebuild(
     days = sorted(whole)
     while days:
         month = [day for day in days if day < days[0] + timedelta(days=DAYS_AT_ONCE)]
-        told += _rebuild_together(spark, settings, month, run_id, dry_run)
+        outcomes += _rebuild_together(spark, settings, month, run_id, dry_run)
         days = days[len(month) :]
-    return sorted(told, key=lambda one: one["day"])
+    return sorted(outcomes, key=lambda one: one["day"])
 
 
 def _is_explained(known: LakeDays, day: date) -> bool:
@@ -91,7 +91,7 @@ def _rebuild_together(
             stage, answers = build(spark, settings, news, run_id)
         done = publish_pages(spark, settings, stage, answers, news[0], None)
         published = {page["day"]: page for page in done.published}
-    return [_told(day, validated[day], day in news, published.get(day.isoformat())) for day in days]
+    return [_outcome(day, validated[day], day in news, published.get(day.isoformat())) for day in days]
 
 
 def build(spark: SparkSession, settings: Settings, dates: Sequence[date | None], run_id: str) -> tuple[Stage, Staged]:
@@ -103,9 +103,9 @@ def build(spark: SparkSession, settings: Settings, dates: Sequence[date | None],
     return stage, answers
 
 
-def _told(day: date, page: ValidatedDay, is_news: bool, published: dict[str, Any] | None) -> dict[str, Any]:
+def _outcome(day: date, page: ValidatedDay, is_news: bool, published: dict[str, Any] | None) -> dict[str, Any]:
     revision = page.revision if is_news else page.revision - 1
-    told = {"day": day.isoformat(), "revision": revision, "receipt": page.receipt, "changed": is_news}
+    outcome = {"day": day.isoformat(), "revision": revision, "receipt": page.receipt, "changed": is_news}
     if not is_news:
-        told["receipt"] = f"{day} r{revision}: stays as it is"
-    return {**told, **(published or {})}
+        outcome["receipt"] = f"{day} r{revision}: unchanged"
+    return {**outcome, **(published or {})}

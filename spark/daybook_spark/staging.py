@@ -192,7 +192,7 @@ def publish(spark: SparkSession, settings: Settings, table: str, snapshot_id: in
     metadata = load(settings, table)
     snapshot = metadata.snapshot_by_id(snapshot_id) if metadata else None
     if snapshot is None:
-        raise PublishRefused(f"{table}: the staged snapshot {snapshot_id} is gone")
+        raise PublishRefused(f"{table}: the staged snapshot {snapshot_id} no longer exists")
     if is_published(metadata, snapshot_id):
         return
     try:

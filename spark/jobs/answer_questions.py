@@ -24,7 +24,7 @@ def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> d
 
 
 if __name__ == "__main__":
-    parser = arguments("Run the questions of an area on the staged events.")
+    parser = arguments("Run an area's questions on the staged events.")
     parser.add_argument("--area", required=True, choices=AREAS, help="folder of spark/sql")
     parser.add_argument("--stage", required=True, type=json.loads, help="summary of land_events")
     run("answer_questions", parser, work)

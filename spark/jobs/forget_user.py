@@ -27,7 +27,7 @@ def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> d
 
 
 if __name__ == "__main__":
-    parser = arguments("Remove one player's rows for good.", of_a_day=False)
+    parser = arguments("Remove one user's rows for good.", of_a_day=False)
     # every user of the machine can see a command line, and Java decodes it by the locale
-    parser.add_argument("--player", required=True, type=Path, help="JSON file: user_id, and note, kept with the record")
+    parser.add_argument("--player", required=True, type=Path, help="JSON file: user_id, and the note for the erasure")
     run("forget_user", parser, work)

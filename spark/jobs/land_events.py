@@ -34,7 +34,7 @@ def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> d
 
 
 if __name__ == "__main__":
-    parser = arguments("Land Kafka's records and stage the days they touch.")
+    parser = arguments("Land Kafka's records and stage the affected days.")
     parser.add_argument("--until", required=True, type=parse_offsets, help="JSON partition -> frozen end offset")
-    parser.add_argument("--force", action="store_true", help="build the day again though nothing changed")
+    parser.add_argument("--force", action="store_true", help="build the day again even if nothing has changed")
     run("land_events", parser, work)

@@ -20,6 +20,6 @@ def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> d
 
 
 if __name__ == "__main__":
-    parser = arguments("Keep the lake in order.")
-    parser.add_argument("--step", required=True, choices=STEPS, help="what to do")
+    parser = arguments("Run one step of the lake's maintenance.")
+    parser.add_argument("--step", required=True, choices=STEPS, help="the step to run")
     run("maintain_lake", parser, work)

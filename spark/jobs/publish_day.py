@@ -25,12 +25,12 @@ def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> d
     for page in published.published:
         click.echo(f"published: {page['receipt']}")
     for day in published.unchanged:
-        click.echo(f"as it was: {day}")
+        click.echo(f"unchanged: {day}")
     return asdict(published)
 
 
 if __name__ == "__main__":
-    parser = arguments("Publish the staged pages if they balance.")
+    parser = arguments("Publish the staged days if they balance.")
     parser.add_argument("--stage", required=True, type=json.loads, help="summary of land_events")
     parser.add_argument("--answers", required=True, type=json.loads, help="JSON list of the answer tasks' summaries")
     parser.add_argument("--manifest", default="", help="the generator's manifest of the day; empty for live traffic")

@@ -21,8 +21,8 @@ def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> d
 
 
 if __name__ == "__main__":
-    parser = arguments("Derive the pages of some days anew.", of_a_day=False)
+    parser = arguments("Rebuild some days from their raw records.", of_a_day=False)
     parser.add_argument("--from", dest="first", required=True, type=parse_day, help="first day, YYYY-MM-DD, UTC")
     parser.add_argument("--to", dest="last", required=True, type=parse_day, help="last day, included")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would change")
+    parser.add_argument("--dry-run", action="store_true", help="only report what would change")
     run("rebuild_days", parser, work)

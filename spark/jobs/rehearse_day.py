@@ -50,4 +50,4 @@ def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> d
 
 
 if __name__ == "__main__":
-    run("rehearse_day", arguments("Rehearse a day in a lake of its own."), work)
+    run("rehearse_day", arguments("Rehearse a day in a separate lake."), work)

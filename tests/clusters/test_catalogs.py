@@ -109,5 +109,5 @@ def test_a_database_that_is_not_let_into_is_one_line(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGPASSFILE", str(tmp_path / "none"))
-    with pytest.raises(BadInput, match=r"catalog does not answer \(.*password.*DAYBOOK_LAKE_CATALOG_URI is right"):
+    with pytest.raises(BadInput, match=r"catalog does not answer \(.*password.*DAYBOOK_LAKE_CATALOG_URI is correct"):
         load(Settings(home=tmp_path, lake_catalog_uri=database.uri), RAW_EVENTS)

@@ -72,6 +72,6 @@ def test_a_day_of_a_rest_catalog(catalogued: Settings) -> None:
 def test_a_rest_catalog_that_is_away_is_one_line(tmp_path: Path) -> None:
     [port] = free_ports(1)
     away = Settings(home=tmp_path, lake_catalog_uri=f"http://127.0.0.1:{port}/iceberg", lake_warehouse="lake")
-    with pytest.raises(BadInput, match=r"catalog does not answer \(.*DAYBOOK_LAKE_CATALOG_URI is right") as refused:
+    with pytest.raises(BadInput, match=r"catalog does not answer \(.*DAYBOOK_LAKE_CATALOG_URI is correct") as refused:
         load(away, RAW_EVENTS)
     assert "\n" not in str(refused.value)

@@ -78,7 +78,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, broker: SecuredBroker) ->
         kafka_ssl_ca_file=str(broker.authority.file),
     )
     said = daybook(chosen, "create-topic")
-    assert said.startswith("made topic events: 3 partitions, 1 replicas, cleanup.policy=delete"), said
+    assert said.startswith("created topic events: 3 partitions, 1 replicas, cleanup.policy=delete"), said
     return chosen
 
 
@@ -105,7 +105,7 @@ def intake(settings: Settings) -> Iterator[OwnIntake]:
 
 def test_the_intake_may_look_at_the_topics_configuration(intake: OwnIntake) -> None:
     assert intake.status("/health/ready") == 200
-    assert "cannot be looked at" not in intake.log.read_text(encoding="utf-8")
+    assert "configuration cannot be read" not in intake.log.read_text(encoding="utf-8")
 
 
 def test_what_the_intake_accepts_is_in_the_topic(settings: Settings, intake: OwnIntake, figures: Figures) -> None:
@@ -179,7 +179,7 @@ def test_what_is_wrong_is_said_within_seconds_by_the_name_of_its_setting(setting
 
 def test_the_sensor_fails_at_once_with_a_wrong_password(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.monotonic()
-    with pytest.raises(AirflowFailException, match=r"refuses the login: see .*DAYBOOK_KAFKA_SASL_PASSWORD"):
+    with pytest.raises(AirflowFailException, match=r"rejects the login: check .*DAYBOOK_KAFKA_SASL_PASSWORD"):
         sensor_of(by(settings, "daybook-landing", "wrong"), monkeypatch).execute({})
     assert time.monotonic() - began < SECONDS_TO_BE_TOLD
 
@@ -348,7 +348,7 @@ def test_partitions_are_raised_by_the_command_and_filled_without_a_restart(
     landing = by(settings, "daybook-landing")
     have = len(topic_state(landing).end)
     more = settings.model_copy(update={"kafka_partitions": have + 2})
-    assert f"raised topic events from {have} to {have + 2} partitions" in daybook(more, "create-topic")
+    assert f"increased topic events from {have} to {have + 2} partitions" in daybook(more, "create-topic")
     assert daybook(more, "create-topic").startswith(f"kept topic events as it is: {have + 2} partitions")
     fewer = settings.model_copy(update={"kafka_partitions": 1})
     assert "Kafka never removes one" in daybook(fewer, "create-topic")

@@ -69,7 +69,7 @@ def test_the_topic_is_on_three_brokers_and_two_must_have_an_event(cluster: OwnCl
 @pytest.mark.usefixtures("cluster")
 def test_more_replicas_than_brokers_are_refused_and_nothing_is_made(settings: Settings) -> None:
     many = settings.model_copy(update={"kafka_topic": "many", "kafka_replication": 4})
-    with pytest.raises(DaybookError, match=r"cannot make DAYBOOK_KAFKA_REPLICATION=4 replicas .*nothing was changed"):
+    with pytest.raises(DaybookError, match=r"cannot create DAYBOOK_KAFKA_REPLICATION=4 replicas .*nothing was changed"):
         ensure_topic(many, timeout_seconds=1)
     assert "many" not in kafka_admin(settings).list_topics(timeout=10).topics
 
@@ -98,7 +98,7 @@ def test_a_compacted_topic_is_refused(settings: Settings) -> None:
     for done in admin.create_topics([NewTopic("compacted", 3, 3, config={"cleanup.policy": "compact"})]).values():
         done.result(20)
     until(lambda: "compacted" in admin.list_topics(timeout=10).topics, "the topic is there")
-    with pytest.raises(DaybookError, match=r"Kafka would remove all events of a player but the newest"):
+    with pytest.raises(DaybookError, match=r"Kafka would remove all but the newest event of a user"):
         ensure_topic(settings.model_copy(update={"kafka_topic": "compacted"}))
 
 

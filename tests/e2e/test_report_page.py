@@ -51,7 +51,7 @@ def test_every_day_is_verified_and_restated_ones_among_them(
     told = stack.json("verify", *(word for day in published for word in ("--day", str(day))))
     found = Counter(one["verdict"] for one in told)
     assert set(found) == {"equal"}, [one for one in told if one["verdict"] != "equal"]
-    plays = [one["line"] for one in told if one["line"].startswith("generator (plays of ")]
+    plays = [one["line"] for one in told if one["line"].startswith("generator (runs for ")]
     assert len(plays) == len(published)
     assert max(line.count(",") for line in plays) > 3, "late events of later plays are among what is expected"
     pages = {page["day"]: page for page in stack.json("status")}

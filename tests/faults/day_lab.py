@@ -89,7 +89,8 @@ class DayLab:
     @property
     def catalog(self) -> Path:
         """The lake's catalog."""
-        return Path(self.settings.catalog_uri.removeprefix("jdbc:sqlite:"))
+        assert self.settings.catalog_file is not None
+        return self.settings.catalog_file
 
     @property
     def warehouse(self) -> Path:

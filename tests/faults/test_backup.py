@@ -64,7 +64,7 @@ def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> Non
     assert read_ledger(lab.settings).revisions == pages
     assert verified(lab) == [str(DAY), str(NEXT)]
     with_what_kafka_has = lab.daybook("restore", "--from", str(folder), "--send-records")
-    assert with_what_kafka_has == "0 records sent to Kafka, 20 were there still\n"
+    assert with_what_kafka_has == "0 records sent to Kafka, 20 were still there\n"
     lab.run_day(THIRD)
     assert audit(lab.settings, lab.accepted).is_clean
     assert verified(lab) == [str(day) for day in (DAY, NEXT, THIRD)]
@@ -82,7 +82,7 @@ def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> Non
         assert f"daybook restore --from {folder} --send-records   (20 not landed yet)" in said
         assert read_ledger(elsewhere).revisions == pages
         assert verified(other) == [str(DAY), str(NEXT)]
-        assert "deleted and made anew" in other.refused(THIRD)
+        assert "deleted and created again" in other.refused(THIRD)
         assert other.daybook("restore", "--from", str(folder), "--send-records").startswith(
             "20 records sent to Kafka, 0"
         )
@@ -96,7 +96,7 @@ def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> Non
         taken = sorted(path.name for path in (folder / "backups").iterdir())
         assert len(taken) == 2
         for name in taken:
-            assert "is whole" in other.daybook("restore", "--from", str(folder), "--at", name, "--check")
+            assert "is complete" in other.daybook("restore", "--from", str(folder), "--at", name, "--check")
         again = DayLab(other.settings.model_copy(update={"home": tmp_path / "again"}), broker, intake)
         again.daybook("restore", "--from", str(folder), "--at", taken[0])
         assert read_ledger(again.settings).revisions == pages

@@ -250,7 +250,7 @@ def test_a_topic_made_anew_is_refused_though_its_offsets_look_right(log: Log, ac
     log.delete()
     log.create(partitions=2)
     after = log.send(5)
-    with pytest.raises(DaybookError, match="deleted and made anew"):
+    with pytest.raises(DaybookError, match="deleted and created again"):
         log.land()
     accept_loss("--note", "moved to a new cluster")
     assert log.land() == [LandedRange(0, 0, 5, 5, landing=2)]
@@ -287,7 +287,9 @@ def test_a_log_that_went_back_and_grew_again_is_refused(
     log.land()
     put_back(log, broker, copy_of)
     after = log.send(4)  # offsets 3 to 6: the lake's position is 5
-    with pytest.raises(DaybookError, match=r"offset 4 of partition 0, the last one landed, holds another record now"):
+    with pytest.raises(
+        DaybookError, match=r"offset 4 of partition 0, the last one landed, now holds a different record"
+    ):
         log.land()
     accept_loss("--note", "disk restored")
     assert log.land() == [LandedRange(0, 0, 7, 7, landing=3)]
@@ -406,7 +408,7 @@ def test_it_warns_when_the_oldest_record_has_used_half_of_the_retention(
     assert warning(timedelta(days=2.1)) is None
     warned = capsys.readouterr().out.splitlines()
     assert [line for line in warned if "WARNING" in line] == [
-        f"WARNING {DAY}: topic {log.settings.kafka_topic}: retention.ms is 345600000, the settings say 2592000000: "
+        f"WARNING {DAY}: topic {log.settings.kafka_topic}: retention.ms is 345600000, the settings specify 2592000000: "
         "Kafka deletes records sooner, landed or not. `daybook create-topic --set` sets it"
     ]
     log.alter(message_timestamp_type="CreateTime")  # with LogAppendTime a record cannot be two days old yet
@@ -414,7 +416,7 @@ def test_it_warns_when_the_oldest_record_has_used_half_of_the_retention(
     log.land()
     told = capsys.readouterr().out
     assert f"WARNING {DAY}: offset 0 of partition 0 has waited 2.2 days of the 4.0 days" in told
-    assert "message.timestamp.type is CreateTime, the settings say LogAppendTime" in told
+    assert "message.timestamp.type is CreateTime, the settings specify LogAppendTime" in told
 
 
 def test_a_sender_does_not_say_when_a_record_was_taken(log: Log) -> None:
@@ -431,7 +433,7 @@ def test_what_compaction_took_stops_the_day_until_the_loss_is_accepted(
     log.send(30)
     fast = {"segment_ms": "1000", "min_cleanable_dirty_ratio": "0.01", "max_compaction_lag_ms": "1000"}
     log.alter(cleanup_policy="compact", **fast)
-    with pytest.raises(NonRetryableError, match=r"has cleanup\.policy=compact: .*Nothing was moved or published"):
+    with pytest.raises(NonRetryableError, match=r"has cleanup\.policy=compact: .*Nothing was landed or published"):
         log.land()
     assert log.landed() == []
 

@@ -212,7 +212,8 @@ def _write_table(lake: Settings, states: list[Snapshot], leftovers: list[Snapsho
     )
     file = f"{table.location()}/metadata/99999-large.metadata.json"
     ToOutputFile.table_metadata(metadata, table.io.new_output(file))
-    with sqlite3.connect(lake.catalog_uri.removeprefix("jdbc:sqlite:")) as catalog:
+    assert lake.catalog_file is not None
+    with sqlite3.connect(lake.catalog_file) as catalog:
         catalog.execute("UPDATE iceberg_tables SET metadata_location = ? WHERE table_name = ?", (file, EVENTS))
 
 

@@ -89,16 +89,16 @@ def test_a_topic_that_the_broker_has_lost_is_not_made_again(tmp_path: Path) -> N
         broker.kill()
     shutil.rmtree(settings.home / "kafka")
     with (
-        pytest.raises(NonRetryableError, match=rf"has lost topic events \({re.escape(known)}\).*Nothing was made"),
+        pytest.raises(NonRetryableError, match=rf"has lost topic events \({re.escape(known)}\).*Nothing was created"),
         OwnBroker(settings),
     ):
         pass
     with running(settings):
         assert settings.kafka_topic not in kafka_admin(settings).list_topics(timeout=10).topics
-        with pytest.raises(NonRetryableError, match="`daybook create-topic --recreate` makes an empty one"):
+        with pytest.raises(NonRetryableError, match="`daybook create-topic --recreate` creates an empty topic"):
             ensure_topic(settings)
         made, told = ensure_topic(settings, recreate=True)
-        assert made.startswith("made topic events: 3 partitions")
+        assert made.startswith("created topic events: 3 partitions")
         assert f"not {known}" in told
         assert kafka.trouble(settings) is None
         assert noted_topic(settings) == topic_state(settings).topic_id != known
@@ -135,9 +135,9 @@ def test_up_brings_an_older_topic_forward_and_shortens_no_retention(own: Setting
     kept, *told = ensure_topic(own)
     assert kept.startswith("kept topic")
     assert [line.partition(";")[0] for line in told] == [
-        f"its retention.ms is {90 * 86_400_000}, the settings say {30 * 86_400_000}",
-        "its message.timestamp.type is CreateTime, the settings say LogAppendTime",
-        "its flush.messages is 5, the settings say 1",
+        f"its retention.ms is {90 * 86_400_000}, the settings specify {30 * 86_400_000}",
+        "its message.timestamp.type is CreateTime, the settings specify LogAppendTime",
+        "its flush.messages is 5, the settings specify 1",
     ]
     _, brought, left = ensure_topic(own, set_config=True)
     assert brought == "set message.timestamp.type to LogAppendTime (it was CreateTime), flush.messages to 1 (it was 5)"
@@ -157,7 +157,7 @@ def test_an_intake_is_not_ready_on_a_topic_that_loses_events(
         until(lambda: intake.status("/health/ready") == 200, "ready")
         alter(own, cleanup_policy="compact")
         until(lambda: intake.status("/health/ready") == 503, "not ready", 30, 0.5)
-        assert "cleanup.policy=compact: Kafka would remove all events of a player" in intake.log.read_text()
+        assert "cleanup.policy=compact: Kafka would remove all but the newest event of a user" in intake.log.read_text()
         alter(own, cleanup_policy="delete")
         until(lambda: intake.status("/health/ready") == 200, "ready again", 30, 0.5)
 

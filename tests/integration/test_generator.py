@@ -124,7 +124,7 @@ def test_a_day_that_was_played_is_not_played_again(mine: Settings) -> None:
     before = len(records(mine))
     assert play(50, 1, mine) == first
     for events, seed in ((50, 2), (51, 1)):
-        with pytest.raises(BadInput, match=r"2026-05-03 was already played with seed 1 and 50 events.*--seed 1"):
+        with pytest.raises(BadInput, match=r"2026-05-03 was already generated with seed 1 and 50 events.*--seed 1"):
             play(events, seed, mine)
     assert len(records(mine)) == before
 
@@ -195,7 +195,7 @@ class TestResume:
         try:
             refused = generate(mine, "--day", "2026-05-03", "--events", "50", "--seed", "3")
             assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-            assert "being played by another process" in refused.stderr
+            assert "being sent by another process" in refused.stderr
         finally:
             held.close()
 
@@ -247,7 +247,7 @@ class TestLoad:
         key = "a-key-of-the-tests"
         keys.write_text(f"chess {hashlib.sha256(key.encode()).hexdigest()}\n")
         with OwnIntake(own, DAYBOOK_API_KEYS_FILE=str(keys), DAYBOOK_API_EVENTS_PER_SECOND="1000"):
-            with pytest.raises(BadInput, match="does not take the API key"):
+            with pytest.raises(BadInput, match="rejected the API key"):
                 play(10, 1, own)
             knows = own.model_copy(update={"api_key": SecretStr(key)})
             assert play(3000, 1, knows, load=Load(batch=500))["accepted"] == 3000
@@ -294,7 +294,7 @@ class TestCommand:
         first, second = generate(mine, *arguments), generate(mine, *arguments)
         assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
         assert "sent 300 = accepted 300 + refused 0" in first.stdout
-        assert "already played" in second.stdout
+        assert "already generated" in second.stdout
         assert read_manifest(mine, date(2026, 5, 4)) is not None
 
     @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ def test_with_keys_it_listens_where_it_is_told(
     with OwnIntake(own, DAYBOOK_API_KEYS_FILE=str(file), DAYBOOK_API_HOST=asked) as intake:
         assert listening(intake) == found
         assert ask(own, "/health/live", host="127.0.0.2").status == 200
-        assert "loopback alone" not in intake.log.read_text()
+        assert "loopback only" not in intake.log.read_text()
 
 
 def test_without_a_key_it_listens_on_loopback_alone_and_says_so(settings: Settings, broker: OwnBroker) -> None:
@@ -208,7 +208,7 @@ def test_without_a_key_it_listens_on_loopback_alone_and_says_so(settings: Settin
             one.laddr.ip for one in psutil.Process(intake.process.pid).net_connections() if one.status == "LISTEN"
         ]
         assert listening == ["127.0.0.1"]
-        assert "listening on loopback alone" in intake.log.read_text()
+        assert "listening on loopback only" in intake.log.read_text()
 
 
 class TestLimit:
@@ -223,7 +223,7 @@ class TestLimit:
             assert 2 <= taken <= 8
             refused = answers[-1]
             assert refused.status == 429
-            assert refused.json()["detail"].startswith("over 1 events per second; nothing was taken")
+            assert refused.json()["detail"].startswith("over 1 events per second; no event was accepted")
             assert 1 <= int(refused.headers["Retry-After"]) <= 5
             kill_workers(intake)
             assert ask(own, "/events", [SWORD] * 900).status == 429

@@ -110,7 +110,7 @@ def test_an_open_transaction_is_waited_for_and_named(topic: Topic, stack: Any) -
     assert holder.flush(20) == 0
     topic.produce(0, 30)  # acknowledged, but hidden behind the two
     late = asyncio.run(payload(deferred(wait_on(topic, timeout=0.5))))
-    assert "a transaction that is open hides 32 offsets from 0 of partition 0; nothing was frozen" in late["timeout"]
+    assert "an open transaction hides 32 offsets from 0 of partition 0; nothing was frozen" in late["timeout"]
     trigger = deferred(wait_on(topic))
 
     async def end_while_waiting() -> tuple[bool, dict[str, Any]]:
@@ -138,7 +138,7 @@ def test_a_missing_topic_fails_at_once_and_is_not_made_by_looking(topic: Topic) 
 
 def test_a_topic_made_anew_with_fewer_partitions_fails_at_once(topic: Topic) -> None:
     with pytest.raises(
-        AirflowFailException, match=r"acknowledged in partition 2 .* has 2 partitions now: it was made anew"
+        AirflowFailException, match=r"acknowledged in partition 2 .* has 2 partitions now: it was recreated"
     ):
         wait_on(topic, targets={"0": 0, "2": 9}).execute({})
 

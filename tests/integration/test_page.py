@@ -138,7 +138,7 @@ def test_the_tab_of_a_run_whose_day_has_no_page_says_so(browser: Browser, run_id
 @pytest.mark.parametrize(
     ("dag_id", "run", "says"),
     [
-        ("lake_maintenance", "any", "lake_maintenance builds no day"),
+        ("lake_maintenance", "any", "lake_maintenance does not build days"),
         (DAG_ID, "gone", f"{DAG_ID} has no run"),
         (DAG_ID, "\0", f"{DAG_ID} has no run"),
     ],

@@ -36,7 +36,7 @@ def test_a_second_engine_the_generator_and_kafka_agree_with_the_page(stack: Stac
     assert {one["verdict"] for one in told} == {"equal"}
     lines = [one["line"] for one in told]
     assert any(line.startswith("user_activity: ") and "recounted by DuckDB" in line for line in lines)
-    assert any(line.startswith(f"generator (plays of {day}): {EVENTS:,} acknowledged ids") for line in lines)
+    assert any(line.startswith(f"generator (runs for {day}): {EVENTS:,} acknowledged ids") for line in lines)
     compared = sum(int(re.findall(r"([\d,]+) records", line)[0].replace(",", "")) for line in lines if "Kafka" in line)
     assert compared == stack.page(day)["landed"] == EVENTS + round(EVENTS * 0.05)
 

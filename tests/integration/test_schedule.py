@@ -74,8 +74,8 @@ def test_a_backfill_that_is_asked_for_nothing_builds_its_days(stack: Stack) -> N
     stack.daybook("generate", "--day", str(LAST), "--events", "300", "--seed", "9")
     told = stack.json("plan", "--from", str(FIRST), "--to", str(LAST))
     assert [row["does"].partition(",")[0] for row in told["days"]] == [
-        f"plays {DAILY_EVENTS} events of it and builds its page",
-        "publishes its first page",
+        f"generates {DAILY_EVENTS} events of the day and publishes it",
+        "publishes its first revision",
     ]
 
     printed = stack.airflow(
@@ -100,7 +100,7 @@ def test_a_backfill_that_is_asked_for_nothing_builds_its_days(stack: Stack) -> N
 @pytest.mark.parametrize(
     ("run_id", "conf", "says"),
     [
-        ("typo", {"date": "2026-05-03", "events": 300}, "'date' (did you mean 'day'?), which is no parameter of it"),
+        ("typo", {"date": "2026-05-03", "events": 300}, "'date' (did you mean 'day'?), which is not a parameter;"),
         ("to-come", {"day": "2999-01-01"}, "2999-01-01 has not begun (UTC)"),
     ],
 )
@@ -170,7 +170,7 @@ def test_a_generator_that_waits_says_so(stack: Stack, frozen_broker: None) -> No
     printed = subprocess.Popen(command, env=stack.env, stdout=subprocess.PIPE, text=True)
     try:
         assert printed.stdout is not None
-        assert "no acknowledgement by the intake (status 503)" in printed.stdout.readline()
+        assert "the intake has not acknowledged yet (status 503)" in printed.stdout.readline()
     finally:
         printed.terminate()
         printed.wait(30)

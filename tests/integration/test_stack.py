@@ -151,7 +151,7 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", airflow_port)):
         done = subprocess.run([BIN / "daybook", "up"], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert f"port {airflow_port} (airflow-api-server) is taken; DAYBOOK_AIRFLOW_PORT moves it" in done.stderr
+    assert f"port {airflow_port} (airflow-api-server) is in use; set DAYBOOK_AIRFLOW_PORT to another one" in done.stderr
     assert done.stderr.count("\n") == 1
     assert supervisor.processes(Settings(home=tmp_path / "home")) == []
 
@@ -179,7 +179,7 @@ def test_what_is_late_is_named_with_its_log(tmp_path: Path) -> None:
     try:
         done = subprocess.run([BIN / "daybook", "up"], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert " is late" in done.stderr
+        assert " in time" in done.stderr
         assert f"its log: {home}/logs/" in done.stderr
     finally:
         down = subprocess.run([BIN / "daybook", "down"], env=environment, capture_output=True, text=True, check=True)

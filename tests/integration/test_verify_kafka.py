@@ -84,17 +84,17 @@ def test_the_days_records_are_compared_and_another_days_are_not(settings: Settin
 
 def test_other_bytes_are_found(settings: Settings) -> None:
     found = held(settings, {**LANDED, 1: SENT[1].replace(b"12", b"13")})
-    assert found == Verdict(DIFFERENT, "Kafka: offset 1 holds other bytes than raw_events")
+    assert found == Verdict(DIFFERENT, "Kafka: offset 1 has other bytes than raw_events")
 
 
 def test_a_record_that_was_not_landed_is_found(settings: Settings) -> None:
     found = held(settings, {0: SENT[0], 3: SENT[3]})
-    assert found == Verdict(DIFFERENT, "Kafka: offset 1 is of the day and not in raw_events")
+    assert found == Verdict(DIFFERENT, "Kafka: offset 1 belongs to the day but is not in raw_events")
 
 
 def test_a_record_that_kafka_does_not_have_is_found(settings: Settings) -> None:
     found = held(settings, {**LANDED, 4: event(4)}, last=4)
-    assert found == Verdict(DIFFERENT, "Kafka: offset 4 is in raw_events and not in Kafka")
+    assert found == Verdict(DIFFERENT, "Kafka: offset 4 is in raw_events but not in Kafka")
 
 
 def test_a_record_that_was_erased_is_no_difference(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_a_record_that_was_landed_as_another_days_is_found(settings: Settings) -
     rows = [{"event_date": None, "landing": 1, "kafka_partition": 0, "kafka_offset": 0, "value": SENT[0]}]
     raw = pads.dataset(pa.Table.from_pylist(rows, schema=RAW))
     found = as_in_kafka(settings, raw, DAY, ((1, 1), 0, FIRST, LAST), "Kafka")
-    assert found == Verdict(DIFFERENT, "Kafka: offset 0 is of the day and in raw_events without a day")
+    assert found == Verdict(DIFFERENT, "Kafka: offset 0 belongs to the day but is in raw_events without a day")
 
 
 @pytest.mark.parametrize(("ahead_minutes", "verdict"), [(59, EQUAL), (-1, DIFFERENT)])
@@ -223,7 +223,7 @@ def test_records_that_raw_events_lacks_are_found(
         return
     partition, offset = first
     assert f"partition {partition}, " in found[0]
-    assert found[0].endswith(f"offset {offset} is of the day and not in raw_events")
+    assert found[0].endswith(f"offset {offset} belongs to the day but is not in raw_events")
 
 
 def test_offsets_whose_landings_are_forgotten_are_compared_too(landed: Landed) -> None:
@@ -236,7 +236,7 @@ def test_offsets_whose_landings_are_forgotten_are_compared_too(landed: Landed) -
     assert lines[0].startswith("Kafka, landings 1 to 1") or lines[0].startswith(
         "Kafka, landing 1, partition 0, offsets 0 to 5"
     )
-    assert lines[0].endswith("offset 0 is of the day and not in raw_events")
+    assert lines[0].endswith("offset 0 belongs to the day but is not in raw_events")
 
 
 def test_what_kafka_has_deleted_is_not_compared_and_the_rest_is(landed: Landed) -> None:
@@ -246,4 +246,4 @@ def test_what_kafka_has_deleted_is_not_compared_and_the_rest_is(landed: Landed) 
     lines = [one.line for one in landed.verdicts()]
     assert lines[0] == "Kafka, landing 1, partition 0, offsets 0 to 4: Kafka no longer has them"
     assert lines[1] == "Kafka, landing 1, partition 0, offsets 5 to 5: 1 records of the day, byte by byte"
-    assert lines[2].endswith("offset 8 is of the day and not in raw_events")
+    assert lines[2].endswith("offset 8 belongs to the day but is not in raw_events")

@@ -36,4 +36,4 @@ def test_of_an_error_in_python_its_first_line_is_told() -> None:
 def test_a_clock_that_was_set_back_is_told_as_such(said: str) -> None:
     told = root_cause(ValueError(f"java.lang.IllegalArgumentException: {said}\nand more"))
     assert told.startswith("this machine's clock is more than a minute behind the lake's newest commit")
-    assert "Nothing was committed. Set the clock right" in told
+    assert "Nothing was committed. Correct the clock" in told

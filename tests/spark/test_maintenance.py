@@ -432,7 +432,9 @@ def test_a_player_of_a_page_whose_raw_records_are_removed_is_not_forgotten_at_th
     first.build().publish()
     apply_raw_retention(spark, lake.model_copy(update=NARROW), LONG_AFTER)
     before = readers_see(lake)
-    with pytest.raises(DaybookError, match=r"2026-05-03: these pages have rows of the player .* Nothing was removed"):
+    with pytest.raises(
+        DaybookError, match=r"2026-05-03: these published days have rows of the user .* Nothing was removed"
+    ):
         forget(spark, lake, "leaver", "forget", "")
     assert readers_see(lake) == before
     assert erasures(lake) == []

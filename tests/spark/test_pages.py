@@ -212,7 +212,7 @@ def test_of_a_day_before_the_record_began_nothing_is_known_and_nothing_published
     topic.event(event_id=an_id(1), occurred_at="2026-05-04T00:00:00Z")  # Kafka's timestamp is of 2026-05-04
     before_any_record.land(topic)
     assert before_any_record.build().stage.dates == []
-    assert "nothing is known of 2026-05-03" in nothing_due(lake, DAY)
+    assert "no data for 2026-05-03" in nothing_due(lake, DAY)
 
 
 def test_records_that_name_no_day_are_rejected_and_kept(
@@ -758,7 +758,7 @@ def test_an_erasure_that_leaves_rows_ends_with_an_error(
     first.land(topic)
     first.build().publish()
     monkeypatch.setattr("daybook_spark.erasing._remove_raw", lambda *_: None)
-    with pytest.raises(DaybookError, match="rows of the player are left: 1 of raw_events, 1 of events, 1 of"):
+    with pytest.raises(DaybookError, match="rows of the user remain: 1 of raw_events, 1 of events, 1 of"):
         forget(spark, lake, "leaver", "forget", "")
 
 

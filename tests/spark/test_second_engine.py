@@ -85,12 +85,12 @@ def test_an_event_behind_several_rows_is_listed_once(published: Settings) -> Non
 @pytest.mark.parametrize(
     ("name", "where", "says"),
     [
-        ("weekly_retention", None, "has no rows that can be traced"),
-        ("nothing", None, "has no rows that can be traced"),
+        ("weekly_retention", None, "has no traceable rows"),
+        ("nothing", None, "has no traceable rows"),
         ("purchases", "price > 5", "purchases has no column 'price'; it has item, events"),
-        ("purchases", "item = ", "is no condition"),
+        ("purchases", "item = ", "is not a valid condition"),
         ("purchases", "item = 'spoon'", "no row of purchases"),
-        ("purchases", "item = 'x') OR (1 = 1", "is no condition"),
+        ("purchases", "item = 'x') OR (1 = 1", "is not a valid condition"),
     ],
 )
 def test_what_cannot_be_traced_says_why(published: Settings, name: str, where: str | None, says: str) -> None:
@@ -182,7 +182,7 @@ def test_a_row_that_stands_twice_is_found(published: Settings, tampered: Any) ->
     day = str(KNOWN[ORDINARY].day)
     tampered("guild_joins", day, lambda rows: [*rows, rows[0]])
     [line] = different(published, day)
-    assert line.endswith("1 rows have the key of another one")
+    assert line.endswith("1 rows have the key of another row")
 
 
 def test_an_event_that_is_gone_is_found(published: Settings, tampered: Any) -> None:

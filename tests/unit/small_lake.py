@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -154,7 +153,8 @@ class SmallLake:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        Path(settings.catalog_uri.removeprefix("jdbc:sqlite:")).parent.mkdir(parents=True)
+        assert settings.catalog_file is not None
+        settings.catalog_file.parent.mkdir(parents=True)
         self.catalog = SqlCatalog(CATALOG, uri=sqlalchemy_uri(settings.catalog_uri), warehouse=settings.warehouse)
         self.catalog.create_namespace(NAMESPACE)
 

@@ -74,7 +74,7 @@ def test_a_copy_gets_a_lake_of_its_own(lake: SmallLake, monkeypatch: pytest.Monk
     before = content(original)
     loaded = at(copy, monkeypatch)
     result = adopt()
-    assert f"name {copy}/lake/warehouse now" in result.output
+    assert f" to {copy}/lake/warehouse: " in result.output
     assert content(original) == before, "the original was written to"
     shutil.move(original, original.with_name("away"))
     assert_is_whole(loaded)
@@ -82,7 +82,7 @@ def test_a_copy_gets_a_lake_of_its_own(lake: SmallLake, monkeypatch: pytest.Monk
     assert state is not None
     assert former is not None
     assert state.id != former.id
-    assert "was a state of its own already" in adopt().output
+    assert "was already a state of its own" in adopt().output
 
 
 def test_a_moved_folder_and_one_without_a_marker(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_two_catalogs_over_one_warehouse_are_refused(
     shutil.copytree(shared.home, copy)
     before = content(tmp_path)
     at(copy, monkeypatch)
-    with pytest.raises(BadInput, match="of two catalogs over one warehouse each removes the other's files"):
+    with pytest.raises(BadInput, match="Two catalogs over one warehouse delete each other's files"):
         adopt()
     assert content(tmp_path) == before
 
@@ -150,7 +150,7 @@ def test_half_a_copy_an_unfinished_restore_and_a_running_stack_are_refused(
         adopt()
     with monkeypatch.context() as patched:
         patched.setattr("daybook.stack.supervisor.states", lambda _settings: {})
-        with pytest.raises(BadInput, match="`daybook down` first"):
+        with pytest.raises(BadInput, match="run `daybook down` first"):
             adopt()
     assert content(moved) == before
     unfinished_file(moved).write_text("/mnt/backup\n", encoding="utf-8")

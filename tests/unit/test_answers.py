@@ -86,7 +86,7 @@ def test_a_file_that_is_dropped_in_is_an_answer_with_an_entry_in_the_page(own_sq
     [
         ("-- Grain: one row per minute of a day that has an event\n", "", "lacks the header line -- Grain:"),
         ("-- Balance: events WHERE item IS NOT NULL\n", "", "lacks the header line -- Balance:"),
-        ("--   minute: minute", "--   the minute", "-- Columns: says 'the minute of the hour, 0 to 59'"),
+        ("--   minute: minute", "--   the minute", "-- Columns: has 'the minute of the hour, 0 to 59'"),
         ("-- Key: minute", "-- Key: hour", "Key, Order and Balance name hour; -- Columns: has minute, events"),
         ("-- Balance: events", "-- Balance: plays", "name plays"),
     ],
@@ -105,7 +105,7 @@ def test_an_answer_across_days_says_how_many_it_looks_at(tmp_path: Path) -> None
     file = tmp_path / ACROSS_DAYS / "busy_minutes.sql"
     file.parent.mkdir()
     file.write_text(TEXT.replace("-- Balance: events WHERE item IS NOT NULL", "-- Days: some"), encoding="utf-8")
-    with pytest.raises(DaybookError, match="write how many days it looks at, as 28"):
+    with pytest.raises(DaybookError, match="write the number of days that it covers, as 28"):
         read_answer(file)
 
 

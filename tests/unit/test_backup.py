@@ -140,7 +140,7 @@ def test_only_the_kept_backups_and_their_files_stay(lake: SmallLake, folder: Pat
     back_up(folder)
     (folder / "backups" / "2020-01-01T000000.000000Z").mkdir()  # an interrupted backup
     publish(lake, NEXT)
-    assert "2 older or stopped backups" in back_up(folder, "--keep", "1")
+    assert "2 older or incomplete backups" in back_up(folder, "--keep", "1")
     whole, stopped = indexes(folder)
     assert (len(whole), stopped) == (1, [])
     shutil.rmtree(lake.settings.home)
@@ -154,7 +154,7 @@ def test_only_the_kept_backups_and_their_files_stay(lake: SmallLake, folder: Pat
 def test_no_state_is_written_over(lake: SmallLake, folder: Path) -> None:
     back_up(folder)
     before = (lake.settings.home / "lake" / "catalog.db").read_bytes()
-    with pytest.raises(BadInput, match=r"there is a state: .*manifests.*Nothing was changed"):
+    with pytest.raises(BadInput, match=r"a state exists already: .*manifests.*Nothing was changed"):
         bring_back(folder)
     assert (lake.settings.home / "lake" / "catalog.db").read_bytes() == before
 
@@ -170,7 +170,9 @@ def test_a_damaged_backup_is_refused_before_anything_is_written(lake: SmallLake,
         held = bytearray(victim.read_bytes())
         held[len(held) // 2] ^= 1
         victim.write_bytes(held)
-    with pytest.raises(DaybookError, match=rf"{victim.name} (is missing|holds other bytes).*Nothing was changed"):
+    with pytest.raises(
+        DaybookError, match=rf"{victim.name} (is missing|does not contain what was written).*Nothing was changed"
+    ):
         bring_back(folder)
     assert not lake.settings.home.exists()
 
@@ -197,9 +199,9 @@ def test_a_backup_that_was_killed_is_none(lake: SmallLake, folder: Path) -> None
         return max(path.name for path in (folder / "backups").iterdir())
 
     first = killed()
-    with pytest.raises(BadInput, match="was stopped before its end and is incomplete"):
+    with pytest.raises(BadInput, match="was interrupted and is incomplete"):
         bring_back(folder)
-    with pytest.raises(BadInput, match="was stopped before its end and is incomplete"):
+    with pytest.raises(BadInput, match="was interrupted and is incomplete"):
         bring_back(folder, "--at", first)
     back_up(folder)
     publish(lake, NEXT)
@@ -207,7 +209,7 @@ def test_a_backup_that_was_killed_is_none(lake: SmallLake, folder: Path) -> None
     second = killed()
     shutil.rmtree(lake.settings.home)
     done = bring_back(folder)
-    assert f"The later backup {second} was stopped before its end: it is passed over" in done.output
+    assert f"The later backup {second} is incomplete and was skipped" in done.output
     assert len(read_ledger(lake.settings).revisions) == 1
 
 
@@ -262,7 +264,7 @@ def test_a_restore_that_was_killed_is_begun_again(lake: SmallLake, folder: Path,
     assert read_ledger(lake.settings).revisions == before
     left = [path.name for path in lake.settings.home.rglob("*") if path.name.startswith(".") or "restore" in path.name]
     assert left == []
-    with pytest.raises(BadInput, match="there is a state"):
+    with pytest.raises(BadInput, match="a state exists already"):
         bring_back(folder)
 
 
@@ -277,7 +279,7 @@ def test_what_came_after_a_killed_restore_is_not_removed(lake: SmallLake, folder
     live.parent.mkdir(parents=True, exist_ok=True)
     live.write_text("live", encoding="utf-8")
     before = sorted(path for path in lake.settings.home.rglob("*") if path.is_file())
-    with pytest.raises(BadInput, match=rf"there is a state: {live}\. Nothing was changed"):
+    with pytest.raises(BadInput, match=rf"a state exists already: {live}\. Nothing was changed"):
         bring_back(folder)
     assert sorted(path for path in lake.settings.home.rglob("*") if path.is_file()) == before
     live.unlink()
@@ -291,7 +293,7 @@ def test_a_file_of_a_killed_restore_that_was_changed_since_is_not_removed(lake: 
     killed_restore(folder, "state_of", 1)
     report = lake.settings.home / "reports" / "index.html"
     report.write_text("b report", encoding="utf-8")
-    with pytest.raises(BadInput, match=rf"there is a state: {report}\. Nothing was changed"):
+    with pytest.raises(BadInput, match=rf"a state exists already: {report}\. Nothing was changed"):
         bring_back(folder)
     assert report.read_text(encoding="utf-8") == "b report"
 
@@ -307,7 +309,7 @@ def test_the_lake_may_be_on_another_disk_by_a_link(lake: SmallLake, folder: Path
     assert bring_back(folder).exit_code == 0
     assert read_ledger(lake.settings).revisions == before
     assert [*(tmp_path / "disk").iterdir()] != []
-    with pytest.raises(BadInput, match="there is a state"):
+    with pytest.raises(BadInput, match="a state exists already"):
         bring_back(folder)
 
 
@@ -318,10 +320,10 @@ def test_a_lake_that_cannot_move_leaves_nothing_behind(
     elsewhere = at(tmp_path / "elsewhere", monkeypatch)
 
     def refuse(*_: object) -> None:  # PyIceberg cannot write position delete files
-        raise DaybookError("files of deleted positions")
+        raise DaybookError("position delete files")
 
     monkeypatch.setattr("daybook.operations.restore.move", refuse)
-    with pytest.raises(DaybookError, match="deleted positions"):
+    with pytest.raises(DaybookError, match="position delete files"):
         bring_back(folder)
     assert [*elsewhere.home.iterdir()] == []
 
@@ -333,7 +335,7 @@ def test_nothing_is_restored_below_a_stack_that_is_up(own_settings: Settings, la
     state_dir(own_settings, "logs")
     supervisor.launch(own_settings, parts(own_settings))
     try:
-        with pytest.raises(BadInput, match=r"the stack of .* is up. Nothing was changed. `daybook down`"):
+        with pytest.raises(BadInput, match=r"the stack of .* is running. Nothing was changed. Run `daybook down`"):
             bring_back(folder)
     finally:
         supervisor.shut_down(own_settings)
@@ -386,7 +388,7 @@ def test_no_later_backup_touches_an_earlier_one(
     for home in tmp_path.glob("hom?"):
         shutil.rmtree(home)
     for name, before in known.items():
-        assert "is whole" in bring_back(folder, "--at", name, "--check").output
+        assert "is complete" in bring_back(folder, "--at", name, "--check").output
         restored = at(tmp_path / f"again {name}", monkeypatch)
         assert bring_back(folder, "--at", name).exit_code == 0
         assert revisions_of(restored) == before
@@ -422,11 +424,11 @@ def test_only_backups_of_the_same_state_folder_are_counted(
     publish(other, NEXT)
     back_up(folder)
     said = back_up(folder, "--keep", "1")
-    assert "1 older or stopped backups" in said
-    assert f"Backups of {lake.settings.home} are in this folder too, and stay" in said
+    assert "1 older or incomplete backups" in said
+    assert f"This folder also has backups of {lake.settings.home}; they remain" in said
     ours, theirs = (name for name, _ in indexes(folder)[0])
     for name in (ours, theirs):
-        assert "is whole" in bring_back(folder, "--at", name, "--check").output
+        assert "is complete" in bring_back(folder, "--at", name, "--check").output
 
 
 def test_what_no_backup_wrote_is_not_removed(lake: SmallLake, folder: Path, tmp_path: Path) -> None:
@@ -442,7 +444,7 @@ def test_what_no_backup_wrote_is_not_removed(lake: SmallLake, folder: Path, tmp_
         (folder / name).touch()
     (folder / "content" / ("0" * 64)).touch()  # an interrupted backup leaves such a file
     (folder / ".lock").unlink()  # a copy has no lock file
-    assert "1 older or stopped backups and 1 files" in back_up(folder, "--keep", "1")
+    assert "1 older or incomplete backups and 1 files" in back_up(folder, "--keep", "1")
     assert {path.name for path in folder.rglob("*mine*")} == {"mine", "mine.parquet"}
     assert len([*folder.rglob("*mine*")]) == 3
 
@@ -458,7 +460,7 @@ def test_a_copy_that_cannot_be_written_is_checked_and_restored(
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
 
     monkeypatch.setattr("daybook.operations.backup.private_opener", read_only)
-    assert "is whole" in bring_back(folder, "--check").output
+    assert "is complete" in bring_back(folder, "--check").output
     assert bring_back(folder).exit_code == 0
 
 
@@ -504,7 +506,7 @@ def test_check_follows_the_catalog_of_the_backup(lake: SmallLake, folder: Path) 
         told["files"] = [one for one in told["files"] if one["kind"] != "data"]
 
     missing = edited(folder, lose)
-    with pytest.raises(DaybookError, match=r"its catalog reaches file:.*\.parquet, which is not in it"):
+    with pytest.raises(DaybookError, match=r"its catalog refers to file:.*\.parquet, which is not in the backup"):
         bring_back(folder, "--check")
     shutil.rmtree(missing.parent)
     back_up(folder)
@@ -513,7 +515,7 @@ def test_check_follows_the_catalog_of_the_backup(lake: SmallLake, folder: Path) 
         told["warehouse"] = told["warehouse"].replace("/home/", "/hoME/")
 
     edited(folder, of_another_home)
-    with pytest.raises(DaybookError, match=r"its catalog reaches file:.*metadata\.json, which is not in it"):
+    with pytest.raises(DaybookError, match=r"its catalog refers to file:.*metadata\.json, which is not in the backup"):
         bring_back(folder, "--check")
 
 
@@ -531,7 +533,7 @@ def test_check_sees_a_manifest_of_another_length(lake: SmallLake, folder: Path) 
         short["path"], long["path"] = long["path"], short["path"]
 
     edited(folder, swap)
-    with pytest.raises(DaybookError, match=r"is not the file that its catalog reaches"):
+    with pytest.raises(DaybookError, match=r"is not the file that its catalog refers to"):
         bring_back(folder, "--check")
 
 
@@ -569,7 +571,9 @@ def test_an_index_that_leads_elsewhere_is_refused_before_anything_is_written(
     before = sorted(tmp_path.rglob("*"))
     for change in CHANGES:
         edited(folder, change)
-        with pytest.raises(DaybookError, match=rf"{file} (cannot be read|is not as).*Nothing was changed") as refused:
+        with pytest.raises(
+            DaybookError, match=rf"{file} (cannot be read|differs from what).*Nothing was changed"
+        ) as refused:
             bring_back(folder)
         assert "\n" not in str(refused.value)
         file.write_text(as_it_was, encoding="utf-8")
@@ -584,7 +588,7 @@ def test_links_that_lead_elsewhere_are_refused(lake: SmallLake, folder: Path, tm
     outside.mkdir()
     lake.settings.home.mkdir()
     (lake.settings.home / "reports").symlink_to(outside)
-    with pytest.raises(BadInput, match=rf"leads to {outside}.*outside {lake.settings.home}. Nothing was changed"):
+    with pytest.raises(BadInput, match=rf"resolves to {outside}.*outside {lake.settings.home}. Nothing was changed"):
         bring_back(folder)
     assert [*outside.iterdir()] == []
     (lake.settings.home / "reports").unlink()
@@ -593,7 +597,7 @@ def test_links_that_lead_elsewhere_are_refused(lake: SmallLake, folder: Path, tm
     assert held is not None
     (folder / held.stored).rename(tmp_path / "elsewhere")
     (folder / held.stored).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DaybookError, match=f"{held.stored} is no file of this folder. Nothing was changed"):
+    with pytest.raises(DaybookError, match=f"{held.stored} is not a file in this folder. Nothing was changed"):
         bring_back(folder)
     assert [*lake.settings.home.iterdir()] == []
 
@@ -673,7 +677,7 @@ def test_a_damaged_index_hides_no_other_backup(lake: SmallLake, folder: Path) ->
     back_up(folder)  # goes on: it needs no other index
     with pytest.raises(DaybookError, match=r"index.json cannot be read"):
         back_up(folder, "--keep", "1")  # nothing else lists the files of its backup
-    assert "is whole" in bring_back(folder, "--at", good, "--check").output
+    assert "is complete" in bring_back(folder, "--at", good, "--check").output
 
 
 def test_a_file_that_is_deleted_meanwhile_is_told(
@@ -687,7 +691,7 @@ def test_a_file_that_is_deleted_meanwhile_is_told(
         next(path_of(lake.settings.warehouse).rglob("*.parquet")).unlink()
 
     monkeypatch.setattr("daybook.operations.backup.copy_catalog", then_delete)
-    with pytest.raises(DaybookError, match=r"\.parquet went away .* lake_maintenance or .*This backup is incomplete"):
+    with pytest.raises(DaybookError, match=r"\.parquet disappeared .* lake_maintenance or .*This backup is incomplete"):
         back_up(folder)
     assert indexes(folder)[0] == []
 
@@ -700,9 +704,9 @@ def test_what_is_elsewhere_is_told_and_the_rest_is_taken(
     monkeypatch.setenv("DAYBOOK_KAFKA_BOOTSTRAP_SERVERS", "kafka:9092")
     load_settings.cache_clear()
     said = back_up(folder)
-    assert "Not in it: the lake: its catalog is in PostgreSQL. Dump that database first (pg_dump)" in said
+    assert "Not in the backup: the lake: its catalog is in PostgreSQL. Dump that database first (pg_dump)" in said
     assert "s3a://bucket/lake" in said
-    assert "Not in it: records that are not landed yet: they are in Kafka at kafka:9092" in said
+    assert "Not in the backup: records that are not landed yet: they are in Kafka at kafka:9092" in said
     [(_, index)] = indexes(folder)[0]
     assert {one.path for one in index.files} == {
         "airflow/passwords.json",
@@ -713,7 +717,7 @@ def test_what_is_elsewhere_is_told_and_the_rest_is_taken(
 
 
 def test_a_backup_does_not_lie_in_what_it_saves(lake: SmallLake) -> None:
-    with pytest.raises(BadInput, match="lies in the state folder"):
+    with pytest.raises(BadInput, match="is inside the state folder"):
         back_up(lake.settings.home / "backups")
 
 

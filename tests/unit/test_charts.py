@@ -173,7 +173,9 @@ def test_a_field_of_the_heat_map_is_a_share_of_its_row() -> None:
     chart = heat_map("shares of each provider", counts, rows_are="providers")
     assert texts(chart)[:4] == ["70%", "30%", "0%", "100%"]
     assert {"100", "5"} <= set(texts(chart)), "how much each row stands on"
-    assert says(chart) == ("Heat map, shares of each provider: knife is first on 1 of 2 providers; else sword on att.")
+    assert says(chart) == (
+        "Heat map, shares of each provider: knife leads on 1 of 2 providers; exceptions: sword on att."
+    )
 
 
 def test_what_did_not_happen_is_a_dash_in_the_heat_map() -> None:
@@ -208,7 +210,7 @@ def test_a_missing_day_is_a_gap_and_is_said() -> None:
     assert line.count("M") == 2, "two pieces"
     assert says(chart) == (
         "Line chart, events per day, 2026-05-01 to 2026-05-28: 2026-05-28 has 130, the mean of the 26 days before is "
-        "100 (+30.0%); 1 day between has no page."
+        "100 (+30.0%); 1 day between is not published."
     )
     assert {"130", "May 28", "May 21"} <= set(texts(chart))
 

@@ -50,6 +50,6 @@ def test_a_rehearsal_that_fails_is_a_line_and_leaves_nothing(
     monkeypatch.setattr(class_archive, "TAKEN_BY", SUPPORTED)
     install()
     said = capsys.readouterr().out
-    assert f"none made, drivers start slower: jdbc:sqlite:{tmp_path}/rehearsal-" in said, "and in nobody's lake"
+    assert f"no archive, drivers start slower: jdbc:sqlite:{tmp_path}/rehearsal-" in said, "and in nobody's lake"
     base = class_archive.archive_file().with_suffix(".base.jsa")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", base.name]

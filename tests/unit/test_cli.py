@@ -45,7 +45,7 @@ def test_a_name_like_no_verb_gets_none() -> None:
 def test_a_misspelt_answer_gets_a_suggestion(own_settings: Settings) -> None:
     error = CliRunner().invoke(cli, ["answer", "event_popularty", "--day", "2026-05-03"]).exception
     assert isinstance(error, BadInput)
-    assert "there is no answer 'event_popularty'; there are: " in str(error)
+    assert "there is no answer 'event_popularty'; the answers are: " in str(error)
     assert "Did you mean event_popularity" in str(error)
 
 

@@ -139,8 +139,8 @@ def test_a_day_without_a_page_is_refused(lake: SmallLake) -> None:
 
 def test_the_verb_says_it_in_sentences_and_in_json(lake: SmallLake) -> None:
     shown = CliRunner().invoke(cli, ["compare", "--day", "2026-05-09"]).output
-    assert shown.startswith("Events: 1,800, as usual (about 1,800; ")
-    assert "\nThe event mix of 2026-05-09 is as on the 7 days before" in shown
+    assert shown.startswith("Events: 1,800, as usual (about 1,800 expected; ")
+    assert "\nThe event mix of 2026-05-09 is in line with the 7 days before" in shown
     assert "1,800 (+0.0 %)" in shown, "the change stands beside what it is a change of"
     told = json.loads(CliRunner().invoke(cli, ["compare", "--day", "2026-05-09", "--json"]).output)
     assert told["day"] == "2026-05-09"

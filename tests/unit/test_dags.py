@@ -265,7 +265,7 @@ def test_what_is_published_are_assets_with_days_revisions_and_rows(
 @pytest.mark.parametrize(
     ("conf", "says"),
     [
-        ({"date": "2026-05-01", "events": 300}, "names 'date' (did you mean 'day'?), which is no parameter of it"),
+        ({"date": "2026-05-01", "events": 300}, "names 'date' (did you mean 'day'?), which is not a parameter;"),
         ({"evnts": 500}, "'evnts' (did you mean 'events'?)"),
         ({"x": 1, "Seed": 2}, "'Seed' (did you mean 'seed'?), 'x',"),
     ],
@@ -276,7 +276,7 @@ def test_a_name_that_is_no_parameter_fails_the_run_before_anything_is_sent(
     with pytest.raises(RefusedRun) as refused:
         Run(dag, {}, **conf).generate()
     assert says in str(refused.value)
-    assert "there are: day, events, seed, force, duplicates, late, invalid." in str(refused.value)
+    assert "the DAG's parameters are: day, events, seed, force, duplicates, late, invalid." in str(refused.value)
     assert played == []
 
 
@@ -286,7 +286,9 @@ def test_maintenance_takes_no_configuration(bag: DagBag) -> None:
         check = task._pre_execute_hook
         assert check is not None
         check(cast(Context, {"dag_run": SimpleNamespace(conf=None)}))
-        with pytest.raises(RefusedRun, match=r"names 'retention', .*; it has none\. Nothing was changed; trigger"):
+        with pytest.raises(
+            RefusedRun, match=r"names 'retention', .*; the DAG has no parameters\. Nothing was changed; trigger"
+        ):
             check(cast(Context, {"dag_run": SimpleNamespace(conf={"retention": 3})}))
 
 
@@ -352,7 +354,9 @@ def test_a_day_with_events_of_its_own_gets_generated_ones_only_if_they_are_asked
     dag: DAG, played: list[Request], own_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(KAFKA, DAY, 1)
-    with pytest.raises(AirflowSkipException, match=r"^2026-05-03 has events of its own, so none are generated"):
+    with pytest.raises(
+        AirflowSkipException, match=r"^2026-05-03 has events from other senders, so no events are generated"
+    ):
         Run(dag, {}).generate()
     monkeypatch.setitem(KAFKA, DAY, 0)
     lake = SmallLake(own_settings)
@@ -603,7 +607,7 @@ def test_a_job_that_dies_without_a_word_fails_with_its_exit_status(
 def test_a_job_without_a_summary_did_not_succeed(dag: DAG, submitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUMMARY")
     run = Run(dag, XCOMS)
-    with pytest.raises(AirflowException, match="2026-05-03: land_events ended well but left no summary"):
+    with pytest.raises(AirflowException, match="2026-05-03: land_events succeeded but wrote no summary"):
         run.task("land_events").execute(run.context)
 
 

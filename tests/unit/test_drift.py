@@ -81,8 +81,8 @@ def test_a_usual_day_holds_in_a_plain_sentence() -> None:
     low, distance, high, _ = bounds(found)
     assert 0.0 <= low <= distance <= high < THRESHOLD
     assert found.sentence == (
-        f"The event mix of 2026-05-03 is as on the 7 days before: distance {distance:.2f} "
-        f"({low:.2f} to {high:.2f}), strong is from 0.10."
+        f"The event mix of 2026-05-03 is in line with the 7 days before: distance {distance:.2f} "
+        f"({low:.2f} to {high:.2f}), a deviation is strong from 0.10."
     )
     assert found.days == tuple(DAY - timedelta(days=back) for back in range(7, 0, -1))
 
@@ -106,7 +106,7 @@ def test_an_interval_across_the_threshold_is_unclear(counts: tuple[int, int, int
     assert low < THRESHOLD < high
     assert (distance >= THRESHOLD) == beyond
     assert found.verdict == "unclear"
-    assert found.sentence.startswith("Whether the event mix of 2026-05-03 deviates strongly")
+    assert found.sentence.startswith("It is unclear whether the event mix of 2026-05-03 deviates strongly")
 
 
 def test_the_threshold_is_the_callers() -> None:
@@ -118,7 +118,7 @@ def test_the_threshold_is_the_callers() -> None:
 def test_fewer_than_three_days_before_are_too_few(days: int) -> None:
     found = check(today(500, 300, 200), WEEK[WEEK["event_date"] >= DAY - timedelta(days=days)])
     assert (found.verdict, found.distance, len(found.days)) == ("too few days", None, days)
-    assert f"{days} of the 3 that are needed" in found.sentence
+    assert f"needs 3 earlier days with events and has {days}." in found.sentence
 
 
 def test_days_without_events_are_no_days_to_compare_with() -> None:
@@ -144,9 +144,9 @@ def test_each_day_before_weighs_the_same() -> None:
     [
         (today(0, 0, 0), "has no events"),
         (np.zeros((0, 3), dtype=np.int64), "has no events"),
-        (today(1, 0, 0), "1 event of too few players"),
-        (today(FEWEST_EVENTS - 1, 0, 0), "99 events of too few players"),
-        (today(5000, 0, 0, groups=20), "5,000 events of too few players"),
+        (today(1, 0, 0), "too few events or players (1 event)"),
+        (today(FEWEST_EVENTS - 1, 0, 0), "too few events or players (99 events)"),
+        (today(5000, 0, 0, groups=20), "too few events or players (5,000 events)"),
     ],
     ids=["empty", "no group", "one event", "too few events", "too few groups"],
 )
@@ -182,7 +182,7 @@ def test_equal_mixes_of_few_events_are_unclear_without_a_driver() -> None:
     usual = before(*[{"sword": 500, "knife": 500}] * 4)
     found = check_drift("event mix", DAY, usual, today(60, 60), NAMES[:2], threshold=0.02)
     assert (found.verdict, found.drivers) == ("unclear", ())
-    assert found.sentence.endswith("strong is from 0.02.")
+    assert found.sentence.endswith("a deviation is strong from 0.02.")
 
 
 def test_the_same_counts_give_the_same_answer() -> None:
@@ -206,9 +206,9 @@ def test_bad_input_is_refused() -> None:
         check(today(1, 2))
     with pytest.raises(ValueError, match="negative"):
         check(-today(1, 2, 3))
-    with pytest.raises(ValueError, match="threshold of 0"):
+    with pytest.raises(ValueError, match="the threshold is 0"):
         check_drift("event mix", DAY, WEEK, today(1, 2, 3), NAMES, threshold=0.0)
-    with pytest.raises(ValueError, match="the days before hold 2026-05-03"):
+    with pytest.raises(ValueError, match="the earlier days include 2026-05-03"):
         check(today(1, 2, 3), before({"sword": 1}, end=DAY + timedelta(days=1)))
 
 

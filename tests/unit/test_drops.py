@@ -76,7 +76,7 @@ def test_a_usual_day_has_no_drop() -> None:
     assert (found.drops, found.judged, len(found.days)) == ((), True, 28)
     # 16 cells, 4 providers, 4 events, 1 total
     assert found.tested == 25
-    assert found.sentence == "2026-05-03: no drop in 25 counts against 28 days before."
+    assert found.sentence == "2026-05-03: no drop in 25 counts, compared with the 28 days before."
 
 
 def test_one_event_on_one_provider() -> None:
@@ -89,7 +89,7 @@ def test_one_event_on_one_provider() -> None:
     assert drop.drop == pytest.approx(1 - 8 / drop.expected)
     assert drop.sentence == (
         f"purchase knife on comcast: 8 instead of about {drop.expected:.0f} (89 % fewer); "
-        f"from {drop.low} on it would be no alarm."
+        f"{drop.low} or more would not alarm."
     )
 
 
@@ -258,7 +258,7 @@ def test_half_of_a_growing_game_is_a_drop() -> None:
 def test_fewer_than_seven_days_before_cannot_be_judged_yet(days: int) -> None:
     found = check(put(COMCAST, ALL, 0.0), days=days)
     assert (found.judged, found.drops, len(found.days)) == (False, (), days)
-    assert "cannot be judged yet" in found.sentence
+    assert "cannot be checked yet" in found.sentence
 
 
 def test_no_rows_at_all_cannot_be_judged() -> None:
@@ -322,7 +322,7 @@ def test_a_usual_total_is_said_with_its_range() -> None:
     assert total is not None
     assert total.verdict == "as usual"
     assert total.sentence == (
-        f"Events: {total.events}, as usual (about 900; {total.low:,} to {total.high:,} would be no surprise)."
+        f"Events: {total.events}, as usual (about 900 expected; {total.low:,} to {total.high:,} is normal)."
     )
 
 

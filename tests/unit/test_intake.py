@@ -450,7 +450,7 @@ class TestGunicornConf:
         conf["when_ready"](None)
         conf["post_fork"](None, SimpleNamespace(place=1))
         assert values.ValueClass is values.MutexValue
-        assert "worker 1 is not in the metrics" in caplog.text
+        assert "worker 1 exports no metrics" in caplog.text
 
     def test_a_worker_with_room_keeps_its_metrics_in_files_that_have_it(
         self, own_settings: Settings, conf: dict[str, Any]

@@ -153,13 +153,13 @@ def test_what_is_printed_and_what_is_submitted_hold_no_password(secured: Setting
     ("changes", "said"),
     [
         ({"SASL_PASSWORD": ""}, "SASL_SSL needs DAYBOOK_KAFKA_SASL_USERNAME and DAYBOOK_KAFKA_SASL_PASSWORD"),
-        ({"SECURITY_PROTOCOL": "SSL"}, r"DAYBOOK_KAFKA_SASL_\* is set, and SSL shows no password"),
+        ({"SECURITY_PROTOCOL": "SSL"}, r"DAYBOOK_KAFKA_SASL_\* is set, but SSL uses no password"),
         ({"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "SSL_CA_FILE": "ca.pem"}, "SASL_PLAINTEXT is not encrypted"),
-        ({"SSL_KEY_FILE": "key.pem"}, "belong together"),
-        ({"BOOTSTRAP_SERVERS": ""}, "SASL_SSL is for brokers named by DAYBOOK_KAFKA_BOOTSTRAP_SERVERS"),
+        ({"SSL_KEY_FILE": "key.pem"}, "must be set together"),
+        ({"BOOTSTRAP_SERVERS": ""}, "SASL_SSL requires brokers in DAYBOOK_KAFKA_BOOTSTRAP_SERVERS"),
         (
             {"BOOTSTRAP_SERVERS": "", "REPLICATION": "3"},
-            "DAYBOOK_KAFKA_REPLICATION is 3, and the embedded .* is one",
+            "DAYBOOK_KAFKA_REPLICATION is 3, but there is only one embedded broker",
         ),
         ({"SASL_MECHANISM": "GSSAPI"}, "DAYBOOK_KAFKA_SASL_MECHANISM"),
     ],

@@ -73,7 +73,7 @@ def test_a_rest_catalog_is_told_its_secrets_by_the_environment_alone(
         ({"lake_catalog_uri": "jdbc:postgresql://db/lake?user=u&password=hush"}, "PGPASSFILE"),
         ({"lake_catalog_uri": "jdbc:postgresql://u:hush@db/lake"}, "PGPASSFILE"),
         ({"lake_catalog_uri": "https://u:hush@catalog"}, "DAYBOOK_LAKE_CATALOG_TOKEN"),
-        ({"lake_catalog_token": "hush"}, "DAYBOOK_LAKE_CATALOG_URI names none"),
+        ({"lake_catalog_token": "hush"}, "DAYBOOK_LAKE_CATALOG_URI is not the URI of one"),
         ({"s3_endpoint": "http://hush"}, "DAYBOOK_S3_ENDPOINT is set"),
         ({"spark_conf": '{"spark.hadoop.fs.s3a.secret.key": "hush"}'}, "spark.hadoop.fs.s3a.secret.key is a secret"),
         ({"spark_conf": '{"spark.ssl.keyPassword": "hush"}'}, "spark.ssl.keyPassword is a secret"),

@@ -38,7 +38,7 @@ def test_only_a_whole_file_is_decoded(lake: SmallLake, pattern: str) -> None:
     for end in (end for end in range(len(held)) if end != header):
         with pytest.raises(ValueError, match="it "):
             check_avro(held[:end])
-    with pytest.raises(ValueError, match="does not end with the marker"):
+    with pytest.raises(ValueError, match="does not end with the sync marker"):
         check_avro(held + b"\0")
 
 

@@ -178,7 +178,7 @@ def test_a_moved_lake_without_a_marker_is_known_by_its_metadata(
     moved = lake.settings.home.rename(lake.settings.home.with_name("moved"))
     monkeypatch.setenv("DAYBOOK_HOME", str(moved))
     load_settings.cache_clear()
-    with pytest.raises(NonRetryableError, match="outside the warehouse of these settings"):
+    with pytest.raises(NonRetryableError, match="outside the configured warehouse"):
         read_ledger(load_settings())
 
 
@@ -196,7 +196,7 @@ def test_a_catalog_that_another_program_holds_is_said_to_be(lake: SmallLake) -> 
     file = Path(lake.settings.catalog_uri.removeprefix("jdbc:sqlite:"))
     with sqlite3.connect(file, isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(DaybookError, match="another program holds the lake's catalog") as raised:
+        with pytest.raises(DaybookError, match="another program has locked the lake's catalog") as raised:
             read_ledger(lake.settings)
         other.execute("ROLLBACK")
     assert "server" not in str(raised.value)

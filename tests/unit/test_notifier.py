@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 
 from daybook.errors import BadInput, DaybookError, NonRetryableError, NotNow
 from daybook.settings import REPOSITORY, Settings, load_settings
-from daybook_airflow.deadline import tell_late
+from daybook_airflow.deadline import notify_late
 from daybook_airflow.log_context import bind_log_context
 from daybook_airflow.messages import send
 from daybook_airflow.notifier import FailureNotifier, failure_text
@@ -144,7 +144,7 @@ LATE = {
 
 def test_a_late_day_is_told_with_its_run(webhook: Webhook) -> None:
     with capture_logs() as logged:
-        asyncio.run(tell_late(LATE))
+        asyncio.run(notify_late(LATE))
     [text], [line] = webhook.texts, logged
     assert text == line["event"]
     assert line["event"].startswith("2026-05-03 is not published 6 hours after its end: run scheduled__2026-05-04 is")
@@ -153,7 +153,7 @@ def test_a_late_day_is_told_with_its_run(webhook: Webhook) -> None:
 
 def test_of_a_late_run_whose_day_another_has_published_nobody_is_told(webhook: Webhook, own_settings: Settings) -> None:
     SmallLake(own_settings).publish(date(2026, 5, 3), {})
-    asyncio.run(tell_late(LATE))
+    asyncio.run(notify_late(LATE))
     assert webhook.told == []
 
 
@@ -162,10 +162,10 @@ def test_a_day_is_told_as_late_though_the_lake_cannot_be_read(
 ) -> None:
     monkeypatch.setenv("DAYBOOK_LAKE_CATALOG_URI", "jdbc:postgresql://127.0.0.1:1/lake?user=lake")
     load_settings.cache_clear()
-    asyncio.run(tell_late(LATE))
+    asyncio.run(notify_late(LATE))
     [text] = webhook.texts
     assert text.startswith("2026-05-03: the lake cannot be read (")
-    assert "whether the day is published 6 hours after its end is not known" in text
+    assert "so it is unknown whether the day is published 6 hours after its end" in text
     assert "/runs/scheduled__2026-05-04" in text
 
 

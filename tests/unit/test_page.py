@@ -303,7 +303,7 @@ def test_the_page_of_an_earlier_run_is_not_passed_off_as_this_ones(
     answer = browser.get(f"run?run_id={run_id}")
     assert answer.status_code == 200
     assert f"<h1>2026-05-03: {title}</h1>" in answer.text
-    assert "Readers see the page of 2026-05-03 as an earlier run left it." in answer.text
+    assert "Readers see the page of 2026-05-03 that an earlier run wrote." in answer.text
     assert 'href="2026-05-03.html"' in answer.text
 
 
@@ -372,7 +372,7 @@ def test_a_failed_task_without_a_reason_is_named_with_the_command(
 ) -> None:
     monkeypatch.setattr(Database, "tasks", [a_task("failed", task_id="land_events")])
     text = html.unescape(browser.get("run?run_id=broken").text)
-    assert "land_events failed and left no reason" in text
+    assert "land_events failed without an error message" in text
     assert "Run the day again" in text
 
 
@@ -405,7 +405,7 @@ def test_a_run_that_waits_shows_for_what(
         ("run_id=gone", "game_events_daily has no run"),
         ("", "game_events_daily has no run"),
         ("run_id=%00", "game_events_daily has no run"),
-        ("dag_id=lake_maintenance&run_id=done", "lake_maintenance builds no day"),
+        ("dag_id=lake_maintenance&run_id=done", "lake_maintenance does not build days"),
         ("run_id=nonsense", "is not a day"),
     ],
 )

@@ -85,13 +85,13 @@ def test_each_day_is_in_the_state_that_its_records_are_in(lake: SmallLake, outlo
         ("10", "not over yet", 0, None, 0),
     ]
     does = [row.does for row in told.rows()]
-    assert does[0] == "no page: no record of it has come, and none at all before its end"
-    assert does[1] == "stays as revision 1: nothing new; its run ends after land_events"
-    assert does[2] == "the first run, of 2026-05-02, restates it: 3 records more"
-    assert does[3] == "publishes its first page, of 6 records"
-    assert does[4] == "publishes its first page, of 7 records"
-    assert does[5].startswith("publishes a page of zeros")
-    assert does[8] == "no run: it ends on 2026-05-11 at 00:00 UTC, and Airflow leaves it out"
+    assert does[0] == "does not publish the day: no record of it has arrived, and no record of any day before its end"
+    assert does[1] == "stays at revision 1: no new records; its run ends after land_events"
+    assert does[2] == "the first run, for 2026-05-02, restates it: 3 more records"
+    assert does[3] == "publishes its first revision, with 6 records"
+    assert does[4] == "publishes its first revision, with 7 records"
+    assert does[5].startswith("publishes the day with zero events")
+    assert does[8] == "no run: the day ends on 2026-05-11 at 00:00 UTC, and Airflow skips it"
     # the first run has no day to build and restates another one
     assert (len(told.runs), told.builds) == (8, 6)
 
@@ -140,8 +140,8 @@ def test_without_kafka_the_lake_still_has_its_say(lake: SmallLake, outlook: Make
     told = outlook(BEFORE, date(2026, 5, 5), None)
     assert states(told) == ["maybe in Kafka", "published, would be restated", "only in raw", "maybe in Kafka"]
     assert [row.not_landed for row in told.rows()] == [None] * 4
-    assert "without any, no page" in told.rows()[0].does
-    assert "without any, publishes a page of zeros" in told.rows()[3].does
+    assert "without any, does not publish the day" in told.rows()[0].does
+    assert "without any, publishes the day with zero events" in told.rows()[3].does
 
 
 def test_records_that_name_no_day_make_the_first_run_build(lake: SmallLake, outlook: MakeOutlook) -> None:
@@ -156,15 +156,18 @@ def test_a_generated_day_is_held_against_what_there_is_of_it(lake: SmallLake, ou
     told = outlook(DAY, NEXT, {NEXT: 20}, generated={DAY: 20, NEXT: 20})
     assert states(told) == ["generated", "only in Kafka"]
     lost, there = told.rows()
-    assert lost.does == "fails: 20 events were acknowledged to the generator, and none is in the lake or in Kafka"
-    assert there.does == "publishes its first page, of 20 records; 20 were acknowledged to the generator"
+    assert (
+        lost.does
+        == "fails: 20 events were acknowledged to the generator, but the lake and Kafka have no record of them"
+    )
+    assert there.does == "publishes its first revision, with 20 records; 20 were acknowledged to the generator"
     assert (lost.generated, there.generated) == (20, 20)
 
 
 def test_runs_that_generate_play_a_day_that_was_not_played(lake: SmallLake, outlook: MakeOutlook) -> None:
     told = outlook(DAY, NEXT, {NEXT: 20}, generated={NEXT: 20}, plays=500)
-    assert told.rows()[0].does == "plays 500 events of it and builds its page"
-    assert told.rows()[1].does.startswith("publishes its first page")
+    assert told.rows()[0].does == "generates 500 events of the day and publishes it"
+    assert told.rows()[1].does.startswith("publishes its first revision")
     assert told.builds == 2
 
 
@@ -172,15 +175,17 @@ def test_runs_that_generate_leave_a_day_alone_that_has_events_of_its_own(lake: S
     lake.publish(BEFORE, {}, **AS_NOW)
     lake.land({BEFORE: 12, DAY: 2})
     told = outlook(BEFORE, NEXT, {NEXT: 1}, plays=500)
-    assert not [row.does for row in told.rows() if "plays" in row.does]
+    assert not [row.does for row in told.rows() if "generates" in row.does]
     begun = outlook(BEFORE, NEXT, {NEXT: 1}, plays=500, goes_on=lambda day: day == NEXT)
-    assert [row.day for row in begun.rows() if row.does.startswith("plays 500")] == [str(NEXT)]
+    assert [row.day for row in begun.rows() if row.does.startswith("generates 500")] == [str(NEXT)]
 
 
 def test_lost_offsets_hold_every_run_up(lake: SmallLake, outlook: MakeOutlook) -> None:
     waiting = NotLanded({DAY: 1}, NOW, Loss("4 records lost", 4, {0: 4}))
     told = outlook(DAY, DAY, {}, waiting=waiting)
-    assert told.rows()[0].does == "nothing before `daybook accept-loss`, then: publishes its first page, of 1 records"
+    assert (
+        told.rows()[0].does == "nothing until `daybook accept-loss`, then: publishes its first revision, with 1 records"
+    )
 
 
 def test_a_day_that_has_just_ended_waits_until_it_closes(lake: SmallLake, outlook: MakeOutlook) -> None:
@@ -200,7 +205,7 @@ def test_a_day_whose_raw_records_are_gone_stays_and_its_neighbours_cannot_be_bui
     lake.land({NEXT: 3})
     gone, neighbour = outlook(DAY, NEXT, {}).rows()
     assert gone.state == "published"
-    assert gone.does.startswith("stays as revision 1: raw records that it rests on were removed")
+    assert gone.does.startswith("stays at revision 1: raw records that it was built from were removed")
     assert neighbour.does.startswith("fails: 2026-05-04 cannot be built: DAYBOOK_RAW_RETENTION_DAYS removed")
     # an equal number of new records does not replace the removed ones
     [again] = outlook(DAY, DAY, {DAY: 20}).rows()
@@ -256,7 +261,7 @@ def test_a_day_that_airflow_has_run_is_run_again_only_if_it_has_to_be_built(
     ran = {DAY: "success", NEXT: "failed"}
     quiet = outlook(DAY, DAY, {}, ran=ran)
     assert (quiet.runs, quiet.reprocess) == ([], False)
-    assert quiet.rows()[0].does == "no run: Airflow has one of this day, in state success"
+    assert quiet.rows()[0].does == "no run: Airflow already has one for this day, in state success"
     again = outlook(DAY, NEXT, {NEXT: 1}, ran=ran)
     assert (again.runs, again.reprocess, again.builds) == ([DAY, NEXT], True, 1)
     under_way = outlook(DAY, NEXT, {NEXT: 1}, ran={**ran, NEXT: "running"})
@@ -264,21 +269,21 @@ def test_a_day_that_airflow_has_run_is_run_again_only_if_it_has_to_be_built(
     # another day's run restates the day, so its own run need not be repeated
     late = outlook(DAY, NEXT, {DAY: 1}, ran={DAY: "success"})
     assert (late.runs, late.reprocess) == ([NEXT], False)
-    assert late.rows()[0].does.endswith("; the first run, of 2026-05-04, restates it: 1 records more")
+    assert late.rows()[0].does.endswith("; the first run, for 2026-05-04, restates it: 1 more records")
 
 
 def test_an_estimate_names_what_it_rests_on() -> None:
     seconds, basis = estimate(5, 2, Pace([30.0, 20.0, 40.0], [8.0, 10.0, 9.0, 9.0]))
     assert seconds == 2 * 30 + 3 * 9
     assert basis.startswith(
-        "2 runs that publish at 30 s, the median of the last 3; "
-        "3 runs that only look (land_events) at 9 s, the median of the last 4"
+        "2 runs that publish at 30 s each, the median of the last 3; "
+        "3 runs that only land records (land_events) at 9 s each, the median of the last 4"
     )
     _, basis = estimate(2, 1, Pace([30.0], [9.0]))
     assert basis.startswith(
-        "1 run that publishes at 30 s, the median of the last 1; 1 run that only looks (land_events)"
+        "1 run that publishes at 30 s each, the median of the last 1; 1 run that only lands records (land_events)"
     )
-    assert estimate(1, 1, Pace([], [9.0])) == (None, "no estimate: no run of the kind has ended well yet")
+    assert estimate(1, 1, Pace([], [9.0])) == (None, "no estimate: no run of this kind has succeeded yet")
     assert estimate(0, 0, Pace())[0] == 0
 
 
@@ -373,7 +378,7 @@ def test_what_is_not_landed_is_counted_by_the_day_on_which_it_happened(
     [
         ("2026-13-01", "2026-05-03", "'2026-13-01' is not a day"),
         ("2026-05-04", "2026-05-03", "2026-05-04 is after 2026-05-03"),
-        ("2000-01-01", "2026-05-03", f"a plan is of {MAX_DAYS} at most"),
+        ("2000-01-01", "2026-05-03", f"a plan covers at most {MAX_DAYS} days"),
     ],
 )
 def test_bad_input_is_said(own_settings: Settings, first: str, last: str, said: str) -> None:
@@ -390,9 +395,11 @@ def test_the_command_says_what_did_not_answer_and_what_comes_next(lake: SmallLak
     told = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)
     assert [(row["state"], row["generated"]) for row in told["days"]] == [("published", None), ("only in raw", 2)]
     assert (told["not_landed"], told["estimate_seconds"], told["lost"]) == (None, None, None)
-    assert told["kafka"].startswith("Kafka at 127.0.0.1:9092 does not answer (timed out): the plan is of")
+    assert told["kafka"].startswith(
+        "Kafka at 127.0.0.1:9092 does not answer (timed out): the plan covers only the lake"
+    )
     assert "Clear the task" not in told["kafka"]
-    assert "no estimate can be given" in told["airflow"]
+    assert "there is no estimate" in told["airflow"]
     command = "airflow backfill create --dag-id game_events_daily --from-date 2026-05-03 --to-date 2026-05-04"
     assert told["command"] == command
     shown = CliRunner().invoke(cli, arguments)
@@ -412,7 +419,7 @@ def test_what_an_open_transaction_hides_is_not_said_to_be_landed(
     arguments = ["plan", "--from", str(DAY), "--to", str(DAY)]
     printed = CliRunner().invoke(cli, arguments).stdout
     assert "0 records in Kafka are not landed yet, and an open transaction hides up to 30 more" in printed
-    assert "All that Kafka holds is landed" not in printed
+    assert "Every record in Kafka is landed" not in printed
     assert "Runs are refused: topic t is compacted." in printed
     told = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)
     assert (told["hidden"], told["not_landed"]) == (30, 0)

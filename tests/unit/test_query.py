@@ -72,13 +72,13 @@ def test_a_table_that_a_page_does_not_know_has_no_rows_of_it(lake: SmallLake) ->
 @pytest.mark.parametrize(
     ("sql", "says"),
     [
-        ("COPY event_popularity TO '/tmp/stolen.csv'", "read only, COPY is not taken"),
-        ("DROP TABLE event_popularity", "read only, DROP is not taken"),
+        ("COPY event_popularity TO '/tmp/stolen.csv'", "read-only, COPY is not allowed"),
+        ("DROP TABLE event_popularity", "read-only, DROP is not allowed"),
         ("SELECT * FROM read_csv('/etc/passwd')", "file system operations are disabled"),
         ("SET enable_external_access = true", "configuration has been locked"),
         ("ATTACH '/tmp/other.db'", "disabled"),
-        ("INSERT INTO event_popularity VALUES (1)", "read only, INSERT is not taken"),
-        ("SELECT 1; DELETE FROM event_popularity", "read only, DELETE is not taken"),
+        ("INSERT INTO event_popularity VALUES (1)", "read-only, INSERT is not allowed"),
+        ("SELECT 1; DELETE FROM event_popularity", "read-only, DELETE is not allowed"),
         ("SELECT * FROM event_popularitys", 'Did you mean "event_popularity"?'),
         ("SELECT * FROM lake", "lake does not exist"),
         ("SELEC 1", "syntax error"),
@@ -214,7 +214,9 @@ def test_a_restated_day_is_in_the_answers_across_days_at_once(a_fortnight: Small
 
 
 def test_a_lake_that_is_older_than_the_answer_says_how_to_go_on(lake: SmallLake) -> None:
-    with pytest.raises(BadInput, match=r"rests on user_activity.*daybook rebuild --from 2026-05-03 --to 2026-05-04"):
+    with pytest.raises(
+        BadInput, match=r"needs the table user_activity.*daybook rebuild --from 2026-05-03 --to 2026-05-04"
+    ):
         answer_rows(read_ledger(lake.settings), "new_users", "2026-05-04")
 
 

@@ -126,7 +126,7 @@ def test_a_day_known_to_be_empty_has_no_rows(lake: SmallLake) -> None:
 
 def test_a_page_older_than_an_answer_says_so(lake: SmallLake) -> None:
     lake.publish(DAY, {})
-    with pytest.raises(BadInput, match="older than the answer event_popularity; build it again with"):
+    with pytest.raises(BadInput, match="published before the answer event_popularity was added; build it again with"):
         read_answer(lake.settings, "event_popularity", "2026-05-03")
 
 
@@ -201,9 +201,9 @@ def test_status_prints_each_days_newest_page_by_day(lake: SmallLake) -> None:
 
 NOTICES = (
     ("Restated days", "2026-05-03 r2: +41 events"),
-    ("Checks that let the page pass with a warning", "provider_coverage"),
-    ("Records that no page shows yet", "behind the lateness window; trigger the day"),
-    ("Losses that were accepted", "offsets 3..6 of partition 0"),
+    ("Checks that passed with a warning", "provider_coverage"),
+    ("Records that are not published yet", "outside the lateness window; trigger the day"),
+    ("Accepted losses", "offsets 3..6 of partition 0"),
 )
 
 
@@ -222,10 +222,10 @@ def test_status_tells_what_the_reader_of_the_ledger_has_to_know_besides(lake: Sm
 
     for title, words in NOTICES:
         assert words in told.partition(title)[2], title
-    waiting = [line.split() for line in told.splitlines() if "window;" in line or "has no page" in line]
+    waiting = [line.split() for line in told.splitlines() if "window;" in line or "not published;" in line]
     assert [line[:3] for line in waiting] == [[str(DAY), "13", "12"], [str(NEXT), "3", "0"], [str(today), "2", "0"]]
     assert f"""build it: airflow dags trigger game_events_daily -c '{{"day": "{NEXT}"}}'""" in told, "no run does"
-    assert "it is not over" in told
+    assert "the day is not over" in told
     assert "2026-05-04 09:30Z" in told
 
 
@@ -233,10 +233,10 @@ def test_status_tells_what_the_reader_of_the_ledger_has_to_know_besides(lake: Sm
     ("day", "environment", "says"),
     [
         ("2026-05-04", {}, """Build it with `airflow dags trigger game_events_daily -c '{"day": "2026-05-04"}'`"""),
-        ("2999-01-01", {}, "It is not over (UTC): a run can build it from 2999-01-02 on"),
+        ("2999-01-01", {}, "It is not over (UTC): a run can build it on 2999-01-02 or later"),
         (f"{datetime.now(UTC):%Y-%m-%d}", {}, "It is not over (UTC)"),
         ("2026-04-01", {}, "Build it with"),
-        ("2026-04-01", {"DAYBOOK_GENERATED_EVENTS": "0"}, "`daybook plan --from 2026-04-01 --to 2026-04-01` says"),
+        ("2026-04-01", {"DAYBOOK_GENERATED_EVENTS": "0"}, "`daybook plan --from 2026-04-01 --to 2026-04-01` shows"),
         ("2026-05-04", {"DAYBOOK_GENERATED_EVENTS": "0"}, "Build it with"),
     ],
 )
@@ -258,10 +258,7 @@ def test_checks_of_a_day_that_was_never_built_are_none(lake: SmallLake, form: li
     assert isinstance(done.exception, BadInput)
     assert str(done.exception).startswith("2031-01-01 is not published; published days: none yet")
     lake.publish(DAY, {})
-    assert (
-        "No check of 2026-05-03 has found anything wrong."
-        in CliRunner().invoke(cli, ["checks", "--day", "2026-05-03"]).output
-    )
+    assert "No check of 2026-05-03 has failed." in CliRunner().invoke(cli, ["checks", "--day", "2026-05-03"]).output
 
 
 @pytest.mark.parametrize("form", [[], ["--dry-run"]])
@@ -271,7 +268,7 @@ def test_a_rebuild_of_days_without_a_page_starts_no_spark(
     monkeypatch.setattr("daybook.jobs.submit.run_job", lambda *_: pytest.fail("it has started Spark"))
     done = CliRunner().invoke(cli, ["rebuild", "--from", "2031-01-01", "--to", "2031-01-02", *form])
     assert isinstance(done.exception, BadInput)
-    assert "no day from 2031-01-01 to 2031-01-02 has a page" in str(done.exception)
+    assert "no day from 2031-01-01 to 2031-01-02 is published" in str(done.exception)
 
 
 def test_of_two_rows_of_one_revision_the_first_that_was_written_counts(lake: SmallLake) -> None:
@@ -306,7 +303,7 @@ def test_status_says_what_is_not_there_and_how_to_get_it(own_settings: Settings)
     assert printed.stdout.splitlines() == [
         "The stack is not up; `daybook up` starts it.",
         "",
-        "No day is published yet; `make demo` plays one.",
+        "No day is published yet; `make demo` generates and publishes one.",
     ]
 
 
@@ -315,7 +312,11 @@ def test_status_says_what_is_not_there_and_how_to_get_it(own_settings: Settings)
     [
         ("event_popularity", "2026-05-04", "2026-05-04 is not published; published days: 2026-05-03. Build it with"),
         ("event_popularity", "2026-13-01", "'2026-13-01' is not a day"),
-        ("popularity", "2026-05-03", "there is no answer 'popularity'; there are: daily_activity, event_popularity"),
+        (
+            "popularity",
+            "2026-05-03",
+            "there is no answer 'popularity'; the answers are: daily_activity, event_popularity",
+        ),
     ],
 )
 def test_bad_input_names_what_there_is(lake: SmallLake, name: str, day: str, said: str) -> None:
@@ -334,7 +335,7 @@ def test_status_stays_readable_with_a_thousand_odd_days(lake: SmallLake) -> None
     lake.publish(DAY, {})
     lake.land({DAY: 12, **dict.fromkeys(ODD_DAYS, 1)})
     told = _daybook("status").stdout
-    assert "no page shows yet: 1,000 days from 2014-01-01 to 2024-12-10 with 1,000 records." in told
+    assert "not published yet: 1,000 days from 2014-01-01 to 2024-12-10 with 1,000 records." in told
     assert len(told.splitlines()) < 20
     assert "2019-06-" not in told
     every = _daybook("status", "--all").stdout
@@ -357,11 +358,11 @@ def test_a_day_that_needs_no_page_is_dismissed_until_another_record_of_it_lands(
     odd, other = date(2014, 1, 1), date(2015, 7, 1)
     lake.land({odd: 2, other: 3})
     shown = _daybook("dismiss", "--day", str(odd))
-    assert "1 day with 2 records that no page shows.\nNothing was changed." in shown.stdout
+    assert "1 day with 2 unpublished records.\nNothing was changed." in shown.stdout
     assert str(odd) in _daybook("status").stdout
 
     done = _daybook("dismiss", "--day", str(odd), "--note", "a broken clock")
-    assert done.stdout.startswith("Dismissed: 1 day with 2 records that no page shows. The records are kept.")
+    assert done.stdout.startswith("Dismissed: 1 day with 2 unpublished records. The records remain stored.")
     told = _daybook("status").stdout
     assert "Dismissed: 1 day 2014-01-01 with 2 records; `daybook status --all` lists them." in told
     assert str(other) in told
@@ -378,11 +379,11 @@ def test_days_are_dismissed_by_a_range_and_listed_again_by_undo(lake: SmallLake)
     lake.land(dict.fromkeys(ODD_DAYS, 1))
     span = ("--from", "2014-01-01", "--to", "2024-06-30")
     done = _daybook("dismiss", *span, "--note", "broken clocks")
-    assert done.stdout.startswith("Dismissed: 959 days with 959 records")
+    assert done.stdout.startswith("Dismissed: 959 days with 959 unpublished records")
     told = _daybook("status").stdout
-    assert "no page shows yet: 41 days from 2024-07-03 to 2024-12-10 with 41 records." in told
+    assert "not published yet: 41 days from 2024-07-03 to 2024-12-10 with 41 records." in told
     assert _daybook("dismiss", *span, "--undo").stdout == "959 days will be listed again.\n"
-    assert "no page shows yet: 1,000 days from 2014-01-01" in _daybook("status").stdout
+    assert "not published yet: 1,000 days from 2014-01-01" in _daybook("status").stdout
 
 
 @pytest.mark.parametrize(
@@ -393,7 +394,7 @@ def test_days_are_dismissed_by_a_range_and_listed_again_by_undo(lake: SmallLake)
         (("--from", "2014-01-02"), "name a day with --day, or a range"),
         (("--from", "2014-01-02", "--to", "2014-01-01"), "2014-01-02 is after 2014-01-01"),
         (("--day", "1.1.2014"), "is not a day; write it as YYYY-MM-DD"),
-        (("--day", "2014-01-01", "--note", "x"), "no day from 2014-01-01 to 2014-01-01 waits for a page"),
+        (("--day", "2014-01-01", "--note", "x"), "no day from 2014-01-01 to 2014-01-01 waits to be published"),
         (("--day", "2014-01-01", "--undo"), "no day from 2014-01-01 to 2014-01-01 is dismissed"),
     ],
 )
@@ -450,7 +451,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_is_told_which(
     _daybook("status")
     lines = plain_lines(out)
     assert all(len(line) <= 80 for line in lines[1:]), lines
-    assert lines[0].startswith("Published days (for a wider terminal: published_at")
+    assert lines[0].startswith("Published days (not shown, the terminal is too narrow: published_at")
     assert any(line.split()[:1] == ["2026-05-03"] and "20,000" in line for line in lines)
     out = on_a_terminal_of(160, monkeypatch)
     _daybook("status")

@@ -110,7 +110,9 @@ def test_one_odd_record_does_not_stop_the_others(
     [error] = refused[0]["errors"]
     known = body if isinstance(body, dict) else {}
     assert error["message"] == (
-        known["errors"][0]["message"] if "errors" in known else known.get("detail", f"was answered with {status}")
+        known["errors"][0]["message"]
+        if "errors" in known
+        else known.get("detail", f"the intake responded with status {status}")
     )
     assert written(own_settings) == [0, 1, 2, 3, 4, 6, 7, 8]
 
@@ -135,7 +137,9 @@ def test_a_replay_does_not_wait_for_ever(
 ) -> None:
     monkeypatch.setattr("daybook.operations.replay.LONGEST_WAIT_SECONDS", 9)
     intake.told = lambda sent: (429, {"Retry-After": asked}, {})
-    with pytest.raises(DaybookError, match="asks for longer waits than 9 s in all; what it accepted before is"):
+    with pytest.raises(
+        DaybookError, match="asks for waits of more than 9 s in total; events that it accepted before are"
+    ):
         send_again(own_settings, events_of(3))
     assert 9 - 4 < sum(slept) <= 9
     assert written(own_settings) == []
@@ -144,7 +148,9 @@ def test_a_replay_does_not_wait_for_ever(
 @pytest.mark.parametrize("status", [401, 404, 500])
 def test_what_no_record_is_the_reason_of_stops_it(own_settings: Settings, intake: Intake, status: int) -> None:
     intake.told = lambda sent: (status, {}, {})
-    with pytest.raises(DaybookError, match=f"answered {status}; what it accepted before is written down"):
+    with pytest.raises(
+        DaybookError, match=f"responded with status {status}; events that it accepted before are recorded"
+    ):
         send_again(own_settings, events_of(3))
     assert len(intake.bodies) == 1
 
@@ -173,4 +179,4 @@ def test_a_conflict_is_replayed_only_if_it_is_asked_for(
     done = CliRunner().invoke(corrections.replay, ["--day", "2026-05-03", "--no-run", *asked, *by_hand])
     assert done.exit_code == 0, done.output
     assert written(own_settings) == [at for at, one in enumerate(found) if one.reason in sent]
-    assert ("left alone; `--reason conflict` sends them" in done.output) == (not asked)
+    assert ("not sent; `--reason conflict` sends them" in done.output) == (not asked)

@@ -156,7 +156,7 @@ def test_a_day_without_events_answers_every_question_with_nothing(lake: SmallLak
     day = date(2026, 5, 4)
     lake.publish(day, {}, landed=0, events=0, duplicates=0, rejected=0)
     page = Page(write_report(lake.settings, day.isoformat())[0])
-    assert page.texts["p"].count("No rows: nothing of the kind happened on this day.") == len(answers())
+    assert page.texts["p"].count("No rows: no such events happened on this day.") == len(answers())
 
 
 def test_a_day_that_does_not_balance_says_so(lake: SmallLake) -> None:
@@ -338,8 +338,8 @@ def test_the_answers_are_said_in_plain_sentences(whole: SmallLake) -> None:
         f"purchase {HOSTILE} (60.0%) and join guild (40.0%). The busiest hour begins at 20:00 UTC (66.7%)."
     )
     assert leads[1].startswith("Most events come from comcast (")
-    assert "these 3 of 27 known providers carry" in leads[1]
-    assert leads[1].endswith("Of 12.5% of the events the provider is not known.")
+    assert "these 3 of 27 known providers account for" in leads[1]
+    assert leads[1].endswith("The provider is unknown for 12.5% of the events.")
 
 
 def test_hostile_text_is_text_in_every_part_of_the_page(whole: SmallLake, tmp_path: Path) -> None:
@@ -498,16 +498,19 @@ def test_what_cannot_be_judged_yet_is_said_to_be_so(whole: SmallLake) -> None:
     page = Page(write_report(whole.settings, "2026-05-03")[0])
     assert {"Event mix: too early to say.", "Provider mix: too early to say."} <= set(page.texts["span"])
     assert any("cannot be compared yet" in text for text in page.texts["p"])
-    assert "Drops on 2026-05-03 cannot be judged yet: 0 of the 7 days before it that are needed." in page.texts["p"]
+    assert (
+        "Drops on 2026-05-03 cannot be checked yet: the check needs 7 earlier days with events and has 0."
+        in page.texts["p"]
+    )
     told = json.loads((whole.settings.reports_dir / "2026-05-03.json").read_text(encoding="utf-8"))
     assert [one["verdict"] for one in told["premise"]] == ["too few days", "too few days"]
-    assert told["alarms"].startswith("Drops on 2026-05-03 cannot be judged yet")
+    assert told["alarms"].startswith("Drops on 2026-05-03 cannot be checked yet")
     assert [one["measure"] for one in told["comparisons"]] == ["events", "users", "purchases", "guild_joins"]
 
 
 def test_premise_alarms_and_comparisons_are_shown(whole: SmallLake, tmp_path: Path) -> None:
     page = drawn(tmp_path, day_page(judged(day_content(read_ledger(whole.settings), "2026-05-03"))))
-    assert {"Event mix: as usual.", "Provider mix: different.", "+23.4%", "-5.1%", "from none"} <= set(
+    assert {"Event mix: as usual.", "Provider mix: different.", "+23.4%", "-5.1%", "up from 0"} <= set(
         page.texts["span"]
     )
     cells = page.texts["td"]
@@ -529,7 +532,7 @@ def test_premise_alarms_and_comparisons_are_shown(whole: SmallLake, tmp_path: Pa
 def test_a_change_is_told_in_its_own_measure() -> None:
     assert pages._change(9, 10) == "-10.0%"
     assert pages._change(10, 10) == "the same"
-    assert pages._change(1, 0) == "from none"
+    assert pages._change(1, 0) == "up from 0"
     assert pages._cell(20511.4, "events") == "20,511"
 
 
@@ -664,11 +667,11 @@ def test_an_answer_across_days_without_rows_says_that_it_is_too_early(whole: Sma
     index = Page(write_report(whole.settings, "2026-05-03")[-1])
     said = [text for text in index.texts["p"] if text.startswith("No rows")]
     assert said
-    assert all("it is too early" in text for text in said)
+    assert all("do not reach back far enough" in text for text in said)
 
 
 def test_days_that_wait_are_told_on_the_overview(lake: SmallLake) -> None:
-    assert "no page shows yet" not in write_report(lake.settings, "2026-05-03")[-1].read_text(encoding="utf-8")
+    assert "not published yet" not in write_report(lake.settings, "2026-05-03")[-1].read_text(encoding="utf-8")
     lake.land({DAY: 12, date(2014, 1, 1): 3})
     html = write_report(lake.settings, "2026-05-03")[-1].read_text(encoding="utf-8")
-    assert "Records that no page shows yet:</strong> 1 day 2014-01-01 with 3 records, at 20" in html
+    assert "Records that are not published yet:</strong> 1 day 2014-01-01 with 3 records, at 20" in html

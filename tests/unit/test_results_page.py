@@ -41,7 +41,9 @@ def test_the_page_has_medians_wrong_rows_and_missed_goals(results: Path) -> None
     assert "![A day](./growth.svg)" in text
     assert "| [growth](#growth) | a third | 0.40 | **not met** |" in text
     assert (
-        text.index("**not met**") < text.index("## What they say\n\n### Landing\n\nIs honest.") < text.index("![A day]")
+        text.index("**not met**")
+        < text.index("## What the figures show\n\n### Landing\n\nIs honest.")
+        < text.index("![A day]")
     )
     assert "fast (wrong)" in (results / "growth.svg").read_text(encoding="utf-8")
 

@@ -148,7 +148,7 @@ def test_a_text_that_holds_a_secret_is_refused(
     assert holds_a_secret(text)
     monkeypatch.setenv(f"DAYBOOK_{name}", text)
     load_settings.cache_clear()
-    with pytest.raises(BadInput, match=f"DAYBOOK_{name} has a") as refused:
+    with pytest.raises(BadInput, match=f"DAYBOOK_{name} contains a") as refused:
         load_settings()
     assert text not in str(refused.value)
 
@@ -159,7 +159,7 @@ def test_one_in_a_value_for_spark_is_refused(
 ) -> None:
     monkeypatch.setenv("DAYBOOK_SPARK_CONF", json.dumps({"spark.executor.extraJavaOptions": text}))
     load_settings.cache_clear()
-    with pytest.raises(BadInput, match=r"spark\.executor\.extraJavaOptions has a secret"):
+    with pytest.raises(BadInput, match=r"spark\.executor\.extraJavaOptions contains a secret"):
         load_settings()
 
 

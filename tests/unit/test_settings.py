@@ -97,7 +97,7 @@ def test_raw_records_are_kept_longer_than_any_restated_day_looks_back(
     if taken:
         assert load_settings().raw_retention_days == int(days)
     else:
-        with pytest.raises(BadInput, match=r"DAYBOOK_RAW_RETENTION_DAYS is .*, or 0"):
+        with pytest.raises(BadInput, match=r"DAYBOOK_RAW_RETENTION_DAYS is .*, or for ever: 0"):
             load_settings()
 
 
@@ -107,13 +107,13 @@ def test_raw_records_are_kept_longer_than_any_restated_day_looks_back(
         ("{", "is not a JSON object"),
         ("[]", "is not a JSON object"),
         ('{"spark.executor.memory": ["4g"]}', "is not a JSON object"),
-        ('{"executor.memory": "4g"}', "executor.memory is no setting of Spark's"),
-        ('{"spark.sql.session.timeZone": "CET"}', "spark.sql.session.timeZone is Daybook's own"),
+        ('{"executor.memory": "4g"}', "executor.memory is not a Spark setting"),
+        ('{"spark.sql.session.timeZone": "CET"}', "spark.sql.session.timeZone is set by Daybook itself"),
         (
             '{"spark.sql.catalog.lake.warehouse": "file:/x"}',
-            "spark.sql.catalog.lake.warehouse is Daybook's own",
+            "spark.sql.catalog.lake.warehouse is set by Daybook itself",
         ),
-        ('{"spark.master": "yarn"}', "spark.master is Daybook's own"),
+        ('{"spark.master": "yarn"}', "spark.master is set by Daybook itself"),
     ],
 )
 def test_what_spark_must_not_be_told_is_refused(

@@ -163,7 +163,9 @@ def test_an_unknown_issuer_is_looked_for_among_the_systems(
         command = installers(server.url, tmp_path / "site")[installer]
         monkeypatch.setattr(network, "_BUNDLES", ())
         monkeypatch.setattr(network, "_default_bundle", lambda: None)
-        with pytest.raises(bootstrap.SetupError, match=r"the system has none: .*SSL_CERT_FILE=FILE make setup$"):
+        with pytest.raises(
+            bootstrap.SetupError, match=r"the system has no certificates: .*SSL_CERT_FILE=FILE make setup$"
+        ):
             bootstrap.fetch_step("packages", command)
         monkeypatch.setattr(network, "_BUNDLES", (str(authority.file),))
         capsys.readouterr()
@@ -171,7 +173,7 @@ def test_an_unknown_issuer_is_looked_for_among_the_systems(
         assert (tmp_path / "site" / "tiny.py").exists()
         said = [line for line in capsys.readouterr().out.splitlines() if "..." not in line]
         assert len(said) == 2
-        assert said[0].endswith(f"who signed the server's certificate; trying {authority.file}")
+        assert said[0].endswith(f"the issuer of the server's certificate is unknown; trying {authority.file}")
 
         other = Authority(tmp_path / "other")
         monkeypatch.setenv("SSL_CERT_FILE", str(other.file))

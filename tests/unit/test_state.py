@@ -208,7 +208,7 @@ def test_a_copy_without_a_marker_is_known_by_its_tables(lake: SmallLake, monkeyp
     copy = lake.settings.home.with_name("copy")
     shutil.copytree(lake.settings.home, copy)
     for said in refusals(at(copy, monkeypatch), monkeypatch):
-        assert f"lies in file://{lake.settings.home}/lake/warehouse/game/" in said
+        assert f"is in file://{lake.settings.home}/lake/warehouse/game/" in said
         assert f"({lake.settings.warehouse})" in said, "what to set"
 
 
@@ -250,7 +250,8 @@ def test_an_older_format_is_brought_forward_once(lake: SmallLake, monkeypatch: p
         monkeypatch.setattr(module, "FORMAT", 2)
     assert check_state(lake.settings) == before, "a reader needs no new format"
     (line,) = open_state(lake.settings)
-    assert "forward from format 1 to 2" in line
+    assert line.startswith("migrated the state in ")
+    assert line.endswith(" from format 1 to 2")
     after = check_state(lake.settings)
     assert before is not None
     assert after is not None
@@ -338,7 +339,7 @@ def test_a_lake_beside_the_folder_under_its_quoted_name_is_found(
     lake.publish(DAY, {})
     now = at(home, monkeypatch, lake_warehouse="")
     for said in refusals(now, monkeypatch):
-        assert f"lies beside it, in {tmp_path}/my%20home/lake/warehouse" in said
+        assert f"is next to it, in {tmp_path}/my%20home/lake/warehouse" in said
         setting = said.partition("DAYBOOK_LAKE_WAREHOUSE=")[2].strip('"')
     again = at(home, monkeypatch, lake_warehouse=setting)
     assert list(read_ledger(again).newest) == [DAY], "the advice works"
@@ -365,7 +366,7 @@ def test_one_place_has_several_names(tmp_path: Path, warehouse: str, location: s
     if is_ours:
         refuse_elsewhere(loaded, "events", location)
     else:
-        with pytest.raises(NonRetryableError, match="outside the warehouse"):
+        with pytest.raises(NonRetryableError, match="outside the configured warehouse"):
             refuse_elsewhere(loaded, "events", location)
 
 
@@ -440,11 +441,11 @@ def test_sqlite_and_its_readers_open_the_same_file(tmp_path: Path) -> None:
         ("a#b", "a #"),
         ("a?b", "a ?"),
         ("a,b", "a comma"),
-        ("a ;b", "a ; behind a space"),
+        ("a ;b", "a ; after a space"),
         ("a\\b", "a backslash"),
         ('a"b', 'a "'),
-        ("a\nb", "a character that cannot be printed"),
-        ("a ", "a space at its end"),
+        ("a\nb", "a non-printable character"),
+        ("a ", "a trailing space"),
     ],
 )
 def test_a_path_that_some_part_cannot_take_is_refused_by_name(
@@ -544,6 +545,6 @@ def test_a_database_that_is_gone_was_one(own_settings: Settings) -> None:
     assert not postgres.data_dir(own_settings).exists()
     for lose in (Path.unlink, _emptied):
         lose(airflow_client.airflow_home(own_settings) / "secrets.json")
-        with pytest.raises(NonRetryableError, match="it holds the keys of the connections"):
+        with pytest.raises(NonRetryableError, match="it has the keys of the connections"):
             airflow.write_config(own_settings)
         _emptied(airflow_client.airflow_home(own_settings) / "secrets.json")

@@ -61,9 +61,9 @@ def test_a_topic_as_it_is_made_is_fit_and_beyond_doubt() -> None:
 )
 def test_what_is_weaker_than_the_settings_say_is_doubted(name: str, value: str, is_weaker: bool) -> None:
     config = topic_config(CLUSTER) | {name: value}
-    assert [str(one).startswith(f"{name} is {value}, the settings say ") for one in differences(CLUSTER, config)] == [
-        True
-    ]
+    assert [
+        str(one).startswith(f"{name} is {value}, the settings specify ") for one in differences(CLUSTER, config)
+    ] == [True]
     told = doubts(CLUSTER, config)
     assert len(told) == is_weaker
     assert all(f"topic events: {name} is {value}" in line and "`daybook create-topic --set`" in line for line in told)

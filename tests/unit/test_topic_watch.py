@@ -63,7 +63,7 @@ def test_without_the_right_to_look_it_is_ready_and_says_so_once(own_settings: Se
     assert told["looks"] == 3
     [line] = [one["event"] for one in logs]
     assert "docs/kafka.md" in line
-    assert "noticed by landing alone" in line
+    assert "Only landing detects a compacted topic" in line
 
 
 def test_a_broker_that_does_not_answer_leaves_it_as_it_was(own_settings: Settings, told: dict[str, Any]) -> None:

@@ -110,7 +110,7 @@ GOAL = OffsetsGoal(topic="events", day="2026-05-03", targets=None, not_before=No
 def test_what_an_open_transaction_hides_is_waited_for() -> None:
     hook = Told(({0: 3, 1: 7}, {0: 33, 1: 7}), ({0: 3, 1: 9}, {0: 40, 1: 9}), ({0: 34, 1: 9}, {0: 41, 1: 9}))
     first = GOAL.look(hook)  # type: ignore[arg-type]  # a hook's one method
-    assert first.lacks == "a transaction that is open hides 30 offsets from 3 of partition 0"
+    assert first.lacks == "an open transaction hides 30 offsets from 3 of partition 0"
     goal = replace(GOAL, log_ends=first.log_ends)
     assert goal.look(hook).lacks == first.lacks  # type: ignore[arg-type]  # as above
     # later records need not be readable: with a producer whose transactions never end, the wait would not end either

@@ -76,7 +76,7 @@ def test_a_topic_that_loses_events_is_shown(scrape: Callable[..., Any]) -> None:
 
 
 def test_a_loss_of_unknown_number_counts(own_settings: Settings, scrape: Callable[..., Any]) -> None:
-    SmallLake(own_settings).accept_loss("the topic was deleted and made anew", "moved")
+    SmallLake(own_settings).accept_loss("the topic was deleted and created again", "moved")
     shown = scrape(TopicState("same", first={0: 0}, end={0: 50}, retention_ms=WEEK_MS), Position({0: 50}, 3, "same"))
     assert shown[("daybook_accepted_losses",)] == 1
     assert shown[("daybook_accepted_loss_records",)] == 0
@@ -85,7 +85,7 @@ def test_a_loss_of_unknown_number_counts(own_settings: Settings, scrape: Callabl
 def test_a_landing_refuses_an_unfit_topic() -> None:
     topic = TopicState("one", first={0: 0}, end={0: 50}, retention_ms=WEEK_MS, unfit="topic events is compacted")
     with pytest.raises(
-        NonRetryableError, match=r"^2026-05-03: topic events is compacted\. Nothing was moved or published$"
+        NonRetryableError, match=r"^2026-05-03: topic events is compacted\. Nothing was landed or published$"
     ):
         landing._refuse_unfit(topic, DAY)
 

@@ -91,19 +91,19 @@ def test_a_refusal_names_each_wrong_field(value: Any, fields: list[str]) -> None
 
 def test_a_field_that_is_none_is_told_the_fields() -> None:
     first, second = refusal({"event_type": "join_guild", "price": 3, "size": 4}).errors
-    assert first == {"field": "price", "message": f"is no field of an event; the fields are {', '.join(FIELDS)}"}
-    assert second == {"field": "size", "message": "is no field of an event"}
+    assert first == {"field": "price", "message": f"is not a field of an event; the fields are {', '.join(FIELDS)}"}
+    assert second == {"field": "size", "message": "is not a field of an event"}
 
 
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
         ("item", None, "is required"),
-        ("guild", "wolves", "is no field of this event type; leave it out or send null"),
+        ("guild", "wolves", "is not a field of this event type; leave it out or send null"),
         ("user_id", 5, "is not text"),
         ("user_id", "", "is empty; leave it out, or send at least 1 character"),
         ("user_id", "x" * 129, "is longer than 128 characters"),
-        ("user_id", "\ud800", "holds half of a surrogate pair, which is no character"),
+        ("user_id", "\ud800", "contains half of a surrogate pair, which is not a character"),
         ("event_id", "7", "is not a UUID: 8-4-4-4-12 hexadecimal digits, as text"),
         ("event_id", 7, "is not a UUID: 8-4-4-4-12 hexadecimal digits, as text"),
         ("schema_version", 2, "is not 1"),

@@ -123,7 +123,7 @@ def test_each_duplicate_is_of_an_event(
     assert counted.verdict == EQUAL
     assert by_id.verdict == verdict
     found = 1 if verdict == EQUAL else 0
-    assert by_id.line == f"duplicates 1, of them with the id of an event within 30 days {found}"
+    assert by_id.line == f"duplicates 1, with the id of an event within 30 days {found}"
 
 
 def test_duplicates_of_another_lateness_are_not_compared_by_id(lake: SmallLake) -> None:
@@ -144,7 +144,7 @@ def test_a_revision_that_the_ledger_has_twice_is_reported_until_another_replaces
     lake.publish(DAY, {}, run_id="another", published_at=datetime(2026, 5, 4, 1, tzinfo=UTC))
     first = counts(lake)[0]
     assert first.verdict == DIFFERENT
-    assert first.line.startswith("the ledger has 2 rows of revision 1")
+    assert first.line.startswith("the ledger has 2 rows for revision 1")
     assert """airflow dags trigger game_events_daily -c '{"day": "2026-05-03", "force": true}'""" in first.line
     lake.publish(DAY, {}, revision=2)
     assert {one.verdict for one in counts(lake)} == {EQUAL}
@@ -154,7 +154,7 @@ def test_a_revision_that_the_ledger_has_twice_is_reported_until_another_replaces
     ("line", "cure"),
     [
         (
-            "Kafka, landing 1, partition 0, offsets 0 to 3: offset 2 is of the day and not in raw_events",
+            "Kafka, landing 1, partition 0, offsets 0 to 3: offset 2 belongs to the day but is not in raw_events",
             "daybook restore",
         ),
         ("events in the ledger 3, rows of events 2", "daybook rebuild --from 2026-05-03 --to 2026-05-03 --dry-run"),

@@ -4,8 +4,8 @@
 --   event_date: the day, UTC
 --   users: distinct players
 --   new_users: players who were never seen before (count)
---   returning_users: players who were (count)
---   new_share: part of the day's players who are new, 0 to 1
+--   returning_users: players who were seen before (count)
+--   new_share: share of the day's players who are new, 0 to 1
 -- Key: event_date
 -- Order: event_date
 -- Days: 28

@@ -1,11 +1,11 @@
--- Question: Of the players first seen on a day, how many come back, week by week?
+-- Question: How many of the players first seen on a day come back, week by week?
 -- Grain: one row per first day and whole week since; week 1 is the seven days after the first day
 -- Columns:
---   first_day: the day on which these players were seen first, UTC
+--   first_day: the day on which these players were first seen, UTC
 --   week: number of the week, 1 = days 1 to 7 after the first day; weeks that are not over yet have no row
 --   users: players first seen on that day (count)
---   returned: those of them who played in that week (count)
---   share: part of them who played in that week, 0 to 1
+--   returned: how many of them played in that week (count)
+--   share: share of them who played in that week, 0 to 1
 -- Key: first_day, week
 -- Order: first_day, week
 -- Days: 56

@@ -1,4 +1,4 @@
--- Check: Every event has what the contract asks for, and a purchase its item
+-- Check: Every event has the fields that the contract requires, and every purchase has an item
 -- Severity: fail
 -- Run: part of publish_day; by hand, bind :first_day and :last_day over the lake's table `events`
 SELECT

@@ -1,4 +1,4 @@
--- Check: Few events of a day reach the intake long after they happened, those of the generator aside
+-- Check: Few events of a day reach the intake long after they happened, except generated ones
 -- Severity: warn
 -- Run: part of publish_day; by hand, bind :first_day, :last_day, :max_delay_hours, :max_delayed_share and
 --   :min_events_for_shares over the lake's table `events`
@@ -8,7 +8,7 @@ WITH counted AS (
         COUNT(*) AS events,
         COUNT_IF(
             TIMESTAMPDIFF(SECOND, occurred_at, received_at) > :max_delay_hours * 3600
-            -- a generated day is sent after it has ended, whenever that is
+            -- a generated day is sent at any time after its end
             AND COALESCE(user_agent, '') != 'daybook-generator'
         ) AS delayed_events
     FROM events

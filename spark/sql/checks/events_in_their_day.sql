@@ -1,4 +1,4 @@
--- Check: Every event stands on the UTC day it happened
+-- Check: Every event is on the UTC day on which it happened
 -- Severity: fail
 -- Run: part of publish_day; by hand, bind :first_day and :last_day over the lake's table `events`
 SELECT

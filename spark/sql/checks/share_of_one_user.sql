@@ -1,4 +1,4 @@
--- Check: No player alone makes much of a day
+-- Check: No single user has a large share of a day's events
 -- Severity: warn
 -- Run: part of publish_day; by hand, bind :first_day, :last_day, :max_share_of_one_user and :min_events_for_shares over
 --   the lake's table `events`

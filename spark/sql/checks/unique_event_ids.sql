@@ -1,4 +1,4 @@
--- Check: No event stands twice on a day
+-- Check: No event occurs twice on a day
 -- Severity: fail
 -- Run: part of publish_day; by hand, bind :first_day and :last_day over the lake's table `events`
 SELECT
