@@ -24,7 +24,7 @@ from daybook.pipeline.position import END, LANDING, START, TOPIC_ID
 from daybook.settings import Settings
 from tests.integration.own_broker import OwnBroker, own_settings
 from tests.integration.own_topic import Topic
-from tests.unit.small_lake import a_revision
+from tests.unit.small_lake import SCHEMAS, a_revision
 
 pytestmark = pytest.mark.integration
 
@@ -57,16 +57,7 @@ def settings(broker: Settings) -> Iterator[Settings]:
     topic.delete()
 
 
-RAW = pa.schema(
-    [
-        ("event_date", pa.date32()),
-        ("landing", pa.int64()),
-        ("kafka_partition", pa.int32()),
-        ("kafka_offset", pa.int64()),
-        ("event_id", pa.string()),
-        ("value", pa.binary()),
-    ]
-)
+RAW = SCHEMAS[RAW_EVENTS]
 
 
 def held(settings: Settings, landed: dict[int, bytes | None], last: int = LAST) -> Verdict:

@@ -13,11 +13,11 @@ from daybook.cli.days import verify
 from daybook.kafka.offsets import offsets_text
 from daybook.lake.duckdb_engine import connect
 from daybook.lake.ledger import Ledger, read_ledger
-from daybook.lake.tables import EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
+from daybook.lake.tables import EVENTS, RAW_EVENTS, REJECTED_EVENTS
 from daybook.operations.verify import DIFFERENT, EQUAL, NOT_COMPARED, Claim, Verdict, _Verifying, claimed
 from daybook.pipeline.position import END, LANDING, START
 from daybook.settings import Settings
-from tests.unit.small_lake import SmallLake, a_revision
+from tests.unit.small_lake import SCHEMAS, SmallLake, a_revision
 
 DAY = date(2026, 5, 3)
 
@@ -71,11 +71,9 @@ def duplicates(
         for kind, landing in (("event", 1), ("raw", 1), ("later", 2))
         if (one := others.get(kind))
     ]
-    schema = pa.schema([("event_date", pa.date32()), ("event_id", pa.string())])
-    table = lake.catalog.create_table((NAMESPACE, EVENTS), schema=schema)
-    with table.update_spec() as spec:
-        spec.add_identity("event_date")
-    table.append(pa.table({"event_date": [other_day], "event_id": [others.get("event")]}, schema=schema))
+    table = lake.table(EVENTS)
+    row = {"event_date": other_day, "event_id": others.get("event")}
+    table.append(pa.Table.from_pylist([row], schema=SCHEMAS[EVENTS]))
     snapshot = table.current_snapshot()
     assert snapshot is not None
     other = [a_revision(other_day, snapshots={EVENTS: snapshot.snapshot_id})] if "event" in others else []
