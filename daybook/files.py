@@ -45,16 +45,16 @@ def whole_file(path: Path) -> Iterator[Path]:
     Yields:
         The file to fill, next to the path. Its name begins with a dot, which readers of folders skip.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)
-    os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.unlink(missing_ok=True)
+    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
     try:
-        yield beside
-        with beside.open("rb") as file:
+        yield partial
+        with partial.open("rb") as file:
             os.fsync(file.fileno())
-        beside.replace(path)
+        partial.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
     sync_dir(path.parent)
 
@@ -62,8 +62,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 def write_private(path: Path, content: str | bytes) -> Path:
     """Write a private file in a private folder; a reader sees the old content or the new."""
     private_dir(path.parent)
-    with whole_file(path) as beside:
-        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+    with whole_file(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
 

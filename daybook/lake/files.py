@@ -162,8 +162,8 @@ def move(catalog: Path, root: Path, kinds: dict[Path, str], old: str, new: str) 
             _rewrite_avro(io, path, moved, kind, root)
     for path in (path for path, one in kinds.items() if one == "metadata"):
         # replace the file, do not write into it: that would change the original of a hard-linked copy
-        with whole_file(path) as beside:
-            beside.write_text(json.dumps(moved.of(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
+        with whole_file(path) as partial:
+            partial.write_text(json.dumps(moved.of(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
     with closing(sqlite3.connect(catalog)) as connection, connection:
         rows = connection.execute("SELECT rowid, metadata_location, previous_metadata_location FROM iceberg_tables")
         for rowid, *locations in rows.fetchall():
@@ -226,7 +226,7 @@ def _rewrite_avro(io: FileIO, path: Path, moved: _Moved, kind: str, root: Path) 
             row[at["manifest_length"]] = copy.stat().st_size
     name = str(json.loads(meta["avro.schema"])["name"])
     meta.pop("avro.schema")
-    with whole_file(path) as beside:
-        writing: AvroOutputFile[Record] = AvroOutputFile(io.new_output(str(beside)), schema, name, metadata=meta)
+    with whole_file(path) as partial:
+        writing: AvroOutputFile[Record] = AvroOutputFile(io.new_output(str(partial)), schema, name, metadata=meta)
         with writing as target:
             target.write_block(rows)

@@ -96,13 +96,13 @@ class State:
             made_by=who(),
             made_with=metadata.version("daybook"),
         )
-        beside = write_private(settings.home / f".state.json.{made.id}", made._text())
+        own_file = write_private(settings.home / f".state.json.{made.id}", made._text())
         try:
-            os.link(beside, marker_file(settings.home))  # of two concurrent calls only one succeeds
+            os.link(own_file, marker_file(settings.home))  # of two concurrent calls only one succeeds
         except FileExistsError:
             return cls.read(settings.home) or made
         finally:
-            beside.unlink()
+            own_file.unlink()
         return made
 
     def write(self, home: Path) -> None:

@@ -94,16 +94,17 @@ def providers_say(usage: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def message_page(title: str, says: Iterable[str], commands: Mapping[str, str], links: Mapping[str, str]) -> str:
+def message_page(title: str, paragraphs: Iterable[str], commands: Mapping[str, str], links: Mapping[str, str]) -> str:
     """Return a page in the frame of the others that explains why a page does not exist, and how to continue.
 
     Args:
         title: the situation, in a few words.
-        says: details, and what readers see meanwhile; a paragraph each.
+        paragraphs: details, and what readers see meanwhile.
         commands: purpose -> a command to type.
         links: text -> name of another page.
     """
-    return _environment().get_template("message.html.j2").render(title=title, says=says, commands=commands, links=links)
+    template = _environment().get_template("message.html.j2")
+    return template.render(title=title, paragraphs=paragraphs, commands=commands, links=links)
 
 
 def _pictures(content: Mapping[str, Any], rows: Mapping[str, list[dict[str, Any]]]) -> dict[str, Markup]:

@@ -108,12 +108,12 @@ def _run_without_report(state: str, day: str, exists: bool, found: list[Trouble]
     if state == DagRunState.FAILED:
         # a task's failure message names the next step; not every day can be run again
         failed = [one for one in found if one.is_over]
-        silent = [one.task_id for one in failed if not one.says]
+        silent = [one.task_id for one in failed if not one.message]
         return _message(
             status,
             f"{day}: this run failed",
             visible,
-            *(one.says for one in failed if one.says),
+            *(one.message for one in failed if one.message),
             *(f"{task_id} failed without an error message; its process was probably killed." for task_id in silent),
             commands={"Run the day again": _trigger(day)} if silent or not failed else NONE,
             links={**{f"The log of {one.task_id}": f"{address}/tasks/{one.task_id}" for one in failed}, **links},
@@ -132,7 +132,11 @@ def _run_without_report(state: str, day: str, exists: bool, found: list[Trouble]
         status,
         f"{day}: this run is under way",
         visible,
-        *(f"{one.task_id} is {one.says}." if one.says.startswith(WAITING) else one.says for one in found if one.says),
+        *(
+            f"{one.task_id} is {one.message}." if one.message.startswith(WAITING) else one.message
+            for one in found
+            if one.message
+        ),
         "The report appears here when write_report has finished: then open this tab again.",
         links={**{f"The log of {one.task_id}": f"{address}/tasks/{one.task_id}" for one in found}, **links},
     )

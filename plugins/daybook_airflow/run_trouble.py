@@ -29,7 +29,7 @@ class Trouble:
     """A task that failed or waits, and the reason."""
 
     task_id: str
-    says: str | None
+    message: str | None
     """The line of its log; None if there is no such line, for example because the process was killed."""
     is_over: bool
     """Whether the task has failed for good; otherwise Airflow retries it, or it is waiting."""
