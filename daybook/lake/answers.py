@@ -65,7 +65,8 @@ def _answer_table(ledger: Ledger, name: str, day: str) -> pa.Table:
     snapshot_id = page_state(table, pinned)
     found = table.scan(row_filter=f"event_date = '{day}'", snapshot_id=snapshot_id).to_arrow()
     rows = found.drop_columns(["event_date"])
-    return rows.take(_in_order(rows, known[name].order))
+    # typed: PyArrow takes an empty list for a list of nulls
+    return rows.take(pa.array(_in_order(rows, known[name].order), pa.int64()))
 
 
 def _in_order(rows: pa.Table, order: Sequence[tuple[str, bool]]) -> list[int]:

@@ -265,7 +265,7 @@ def test_checks_of_a_day_that_was_never_built_are_none(lake: SmallLake, form: li
 def test_a_rebuild_of_days_without_a_page_starts_no_spark(
     lake: SmallLake, form: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daybook.jobs.submit.run_job", lambda *_: pytest.fail("it has started Spark"))
+    monkeypatch.setattr("daybook.cli.corrections.run_job", lambda *_: pytest.fail("it has started Spark"))
     done = CliRunner().invoke(cli, ["rebuild", "--from", "2031-01-01", "--to", "2031-01-02", *form])
     assert isinstance(done.exception, BadInput)
     assert "no day from 2031-01-01 to 2031-01-02 is published" in str(done.exception)
@@ -423,7 +423,7 @@ def test_status_ends_with_1_unless_every_part_is_healthy(
     lake: SmallLake, monkeypatch: pytest.MonkeyPatch, states: tuple[str, ...], code: int
 ) -> None:
     lines = [(f"part{at}", state, "") for at, state in enumerate(states)]
-    monkeypatch.setattr("daybook.stack.status.stack_lines", lambda settings: lines)
+    monkeypatch.setattr("daybook.cli.days.stack_lines", lambda settings: lines)
     lake.publish(DAY, {})
     printed = _daybook("status")
     assert printed.exit_code == code
@@ -473,6 +473,13 @@ def test_long_cells_are_wrapped_and_too_many_columns_become_blocks(monkeypatch: 
     assert [line.split() for line in plain_lines(out) if "value" in line] == [
         [f"column_{at}", f"value_{at}"] for at in range(12)
     ]
+
+
+def test_an_answer_without_rows_of_the_day_is_empty(lake: SmallLake) -> None:
+    pinned = lake.put("event_popularity", date(2026, 5, 4), SWORD)
+    lake.publish(DAY, {"event_popularity": pinned})
+    assert answer_rows(read_ledger(lake.settings), "event_popularity", str(DAY)) == []
+    assert read_answer(lake.settings, "event_popularity", str(DAY)).empty
 
 
 def test_a_revision_has_the_columns_of_its_table() -> None:
