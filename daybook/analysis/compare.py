@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from daybook.analysis.comparisons import compare_day
 from daybook.contract import event_label
 from daybook.formatting import json_tree
+from daybook.lake.duckdb_engine import connect, published_rows
 from daybook.lake.ledger import Ledger
 from daybook.lake.tables import EVENTS
 
@@ -82,9 +84,7 @@ def compare(ledger: Ledger, day: str) -> Comparisons:
     Raises:
         BadInput: the day is not published.
     """
-    from daybook.analysis.comparisons import compare_day
     from daybook.analysis.drops import find_drops
-    from daybook.lake.duckdb_engine import connect, published_rows
 
     newest = ledger.of(day)
     one = newest.event_date

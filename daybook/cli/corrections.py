@@ -9,21 +9,28 @@ from pathlib import Path
 
 import click
 
-from daybook.airflow_client import TRIGGER
+from daybook import airflow_client
+from daybook.airflow_client import DAG, TRIGGER
 from daybook.cli.options import day_option, json_option, range_options
 from daybook.cli.output import print_json, print_table
+from daybook.cli.runs import follow
 from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
 from daybook.errors import BadInput, DaybookError
+from daybook.jobs.submit import run_job
 from daybook.kafka.offsets import offsets_text, topic_state
+from daybook.lake.catalog import load
+from daybook.lake.ledger import read_ledger
 from daybook.lake.state import who
 from daybook.lake.tables import RAW_EVENTS
 from daybook.operations.replay import open_records, repaired_by_hand, send_again
 from daybook.pipeline.dismissals import dismissals, split_dismissed, write_dismissals
+from daybook.pipeline.due import waiting_days
 from daybook.pipeline.erasures import user_digest
 from daybook.pipeline.losses import gaps_inside, loss_since, record_acceptance
 from daybook.pipeline.position import position
 from daybook.pipeline.rejected import CONFLICT, SHOWN_ROWS, chosen_day, rejected_records
+from daybook.report.write import write_report
 from daybook.settings import Settings, load_settings
 
 
@@ -121,10 +128,6 @@ def rebuild(first: str, last: str, dry_run: bool) -> None:
 
     Use it after a change of the provider map, an answer or a rule. Days without a change do not get a new revision.
     """
-    from daybook.jobs.submit import run_job
-    from daybook.lake.ledger import read_ledger
-    from daybook.report.write import write_report
-
     start, end = parse_day(first), parse_day(last)
     if start > end:
         raise BadInput(f"{first} is after {last}; nothing was changed")
@@ -177,8 +180,6 @@ def accept_loss(note: str | None) -> None:
     The decision is stored in the lake with your name, and `daybook status` shows it from then on. The next run
     continues after the lost records.
     """
-    from daybook.lake.catalog import load
-
     settings = load_settings()
     raw = load(settings, RAW_EVENTS)
     start = position(settings, raw)
@@ -206,9 +207,6 @@ def forget_user(user_id: str, note: str, yes: bool) -> None:
     are landed by the next run, and Kafka deletes them when their retention ends: repeat the command then. Steps that
     were staged meanwhile are staged again.
     """
-    from daybook.jobs.submit import run_job
-    from daybook.report.write import write_report
-
     try:
         user_digest(user_id)
     except UnicodeEncodeError:
@@ -232,10 +230,6 @@ def forget_user(user_id: str, note: str, yes: bool) -> None:
 
 
 def _restate(loaded: Settings, days: set[date]) -> None:
-    from daybook import airflow_client
-    from daybook.airflow_client import DAG
-    from daybook.cli.runs import follow
-
     first = min(days).isoformat()
     # a run restates its own day, and every later published day that has new records
     conf = {"day": first, "events": 0}
@@ -267,9 +261,6 @@ def _undo(settings: Settings, begin: str, end: str) -> None:
 
 
 def _dismiss(settings: Settings, begin: str, end: str, note: str | None) -> None:
-    from daybook.lake.ledger import read_ledger
-    from daybook.pipeline.due import waiting_days
-
     decided = dismissals(settings)
     listed, _ = split_dismissed(waiting_days(read_ledger(settings)), decided)
     chosen = [row for row in listed if begin <= row["day"] <= end]

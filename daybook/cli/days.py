@@ -24,8 +24,11 @@ from daybook.lake.tables import CHECK_FAILURES
 from daybook.operations.plan import days_between, plan_of, runs_text
 from daybook.operations.trace import SHOWN_ROWS, trace_rows
 from daybook.operations.verify import DIFFERENT, EQUAL, NOT_COMPARED, verify_day
+from daybook.pipeline.dismissals import dismissals, split_dismissed
 from daybook.pipeline.due import waiting_days, waiting_text
+from daybook.pipeline.position import accepted_losses
 from daybook.settings import load_settings
+from daybook.stack.status import stack_lines
 
 SHOWN_DAYS, SHOWN_NOTICES = 28, 10
 """How many days, and how many rows of each list below them, ``daybook status`` prints without ``--all``."""
@@ -49,7 +52,6 @@ def status(as_json: bool, show_all: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    from daybook.stack.status import stack_lines
 
     parts = [{"part": name, "state": state, "": detail} for name, state, detail in stack_lines(load_settings())]
     if parts:
@@ -80,8 +82,6 @@ def _print_newest(title: str, rows: list[dict[str, Any]], most: int | None, spar
 
 def _print_waiting(ledger: Ledger, show_all: bool) -> None:
     """Print the days with unpublished records: a table of a few, or one line about many."""
-    from daybook.pipeline.dismissals import dismissals, split_dismissed
-
     decided = dismissals(ledger.settings)
     waiting, hidden = split_dismissed(waiting_days(ledger), decided)
     if waiting:
@@ -104,8 +104,6 @@ def _print_waiting(ledger: Ledger, show_all: bool) -> None:
 
 def _notices(ledger: Ledger) -> list[tuple[str, list[dict[str, Any]]]]:
     """Return further tables about the ledger with their titles; empty tables are left out."""
-    from daybook.pipeline.position import accepted_losses
-
     newest = ledger.newest.values()
     restated = [{"receipt": one.receipt} for one in newest if one.revision > 1]
     warned = [

@@ -12,11 +12,14 @@ from rich.console import Console
 from daybook import airflow_client
 from daybook.airflow_client import DAG, USER, AirflowApi, seconds_of
 from daybook.cli.options import day_option
+from daybook.cli.output import print_table
 from daybook.cli.runs import follow
 from daybook.cli.stack import start
 from daybook.cli.terminal import rich_console
 from daybook.days import parse_day
 from daybook.errors import BadInput, DaybookError
+from daybook.lake.answers import answer_rows
+from daybook.lake.ledger import read_ledger
 from daybook.settings import Settings, load_settings
 from daybook.sql.answers import answer_files
 
@@ -75,10 +78,6 @@ def _print_results(loaded: Settings, day: str, console: Console) -> None:
     Raises:
         DaybookError: the day is not published, or does not balance.
     """
-    from daybook.cli.output import print_table
-    from daybook.lake.answers import answer_rows
-    from daybook.lake.ledger import read_ledger
-
     ledger = read_ledger(loaded)
     newest = ledger.newest.get(parse_day(day))
     if newest is None or not newest.balanced:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from daybook.errors import BadInput
+from daybook.lake.duckdb_engine import connect, fetch, in_duckdb, published_rows, tables_of
 from daybook.lake.ledger import Ledger
 from daybook.sql.answers import Answer
 
@@ -24,8 +25,6 @@ def across_rows(ledger: Ledger, answer: Answer, day: str) -> list[dict[str, Any]
     Raises:
         BadInput: the day is not published, or no published day has a table that the answer needs.
     """
-    from daybook.lake.duckdb_engine import connect, in_duckdb, published_rows, tables_of
-
     last = ledger.of(day).event_date
     pages = [one for one in ledger.newest.values() if one.event_date <= last]
     with connect() as connection:
@@ -45,7 +44,5 @@ def sorted_rows(
     connection: DuckDBPyConnection, answer: Answer, sql: str, values: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Return the rows of an answer's statement in the answer's order, nulls first."""
-    from daybook.lake.duckdb_engine import fetch
-
     order = ", ".join(f'"{column}" {"DESC" if falls else "ASC"} NULLS FIRST' for column, falls in answer.order)
     return fetch(connection, f"SELECT * FROM ({sql}) AS answer ORDER BY {order}", values)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from daybook.errors import BadInput
 from daybook.settings import Settings
+from daybook.sql.answers import answers
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -32,7 +33,6 @@ def open_lake(settings: Settings, wanted: set[str] | None = None) -> DuckDBPyCon
     from daybook.lake.duckdb_engine import connect, published_rows, table_rows
     from daybook.lake.ledger import read_ledger
     from daybook.lake.tables import EVENTS, REJECTED_EVENTS, TABLES
-    from daybook.sql.answers import answers
 
     pages = read_ledger(settings).newest.values()
     if not pages:

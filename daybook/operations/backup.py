@@ -44,11 +44,16 @@ from pydantic import TypeAdapter
 
 from daybook.errors import BadInput, DaybookError
 from daybook.files import digest_of, private_dir, private_opener, sync_dir, write_private
+from daybook.kafka.offsets import committed, topic_state
+from daybook.lake.catalog import load
 from daybook.lake.files import KINDS, LakeFile, copy_catalog, lake_files_of
 from daybook.lake.state import State, check_state
+from daybook.lake.tables import RAW_EVENTS
 from daybook.lake.uris import is_local, path_of
-from daybook.pipeline.position import Position
+from daybook.pipeline.losses import loss_since
+from daybook.pipeline.position import Position, position
 from daybook.settings import Settings, sqlite_uri
+from daybook.stack import kafka, postgres
 
 FORMAT = 1
 """Format of the index; raised when an older restore could not read it."""
@@ -306,10 +311,6 @@ def _make_private(folder: Path) -> None:
 
 
 def _take_all(loaded: Settings, copier: _Copier, now: datetime, state: State | None) -> Index:
-    from daybook.lake.catalog import load
-    from daybook.lake.tables import RAW_EVENTS
-    from daybook.pipeline.position import position
-
     left_out: list[str] = []
     with tempfile.TemporaryDirectory(prefix="daybook-backup-") as scratch:
         temporary = Path(scratch)
@@ -349,9 +350,6 @@ def _take_all(loaded: Settings, copier: _Copier, now: datetime, state: State | N
 
 def _take_lake(loaded: Settings, copier: _Copier, temporary: Path, left_out: list[str]) -> Settings:
     """Copy the lake; returns settings that point to the copied catalog."""
-    from daybook.lake.catalog import load
-    from daybook.lake.tables import RAW_EVENTS
-
     live = loaded.catalog_file
     if live is None:
         backup_first = (
@@ -407,8 +405,6 @@ def _take_lake_file(file: LakeFile, root: Path, copier: _Copier) -> None:
 
 
 def _take_airflow(loaded: Settings, copier: _Copier, temporary: Path, left_out: list[str]) -> None:
-    from daybook.stack import postgres
-
     if not postgres.data_dir(loaded).exists():
         left_out.append(
             "Airflow's database: it is not in the state folder. Run `pg_dump airflow` on its server to save the "
@@ -426,10 +422,6 @@ def _take_records(
     loaded: Settings, start: Position, copier: _Copier, temporary: Path, left_out: list[str]
 ) -> int | None:
     """Copy what the embedded broker holds after a position; returns the number of records, None if it was not read."""
-    from daybook.kafka.offsets import committed, topic_state
-    from daybook.pipeline.losses import loss_since
-    from daybook.stack import kafka
-
     if kafka.port_is_free(loaded.kafka_port):
         left_out.append(
             "records that are not landed yet: Kafka is not running. Start it (`daybook up`), then back up again"

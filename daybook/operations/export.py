@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from daybook.files import private_dir, whole_file
+from daybook.lake.duckdb_engine import published_rows
+from daybook.lake.ledger import read_ledger
 from daybook.lake.tables import EVENTS
 from daybook.settings import Settings
+from daybook.sql.answers import answers
 
 
 def export_day(settings: Settings, day: str, folder: Path) -> list[tuple[Path, int]]:
@@ -24,10 +27,6 @@ def export_day(settings: Settings, day: str, folder: Path) -> list[tuple[Path, i
         BadInput: the day is not published.
     """
     import pyarrow.parquet as pq
-
-    from daybook.lake.duckdb_engine import published_rows
-    from daybook.lake.ledger import read_ledger
-    from daybook.sql.answers import answers
 
     newest = read_ledger(settings).of(day)
     written = []

@@ -13,9 +13,11 @@ from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from daybook.airflow_client import DAG
+from daybook import airflow_client
+from daybook.airflow_client import DAG, seconds_of
 from daybook.days import day_bounds, parse_day
 from daybook.errors import BadInput, DaybookError
+from daybook.pipeline.manifest import read_manifest
 from daybook.pipeline.not_landed import NotLanded, Show, read_not_landed
 from daybook.settings import Settings
 
@@ -92,8 +94,6 @@ def generated_days(settings: Settings, days: Sequence[date]) -> dict[date, int]:
     Raises:
         DaybookError: a manifest cannot be read.
     """
-    from daybook.pipeline.manifest import read_manifest
-
     manifests = {day: read_manifest(settings, day) for day in days}
     return {day: manifest.accepted for day, manifest in manifests.items() if manifest is not None}
 
@@ -309,8 +309,6 @@ def ask_airflow(client: AirflowApi, first: date, last: date) -> RunsSoFar:
     Raises:
         DaybookError: Airflow does not answer, or rejects the request.
     """
-    from daybook.airflow_client import seconds_of
-
     ran: dict[date, str] = {}
     seen = 0
     while True:
@@ -358,7 +356,6 @@ def plan_of(settings: Settings, days: Sequence[date], now: datetime, show: Show)
         BadInput: the lake's catalog does not answer.
         DaybookError: a manifest cannot be read.
     """
-    from daybook import airflow_client
     from daybook.lake.catalog import load
     from daybook.lake.tables import RAW_EVENTS
     from daybook.pipeline.due import lake_days

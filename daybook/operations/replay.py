@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daybook.errors import BadInput, DaybookError
+from daybook.lake.catalog import load
 from daybook.lake.state import who
 from daybook.lake.tables import REPLAYED_RECORDS
 from daybook.pipeline.rejected import Rejected, id_made_of
@@ -36,8 +37,6 @@ _REFUSED_WHOLE = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, H
 
 def open_records(settings: Settings, found: list[Rejected]) -> list[Rejected]:
     """Return the records that were not replayed yet."""
-    from daybook.lake.catalog import load
-
     table = load(settings, REPLAYED_RECORDS)
     rows = table.scan().to_arrow().to_pylist() if table is not None else []
     done = {(row["landing"], row["kafka_partition"], row["kafka_offset"]) for row in rows}
@@ -199,8 +198,6 @@ def _day_of(event: dict[str, Any]) -> date:
 
 def _write_down(settings: Settings, accepted: list[tuple[Coordinates, str]]) -> None:
     import pyarrow as pa
-
-    from daybook.lake.catalog import load
 
     if not accepted:
         return

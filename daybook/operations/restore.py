@@ -25,6 +25,7 @@ from typing import Any
 from daybook.errors import BadInput, DaybookError
 from daybook.files import digest_of, private_dir, private_opener, state_dir, whole_file, write_private
 from daybook.kafka.config import librdkafka_conf
+from daybook.kafka.offsets import committed, topic_state
 from daybook.lake.files import lake_files_of, move
 from daybook.lake.state import FORMAT, State, refuse_path, unfinished_file, who
 from daybook.lake.uris import is_local, path_of
@@ -353,8 +354,6 @@ def send_again(loaded: Settings, file: Path) -> tuple[int, int]:
         DaybookError: the broker does not acknowledge them; those that it acknowledged remain.
     """
     from confluent_kafka import Producer
-
-    from daybook.kafka.offsets import committed, topic_state
 
     records = list(records_of(file))
     topic = topic_state(loaded)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from daybook.errors import BadInput, DaybookError
+from daybook.lake.duckdb_engine import connect, fetch, parsed, published_rows
+from daybook.lake.ledger import read_ledger
 from daybook.lake.tables import EVENTS
 from daybook.settings import Settings
 from daybook.sql.answers import Answer, answers
@@ -43,9 +45,6 @@ def trace_rows(settings: Settings, name: str, day: str, where: str | None) -> Tr
     Raises:
         BadInput: no such answer, no such day, no such row, or an invalid condition.
     """
-    from daybook.lake.duckdb_engine import connect, fetch, published_rows
-    from daybook.lake.ledger import read_ledger
-
     known = answers()
     if name not in known:
         raise BadInput(f"{name!r} has no traceable rows; answers with traceable rows: {', '.join(known)}")
@@ -85,8 +84,6 @@ def _condition(where: str, answer: Answer) -> str:
     """Translate a condition over the answer's columns into DuckDB's SQL."""
     from sqlglot import exp
 
-    from daybook.lake.duckdb_engine import parsed
-
     try:
         tree = parsed(f"SELECT 1 FROM answer WHERE {where}").args["where"].this
     except DaybookError as error:
@@ -100,7 +97,5 @@ def _condition(where: str, answer: Answer) -> str:
 
 def _behind(answer: Answer) -> str:
     """Return which events belong to a row of the answer, as DuckDB SQL over ``events`` and ``answer``."""
-    from daybook.lake.duckdb_engine import parsed
-
     condition = answer.events or " AND ".join(f"events.{name} <=> answer.{name}" for name in answer.key) or "TRUE"
     return str(parsed(f"SELECT 1 FROM events, answer WHERE {condition}").args["where"].this.sql(dialect="duckdb"))

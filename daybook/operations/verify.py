@@ -9,13 +9,20 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from daybook.contract import event_date
 from daybook.days import day_bounds
-from daybook.kafka.offsets import Offsets, first_since, parse_offsets
+from daybook.documents import document
+from daybook.errors import DaybookError
+from daybook.kafka.offsets import Offsets, committed, first_since, parse_offsets, topic_state
+from daybook.lake.across_days import sorted_rows
+from daybook.lake.catalog import load
+from daybook.lake.duckdb_engine import connect, fetch, in_duckdb, published_rows, table_rows
 from daybook.lake.ledger import Ledger, Revision, read_ledger
 from daybook.lake.snapshots import property_of, published
 from daybook.lake.tables import EVENTS, RAW_EVENTS, REJECTED_EVENTS
 from daybook.pipeline.due import raw_kept_from, rules_version
-from daybook.pipeline.position import END, LANDING, START
+from daybook.pipeline.erasures import erasures
+from daybook.pipeline.position import END, LANDING, START, accepted_losses, position
 from daybook.settings import Settings
 from daybook.sql.answers import Answer, answers, answers_version
 
@@ -51,8 +58,6 @@ def verify_day(settings: Settings, day: str) -> Iterator[Verdict]:
     Raises:
         BadInput: the day is not published.
     """
-    from daybook.lake.duckdb_engine import connect, published_rows, table_rows
-
     ledger = read_ledger(settings)
     page = ledger.of(day)
     with connect() as connection:
@@ -118,8 +123,6 @@ class _Verifying:
 
     def published(self, name: str) -> list[dict[str, Any]]:
         """Return the rows of an answer as published."""
-        from daybook.lake.duckdb_engine import fetch, published_rows
-
         rows = published_rows(self.settings, name, [self.page])
         if rows is None:
             return []
@@ -160,8 +163,6 @@ class _Verifying:
         The event may be on another day within ``DAYBOOK_LATENESS_DAYS``. It may also be in raw records of that day
         that are not part of a published revision yet.
         """
-        from daybook.lake.duckdb_engine import published_rows
-
         if self.raw_was_removed:
             return
         coordinates = "USING (landing, kafka_partition, kafka_offset)"
@@ -199,9 +200,6 @@ class _Verifying:
 
     def recounted(self, answer: Answer) -> Verdict:
         """Compute an answer again from the day's events, and compare it with its published rows."""
-        from daybook.lake.across_days import sorted_rows
-        from daybook.lake.duckdb_engine import in_duckdb
-
         if answer.name not in self.page.snapshots and self.page.events:
             return Verdict(NOT_COMPARED, f"{answer.name}: the published revision is older than this answer")
         rows = self.published(answer.name)
@@ -222,7 +220,6 @@ class _Verifying:
 
     def generated(self) -> Iterator[Verdict]:
         """Compare the day's events and answers with what the generator sent and was acknowledged for."""
-        from daybook.pipeline.erasures import erasures
         from event_generator.generated import generated_on
 
         generated = generated_on(self.settings, self.day)
@@ -253,11 +250,6 @@ class _Verifying:
         So a record that is in Kafka but missing from a landing's rows is found, wherever in the landing it was. This
         also works if the day has no raw record at all. Records that Kafka no longer has are not compared.
         """
-        from daybook.errors import DaybookError
-        from daybook.kafka.offsets import topic_state
-        from daybook.lake.catalog import load
-        from daybook.pipeline.position import accepted_losses, position
-
         if self.raw_was_removed:
             yield Verdict(NOT_COMPARED, "Kafka: the day's raw records were removed by retention")
             return
@@ -410,9 +402,6 @@ def as_in_kafka(
         part: first and last landing, partition, first and last offset.
         where: the same in words.
     """
-    from daybook.contract import event_date
-    from daybook.kafka.offsets import committed
-
     landings, partition, first, last = part
     landed = _raw_records(raw, day, landings, partition, first)
     awaited = next(landed, None)
@@ -443,8 +432,6 @@ def as_in_kafka(
 
 def _raw_day(raw: pads.Dataset, landings: tuple[int, int], partition: int, offset: int) -> str:
     """Describe, for the reader, what ``raw_events`` has for a record that is not among the day's."""
-    from daybook.lake.duckdb_engine import connect
-
     with connect() as connection:
         connection.register(RAW_EVENTS, raw)
         found = connection.execute(
@@ -461,8 +448,6 @@ def _raw_records(
     raw: pads.Dataset, day: date, landings: tuple[int, int], partition: int, first: int
 ) -> Iterator[tuple[int, bytes | None]]:
     """Yield offset and bytes of the day's raw records of landings and a partition from an offset on, in their order."""
-    from daybook.lake.duckdb_engine import connect
-
     with connect() as connection:  # its own: while it streams rows, a connection can run nothing else
         connection.register(RAW_EVENTS, raw)
         found = connection.execute(
@@ -482,8 +467,5 @@ def _raw_records(
 
 
 def _is_erased(settings: Settings, value: bytes | None) -> bool:
-    from daybook.documents import document
-    from daybook.pipeline.erasures import erasures
-
     event_id = str((document(value) or {}).get("event_id")).strip(" ").lower()  # as in raw_events
     return any(event_id in row["event_ids"] for row in erasures(settings))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
+from daybook.lake.catalog import load
 from daybook.lake.tables import ERASURES
 from daybook.settings import Settings
 
@@ -19,8 +20,6 @@ def user_digest(user_id: str) -> str:
 
 def erasures(settings: Settings) -> list[dict[str, Any]]:
     """Return every erasure, oldest first, with the columns of the table; ``days`` is a list."""
-    from daybook.lake.catalog import load
-
     table = load(settings, ERASURES)
     rows: list[dict[str, Any]] = table.scan().to_arrow().to_pylist() if table is not None else []
     return [{**row, "days": json.loads(row["days"])} for row in sorted(rows, key=lambda row: row["erased_at"])]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
+from daybook.kafka.offsets import committed, topic_state
 from daybook.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ def read_not_landed(settings: Settings, start: Position, show: Show) -> NotLande
         DaybookError: the broker does not answer, or the topic is missing.
     """
     from daybook.contract import event_date
-    from daybook.kafka.offsets import committed, topic_state
     from daybook.pipeline.losses import loss_since
 
     topic = topic_state(settings)

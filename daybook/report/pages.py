@@ -7,6 +7,7 @@ from datetime import date, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from daybook.analysis.comparisons import relative_change
 from daybook.contract import event_label
 from daybook.formatting import escaped
 from daybook.lake.ledger import LEDGER_COUNTS
@@ -203,8 +204,6 @@ def _is_share(column: str) -> bool:
 
 def _change(value: float, before: float) -> str:
     """Return by how much a count is above or below another, in words for a cell."""
-    from daybook.analysis.comparisons import relative_change
-
     if value == before:
         return "the same"
     change = relative_change(value, before)

@@ -13,6 +13,7 @@ from daybook.errors import DaybookError, NonRetryableError
 from daybook.files import last_lines, run_dir
 from daybook.jobs.jars import KAFKA_LIB_DIR
 from daybook.jobs.java import FIXED_OPTIONS, java
+from daybook.kafka.topic import ensure_topic
 from daybook.settings import Settings
 from daybook.stack.environment import process_environment
 
@@ -172,7 +173,6 @@ def trouble(settings: Settings) -> str | None:
     from confluent_kafka import KafkaException
 
     from daybook.kafka.admin import kafka_admin
-    from daybook.kafka.topic import ensure_topic
 
     try:
         # librdkafka logs to the terminal while the broker is unavailable

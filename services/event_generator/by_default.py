@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date, timedelta
 
+from daybook.lake.catalog import load
+from daybook.lake.ledger import read_ledger
+from daybook.lake.snapshots import partition_counts
+from daybook.lake.tables import RAW_EVENTS
 from daybook.pipeline.manifest import read_manifest
+from daybook.pipeline.not_landed import read_not_landed
+from daybook.pipeline.position import position
 from daybook.settings import Settings
 from event_generator.faults import LONGEST_DELAY_DAYS
 from event_generator.manifest import Request
@@ -47,13 +53,6 @@ def is_taken(settings: Settings, day: date) -> bool:
     Raises:
         DaybookError: the lake or the broker does not answer, or a manifest cannot be read.
     """
-    from daybook.lake.catalog import load
-    from daybook.lake.ledger import read_ledger
-    from daybook.lake.snapshots import partition_counts
-    from daybook.lake.tables import RAW_EVENTS
-    from daybook.pipeline.not_landed import read_not_landed
-    from daybook.pipeline.position import position
-
     if day in read_ledger(settings).newest:
         return True
     if sent_late_events_of(settings, day):

@@ -89,7 +89,7 @@ def test_a_record_that_kafka_does_not_have_is_found(settings: Settings) -> None:
 
 
 def test_a_record_that_was_erased_is_no_difference(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daybook.pipeline.erasures.erasures", lambda _settings: [{"event_ids": ["1"]}])
+    monkeypatch.setattr("daybook.operations.verify.erasures", lambda _settings: [{"event_ids": ["1"]}])
     found = held(settings, {0: SENT[0], 3: SENT[3]})
     assert found == Verdict(EQUAL, "Kafka: 2 records of the day, byte by byte, 1 erased")
 

@@ -309,7 +309,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
         return a_manifest(request), None
 
     monkeypatch.setattr("event_generator.play.play_day", play_day)
-    monkeypatch.setattr("daybook.pipeline.not_landed.read_not_landed", lambda *_: NotLanded(KAFKA))
+    monkeypatch.setattr("event_generator.by_default.read_not_landed", lambda *_: NotLanded(KAFKA))
     return requests
 
 

@@ -46,7 +46,7 @@ def kafka_away(monkeypatch: pytest.MonkeyPatch) -> None:
     def away(_: Settings) -> TopicState:
         raise DaybookError("Kafka at 127.0.0.1:9092 does not answer (timed out); nothing was changed. Clear the task")
 
-    monkeypatch.setattr("daybook.kafka.offsets.topic_state", away)
+    monkeypatch.setattr("daybook.pipeline.not_landed.topic_state", away)
 
 
 MakeOutlook = Callable[..., Outlook]
@@ -361,8 +361,8 @@ def test_what_is_not_landed_is_counted_by_the_day_on_which_it_happened(
         return [Message(b'{"occurred_at": "2026-05-03T12:00:00Z"}'), Message(b"\xff")]
 
     topic = TopicState("topic", first={0: 0, 1: 5, 2: 0}, end={0: 7, 1: 9, 2: 0}, retention_ms=-1)
-    monkeypatch.setattr("daybook.kafka.offsets.topic_state", lambda _: topic)
-    monkeypatch.setattr("daybook.kafka.offsets.committed", committed)
+    monkeypatch.setattr("daybook.pipeline.not_landed.topic_state", lambda _: topic)
+    monkeypatch.setattr("daybook.pipeline.not_landed.committed", committed)
     start = Position({0: 5, 1: 3}, 1, "topic")
     found = read_not_landed(lake.settings, start, lambda done, of: None)
     # after the lost records, the rest is read: it would be landed once the loss is accepted
@@ -414,7 +414,7 @@ def test_what_an_open_transaction_hides_is_not_said_to_be_landed(
 ) -> None:
     lake.land({DAY: 3}, end={0: 3})
     topic = TopicState("topic", first={0: 0}, end={0: 3}, retention_ms=-1, hidden={0: 30}, unfit="topic t is compacted")
-    monkeypatch.setattr("daybook.kafka.offsets.topic_state", lambda _: topic)
+    monkeypatch.setattr("daybook.pipeline.not_landed.topic_state", lambda _: topic)
     monkeypatch.setattr("daybook.pipeline.losses.overwritten", lambda *_: set())
     arguments = ["plan", "--from", str(DAY), "--to", str(DAY)]
     printed = CliRunner().invoke(cli, arguments).stdout

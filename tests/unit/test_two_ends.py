@@ -124,7 +124,7 @@ def test_a_backup_says_what_a_transaction_hides_from_it(
     own_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     topic = TopicState("one", first={0: 0}, end={0: 3}, retention_ms=-1, hidden={0: 30})
-    monkeypatch.setattr(offsets, "topic_state", lambda _: topic)
+    monkeypatch.setattr(backup, "topic_state", lambda _: topic)
     monkeypatch.setattr("daybook.stack.kafka.port_is_free", lambda _: False)
     left_out: list[str] = []
     taken = SimpleNamespace(take=lambda *_: None)
