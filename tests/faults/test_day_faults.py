@@ -392,7 +392,7 @@ DRIVER_ROWS: tuple[Row[DayLab], ...] = (
     Row("broker killed while landing", broker_killed_while_landing, 0, 2),
     Row("retention passed", partial(lost_by_the_broker, retention_passed, r"records lost, offsets"), 0, 1),
     Row("log truncated", partial(lost_by_the_broker, log_truncated, "its log was truncated"), 0, 1),
-    Row("topic made anew", partial(lost_by_the_broker, topic_made_anew, "deleted and created again"), 0, 1),
+    Row("topic created again", partial(lost_by_the_broker, topic_made_anew, "deleted and created again"), 0, 1),
     Row("partitions raised", partitions_raised, 0, 1),
     Row("clock skew and the edges of days", the_edges_of_days, 0, 1),
 )
