@@ -107,8 +107,12 @@ class Ledger:
         raise BadInput(f"{day} is not published; {known}. {_how_to_build(self.settings, wanted)}")
 
 
-def read_ledger(settings: Settings) -> Ledger:
+def read_ledger(settings: Settings, known: Ledger | None = None) -> Ledger:
     """Read the ledger; it has no revisions before the first day is published.
+
+    Args:
+        settings: where the lake is.
+        known: an earlier reading; it is returned if nothing was published since, and no row is read.
 
     Raises:
         DaybookError: the lake cannot be read (:func:`daybook.lake.catalog.load`).
@@ -116,6 +120,8 @@ def read_ledger(settings: Settings) -> Ledger:
     table = load(settings, DAY_LEDGER)
     if table is None:
         return Ledger(settings, None, ())
+    if known is not None and known.state == table.metadata_location:
+        return known
     names = [field.name for field in fields(Revision)]
     rows = table.scan().to_arrow().to_pylist(maps_as_pydicts="strict")
     # a column that an older table lacks is null

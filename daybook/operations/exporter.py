@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from daybook.kafka.offsets import Offsets, TopicState, record_time, topic_state
 from daybook.lake.catalog import load
-from daybook.lake.ledger import read_ledger
+from daybook.lake.ledger import Ledger, read_ledger
 from daybook.lake.tables import RAW_EVENTS
 from daybook.pipeline.losses import loss_since
 from daybook.pipeline.position import Position, accepted_losses, position
@@ -73,13 +73,17 @@ class KafkaReading:
     """Partition -> time of its first record that is not landed; partitions without such a record are left out."""
 
 
-def read_lake(settings: Settings) -> LakeReading:
+def read_lake(settings: Settings, ledger: Ledger) -> LakeReading:
     """Read the lake.
+
+    Args:
+        settings: where it is.
+        ledger: its ledger.
 
     Raises:
         DaybookError: it cannot be read.
     """
-    pages, accepted = list(read_ledger(settings).newest.values()), accepted_losses(settings)
+    pages, accepted = list(ledger.newest.values()), accepted_losses(settings)
     return LakeReading(
         position=position(settings, load(settings, RAW_EVENTS)),
         days=len(pages),
@@ -121,6 +125,7 @@ class LedgerCollector(Collector):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._ledger: Ledger | None = None
         self._lake: LakeReading | None = None
         self._kafka: KafkaReading | None = None
         self._read_at: dict[str, float] = {}
@@ -145,7 +150,8 @@ class LedgerCollector(Collector):
     def read(self) -> None:
         """Read both sources; a failure is reported in the scrapes, and in a log line."""
         try:
-            self._lake = read_lake(self._settings)
+            self._ledger = read_ledger(self._settings, self._ledger)
+            self._lake = read_lake(self._settings, self._ledger)
         except Exception as error:  # whatever it is, the exporter keeps running and reports that it cannot read
             self._failed("lake", error)
             self._lake = None

@@ -125,7 +125,7 @@ def test_every_verb_and_task_says_it_in_one_line(lake: SmallLake, kind: str) -> 
         write_report(lake.settings, str(DAY), [])
     assert_one_line(raised.value, lake, DAY_LEDGER, kind)
     with pytest.raises(DaybookError) as raised:
-        read_lake(lake.settings)
+        read_lake(lake.settings, read_ledger(lake.settings))
     assert_one_line(raised.value, lake, DAY_LEDGER, kind)
     assert_one_line(broken_file(lake.settings), lake, DAY_LEDGER, kind)
 
