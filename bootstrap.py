@@ -1,4 +1,4 @@
-"""Set-up for ``make setup``: creates a complete ``.venv`` and the jars from a checkout and Python 3.11.
+"""Set-up for ``make setup``: creates a complete ``.venv`` and the jars from a checkout and a Python.
 
 Needs only the standard library, because nothing is installed yet. Each step can be repeated: run an interrupted set-up
 again to repair it. A complete set-up is recognised by its stamp and only checked.
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -24,8 +25,14 @@ LOCK = ROOT / "requirements.lock"
 STAMP = VENV / "daybook-setup.stamp"
 UNFINISHED = VENV / "daybook-setup.unfinished"
 LOG = VENV / "daybook-setup.log"
-OLDEST, NEWEST = (3, 11), (3, 13)
+NOT_COMPILED = (
+    r"/tests?/|/site-packages/(pip|setuptools|pkg_resources|mypy|mypyc|sqlfluff|polars|playwright|schemathesis)/"
+)
+"""What no part of the stack and no task imports: a third of all bytes."""
+OLDEST, NEWEST = (3, 11), (3, 14)
 """The Python versions that the lock has wheels for."""
+OWN_PYTHON_DIR = ROOT / ".python"
+"""Where uv puts a Python if the machine has none of these versions."""
 
 
 class SetupError(Exception):
@@ -39,10 +46,10 @@ def say(line: str) -> None:
 
 
 def use_supported_python() -> None:
-    """Restart under a supported Python from the PATH if this one is too old or too new.
+    """Restart under a supported Python if this one is too old or too new: one of the PATH, else one that uv fetches.
 
     Raises:
-        SetupError: there is no supported Python.
+        SetupError: there is no supported Python, and none can be fetched.
     """
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return
@@ -51,10 +58,42 @@ def use_supported_python() -> None:
         # a version manager's stub can be on the PATH without an installed Python
         if found and subprocess.call([found, "-c", "import venv"], stderr=subprocess.DEVNULL) == 0:
             os.execv(found, [found, *sys.argv])
-    raise SetupError(
-        f"this is Python {sys.version_info[0]}.{sys.version_info[1]}; Daybook needs 3.{OLDEST[1]} to 3.{NEWEST[1]}. "
-        "Install one and name it: make setup PYTHON=python3.12"
-    )
+    this = f"this is Python {sys.version_info[0]}.{sys.version_info[1]}; Daybook needs 3.{OLDEST[1]} to 3.{NEWEST[1]}"
+    say(f"{this}: uv fetches one into {OWN_PYTHON_DIR.name}")
+    try:
+        fetched = fetch_python()
+    except SetupError as error:
+        raise SetupError(f"{this}. {error}. Install one and name it: make setup PYTHON=python3.12") from None
+    os.execv(fetched, [fetched, *sys.argv])
+
+
+def fetch_python() -> str:
+    """Return a supported Python that uv has fetched, once, into this folder.
+
+    Raises:
+        SetupError: uv cannot be installed, or cannot fetch it.
+    """
+    fetched = sorted(OWN_PYTHON_DIR.glob("cpython-*/bin/python"))
+    if fetched:
+        return str(fetched[-1])
+    with tempfile.TemporaryDirectory(prefix="daybook-uv-") as folder:
+        lock = Path(folder) / "uv.txt"
+        lock.write_text(uv_requirement(), encoding="utf-8")
+        bin_dir = Path(folder) / "venv" / "bin"
+        pip = [str(bin_dir / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        asked = f"3.{NEWEST[1] - 1}"  # not the newest: some system libraries may not know it yet
+        uv = [str(bin_dir / "uv"), "python", "install", asked, "--install-dir", str(OWN_PYTHON_DIR), "--no-bin"]
+        for name, command in (
+            ("python -m venv", [sys.executable, "-m", "venv", str(bin_dir.parent)]),
+            ("pip install uv", [*pip, "--no-deps", "--require-hashes", "-r", str(lock)]),
+            ("uv python install", uv),
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+            if done.returncode != 0:
+                shutil.rmtree(OWN_PYTHON_DIR, ignore_errors=True)
+                lines = (done.stderr + done.stdout).strip().splitlines() or ["no output"]
+                raise SetupError(f"{name} failed: {' '.join(lines[-1].split())}")
+    return str(sorted(OWN_PYTHON_DIR.glob("cpython-*/bin/python"))[-1])
 
 
 def wanted_stamp() -> list[str]:
@@ -173,12 +212,37 @@ def uv_requirement() -> str:
     return "\n".join(entry) + "\n"
 
 
-def install() -> None:
-    """Make the venv match the lock; return immediately if it does."""
+def start_compiling() -> Callable[[], None]:
+    """Start to compile the installed packages; return a function that waits for the end and shows the seconds.
+
+    Each task is a new Python process. One that may not write bytecode (PYTHONDONTWRITEBYTECODE) would compile all its
+    imports each time: a small day then took 52 s instead of 43. It runs while the jars are fetched.
+    """
+    started = time.monotonic()
+    command = [str(PYTHON), "-m", "compileall", "-qq", "-j", "0", "-x", NOT_COMPILED, str(VENV / "lib")]
+    with LOG.open("a", encoding="utf-8") as log:
+        log.write(f"\n$ {' '.join(command)}\n")
+        log.flush()
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+
+    def wait() -> None:
+        if process.wait() != 0:
+            raise SetupError(f"bytecode failed with status {process.returncode} (full output: {LOG})")
+        say(f"{'bytecode':<9}{time.monotonic() - started:4.0f} s")
+
+    return wait
+
+
+def install() -> Callable[[], None] | None:
+    """Make the venv match the lock; None if it does.
+
+    Returns:
+        A function that completes the installation; until it is called, the next set-up starts again.
+    """
     stamp = STAMP.read_text(encoding="utf-8").splitlines() if STAMP.exists() else []
     wanted = wanted_stamp()
     if stamp == wanted and not UNFINISHED.exists():
-        return
+        return None
     # a half-written package can look installed, and a moved venv does not work: both are created again
     from_scratch = UNFINISHED.exists() or stamp[:1] not in ([], wanted[:1])
     if from_scratch:
@@ -204,11 +268,14 @@ def install() -> None:
     fetch_step("packages", [*uv, "--require-hashes", "-r", str(LOCK)])
     # hatchling is in the lock, so the project's own installation needs no network and no second resolution
     step("project", [*uv, "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
-    # compile once, here: each task is a new Python process. One that may not write bytecode (PYTHONDONTWRITEBYTECODE)
-    # would compile all its imports each time. For 10 s of set-up a small day takes 43 s instead of 52
-    step("bytecode", [str(PYTHON), "-m", "compileall", "-qq", "-j", "0", str(VENV / "lib")])
-    STAMP.write_text("\n".join(wanted) + "\n", encoding="utf-8")
-    UNFINISHED.unlink()
+    compiled = start_compiling()
+
+    def complete() -> None:
+        compiled()
+        STAMP.write_text("\n".join(wanted) + "\n", encoding="utf-8")
+        UNFINISHED.unlink()
+
+    return complete
 
 
 def main() -> int:
@@ -222,9 +289,12 @@ def main() -> int:
                 say("another set-up is running in this folder; waiting for it")
                 fcntl.flock(this_file, fcntl.LOCK_EX)
             started = time.monotonic()
-            install()
+            complete = install()
             # in a process of the venv: it selects the Java, and it checks the jars on every run
-            if subprocess.call([str(PYTHON), "-m", "daybook.setup.jars"], cwd=ROOT) != 0:
+            jars = subprocess.call([str(PYTHON), "-m", "daybook.setup.jars"], cwd=ROOT)
+            if complete is not None:
+                complete()
+            if jars != 0:
                 return 1
             say(f"ready in {time.monotonic() - started:.1f} s: .venv/bin/daybook --help")
     except SetupError as error:

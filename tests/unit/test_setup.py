@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
+import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -99,11 +103,61 @@ def test_wrong_jars_from_the_repository_do_not_stay(
     assert list(tmp_path.rglob("*.jar")) == []
 
 
-def test_an_old_python_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def unsupported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout whose Python is too old, on a machine without another one; returns uv's list of Pythons, empty."""
     monkeypatch.setattr(sys, "version_info", (3, 10, 4))
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(bootstrap.SetupError, match=r"^this is Python 3\.10; Daybook needs 3\.11 to 3\.13.*$"):
+    monkeypatch.setattr(bootstrap, "OWN_PYTHON_DIR", tmp_path / ".python")
+    monkeypatch.setenv("PATH", os.defpath if shutil.which("python3.11", path=os.defpath) is None else "")
+    listed = tmp_path / "downloads.json"
+    listed.write_text("{}")
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS_JSON_URL", str(listed))
+    return listed
+
+
+def test_an_unsupported_python_without_a_replacement_is_one_line(
+    unsupported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    this, advice = (
+        "this is Python 3.10; Daybook needs 3.11 to 3.14",
+        "Install one and name it: make setup PYTHON=python3.12",
+    )
+    with pytest.raises(bootstrap.SetupError) as refused:
         bootstrap.use_supported_python()
+    assert re.fullmatch(rf"{this}\. .*uv python install failed: .*\. {advice}", str(refused.value))
+    assert "\n" not in str(refused.value)
+    assert capsys.readouterr().out == "this is Python 3.10; Daybook needs 3.11 to 3.14: uv fetches one into .python\n"
+    assert not bootstrap.OWN_PYTHON_DIR.exists()
+
+
+def test_uv_fetches_a_python_that_fits(unsupported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive is a double, because tests cannot reach its server: it holds a link to this Python."""
+    archive = unsupported.with_name("python.tar.gz")
+    files = {
+        "python/bin/python3.13": f'#!/bin/sh\nexec {sys.executable} "$@"\n',
+        "python/lib/python3.13/_sysconfigdata__linux_x86_64-linux-gnu.py": (
+            "# system configuration generated and used by the sysconfig module\nbuild_time_vars = {}\n"
+        ),
+    }
+    with tarfile.open(archive, "w:gz") as packed:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(text.encode()), 0o755
+            packed.addfile(entry, io.BytesIO(text.encode()))
+    machine = {"family": platform.machine(), "variant": None}
+    python = {"name": "cpython", "arch": machine, "os": "linux", "libc": "gnu", "major": 3, "minor": 13, "patch": 9}
+    python |= {"prerelease": "", "variant": None, "build": "1", "url": archive.as_uri()}
+    python["sha256"] = hashlib.sha256(archive.read_bytes()).hexdigest()
+    unsupported.write_text(json.dumps({f"cpython-3.13.9-linux-{platform.machine()}-gnu": python}))
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _program, arguments: started.append(arguments))
+    bootstrap.use_supported_python()
+    [[program, *arguments]] = started
+    assert Path(program).is_relative_to(bootstrap.OWN_PYTHON_DIR)
+    assert arguments == sys.argv
+    said = subprocess.run([program, "-c", "print(42)"], capture_output=True, text=True, check=True)
+    assert said.stdout == "42\n"
+    assert bootstrap.fetch_python() == program, "it is fetched once"
 
 
 def test_the_installer_comes_with_its_hashes() -> None:
