@@ -28,14 +28,13 @@ from confluent_kafka import Producer
 from benchmarks.measure import Cost, Run, TreeWatch, add_rounds, cost_of, parser, rounds_asked
 from daybook.contract import client_event, complete, encode
 from daybook.jobs import connect
-from daybook.jobs.config import MANY_RECORDS, jars, submit_conf
+from daybook.jobs.config import jars, submit_conf
 from daybook.jobs.environment import job_environment, venv_bin
 from daybook.jobs.submit import submit_command
 from daybook.kafka.admin import kafka_admin
 from daybook.kafka.config import librdkafka_conf
 from daybook.kafka.offsets import Offsets, offsets_text, topic_offsets
 from daybook.lake.duckdb_engine import fetch
-from daybook.pipeline.position import records_ahead
 from daybook.settings import REPOSITORY, Settings
 from daybook.sql.answers import AREAS
 from event_generator.day import JOIN_GUILD, LABELS, Day, build_day
@@ -53,6 +52,8 @@ PRODUCED_AT_ONCE = 10_000
 SIZES = (20_000, 100_000, 1_000_000, 5_000_000)
 """Sizes of the measured days in events, from a studio's first year to more than one laptop is meant for."""
 QUICK_EVENTS = 2_000
+MANY_RECORDS = 300_000
+"""Number of events from which a user gives Spark more than the default heap (docs/sizing.md)."""
 PEERS_DIR = REPOSITORY / "benchmarks" / "peers"
 
 Record = dict[str, Any]
@@ -222,10 +223,10 @@ class InKafka:
     def spark_program(self, name: str, *arguments: object) -> Cost:
         """Submit one of ``benchmarks/peers`` that needs Spark, as Daybook submits its own jobs; return its cost.
 
-        Jars, heap, master, shuffle partitions and the class archive for a faster start are Daybook's. So only the
-        difference between two programs remains. The session has no Iceberg, because no peer uses it.
+        Jars, heap, master, shuffle partitions and Java's compilers are Daybook's. So only the difference between two
+        programs remains. The session has no Iceberg, because no peer uses it.
         """
-        conf = submit_conf(self.settings, records=sum(self.ends.values()))
+        conf = submit_conf(self.settings)
         of_iceberg = ("spark.sql.catalog.", "spark.sql.extensions")
         return self._submit(
             name, {key: value for key, value in conf.items() if not key.startswith(of_iceberg)}, arguments
@@ -269,7 +270,7 @@ class DaybookDay:
         settings: of the broker and the lake; a missing lake is created.
         day: the day.
         ends: the frozen end offsets of the topic.
-        server: the running Spark server; the steps after landing are its clients, as on a stack. Without it each step
+        server: the running Spark server; the Spark steps are its clients, as on a stack. Without it each step
             is a separate driver, as on a cluster.
     """
 
@@ -284,8 +285,11 @@ class DaybookDay:
         self._log = settings.home / "steps.log"
         (settings.home / "lake").mkdir(parents=True, exist_ok=True)
 
-    def _driver(self, name: str, job: str, arguments: Sequence[str], records: int = 0) -> dict[str, Any]:
-        command = submit_command(self.settings, job, self._arguments(name, arguments), records=records)
+    def _step(self, name: str, arguments: Sequence[str], job: str = "") -> dict[str, Any]:
+        """Run a step as the stack does if there is a server, else as a cluster does."""
+        if self._server is not None:
+            return self._clients(self._server, job or name, {name: arguments})[0]
+        command = submit_command(self.settings, job or name, self._arguments(name, arguments))
         self._ran(name, cost_of(command, job_environment(self.settings), self._log))
         return self._summary(name)
 
@@ -323,22 +327,17 @@ class DaybookDay:
 
     def land(self) -> dict[str, Any]:
         """Run ``land_events``; return its stage, which the later steps need."""
-        until = ["--until", offsets_text(self._ends)]
-        return self._driver("land_events", "land_events", until, records_ahead(self.settings, self._ends))
+        return self._step("land_events", ["--until", offsets_text(self._ends)])
 
     def answer_and_publish(self, stage: Mapping[str, Any]) -> None:
         """Run the answers of the areas, ``publish_day`` and ``write_report``."""
         staged = ["--stage", json.dumps(stage)]
         areas = {area: ["--area", area, *staged] for area in AREAS}
         if self._server is None:
-            answers = [self._driver(area, "answer_questions", arguments) for area, arguments in areas.items()]
+            answers = [self._step(area, arguments, "answer_questions") for area, arguments in areas.items()]
         else:
             answers = self._clients(self._server, "answer_questions", areas)
-        publish = [*staged, "--answers", json.dumps(answers)]
-        if self._server is None:
-            self._driver("publish_day", "publish_day", publish)
-        else:
-            self._clients(self._server, "publish_day", {"publish_day": publish})
+        self._step("publish_day", [*staged, "--answers", json.dumps(answers)])
         code = (
             "from daybook.report.write import write_report; from daybook.settings import load_settings; "
             f"write_report(load_settings(), '{self._day}')"

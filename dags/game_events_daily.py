@@ -84,7 +84,6 @@ def game_events_daily() -> None:
         task_id="land_events",
         job="land_events",
         application_args=[*JOB_ARGS, "--until", '{{ daybook_result(ti, "wait_for_offsets") | tojson }}', force],
-        lands=True,
         doc_md="Lands the offsets `[last landed, frozen end)` in `raw_events`, then stages the affected days; readers "
         "do not see them yet.",
         **SPARK_ARGS,
@@ -95,7 +94,6 @@ def game_events_daily() -> None:
             job="answer_questions",
             application_args=["--area", area, *JOB_ARGS, *STAGE_ARGS],
             doc_md=f"Runs the `.sql` files in `spark/sql/{area}` on the staged events and stages one table for each.",
-            on_server=True,
             **ANSWER_ARGS,
         )
         for area in AREAS
@@ -108,7 +106,6 @@ def game_events_daily() -> None:
         doc_md="Proves that the ledger balances, then publishes all staged tables. If a line does not balance, the "
         "error names it and the difference, and readers still see the previous revision.",
         outlets=list(table_assets().values()),
-        on_server=True,
         **SPARK_ARGS,
     )
     safe = "The days that publish_day published stay published; their reports are out of date or missing."

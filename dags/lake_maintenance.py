@@ -56,6 +56,7 @@ def lake_maintenance() -> None:
                 day=DAY,
                 application_args=["--day", DAY, "--run-id", "{{ run_id }}", "--step", step],
                 pool=connect.DRIVER_POOL,
+                needs_jvm=step == "expire_snapshots",  # by Iceberg's Java API, in seconds however many there are
                 pre_execute=takes_no_configuration,
                 execution_timeout=timedelta(hours=2),
                 doc_md=does,

@@ -190,19 +190,19 @@ class Settings(BaseSettings):
         default=15002,
         ge=0,
         le=65535,
-        description="port of the embedded Spark Connect server on 127.0.0.1, a warm Spark of a gigabyte for the steps "
-        "after landing; 0 = no server: each step starts its own driver, as with an external Spark master",
+        description="port of the embedded Spark Connect server on 127.0.0.1, a warm Spark for every step; 0 = no "
+        "server: each step starts its own driver, as with an external Spark master",
     )
     spark_driver_memory: str = Field(
         default="1g",
         pattern=r"^\d+[mg]$",
-        description="heap of a Spark driver and of the Spark server, such as 512m or 2g; from 2g, the server is "
-        "tuned for days with hundreds of thousands of events",
+        description="heap of the Spark server, and of each Spark driver where there is no server, such as 512m or 2g; "
+        "from 2g, its compilers suit days with hundreds of thousands of events",
     )
     spark_driver_java_options: str = Field(
         default="",
         description="JVM options of Spark drivers and the Spark server, such as -XX:+UseG1GC; empty = Daybook chooses "
-        "a driver's by how many records it lands, and the server's by its heap",
+        "them by the heap",
     )
     spark_shuffle_partitions: int = Field(
         default=2, ge=1, le=10_000, description="shuffle partitions of a job; 2 suit a laptop, 200 a cluster"

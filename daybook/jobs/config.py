@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from daybook.errors import NonRetryableError
-from daybook.jobs import class_archive
 from daybook.jobs.jars import S3_SPARK_LIB_DIR, SPARK_LIB_DIR
 from daybook.jobs.java import FIXED_OPTIONS
 from daybook.jobs.temp_files import driver_dir
@@ -19,18 +18,20 @@ from daybook.settings import REPOSITORY, Settings
 JOBS_DIR = REPOSITORY / "spark" / "jobs"
 LOG4J2_FILE = REPOSITORY / "spark" / "log4j2.properties"
 
-FEW = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""Java options of a driver that lands few or no records: only Java's first compiler, and the serial collector."""
-MANY = (
+SMALL_HEAP = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Java options with a small heap: only Java's first compiler, and the serial collector."""
+LARGE_HEAP = (
     "-XX:+UseSerialGC -XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000"
     " -XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
 )
-"""Java options of a driver that lands many: the second compiler too, at ten times Java's default thresholds."""
-MANY_RECORDS = 300_000
-"""Number of records from which :data:`MANY` applies. Seconds of a landing with the first compiler alone, and with both
-(2 cores, one to three rounds): 20,000 records 13.6 and 14.8, 100,000 16.2 and 17.4, 300,000 21.8 and 20.7, a million 50
-and 37. For all steps of a day of one event, Java's default compilers and collector took 1.5 times the processor time of
-:data:`FEW`."""
+"""Java options with a large heap: the second compiler too, at ten times Java's default thresholds."""
+LARGE_HEAP_MB = 2048
+"""Heap size from which :data:`LARGE_HEAP` applies: a heap above the default is set for large days (docs/sizing.md).
+
+Seconds of a whole day on a warm server with the first compiler alone, and with both (2 cores, the last of two to four
+days in a row): 20,000 events 24 and 29, a million 140 and 64. Thresholds five times higher gave 33 and 64. The second
+compiler needs profiles of the code of the first, which make that slower.
+"""
 
 
 def jars(settings: Settings) -> str:
@@ -55,13 +56,17 @@ def jars(settings: Settings) -> str:
     return ",".join(str(jar) for jar in found)
 
 
-def submit_conf(settings: Settings, temporary_dir: Path | None = None, *, records: int = 0) -> dict[str, str]:
+def _heap_mb(settings: Settings) -> int:
+    heap = settings.spark_driver_memory
+    return int(heap[:-1]) * (1024 if heap.endswith("g") else 1)
+
+
+def submit_conf(settings: Settings, temporary_dir: Path | None = None) -> dict[str, str]:
     """Return the Spark configuration of every job, for ``--conf``.
 
     Args:
         settings: where lake and brokers are, and how large a driver is.
         temporary_dir: the driver's; None = the shared folder of all drivers that end with their job.
-        records: number of records that the driver will land.
     """
     catalog = f"spark.sql.catalog.{CATALOG}"
     java_options = [
@@ -70,16 +75,14 @@ def submit_conf(settings: Settings, temporary_dir: Path | None = None, *, record
         f"-Dlog4j2.configurationFile={LOG4J2_FILE.as_uri()}",
         f'"-Djava.io.tmpdir={temporary_dir or driver_dir(settings)}"',
         # without the second compiler Java reserves 48 MB for compiled code and stops compiling when they are full. A
-        # small day's driver fills 31 MB, so a driver that builds many days would end up interpreting. 240 MB is Java's
+        # small day's driver fills 31 MB, so a process that builds many days would end up interpreting. 240 MB is Java's
         # default with both compilers; memory is used only as needed
         "-XX:ReservedCodeCacheSize=240m",
-        *class_archive.java_options(),
+        settings.spark_driver_java_options or (LARGE_HEAP if _heap_mb(settings) >= LARGE_HEAP_MB else SMALL_HEAP),
     ]
     return {
         "spark.driver.memory": settings.spark_driver_memory,
-        "spark.driver.extraJavaOptions": " ".join(
-            [*java_options, settings.spark_driver_java_options or (MANY if records >= MANY_RECORDS else FEW)]
-        ),
+        "spark.driver.extraJavaOptions": " ".join(java_options),
         "spark.executor.defaultJavaOptions": " ".join(FIXED_OPTIONS),
         # no web server and no port for a job of seconds; two parallel jobs would compete for port 4040
         "spark.ui.enabled": "false",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,10 @@ DRIVER_POOL, DRIVER_POOL_SLOTS = "spark", 1
 """Airflow's pool for steps with a Spark driver of their own: one slot on a laptop, more where a cluster has room."""
 SERVER_POOL, SERVER_POOL_SLOTS = "spark_server", 2
 """Airflow's pool for the answers on the server: a day is answered while the next one lands."""
+
+RESTARTED_WITHIN_SECONDS = 120
+"""How long a step waits for the server. Supervisor restarts a server that has ended, which takes ten seconds, or half
+a minute on a busy machine."""
 
 
 def token_file(settings: Settings) -> Path:
@@ -34,6 +39,14 @@ def trouble(settings: Settings) -> str | None:
     except OSError as error:
         return f"nothing answers on port {settings.spark_connect_port} ({error.strerror or error})"
     return None
+
+
+def wait_for_server(settings: Settings, seconds: float = RESTARTED_WITHIN_SECONDS) -> str | None:
+    """Wait until the server listens; return None, or why it still cannot be used after this time."""
+    deadline = time.monotonic() + seconds
+    while (reason := trouble(settings)) and time.monotonic() < deadline:
+        time.sleep(0.5)  # between two looks at the port
+    return reason
 
 
 def client_environment(settings: Settings) -> dict[str, str]:

@@ -60,12 +60,11 @@ def run_job(
     return summary
 
 
-def submit_command(settings: Settings, job: str, arguments: list[str], *, records: int = 0) -> list[str]:
-    """Return the command line that submits one of ``spark/jobs``; ``records``: how many it will land."""
+def submit_command(settings: Settings, job: str, arguments: list[str]) -> list[str]:
+    """Return the command line that submits one of ``spark/jobs``."""
     from daybook.jobs.environment import venv_bin
 
-    given = submit_conf(settings, records=records)
-    conf = [part for key, value in given.items() for part in ("--conf", f"{key}={value}")]
+    conf = [part for key, value in submit_conf(settings).items() for part in ("--conf", f"{key}={value}")]
     return [
         *(str(venv_bin() / "spark-submit"), "--master", settings.spark_master, "--name", job),
         *("--jars", jars(settings), *conf),

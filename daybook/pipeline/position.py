@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from daybook.kafka.offsets import Offsets, parse_offsets
 from daybook.lake.snapshots import property_of, published
-from daybook.lake.tables import ACCEPTED_LOSSES, RAW_EVENTS
+from daybook.lake.tables import ACCEPTED_LOSSES
 from daybook.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,14 +68,6 @@ def position(settings: Settings, raw: Table | None) -> Position:
         return last
     newest = max(decisions, key=lambda row: row["accepted_at"])
     return Position(parse_offsets(newest["resume_from"]), last.landing, newest["topic_id"])
-
-
-def records_ahead(settings: Settings, until: Offsets) -> int:
-    """Return the most records that a landing up to these offsets can have; aborted and lost ones count too."""
-    from daybook.lake.catalog import load
-
-    start = position(settings, load(settings, RAW_EVENTS)).offsets
-    return sum(max(0, end - start.get(at, 0)) for at, end in until.items())
 
 
 def accepted_losses(settings: Settings) -> list[dict[str, Any]]:

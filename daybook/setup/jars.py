@@ -1,8 +1,7 @@
 """The jars of the broker and Spark: fetched once at set-up, checked against ``jars/sha256.txt`` every time.
 
-``python -m daybook.setup.jars`` is the last step of ``make setup``; it also creates the archive of their classes.
-Nothing resolves a jar at run time. ``python -m daybook.setup.jars s3`` (``make setup-s3``) fetches the 69 MB that only
-a warehouse in a bucket needs.
+``python -m daybook.setup.jars`` is the last step of ``make setup``. Nothing resolves a jar at run time. ``python -m
+daybook.setup.jars s3`` (``make setup-s3``) fetches the 69 MB that only a warehouse in a bucket needs.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from daybook.files import write_private
 from daybook.jobs.jars import JARS_DIR, LIB_DIR, S3_LIB_DIR
 from daybook.jobs.java import is_from_wheel, java
 from daybook.network import UNKNOWN_ISSUER, java_proxy_options, system_certificates
-from daybook.setup.class_archive import install as make_class_archive
 
 SHA256_FILE = JARS_DIR / "sha256.txt"
 S3_SHA256_FILE = JARS_DIR / "sha256-s3.txt"
@@ -209,7 +207,6 @@ def main(arguments: Sequence[str]) -> int:
             install(for_s3())
         else:
             install(every_stack())
-            make_class_archive()
     except DaybookError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_status

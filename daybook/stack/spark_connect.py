@@ -1,11 +1,10 @@
-"""The embedded Spark Connect server: one warm Spark for the steps after landing, on 127.0.0.1.
+"""The embedded Spark Connect server: one warm Spark for every step, on 127.0.0.1.
 
-A step's own driver pays for Java's start and first compilation each time, which is nearly all of a small day's step. On
-the server the three steps after landing take 14 s instead of 29 (20,000 events, 2 cores). The server is optional: a
-step that does not find it starts its own driver. A step on the server is the same job with the same summary, in a
-process that Airflow starts, retries and kills like a driver. If a client is killed, the server gives up its work within
-three times :data:`GIVEN_UP_AFTER`. Until then that work is harmless, like the work of a frozen driver that wakes up
-(:mod:`daybook_spark.staging`).
+A step's own driver pays for Java's start and first compilation each time, which is nearly all of a small day's step. A
+step on the server is the same job with the same summary, in a process that Airflow starts, retries and kills like a
+driver. If a client is killed, the server gives up its work within three times :data:`GIVEN_UP_AFTER`. Until then that
+work is harmless, like the work of a frozen driver that wakes up (:mod:`daybook_spark.staging`). If the server ends,
+supervisor starts it again, and its steps fail and are retried.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import shutil
 from pathlib import Path
 
 from daybook.files import private_dir, run_dir, write_private
-from daybook.jobs.config import MANY_RECORDS, jars, submit_conf
+from daybook.jobs.config import jars, submit_conf
 from daybook.jobs.connect import token_file
 from daybook.jobs.environment import venv_bin
 from daybook.settings import REPOSITORY, Settings
@@ -27,10 +26,6 @@ SERVER_FILE = REPOSITORY / "spark" / "connect_server.py"
 GIVEN_UP_AFTER = "5s"
 """How long the server waits at each point for a client that has vanished in the middle of a statement. A killed step is
 retried after half a minute."""
-LARGE_HEAP_MB = 2048
-"""Heap size from which the server uses both of Java's compilers. It starts before the size of its days is known, and a
-heap above the default is set for large days (docs/sizing.md). Seconds of the answers on a warm server, with the first
-compiler alone and with both (2 cores): a million events 18.5 and 12.5, 20,000 events about 5.4 and 7.5."""
 
 
 def _properties_file(settings: Settings) -> Path:
@@ -45,11 +40,6 @@ def _temporary_dir(settings: Settings) -> Path:
     return settings.home / "spark-connect"
 
 
-def _heap_mb(settings: Settings) -> int:
-    heap = settings.spark_driver_memory
-    return int(heap[:-1]) * (1024 if heap.endswith("g") else 1)
-
-
 def prepare(settings: Settings) -> None:
     """Write the server's configuration and a new token, and remove the previous server's temporary files."""
     # every client of the server can run code as the server's user
@@ -57,8 +47,7 @@ def prepare(settings: Settings) -> None:
     write_private(token_file(settings), token)
     shutil.rmtree(_temporary_dir(settings), ignore_errors=True)
     private_dir(_temporary_dir(settings))
-    records = MANY_RECORDS if _heap_mb(settings) >= LARGE_HEAP_MB else 0
-    conf = submit_conf(settings, _temporary_dir(settings), records=records) | {
+    conf = submit_conf(settings, _temporary_dir(settings)) | {
         "spark.master": settings.spark_master,
         "spark.app.name": "daybook",
         "spark.jars": jars(settings),
@@ -88,6 +77,7 @@ def prepare(settings: Settings) -> None:
             "10",
         ),
         "spark.ui.retainedTasks": "1000",
+        **settings.spark_conf,
     }
     # JSON and Java's properties use the same escapes
     lines = [f"{name} {json.dumps(value)[1:-1]}\n" for name, value in conf.items()]

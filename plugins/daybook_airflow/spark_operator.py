@@ -16,9 +16,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from daybook.jobs import connect
-from daybook.jobs.config import JOBS_DIR, MANY_RECORDS, jars, submit_conf
-from daybook.kafka.offsets import parse_offsets
-from daybook.pipeline.position import records_ahead
+from daybook.jobs.config import JOBS_DIR, jars, submit_conf
 from daybook.settings import load_settings
 from daybook_airflow.assets import published_extra, table_assets
 
@@ -30,14 +28,13 @@ class DaybookSparkOperator(SparkSubmitOperator):
     the object is ``{"error": "...", "try_again": ...}``; that text becomes the task's error and its last log line. A
     summary ``{"skip": "..."}`` means that this step and the later ones have nothing to do.
 
-    Jars and configuration come from :mod:`daybook.jobs.config` when the step starts, the master from the connection
-    ``spark_default``. With ``on_server``, the job is a client of the stack's Spark Connect server instead, if that is
-    available (:mod:`daybook.stack.spark_connect`).
+    On the embedded stack the job is a client of the warm Spark server (:mod:`daybook.stack.spark_connect`); a server
+    that is just restarting is waited for. Elsewhere it has its own driver: jars and configuration come from
+    :mod:`daybook.jobs.config` when the step starts, the master from the connection ``spark_default``.
 
     :param job: file name in ``spark/jobs``, without ``.py``
     :param day: the run's day, for the application's name and for messages (templated)
-    :param lands: whether it lands Kafka's records up to ``offsets``: the driver's JVM is then sized for their number
-    :param on_server: whether the job may run on the stack's Spark Connect server
+    :param needs_jvm: whether the job uses Spark's JVM directly and so needs its own driver everywhere
     :param offsets: the frozen end of each partition, JSON, for every line of the log (templated)
     :param outlets: assets of the lake's tables; their events list the published days, with revision and rows
     :param application_args: the job's arguments without ``--summary`` (templated); an argument that renders to an empty
@@ -53,16 +50,14 @@ class DaybookSparkOperator(SparkSubmitOperator):
         job: str,
         day: str,
         offsets: str = "",
-        lands: bool = False,
-        on_server: bool = False,
+        needs_jvm: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(application=str(JOBS_DIR / f"{job}.py"), name=f"{job} {day}", **kwargs)
         self.job = job
         self.day = day
         self.offsets = offsets
-        self.lands = lands
-        self.on_server = on_server
+        self.needs_jvm = needs_jvm
         self._client: SubprocessHook | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:  # type: ignore[override]  # Spark's returns nothing
@@ -73,11 +68,17 @@ class DaybookSparkOperator(SparkSubmitOperator):
             AirflowFailException: it failed and would fail in the same way again: the task is not retried.
             AirflowSkipException: the job had nothing to do; the text is the reason.
         """
+        on_server = load_settings().has_spark_connect and not self.needs_jvm
+        if on_server and (trouble := connect.wait_for_server(load_settings())):
+            raise AirflowException(
+                f"{self.day}: the Spark server is unavailable ({trouble}); nothing was changed. `daybook status` shows "
+                f"the stack's parts, and logs/spark-connect.log its output. Clear {self.task_id} when it is up again"
+            )
         with tempfile.TemporaryDirectory(prefix="daybook-") as folder:
             summary_file = Path(folder) / "summary.json"
             self.application_args = [*filter(None, self.application_args or []), "--summary", str(summary_file)]
             try:
-                self._run(context)
+                self._run_on_server() if on_server else self._run_driver(context)
             except AirflowException as died:
                 # the provider's text is the command line and the end of Spark's output; the log has both already
                 failure = _read(summary_file) or {}
@@ -99,31 +100,22 @@ class DaybookSparkOperator(SparkSubmitOperator):
                 context["outlet_events"][asset].extra = published_extra(table, summary["published"])
         return summary
 
-    def _run(self, context: Context) -> None:
-        """Run the job until it ends, as a client of the server or with its own driver.
+    def _run_driver(self, context: Context) -> None:
+        """Run the job with its own driver until it ends.
 
         Raises:
             AirflowException: it failed.
         """
-        if self.on_server and load_settings().has_spark_connect:
-            trouble = connect.trouble(load_settings())
-            if trouble is None:
-                self._run_on_server()
-                return
-            self.log.warning("the Spark server is unavailable (%s): this step starts its own driver", trouble)
-        self.conf = {**submit_conf(load_settings(), records=self._records()), **(self.conf or {})}
+        self.conf = {**submit_conf(load_settings()), **(self.conf or {})}
         self.jars = self.jars or jars(load_settings())
         super().execute(context)
 
-    def _records(self) -> int:
-        """Return the maximum number of records that the job will land."""
-        if not self.lands:
-            return 0
-        until = parse_offsets(self.offsets)
-        # read the lake, which takes half a second, only if it can make a difference
-        return records_ahead(load_settings(), until) if sum(until.values()) >= MANY_RECORDS else 0
-
     def _run_on_server(self) -> None:
+        """Run the job as a client of the server until it ends.
+
+        Raises:
+            AirflowException: it failed.
+        """
         self._client = SubprocessHook()
         result = self._client.run_command(
             connect.client_command(self.job, self.application_args or []),

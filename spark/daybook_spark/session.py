@@ -7,6 +7,7 @@ has those settings.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from pyspark.sql import SparkSession
 
@@ -14,10 +15,34 @@ from daybook.jobs.config import jars, submit_conf
 from daybook.lake.state import check_state
 from daybook.settings import Settings
 
+if TYPE_CHECKING:  # needs gRPC, which only a client of a server loads
+    from pyspark.sql.connect.client import SparkConnectClient
+
 
 def server() -> str | None:
     """Return the URL of this process's Spark Connect server; None if it is not a client of one."""
     return os.environ.get("SPARK_REMOTE")
+
+
+def _client() -> SparkSession:
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+
+    session = SparkSession.builder.getOrCreate()
+    # A server that has ended is restarted within seconds, without this session. By default the client would wait up to
+    # a minute between two attempts, and ten minutes in all
+    policy = DefaultPolicy(max_retries=40, backoff_multiplier=2, max_backoff=2000, jitter=0)
+    _client_of(session).set_retry_policies([policy])
+    return session
+
+
+def is_lost(session: SparkSession) -> bool:
+    """Whether the session's server has ended, and was perhaps restarted: it no longer knows the session."""
+    return server() is not None and _client_of(session).is_closed
+
+
+def _client_of(session: SparkSession) -> SparkConnectClient:
+    client: SparkConnectClient = session.client  # type: ignore[operator]  # only a session of a server has it
+    return client
 
 
 def spark_session(name: str, settings: Settings) -> SparkSession:
@@ -32,7 +57,7 @@ def spark_session(name: str, settings: Settings) -> SparkSession:
     """
     check_state(settings)
     if server():
-        return SparkSession.builder.getOrCreate()
+        return _client()
     builder = SparkSession.builder.appName(name).master(settings.spark_master).config("spark.jars", jars(settings))
     for key, value in submit_conf(settings).items():
         builder = builder.config(key, value)

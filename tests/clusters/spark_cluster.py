@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from daybook.jobs.config import FEW
+from daybook.jobs.config import SMALL_HEAP
 from daybook.jobs.environment import job_environment, package_dir
 from daybook.settings import Settings
 from tests.integration.own_broker import free_ports, until
@@ -49,7 +49,7 @@ class SparkCluster:
                     "spark.driver.host": "127.0.0.1",
                     "spark.driver.bindAddress": "127.0.0.1",
                     "spark.executor.memory": "512m",
-                    "spark.executor.extraJavaOptions": FEW,
+                    "spark.executor.extraJavaOptions": SMALL_HEAP,
                     "spark.eventLog.enabled": "true",
                     "spark.eventLog.rolling.enabled": "false",
                     "spark.eventLog.compress": "false",

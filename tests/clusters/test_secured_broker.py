@@ -21,7 +21,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from pydantic import SecretStr
 
 from daybook.errors import DaybookError
-from daybook.jobs.config import FEW
+from daybook.jobs.config import SMALL_HEAP
 from daybook.jobs.environment import job_environment, stack_environment, venv_bin
 from daybook.kafka.log_gaps import _without_markers
 from daybook.kafka.offsets import count_committed, topic_state
@@ -263,12 +263,12 @@ def test_spark_lands_and_the_password_stands_nowhere(
     events = settings.home / "spark-events"
     events.mkdir()
     # Spark's UI shows what Spark logs: configuration, plans, tasks
-    logged = f"{FEW} -Dspark.eventLog.enabled=true -Dspark.eventLog.dir={events.as_uri()}"
+    logged = f"{SMALL_HEAP} -Dspark.eventLog.enabled=true -Dspark.eventLog.dir={events.as_uri()}"
     watched = landing.model_copy(update={"spark_driver_java_options": logged})
     (settings.home / "lake").mkdir()
     with Players(settings, seed=7, fields={"occurred_at": f"{DAY}T12:00:00Z"}) as players:
         players.ledger.until(accepted=300)
-    lab = DayLab(watched, broker, intake, dict.fromkeys(players.ledger.accepted, DAY))
+    lab = DayLab(watched, broker, intake, accepted=dict.fromkeys(players.ledger.accepted, DAY))
     with CommandLines(marks(landing)) as lines:
         lab.run_day(DAY)
     audited = audit(watched, lab.accepted)

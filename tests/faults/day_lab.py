@@ -1,4 +1,6 @@
-"""A test lab for days: a broker, an intake and a lake, the steps as real Spark drivers, and the oracle.
+"""A test lab for days: a broker, an intake and a lake, the steps on real Sparks, and the oracle.
+
+The steps are clients of a Spark server, as on the embedded stack, or drivers of their own, as on a cluster.
 
 The oracle compares the acknowledged events with the published days.
 """
@@ -14,7 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property, partial
@@ -25,6 +27,7 @@ from uuid import uuid4
 
 import urllib3
 
+from daybook.jobs import connect
 from daybook.jobs.environment import job_environment, venv_bin
 from daybook.jobs.submit import submit_command
 from daybook.kafka.admin import KafkaAdmin, kafka_admin
@@ -38,6 +41,7 @@ from daybook.pipeline.position import position
 from daybook.settings import Settings
 from daybook.sql.answers import AREAS
 from tests.integration.own_broker import OwnBroker, OwnIntake, kafka_environment, until
+from tests.integration.own_spark import OwnSpark
 
 STEP_TIMEOUT_SECONDS = 300
 ATTEMPTS = 3
@@ -75,6 +79,8 @@ class DayLab:
     settings: Settings
     broker: OwnBroker
     intake: OwnIntake
+    server: OwnSpark | None = None
+    """The Spark server of the steps; without it each step is a driver."""
     accepted: dict[str, date] = field(default_factory=dict)
     """Acknowledged id -> the day it happened."""
     injected: int = 0
@@ -159,7 +165,9 @@ class DayLab:
         """Return the topic's end offsets, as the sensor freezes them."""
         return offsets_text(topic_offsets(self.admin, self.settings.kafka_topic))
 
-    def step(self, name: str, job: str, arguments: list[str], faults: Faults = ()) -> dict[str, Any]:
+    def step(
+        self, name: str, job: str, arguments: list[str], faults: Faults = (), *, needs_jvm: bool = False
+    ) -> dict[str, Any]:
         """Run a step as Airflow does: retry until it succeeds.
 
         A try that its fault has frozen is a zombie: the next try finishes, then the zombie wakes up and continues.
@@ -172,7 +180,7 @@ class DayLab:
             frozen: list[subprocess.Popen[bytes]] = []
             for fault in chain(islice(faults, MOST_FAULTS), repeat(None, ATTEMPTS)):
                 began = time.monotonic()
-                process, summary = drivers.enter_context(self.driver(job, arguments))
+                process, summary = drivers.enter_context(self.driver(job, arguments, needs_jvm=needs_jvm))
                 if fault is not None and fault(process):
                     frozen.append(process)
                     continue
@@ -194,13 +202,24 @@ class DayLab:
         return self.settings.home / "drivers.log"
 
     @contextmanager
-    def driver(self, job: str, arguments: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-        """Run a real driver in its own process group; yield it with its summary file. It ends with the block."""
+    def driver(
+        self, job: str, arguments: list[str], *, needs_jvm: bool = False
+    ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+        """Run a real driver, or client, in its own process group; yield it with its summary file.
+
+        It ends with the block.
+        """
         with tempfile.TemporaryDirectory(prefix="daybook-lab-") as folder, self.log.open("ab") as log:
             summary = Path(folder) / "summary.json"
+            given = [*arguments, "--summary", str(summary)]
+            if self.server is None or needs_jvm:
+                command, environment = submit_command(self.settings, job, given), self.environment()
+            else:
+                command = connect.client_command(job, given)
+                environment = {**self.environment(), **connect.client_environment(self.settings)}
             process = subprocess.Popen(
-                submit_command(self.settings, job, [*arguments, "--summary", str(summary)]),
-                env=self.environment(),
+                command,
+                env=environment,
                 cwd=self.settings.home,
                 stdout=log,
                 stderr=log,
@@ -447,7 +466,7 @@ def read_only(lab: DayLab) -> Iterator[None]:
 
 
 @contextmanager
-def lab_on(settings: Settings) -> Iterator[DayLab]:
+def lab_on(settings: Settings, *, has_server: bool = False) -> Iterator[DayLab]:
     """Start a lab; its lake is on a small separate file system if the machine can mount one."""
     lake = settings.home / "lake"
     lake.mkdir(parents=True)
@@ -456,7 +475,8 @@ def lab_on(settings: Settings) -> Iterator[DayLab]:
     try:
         with OwnBroker(settings) as broker, OwnIntake(settings) as intake:
             until(lambda: intake.status("/health/ready") == 200, "intake ready")
-            yield DayLab(settings, broker, intake)
+            with OwnSpark(settings) if has_server else nullcontext() as server:
+                yield DayLab(settings, broker, intake, server)
     finally:
         if mounted:
             subprocess.run(["umount", "-l", str(lake)], check=False)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -33,6 +34,8 @@ from daybook.sql.answers import AREAS, answers
 from tests.faults.airflow_lab import PARTS, TASK_RUNNER, AirflowLab
 from tests.faults.conftest import FaultTable
 from tests.faults.day_lab import (
+    STEP_TIMEOUT_SECONDS,
+    Commits,
     DayLab,
     Fault,
     fill_disk_before_commit,
@@ -46,6 +49,7 @@ from tests.faults.day_lab import (
 )
 from tests.faults.day_lab import audit as audit_of
 from tests.integration.own_broker import own_settings, until
+from tests.integration.own_spark import OwnSpark
 from tests.integration.running_stack import DAG_ID, Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(7200)]
@@ -55,6 +59,7 @@ DAY = datetime.now(UTC).date() - timedelta(days=40)
 STEPS = ("publish_day", "land_events", "user_behaviour", "host_providers")
 """The steps that change what readers see come first: the short version uses these two."""
 ALL_STEPS = (*("generate_events", "wait_for_offsets", "land_events"), *AREAS, *("publish_day", "write_report"))
+FROZEN_SECONDS = 60
 EVENTS = 2_000
 """Events of a generated day: enough to observe its generation while it runs."""
 
@@ -65,6 +70,15 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DayLab]:
     with lab_on(settings) as made:
         play(made, DAY)
         made.run_day(DAY)  # creates the tables, and measures how long each step takes
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DayLab]:
+    settings = own_settings(tmp_path_factory.mktemp("server-lab"))
+    with lab_on(settings, has_server=True) as made:
+        play(made, DAY)
+        made.run_day(DAY)
         yield made
 
 
@@ -271,6 +285,55 @@ def the_edges_of_days(lab: DayLab, _times: int) -> None:
     lab.injected += 3
 
 
+# --- on the Spark server ----------------------------------------------------------------------------------------------
+
+
+def server_killed_before_each_commit(lab: DayLab, times: int) -> None:
+    """Kill the server before a step's first commit, its second, and so on; each time it is started again."""
+
+    def fault(process: subprocess.Popen[bytes], number: int) -> None:
+        server = the_server(lab)
+        commits = Commits(lab)
+        commits.pass_by(process, number - 1)
+        if commits.before_the_next(process, server.kill):
+            lab.injected += 1
+            server.start()
+            assert process.wait(120) != 0, "a step whose server has ended must fail"
+
+    play(lab, DAY)
+    numbers = range(1, times + 1)
+    lab.run_day(DAY, {step: [partial(fault, number=number) for number in numbers] for step in STEPS[:2]})
+
+
+def server_frozen_while_it_lands(lab: DayLab, times: int) -> None:
+    """The server stops for longer than its clients wait for an answer, then continues."""
+
+    def fault(process: subprocess.Popen[bytes]) -> bool:
+        server = the_server(lab)
+        try:
+            process.wait(lab.seconds["land_events"] / 2)
+        except subprocess.TimeoutExpired:
+            lab.injected += 1
+        server.signal(signal.SIGSTOP)
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(FROZEN_SECONDS)
+        finally:
+            server.signal(signal.SIGCONT)
+        process.wait(STEP_TIMEOUT_SECONDS)
+        return False
+
+    for _ in range(times):
+        play(lab, DAY)
+        lab.run_day(DAY, {"land_events": [fault]})
+
+
+def the_server(lab: DayLab) -> OwnSpark:
+    """Return the lab's server."""
+    assert lab.server is not None
+    return lab.server
+
+
 # --- on the running stack ---------------------------------------------------------------------------------------------
 
 
@@ -397,6 +460,16 @@ DRIVER_ROWS: tuple[Row[DayLab], ...] = (
     Row("clock skew and the edges of days", the_edges_of_days, 0, 1),
 )
 
+SERVER_ROWS: tuple[Row[DayLab], ...] = (
+    Row("Spark server killed before a commit", server_killed_before_each_commit, 1, 6),
+    Row("Spark server frozen while it lands", server_frozen_while_it_lands, 0, 2),
+    Row("client killed before each commit", killed_before_every_commit, 0, 30),
+    Row("client killed at random", killed_at_random, 0, 30),
+    Row("zombie client", zombie, 0, 2),
+    Row("one day run twice at once on the server", one_day_twice_at_once, 0, 1),
+    Row("two days at once on the server", two_days_at_once, 1, 2),
+)
+
 AIRFLOW_ROWS: tuple[Row[AirflowLab], ...] = (
     Row("a part of the stack killed at each step", a_part_at_each_step, 1, 0),
     *(
@@ -422,8 +495,18 @@ class TestDrivers:
         hold(row, lab, lab.settings, fault_table)
 
 
+class TestServer:
+    """The steps on a Spark server."""
+
+    @pytest.mark.parametrize("row", SERVER_ROWS, ids=lambda row: row.name)
+    def test_a_server_in_trouble_loses_nothing(
+        self, server_lab: DayLab, row: Row[DayLab], fault_table: FaultTable
+    ) -> None:
+        hold(row, server_lab, server_lab.settings, fault_table)
+
+
 class TestStack:
-    """The second half of the table."""
+    """The whole stack, in which a step fails and is retried as Airflow decides."""
 
     @pytest.mark.parametrize("row", AIRFLOW_ROWS, ids=lambda row: row.name)
     def test_airflow_in_trouble_loses_nothing(

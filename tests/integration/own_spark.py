@@ -25,13 +25,17 @@ class OwnSpark(OwnProcess):
         # another program's port would look like this server, and its clients would wait forever
         assert kafka.port_is_free(port), f"port {port} of the Spark server is taken"
         spark_connect.prepare(self.settings)
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start it, for the first time or again, as supervisor does, and wait until it listens."""
         self._spawn(spark_connect.command(self.settings), job_environment(self.settings))
         try:
             until(lambda: connect.trouble(self.settings) is None, f"the server; see {self.log}")
         except AssertionError:
             self.kill()
             raise
-        return self
 
     @property
     def watched(self) -> psutil.Process:

@@ -23,7 +23,7 @@ ODD = "a b é %20'x;y+&=$"
 
 def test_a_day_stays_in_its_folder_and_balances(tmp_path: Path) -> None:
     settings = own_settings(tmp_path / ODD / "home")
-    with lab_on(settings) as lab:
+    with lab_on(settings, has_server=True) as lab:
         lab.send(*(f"{DAY}T10:00:{second:02d}Z" for second in range(20)))
         lab.run_day(DAY)
         lab.broker.kill()
@@ -41,7 +41,11 @@ def test_a_day_stays_in_its_folder_and_balances(tmp_path: Path) -> None:
         old.write_bytes(b"x")
         for file in (settings.home / "lake").rglob("*"):
             os.utime(file, (1_000_000_000, 1_000_000_000))
-        lab.step("orphans", "maintain_lake", ["--day", str(DAY), "--run-id", "m", "--step", "remove_orphan_files"])
+        maintenance = ["--day", str(DAY), "--run-id", "m", "--step"]
+        lab.step(
+            "snapshots", "maintain_lake", [*maintenance, "expire_snapshots"], needs_jvm=True
+        )  # with its own driver
+        lab.step("orphans", "maintain_lake", [*maintenance, "remove_orphan_files"])
         assert not old.exists()
         assert len(read_ledger(settings).newest) == 1
         assert "DIFFERENT" not in lab.daybook("verify", "--day", str(DAY))

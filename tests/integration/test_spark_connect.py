@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,7 +13,6 @@ import psutil
 import pytest
 
 from daybook.jobs import connect
-from daybook.lake.ledger import read_ledger
 from daybook.stack import spark_connect
 from tests.integration.own_broker import own_settings, until
 from tests.integration.own_spark import OwnSpark
@@ -51,6 +49,16 @@ spark = SparkSession.builder.getOrCreate()
 spark.sql("SELECT COUNT(*) FROM range(0, 1000000000000000, 1, 2) WHERE hash(id) = hash(id + 1)").collect()
 """
 
+CACHES = """
+import time
+from pyspark.sql import SparkSession
+
+spark = SparkSession.builder.getOrCreate()
+rows = spark.range(10000).persist()
+print(rows.count(), flush=True)
+time.sleep(600)  # until it is killed
+"""
+
 
 def client(server: OwnSpark, *command: str, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run a client with a changed environment."""
@@ -81,7 +89,12 @@ def runs_its_main(process: psutil.Process) -> bool:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnSpark]:
     settings = own_settings(tmp_path_factory.mktemp("connect"))
-    talkative = {**settings.spark_conf, "spark.log.level": "INFO"}  # it logs each class that it generates
+    talkative = {
+        **settings.spark_conf,
+        "spark.log.level": "INFO",  # it logs each class that it generates
+        "spark.connect.session.manager.defaultSessionTimeout": "15s",
+        "spark.connect.session.manager.maintenanceInterval": "5s",
+    }
     with OwnSpark(settings.model_copy(update={"spark_conf": talkative})) as started:
         yield started
 
@@ -108,17 +121,6 @@ def test_its_secret_is_the_users_alone(server: OwnSpark) -> None:
     assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
 
 
-def test_a_job_is_the_same_on_it(server: OwnSpark, tmp_path: Path) -> None:
-    summary = tmp_path / "summary.json"
-    arguments = ["--day", "2026-05-03", "--run-id", "rehearsal", "--summary", str(summary)]
-    done = client(server, *connect.client_command("rehearse_day", arguments))
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "a session of the Spark server" in done.stdout
-    assert json.loads(summary.read_text(encoding="utf-8"))
-    [page] = read_ledger(server.settings).revisions
-    assert (page.events, page.balanced) == (1, True)
-
-
 def test_what_was_published_is_refused_on_it_too(server: OwnSpark) -> None:
     done = client(server, sys.executable, "-c", IS_REFUSED)
     assert "refused: replayed_records" in done.stdout, done.stderr[-3000:]
@@ -138,6 +140,18 @@ def test_what_a_killed_client_asked_for_is_given_up(server: OwnSpark) -> None:
         until(lambda: is_at_work(server), "the statement at work", 60)
         os.kill(asking.pid, signal.SIGKILL)
     until(lambda: not is_at_work(server), "the end of its statement", 60)
+
+
+def test_what_a_killed_client_has_cached_is_dropped(server: OwnSpark) -> None:
+    command = [sys.executable, "-c", CACHES]
+    with subprocess.Popen(
+        command, env=server.environment(), cwd=server.settings.home, stdout=subprocess.PIPE, text=True
+    ) as asking:
+        assert asking.stdout is not None
+        assert asking.stdout.readline() == "10000\n"
+        assert "dropped the cached data" not in server.log.read_text(encoding="utf-8")
+        os.kill(asking.pid, signal.SIGKILL)
+    until(lambda: "dropped the cached data" in server.log.read_text(encoding="utf-8"), "its data is dropped", 60)
 
 
 def test_nothing_of_it_is_left_when_its_jvm_is_killed(tmp_path: Path) -> None:

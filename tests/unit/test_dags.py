@@ -24,8 +24,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from daybook.errors import BadInput, DaybookError, NonRetryableError, NotNow
-from daybook.jobs import class_archive
-from daybook.jobs.config import FEW, MANY, MANY_RECORDS, submit_conf
+from daybook.jobs.config import LARGE_HEAP, SMALL_HEAP, submit_conf
 from daybook.pipeline.manifest import Injected, Manifest, manifest_path
 from daybook.pipeline.not_landed import NotLanded
 from daybook.settings import Settings, load_settings
@@ -499,8 +498,7 @@ def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", str(binary.parent), prepend=os.pathsep)
     monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", json.dumps({"conn_type": "spark", "host": "local[2]"}))
     monkeypatch.setenv("SUMMARY", '{"published": []}')
-    # no Spark server listens there, so each step starts its own driver
-    monkeypatch.setenv("DAYBOOK_SPARK_CONNECT_PORT", str(free_ports(1)[0]))
+    monkeypatch.setenv("DAYBOOK_SPARK_CONNECT_PORT", "0")  # no server: each step starts its own driver
     load_settings.cache_clear()
     return argv
 
@@ -509,7 +507,6 @@ def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_command_line_of_a_spark_task(
     own_settings: Settings, submitted: Path, monkeypatch: pytest.MonkeyPatch, task_id: str
 ) -> None:
-    monkeypatch.setattr(class_archive, "java_options", list)  # its name depends on the Java version
     own_settings.manifests_dir.mkdir(parents=True)
     (own_settings.manifests_dir / "2026-05-03.json").touch()
     run = Run(load().dags["lake_maintenance" if task_id in UPKEEP else "game_events_daily"], XCOMS)
@@ -522,38 +519,25 @@ def test_the_command_line_of_a_spark_task(
 
 
 @pytest.mark.parametrize(
-    ("landed", "end", "options"),
-    [(None, 20, FEW), (None, MANY_RECORDS, MANY), (5, MANY_RECORDS + 4, FEW), (5, MANY_RECORDS + 5, MANY)],
+    ("heap", "options"), [("1g", SMALL_HEAP), ("2047m", SMALL_HEAP), ("2048m", LARGE_HEAP), ("2g", LARGE_HEAP)]
 )
-def test_a_landing_gets_the_compilers_that_suit_its_records(
-    own_settings: Settings, dag: DAG, submitted: Path, landed: int | None, end: int, options: str
-) -> None:
-    if landed is not None:
-        SmallLake(own_settings).land({date(2026, 5, 2): landed}, end={0: landed})
-    run = Run(dag, {**XCOMS, "wait_for_offsets": {"0": end - 3, "1": 3}})
-    for step, expected in (("land_events", options), ("user_behaviour", FEW)):
-        run.task(step).execute(run.context)
-        [told] = [argument for argument in json.loads(submitted.read_text()) if "extraJavaOptions" in argument]
-        assert told.endswith(f" {expected}")
-
-
-@pytest.mark.parametrize(("heap", "options"), [("1g", FEW), ("2047m", FEW), ("2048m", MANY), ("2g", MANY)])
-def test_the_spark_server_gets_the_compilers_that_suit_its_heap(
+def test_drivers_and_the_server_get_the_compilers_that_suit_their_heap(
     own_settings: Settings, heap: str, options: str
 ) -> None:
     own = own_settings.model_copy(update={"spark_driver_memory": heap})
+    assert submit_conf(own)["spark.driver.extraJavaOptions"].endswith(f" {options}")
     spark_connect.prepare(own)
-    told = (own.home / "run" / "spark-connect.properties").read_text(encoding="utf-8")
-    [java] = [line for line in told.splitlines() if line.startswith("spark.driver.extraJavaOptions ")]
+    written = (own.home / "run" / "spark-connect.properties").read_text(encoding="utf-8")
+    [java] = [line for line in written.splitlines() if line.startswith("spark.driver.extraJavaOptions ")]
     assert java.endswith(f" {options}")
 
 
 def test_ones_own_java_options_take_the_place_of_daybooks(own_settings: Settings) -> None:
     own = own_settings.model_copy(update={"spark_driver_java_options": "-XX:+UseG1GC"})
-    for records in (0, MANY_RECORDS):
-        told = submit_conf(own, records=records)["spark.driver.extraJavaOptions"]
-        assert told.endswith(" -XX:+UseG1GC")
-        assert "UseSerialGC" not in told
+    assert SMALL_HEAP in submit_conf(own_settings)["spark.driver.extraJavaOptions"]
+    told = submit_conf(own)["spark.driver.extraJavaOptions"]
+    assert told.endswith(" -XX:+UseG1GC")
+    assert "UseSerialGC" not in told
 
 
 def _without_places(argument: str, own: Settings) -> str:
