@@ -89,10 +89,11 @@ def runs_its_main(process: psutil.Process) -> bool:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnSpark]:
     settings = own_settings(tmp_path_factory.mktemp("connect"))
+    (settings.home / "lake").mkdir()  # a job creates it
     talkative = {
         **settings.spark_conf,
         "spark.log.level": "INFO",  # it logs each class that it generates
-        "spark.connect.session.manager.defaultSessionTimeout": "15s",
+        "spark.connect.session.manager.defaultSessionTimeout": "30s",
         "spark.connect.session.manager.maintenanceInterval": "5s",
     }
     with OwnSpark(settings.model_copy(update={"spark_conf": talkative})) as started:
@@ -151,7 +152,7 @@ def test_what_a_killed_client_has_cached_is_dropped(server: OwnSpark) -> None:
         assert asking.stdout.readline() == "10000\n"
         assert "dropped the cached data" not in server.log.read_text(encoding="utf-8")
         os.kill(asking.pid, signal.SIGKILL)
-    until(lambda: "dropped the cached data" in server.log.read_text(encoding="utf-8"), "its data is dropped", 60)
+    until(lambda: "dropped the cached data" in server.log.read_text(encoding="utf-8"), "its data is dropped", 120)
 
 
 def test_nothing_of_it_is_left_when_its_jvm_is_killed(tmp_path: Path) -> None:
