@@ -5,13 +5,16 @@ BIN := .venv/bin
 COMPOSE ?= $(or $(shell docker compose version > /dev/null 2>&1 && echo docker compose),$(shell command -v podman-compose),$(shell command -v compose-lab),docker compose)
 
 .DEFAULT_GOAL := help
+PYTEST := $(BIN)/pytest -q -n 2 --dist loadscope --no-loadscope-reorder --durations 40 --durations-min 10
+# the modules with examples in docstrings
+EXAMPLES := daybook services spark/daybook_spark plugins benchmarks/*.py tests/hostile_text.py .ci/*.py
 .PHONY: help setup setup-s3 demo up down status test test-e2e test-faults test-clusters lint format bench bench-quick bench-sizing browser \
-	compose-up compose-demo compose-down test-compose
+	compose-up compose-demo compose-down test-compose check test-all
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## install everything in this folder: .venv from the lock, and the jars (2 minutes; 1 second if nothing changed)
+setup: ## install everything in this folder: .venv from the lock, and the jars (a minute; 1 second if nothing changed)
 	@$(PYTHON) bootstrap.py
 
 setup-s3: setup ## also install what a warehouse in an S3-compatible bucket needs: one jar of 69 MB
@@ -78,5 +81,11 @@ format: setup ## format Python and SQL
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 
-test: lint browser ## run all checks and tests, on separate stacks that do not disturb a running one (an hour)
-	@$(BIN)/pytest -q -n 2 --dist loadscope --no-loadscope-reorder --durations 40 --durations-min 10
+check: lint ## run what needs no server: style, types, SQL, imports between packages, unit tests (5 minutes)
+	@$(PYTEST) tests/unit $(EXAMPLES)
+
+test: lint browser ## run before each commit: unit tests, Spark tests, a whole day, a backfill and faults on the real stack
+	@$(PYTEST) -m "not long"
+
+test-all: test ## run `make test`, then the rest, as CI does; on separate stacks that do not disturb a running one (an hour)
+	@$(PYTEST) -m long

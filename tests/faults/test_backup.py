@@ -14,7 +14,7 @@ from daybook.lake.ledger import read_ledger
 from tests.faults.day_lab import DayLab, audit
 from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200), pytest.mark.long]
 
 DAY = datetime.now(UTC).date() - timedelta(days=10)
 NEXT, THIRD = (DAY + timedelta(days=days) for days in (1, 2))

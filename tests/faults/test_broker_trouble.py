@@ -13,7 +13,7 @@ from tests.faults.clients import Players, balance, holds, workers
 from tests.figures import Figures
 from tests.integration.own_broker import OwnBroker, OwnIntake, records, until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 EVENTS_BETWEEN = 500
 """Accepted events before, between and after the troubles."""

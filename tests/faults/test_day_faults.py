@@ -443,7 +443,7 @@ class Row(Generic[L]):
 
 
 DRIVER_ROWS: tuple[Row[DayLab], ...] = (
-    Row("driver killed before each commit", killed_before_every_commit, 1, 30),
+    Row("driver killed before each commit", killed_before_every_commit, 0, 30),
     Row("driver killed at random", killed_at_random, 0, 100),
     Row("leftovers of a killed run", leftovers_of_a_killed_run, 0, 1),
     Row("one day run twice at once", one_day_twice_at_once, 0, 1),
@@ -463,7 +463,7 @@ DRIVER_ROWS: tuple[Row[DayLab], ...] = (
 SERVER_ROWS: tuple[Row[DayLab], ...] = (
     Row("Spark server killed before a commit", server_killed_before_each_commit, 1, 6),
     Row("Spark server frozen while it lands", server_frozen_while_it_lands, 0, 2),
-    Row("client killed before each commit", killed_before_every_commit, 0, 30),
+    Row("client killed before each commit", killed_before_every_commit, 1, 30),
     Row("client killed at random", killed_at_random, 0, 30),
     Row("zombie client", zombie, 0, 2),
     Row("one day run twice at once on the server", one_day_twice_at_once, 0, 1),

@@ -19,7 +19,7 @@ from tests.faults.hostile_corpus import MARKUP, Case, Fate, corpus, post
 from tests.figures import Figures
 from tests.integration.own_broker import OwnBroker, OwnIntake, record_ids
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 SEED = 20_191_204
 CONNECTIONS = 8

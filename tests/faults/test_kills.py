@@ -14,7 +14,7 @@ from tests.faults.clients import Players, balance, holds, workers
 from tests.figures import Figures
 from tests.integration.own_broker import OwnBroker, OwnIntake, records, until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 SEED = 20_191_204
 KILLS = 200

@@ -47,6 +47,8 @@ from daybook_spark import landing
 from daybook_spark.landing import land
 from tests.integration.own_broker import OwnBroker, own_settings, until
 
+pytestmark = pytest.mark.long
+
 DAY = date(2026, 5, 3)
 
 

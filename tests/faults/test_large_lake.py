@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import cycle
 
 import pyarrow as pa
+import pytest
 from pyiceberg.manifest import (
     DataFile,
     DataFileContent,
@@ -37,6 +38,8 @@ from daybook.settings import Settings
 from daybook_spark.maintenance import expire_snapshots
 from daybook_spark.staging import WAP_ID
 from tests.figures import Figures
+
+pytestmark = pytest.mark.long
 
 LAST_DAY = date(2026, 5, 3)
 DAYS = 1_000

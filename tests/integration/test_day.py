@@ -156,6 +156,7 @@ def test_a_backfill_is_told_before_it_is_started(stack: Stack, published: dict[s
     assert stack.page(DAY) == page
 
 
+@pytest.mark.long
 def test_a_second_trigger_of_the_day_changes_nothing(stack: Stack, published: dict[str, str]) -> None:
     before, page = stack.answers(DAY), stack.page(DAY)
     states = stack.trigger("second", day=DAY.isoformat(), events=EVENTS, seed=7)
@@ -165,6 +166,7 @@ def test_a_second_trigger_of_the_day_changes_nothing(stack: Stack, published: di
     assert stack.page(DAY) == page
 
 
+@pytest.mark.long
 def test_late_and_repeated_events_and_records_that_are_none_restate_the_day(
     stack: Stack, published: dict[str, str]
 ) -> None:
@@ -198,6 +200,7 @@ def test_late_and_repeated_events_and_records_that_are_none_restate_the_day(
     assert knives == {**expected, "cox": expected["cox"] + 1}
 
 
+@pytest.mark.long
 def test_a_rejected_record_that_was_repaired_is_replayed_once_and_restates_its_day(
     stack: Stack, published: dict[str, str]
 ) -> None:
@@ -226,6 +229,7 @@ def test_a_rejected_record_that_was_repaired_is_replayed_once_and_restates_its_d
     assert told[-1]["receipt"] in (stack.settings.reports_dir / f"{day}.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_past_days_are_rebuilt_without_kafka_and_a_player_is_forgotten(stack: Stack, published: dict[str, str]) -> None:
     day, before = DAY.isoformat(), stack.page(DAY)
     looked = stack.daybook("rebuild", "--from", day, "--to", day, "--dry-run").stdout
@@ -241,12 +245,14 @@ def test_past_days_are_rebuilt_without_kafka_and_a_player_is_forgotten(stack: St
     assert stack.answers(DAY) == stack.manifest(DAY)["expected"]
 
 
+@pytest.mark.long
 def test_the_lakes_upkeep_runs_and_what_readers_see_stays(stack: Stack, published: dict[str, str]) -> None:
     before = stack.answers(DAY)
     assert set(stack.trigger("upkeep", dag_id="lake_maintenance").values()) == {"success"}
     assert stack.answers(DAY) == before
 
 
+@pytest.mark.long
 def test_maintenance_that_is_asked_for_something_fails_before_it_changes_anything(
     stack: Stack, published: dict[str, str]
 ) -> None:
@@ -259,6 +265,7 @@ def test_maintenance_that_is_asked_for_something_fails_before_it_changes_anythin
     assert refusal in json.dumps(log)
 
 
+@pytest.mark.long
 def test_a_day_of_badly_behaved_clients_balances_and_answers_as_it_should(stack: Stack) -> None:
     day = DAY - timedelta(days=200)  # its late events reach another month back
     shares: dict[str, Any] = {"duplicates": 0.02, "late": 0.03, "invalid": 0.01}
@@ -312,6 +319,7 @@ def test_values_that_cannot_be_are_refused_before_a_run_starts(stack: Stack, con
         stack.api().call("GET", f"/dags/{DAG_ID}/dagRuns/refused")
 
 
+@pytest.mark.long
 def test_the_command_refuses_such_values_too_and_a_day_to_come_is_refused_by_the_first_task(stack: Stack) -> None:
     done = stack.airflow("dags", "trigger", DAG_ID, "--run-id", "refused", "--conf", '{"events": -1}', check=False)
     assert done.returncode != 0

@@ -29,7 +29,7 @@ from daybook.settings import Settings
 from daybook.stack import kafka
 from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, records, until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 def send(settings: Settings, count: int, partition: int = 0, key: bytes = b"key") -> None:

@@ -29,7 +29,7 @@ from tests.integration.own_topic import Topic
 from tests.unit.small_lake import SmallLake
 from tests.unit.test_monitoring import metrics as monitored
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 DAY = date(2026, 5, 3)
 Samples = dict[tuple[str, ...], float]

@@ -26,7 +26,7 @@ from event_generator.play import Load, Report, play_day
 from event_generator.progress import Ack, Progress
 from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, record_ids, records, until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 DAY = date(2026, 5, 3)
 

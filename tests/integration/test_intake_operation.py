@@ -24,7 +24,7 @@ from daybook.settings import Settings
 from game_api.access import api_key, read_keys
 from tests.integration.own_broker import OwnBroker, OwnIntake, intake_command, own_settings, records, until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 SWORD: dict[str, Any] = {"event_type": "purchase_item", "item": "sword", "user_id": "user1", "host": "user1.att.com"}
 WORKERS = 2

@@ -15,7 +15,7 @@ from daybook.stack import postgres
 from tests.faults.day_lab import audit, lab_on
 from tests.integration.own_broker import own_settings
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 DAY = date(2026, 5, 3)
 ODD = "a b é %20'x;y+&=$"

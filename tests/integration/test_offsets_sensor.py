@@ -16,7 +16,7 @@ from daybook_airflow.offsets_sensor import KafkaOffsetsSensor
 from daybook_airflow.offsets_trigger import KafkaOffsetsTrigger
 from tests.integration.own_topic import Topic
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 DAY = "2026-05-03"
 

@@ -17,7 +17,7 @@ from daybook import airflow_client
 from daybook.airflow_client import USER
 from tests.integration.running_stack import DAG_ID, Stack
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 DAY = datetime.now(UTC).date() - timedelta(days=400)
 """A day for this module alone: no run builds it, the test writes its page."""

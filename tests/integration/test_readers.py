@@ -14,7 +14,7 @@ import pytest
 from daybook.settings import REPOSITORY
 from tests.integration.running_stack import Stack
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 DAY = datetime.now(UTC).date() - timedelta(days=24)
 """A day for this module alone."""

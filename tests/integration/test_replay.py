@@ -15,7 +15,7 @@ from daybook.settings import Settings
 from tests.integration.own_broker import OwnBroker, OwnIntake, record_ids
 from tests.unit.small_lake import SmallLake
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 UNREADABLE = Rejected(1, 0, 7, datetime(2026, 5, 4, tzinfo=UTC), "not_json", "what is wrong", b"{")
 

@@ -97,6 +97,7 @@ def test_a_backfill_that_is_asked_for_nothing_builds_its_days(stack: Stack) -> N
     assert stack.answers(FIRST) != stack.answers(YESTERDAY), "days differ though the seed is the same"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("run_id", "conf", "says"),
     [
@@ -129,6 +130,7 @@ def frozen_broker(stack: Stack) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.long
 def test_while_kafka_is_away_the_tab_of_a_run_says_so(stack: Stack, frozen_broker: None) -> None:
     stack.airflow("dags", "unpause", DAG_ID, "-y")
     body = {"dag_run_id": "away", "logical_date": None, "conf": {"day": str(FIRST), "events": 0}}
@@ -136,6 +138,7 @@ def test_while_kafka_is_away_the_tab_of_a_run_says_so(stack: Stack, frozen_broke
     until(lambda: "wait_for_offsets is waiting: Kafka does not answer" in tab(stack, "away"), "the tab", 120, 1)
 
 
+@pytest.mark.long
 def test_a_step_that_was_marked_as_success_is_named_by_the_next_one(stack: Stack) -> None:
     """The run is paused before it starts, as by an operator who wants to skip a step."""
     api, path = stack.api(), f"/dags/{DAG_ID}/dagRuns/marked"
@@ -150,6 +153,7 @@ def test_a_step_that_was_marked_as_success_is_named_by_the_next_one(stack: Stack
     assert "clear land_events" in tab(stack, "marked")
 
 
+@pytest.mark.long
 def test_airflows_command_line_prints_json(stack: Stack) -> None:
     stack.airflow("dags", "unpause", DAG_ID, "-y")
     for command in (("dags", "list"), ("dags", "list-runs", DAG_ID), ("pools", "list"), ("dags", "details", DAG_ID)):
@@ -157,6 +161,7 @@ def test_airflows_command_line_prints_json(stack: Stack) -> None:
         assert json.loads(printed), command
 
 
+@pytest.mark.long
 def test_a_generator_that_waits_says_so(stack: Stack, frozen_broker: None) -> None:
     """Its output is a pipe here, and nothing is acknowledged."""
     command = [

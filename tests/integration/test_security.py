@@ -25,7 +25,7 @@ from daybook.stack import postgres, supervisor
 from tests.hostile_text import HOSTILE_NAMES, HOSTILE_USER_AGENT, commands_a_terminal
 from tests.integration.running_stack import Stack
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 DAY = datetime.now(UTC).date() - timedelta(days=28)
 """A day for this module alone: `test_day.py` uses 18 to 20 days before today, `test_readers.py` 24."""

@@ -22,7 +22,7 @@ from daybook.stack.folders import short_dir
 from tests.integration.own_broker import free_ports
 from tests.integration.running_stack import DAG_ID, Stack
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 BIN = Path(sys.executable).parent
 

@@ -26,7 +26,7 @@ from tests.integration.own_broker import OwnBroker, own_settings
 from tests.integration.own_topic import Topic
 from tests.unit.small_lake import SCHEMAS, a_revision
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 DAY = date(2026, 5, 3)
 FIRST, LAST = 0, 3

@@ -17,7 +17,7 @@ import pytest
 
 from daybook.settings import REPOSITORY
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.long]
 
 DAY, NEXT = "2026-05-03", "2026-05-04"
 

@@ -39,6 +39,8 @@ from daybook_spark.staging import publish, stage_append
 from tests.spark.lake_run import DAY, NEXT_DAY, Run, an_id
 from tests.spark.topic_records import Topic
 
+pytestmark = pytest.mark.long
+
 MakeRun = Callable[..., Run]
 
 

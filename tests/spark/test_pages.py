@@ -36,6 +36,8 @@ from daybook_spark.staging import PublishRefused, at_snapshot, on_dates, publish
 from tests.spark.lake_run import DAY, NEXT_DAY, Run, an_id
 from tests.spark.topic_records import Topic, manifest
 
+pytestmark = pytest.mark.long
+
 
 def rows(spark: SparkSession, table: str) -> list[dict[str, Any]]:
     return [row.asDict() for row in spark.table(spark_name(table)).collect()]

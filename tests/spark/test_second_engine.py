@@ -23,6 +23,8 @@ from daybook.sql.answers import answers
 from tests.known_days import KnownDay
 from tests.spark.test_known_days import KNOWN, each_known_day, published
 
+pytestmark = pytest.mark.long
+
 __all__ = ["published"]
 
 ORDINARY = "ordinary_day"
