@@ -45,7 +45,9 @@ def wait_for_server(settings: Settings, seconds: float = RESTARTED_WITHIN_SECOND
     """Wait until the server listens; return None, or why it still cannot be used after this time."""
     deadline = time.monotonic() + seconds
     while (reason := trouble(settings)) and time.monotonic() < deadline:
-        time.sleep(0.5)  # between two looks at the port
+        time.sleep(
+            0.5
+        )  # a restarting server announces itself by its port alone, so the port is polled until the deadline
     return reason
 
 

@@ -41,7 +41,8 @@ def is_lost(session: SparkSession) -> bool:
 
 
 def _client_of(session: SparkSession) -> SparkConnectClient:
-    client: SparkConnectClient = session.client  # type: ignore[operator]  # only a session of a server has it
+    # PySpark declares `client` by a decorator of its own, which mypy cannot call; at run time it is a property
+    client: SparkConnectClient = session.client  # type: ignore[operator]
     return client
 
 

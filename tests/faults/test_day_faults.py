@@ -299,6 +299,8 @@ def server_killed_before_each_commit(lab: DayLab, times: int) -> None:
             lab.injected += 1
             server.start()
             assert process.wait(120) != 0, "a step whose server has ended must fail"
+            said = lab.log.read_text(encoding="utf-8").splitlines()[-1]
+            assert "the Spark server ended while this step ran" in said, said
 
     play(lab, DAY)
     numbers = range(1, times + 1)

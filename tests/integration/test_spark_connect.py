@@ -50,13 +50,12 @@ spark.sql("SELECT COUNT(*) FROM range(0, 1000000000000000, 1, 2) WHERE hash(id) 
 """
 
 CACHES = """
-import time
 from pyspark.sql import SparkSession
 
 spark = SparkSession.builder.getOrCreate()
 rows = spark.range(10000).persist()
 print(rows.count(), flush=True)
-time.sleep(600)  # until it is killed
+input()  # nobody writes: it waits here until it is killed
 """
 
 
@@ -146,7 +145,12 @@ def test_what_a_killed_client_asked_for_is_given_up(server: OwnSpark) -> None:
 def test_what_a_killed_client_has_cached_is_dropped(server: OwnSpark) -> None:
     command = [sys.executable, "-c", CACHES]
     with subprocess.Popen(
-        command, env=server.environment(), cwd=server.settings.home, stdout=subprocess.PIPE, text=True
+        command,
+        env=server.environment(),
+        cwd=server.settings.home,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as asking:
         assert asking.stdout is not None
         assert asking.stdout.readline() == "10000\n"
