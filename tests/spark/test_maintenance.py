@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from daybook.kafka.offsets import offsets_text
 from daybook.lake.answers import answer_rows
 from daybook.lake.catalog import load
 from daybook.lake.ledger import read_ledger
-from daybook.lake.tables import CATALOG, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
+from daybook.lake.tables import CATALOG, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.pipeline.due import dates_due, nothing_due
 from daybook.pipeline.erasures import erasures
 from daybook.pipeline.position import END, LANDING, START, position
 from daybook.settings import Settings
 from daybook.sql.answers import answers
+from daybook_spark import publishing
 from daybook_spark.erasing import forget
 from daybook_spark.landing import keep_position, left_staged
 from daybook_spark.maintenance import (
@@ -124,6 +125,39 @@ def test_each_step_is_safe_to_repeat_and_readers_notice_nothing(
     assert sorted(row.event_id for row in spark.table(spark_name(EVENTS)).collect()) == sorted(
         an_id(number) for number in (1, 2, *range(10, 15), 99)
     )
+
+
+def test_a_day_merges_the_ledgers_files_when_there_are_many(
+    spark: SparkSession,
+    lake: Settings,
+    topic: Topic,
+    run: MakeRun,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def ledger_files() -> int:
+        ledger = load(lake, DAY_LEDGER)
+        return len(list(ledger.scan().plan_files())) if ledger else 0
+
+    monkeypatch.setattr(publishing, "MOST_LEDGER_FILES", 6)
+    days: list[date | None] = [date(2026, 5, number) for number in range(1, 6)]
+    for number, day in enumerate(days):
+        topic.event(event_id=an_id(number), occurred_at=f"{day}T10:00:00Z")
+    first = run("first", date(2026, 5, 5))
+    first.land(topic)
+    assert len(first.build(dates=days).publish().published) == ledger_files() == 5
+
+    topic.event(event_id=an_id(5), occurred_at="2026-05-06T10:00:00Z")
+    second = run("second", date(2026, 5, 6))
+    second.land(topic)
+    assert [one["day"] for one in second.build().publish().published] == ["2026-05-06"]
+    assert ledger_files() == 1
+    assert [one.day for one in read_ledger(lake).revisions] == [f"2026-05-0{day}" for day in range(1, 7)]
+
+    monkeypatch.setattr(publishing, "MOST_LEDGER_FILES", 1)
+    monkeypatch.setattr(publishing, "CATALOG", "nowhere")
+    publishing.merge_ledger_files(spark, lake)  # a day that is published does not fail by it
+    assert "were not merged" in capsys.readouterr().out
 
 
 def test_nothing_younger_than_the_retention_goes_and_a_staged_run_still_publishes(
@@ -311,16 +345,16 @@ def test_raw_records_go_after_their_retention_and_their_pages_stand(
     assert {row.event_date for row in spark.table(spark_name(RAW_EVENTS)).collect()} == {NEXT_DAY, None}
     assert readers_see(lake) == before
     assert apply_raw_retention(spark, kept, now) == {}
-    assert apply_raw_retention(spark, lake, now) == {}, "kept for ever unless told otherwise"
+    assert apply_raw_retention(spark, lake, now) == {}, "kept for ever unless a retention is set"
 
     assert dates_due(kept, DAY, force=False) == []
     with pytest.raises(
         DaybookError, match=r"2026-05-03 is published as revision 2 and cannot be built again: 0 of its 6"
     ):
         Run(spark, kept, "again", DAY).build(force=True)
-    told = rebuild(spark, kept, DAY, NEXT_DAY, "rebuild", dry_run=False)
-    assert [one["changed"] for one in told] == [False, False]
-    assert "cannot be built again" in told[0]["receipt"]
+    rebuilt = rebuild(spark, kept, DAY, NEXT_DAY, "rebuild", dry_run=False)
+    assert [one["changed"] for one in rebuilt] == [False, False]
+    assert "cannot be built again" in rebuilt[0]["receipt"]
     # without a retention, missing records are an error
     with pytest.raises(
         NonRetryableError, match=r"2026-05-03 cannot be built again: 0 of its 6 .* is 0, so nothing may"
@@ -389,8 +423,8 @@ def test_a_day_whose_neighbour_is_removed_is_not_built_for_an_id_could_count_twi
     assert "2026-05-04 cannot be built" in nothing_due(narrow, NEXT_DAY), "it has a new record, and says why it waits"
     with pytest.raises(DaybookError, match=r"2026-05-04 cannot be built: .* removed the raw records of 2026-05-03"):
         Run(spark, narrow, "forced", NEXT_DAY).build(force=True)
-    told = rebuild(spark, narrow, DAY, NEXT_DAY, "rebuild", dry_run=False)
-    assert ["cannot be built" in one["receipt"] for one in told] == [True, True]
+    rebuilt = rebuild(spark, narrow, DAY, NEXT_DAY, "rebuild", dry_run=False)
+    assert ["cannot be built" in one["receipt"] for one in rebuilt] == [True, True]
     assert readers_see(lake) == before
 
 
@@ -502,10 +536,10 @@ def _multiply_newest_snapshot(lake: Settings, table: str, times: int) -> None:
     assert metadata is not None
     old = Path(metadata.metadata_location.removeprefix("file:"))
     old = Path("/" + str(old).lstrip("/"))
-    told = json.loads(old.read_text(encoding="utf-8"))
-    newest = max(told["snapshots"], key=lambda one: one["sequence-number"])
-    told["snapshots"] += [{**newest, "snapshot-id": 1_000_000 + number} for number in range(times)]
+    content = json.loads(old.read_text(encoding="utf-8"))
+    newest = max(content["snapshots"], key=lambda one: one["sequence-number"])
+    content["snapshots"] += [{**newest, "snapshot-id": 1_000_000 + number} for number in range(times)]
     new = old.with_name("99999-leftovers.metadata.json")
-    new.write_text(json.dumps(told), encoding="utf-8")
+    new.write_text(json.dumps(content), encoding="utf-8")
     with sqlite3.connect(lake.catalog_uri.removeprefix("jdbc:sqlite:")) as catalog:
         catalog.execute("UPDATE iceberg_tables SET metadata_location = ? WHERE table_name = ?", (new.as_uri(), table))
