@@ -8,7 +8,7 @@ COMPOSE ?= $(or $(shell docker compose version > /dev/null 2>&1 && echo docker c
 PYTEST := $(BIN)/pytest -q -n 2 --dist loadscope --no-loadscope-reorder --durations 40 --durations-min 10
 # the modules with examples in docstrings
 EXAMPLES := daybook services spark/daybook_spark plugins benchmarks/*.py tests/hostile_text.py .ci/*.py
-.PHONY: help setup setup-s3 demo up down status test test-e2e test-faults test-clusters lint format bench bench-quick bench-sizing browser \
+.PHONY: help setup setup-s3 demo up down status test test-e2e test-faults test-clusters test-systems lint format bench bench-quick bench-sizing browser \
 	compose-up compose-demo compose-down test-compose check test-all
 
 help: ## list the targets
@@ -76,6 +76,9 @@ test-compose: setup ## test the real Compose stack: a day, a backfill with a kil
 
 browser: setup ## install a browser for the end-to-end tests if there is no browser
 	@$(BIN)/python -m tests.e2e.browser
+
+test-systems: setup ## as root, with debootstrap: run the README's two commands in chroots of Debian 13 and Debian testing (15 minutes)
+	@$(BIN)/python -m tests.systems
 
 format: setup ## format Python and SQL
 	@$(BIN)/ruff check --fix --quiet .
