@@ -45,9 +45,7 @@ def wait_for_server(settings: Settings, seconds: float = RESTARTED_WITHIN_SECOND
     """Wait until the server listens; return None, or why it still cannot be used after this time."""
     deadline = time.monotonic() + seconds
     while (reason := trouble(settings)) and time.monotonic() < deadline:
-        time.sleep(
-            0.5
-        )  # a restarting server announces itself by its port alone, so the port is polled until the deadline
+        time.sleep(0.5)  # between two checks of the condition above: a server that is up is known by its port alone
     return reason
 
 

@@ -155,8 +155,8 @@ class Players:
         pause_seconds = FIRST_PAUSE_SECONDS
         for _ in range(ATTEMPTS):
             status, rows, surprise = self._post(connections, events)
-            told = self._note(events, status, rows, surprise)
-            events = [one for one in events if one["event_id"] not in told]
+            decided = self._note(events, status, rows, surprise)
+            events = [one for one in events if one["event_id"] not in decided]
             if not events:
                 return
             time.sleep(pause_seconds)
@@ -183,7 +183,7 @@ class Players:
         self, events: list[dict[str, Any]], status: int, rows: list[dict[str, Any]], surprise: str | None
     ) -> set[str]:
         """Record an answer in the ledger; return the ids that got a final verdict."""
-        told: set[str] = set()
+        decided: set[str] = set()
         with self.ledger.changed:
             self.ledger.answers[status] += 1
             if surprise:
@@ -196,9 +196,9 @@ class Players:
                     self.ledger.refused.add(event_id)
                 else:
                     continue
-                told.add(event_id)
+                decided.add(event_id)
             self.ledger.changed.notify_all()
-        return told
+        return decided
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,7 @@ def holds(ledger: Ledger, balanced: Balance, *, producer_may_repeat: bool = Fals
         ledger: of clients that have ended.
         balanced: the ledger compared with Kafka.
         producer_may_repeat: after the loss of a broker. An event that librdkafka gives up at its time-out raises the
-            idempotent producer's epoch, and the events in flight to other partitions are sent again under the new epoch:
+            idempotent producer's epoch, and events in flight to other partitions are sent again under the new epoch:
             the broker cannot know them (librdkafka's issue 4953, open). Landing counts each id once.
     """
     assert not ledger.surprises, ledger.surprises[:5]

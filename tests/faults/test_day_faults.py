@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions, NewTopic  # type: ignore[attr-defined]  # their documented home
 
+from daybook.jobs import connect
 from daybook.kafka.topic_rules import topic_config
 from daybook.settings import Settings
 from daybook.sql.answers import AREAS, answers
@@ -231,8 +233,8 @@ def lost_by_the_broker(lose: Callable[[DayLab], None], said: str, lab: DayLab, t
         play(lab, DAY)
         lose(lab)
         lab.injected += 1
-        told = lab.refused(DAY)
-        assert re.search(said, told), told
+        error = lab.refused(DAY)
+        assert re.search(said, error), error
         lab.give_up(set(lab.accepted) - before)
         play(lab, DAY)
 
@@ -326,6 +328,45 @@ def server_frozen_while_it_lands(lab: DayLab, times: int) -> None:
         return False
 
     for _ in range(times):
+        play(lab, DAY)
+        lab.run_day(DAY, {"land_events": [fault]})
+
+
+FILLS_THE_HEAP = """
+from pyspark.sql import SparkSession
+
+spark = SparkSession.builder.getOrCreate()
+spark.sql("SELECT SIZE(COLLECT_LIST(id)) FROM range(0, 1000000000, 1, 1)").collect()
+"""
+
+
+def server_out_of_memory_while_it_lands(lab: DayLab, times: int) -> None:
+    """Another client fills the server's heap while it lands; the server ends and is started again."""
+
+    def fault(process: subprocess.Popen[bytes]) -> None:
+        server = the_server(lab)
+        environment = {**lab.environment(), **connect.client_environment(lab.settings)}
+        command = [sys.executable, "-c", FILLS_THE_HEAP]
+        filling = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            assert server.process is not None
+            server.process.wait(STEP_TIMEOUT_SECONDS)
+            lands = process.poll() is None
+            assert "java.lang.OutOfMemoryError" in server.log.read_text(encoding="utf-8"), server.log
+            server.start()
+        finally:
+            filling.kill()
+            filling.wait(30)
+        if lands:
+            lab.injected += 1
+            assert process.wait(120) != 0, "a step whose server has ended must fail"
+            said = lab.log.read_text(encoding="utf-8").splitlines()[-1]
+            assert "its memory was too small for the step" in said, said
+
+    aim, tries = lab.injected + times, 0
+    while lab.injected < aim:
+        tries += 1
+        assert tries <= 3 * times, "landing ended before the heap was full"
         play(lab, DAY)
         lab.run_day(DAY, {"land_events": [fault]})
 
@@ -452,7 +493,7 @@ DRIVER_ROWS: tuple[Row[DayLab], ...] = (
     Row("two days at once", two_days_at_once, 0, 1),
     Row("zombie driver", zombie, 0, 2),
     Row("disk full", partial(under, full_disk), 0, 1),
-    Row("disk full when the catalog is told", disk_full_before_a_commit, 0, 1),
+    Row("disk full at the commit", disk_full_before_a_commit, 0, 1),
     Row("lake read-only for a while", partial(under, read_only), 0, 1),
     Row("broker killed while landing", broker_killed_while_landing, 0, 2),
     Row("retention passed", partial(lost_by_the_broker, retention_passed, r"records lost, offsets"), 0, 1),
@@ -465,6 +506,7 @@ DRIVER_ROWS: tuple[Row[DayLab], ...] = (
 SERVER_ROWS: tuple[Row[DayLab], ...] = (
     Row("Spark server killed before a commit", server_killed_before_each_commit, 1, 6),
     Row("Spark server frozen while it lands", server_frozen_while_it_lands, 0, 2),
+    Row("Spark server out of memory while it lands", server_out_of_memory_while_it_lands, 0, 2),
     Row("client killed before each commit", killed_before_every_commit, 1, 30),
     Row("client killed at random", killed_at_random, 0, 30),
     Row("zombie client", zombie, 0, 2),
@@ -489,8 +531,12 @@ AIRFLOW_ROWS: tuple[Row[AirflowLab], ...] = (
 )
 
 
+@pytest.mark.long
 class TestDrivers:
-    """A separate class, so that two processes can each take one lab."""
+    """The steps with drivers of their own, as on a cluster.
+
+    A class for each lab, so that two processes can each take one.
+    """
 
     @pytest.mark.parametrize("row", DRIVER_ROWS, ids=lambda row: row.name)
     def test_a_driver_in_trouble_loses_nothing(self, lab: DayLab, row: Row[DayLab], fault_table: FaultTable) -> None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -24,6 +27,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from daybook.errors import BadInput, DaybookError, NonRetryableError, NotNow
+from daybook.jobs import connect
 from daybook.jobs.config import LARGE_HEAP, SMALL_HEAP, submit_conf
 from daybook.pipeline.manifest import Injected, Manifest, manifest_path
 from daybook.pipeline.not_landed import NotLanded
@@ -256,9 +260,9 @@ def test_what_is_published_are_assets_with_days_revisions_and_rows(
     monkeypatch.setenv("SUMMARY", json.dumps({"published": [{"day": "2026-05-03", "revision": 2, "rows": rows}]}))
     run = Run(dag, XCOMS)
     run.task("publish_day").execute(run.context)
-    told = run.context["outlet_events"]
-    assert told[tables["event_popularity"]].extra == {"days": {"2026-05-03": {"revision": 2, "rows": 13}}}
-    assert told[tables["events"]].extra == {"days": {"2026-05-03": {"revision": 2, "rows": 3}}}
+    outlet_events = run.context["outlet_events"]
+    assert outlet_events[tables["event_popularity"]].extra == {"days": {"2026-05-03": {"revision": 2, "rows": 13}}}
+    assert outlet_events[tables["events"]].extra == {"days": {"2026-05-03": {"revision": 2, "rows": 3}}}
 
 
 @pytest.mark.parametrize(
@@ -535,9 +539,35 @@ def test_drivers_and_the_server_get_the_compilers_that_suit_their_heap(
 def test_ones_own_java_options_take_the_place_of_daybooks(own_settings: Settings) -> None:
     own = own_settings.model_copy(update={"spark_driver_java_options": "-XX:+UseG1GC"})
     assert SMALL_HEAP in submit_conf(own_settings)["spark.driver.extraJavaOptions"]
-    told = submit_conf(own)["spark.driver.extraJavaOptions"]
-    assert told.endswith(" -XX:+UseG1GC")
-    assert "UseSerialGC" not in told
+    java_options = submit_conf(own)["spark.driver.extraJavaOptions"]
+    assert java_options.endswith(" -XX:+UseG1GC")
+    assert "UseSerialGC" not in java_options
+
+
+def test_a_spark_server_that_is_starting_is_waited_for(own_settings: Settings) -> None:
+    own = own_settings.model_copy(update={"spark_connect_port": free_ports(1)[0]})
+    assert "nothing answers on port" in str(connect.wait_for_server(own, seconds=0))
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", own.spark_connect_port))
+        assert connect.trouble(own), "a socket that does not listen yet refuses"
+        starting = threading.Timer(0.3, server.listen)
+        starting.start()
+        assert connect.wait_for_server(own, seconds=30) is None
+        starting.join()
+
+
+def test_a_step_without_its_spark_server_changes_nothing_and_names_the_next_command(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_ports(1)[0]
+    monkeypatch.setenv("DAYBOOK_SPARK_CONNECT_PORT", str(port))
+    load_settings.cache_clear()
+    monkeypatch.setattr(connect, "wait_for_server", partial(connect.wait_for_server, seconds=0))
+    run = Run(load().dags["game_events_daily"], XCOMS)
+    with pytest.raises(AirflowException, match=r"^2026-05-03: the Spark server is unavailable") as failed:
+        run.task("land_events").execute(run.context)
+    for part in (f"port {port}", "nothing was changed", "`daybook status`", "Clear land_events"):
+        assert part in str(failed.value)
 
 
 def _without_places(argument: str, own: Settings) -> str:
@@ -566,8 +596,8 @@ def test_what_a_step_hands_on_arrives_unchanged(dag: DAG, submitted: Path) -> No
 def test_a_job_that_says_why_it_failed_is_quoted_and_nothing_else(
     dag: DAG, submitted: Path, monkeypatch: pytest.MonkeyPatch, try_again: bool
 ) -> None:
-    told = {"error": "2026-05-03 does not balance: events 12 against 10 (+2)", "try_again": try_again}
-    monkeypatch.setenv("SUMMARY", json.dumps(told))
+    summary = {"error": "2026-05-03 does not balance: events 12 against 10 (+2)", "try_again": try_again}
+    monkeypatch.setenv("SUMMARY", json.dumps(summary))
     monkeypatch.setenv("EXIT_STATUS", "1")
     run = Run(dag, XCOMS)
     with pytest.raises(AirflowException) as caught:
