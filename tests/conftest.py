@@ -120,8 +120,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     settings = own_settings(home).model_copy(update={"kafka_partitions": 3, "publish_within_hours": 0})
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DAYBOOK_", "AIRFLOW"))}
     with Webhook() as webhook:
-        told = {"DAYBOOK_NOTIFY_URLS": webhook.url, "DAYBOOK_API_KEY": token_urlsafe()}
-        up = Stack(settings, {**inherited, **stack_environment(settings), **told}, webhook)
+        variables = {"DAYBOOK_NOTIFY_URLS": webhook.url, "DAYBOOK_API_KEY": token_urlsafe()}
+        up = Stack(settings, {**inherited, **stack_environment(settings), **variables}, webhook)
         try:
             up.daybook("up")
             yield up

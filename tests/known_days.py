@@ -51,14 +51,14 @@ def known_days() -> dict[str, KnownDay]:
         lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
         pages = sorted((folder / "expected").glob("*.json"))
         for page in pages:
-            told = json.loads(page.read_text(encoding="utf-8"))
+            content = json.loads(page.read_text(encoding="utf-8"))
             known = KnownDay(
                 name=folder.name if len(pages) == 1 else f"{folder.name}-{page.stem}",
                 fixture=folder.name,
                 day=date.fromisoformat(page.stem),
                 events=tuple(json.loads(line) for line in lines),
-                counts=told.pop("counts"),
-                expected={answer: _rows(table) for answer, table in told.items()},
+                counts=content.pop("counts"),
+                expected={answer: _rows(table) for answer, table in content.items()},
             )
             found[known.name] = known
     return found

@@ -168,7 +168,7 @@ def _fields() -> list[Odd]:
             for by in ('"9"', '"1"', "2.5", "1.0", "1e0", str(2**40), str(2**70), "2", "0", "-1", "true", "null", "[1]")
         ),
         Odd("schema_version 1", said("schema_version", by="1"), None, is_taken=True),
-        Odd("host null, user told", text(host="").encode(), None, is_taken=True),
+        Odd("host empty, user given", text(host="").encode(), None, is_taken=True),
     ]
     return odd
 

@@ -13,13 +13,13 @@ class Webhook:
     """Runs inside a ``with`` block."""
 
     def __init__(self) -> None:
-        self.told: list[dict[str, Any]] = []
+        self.received: list[dict[str, Any]] = []
         """The bodies of all requests, oldest first."""
-        told = self.told
+        received = self.received
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 self.send_response(200)
                 self.end_headers()
 
@@ -36,7 +36,7 @@ class Webhook:
     @property
     def texts(self) -> list[str]:
         """The messages that it received, oldest first."""
-        return [message["message"] for message in self.told]
+        return [message["message"] for message in self.received]
 
     def __enter__(self) -> Webhook:
         Thread(target=self._server.serve_forever, daemon=True).start()

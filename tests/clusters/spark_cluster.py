@@ -105,8 +105,8 @@ class SparkCluster:
         """Return the master's state from its web UI; None without an answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self._page}/json/", timeout=5) as answer:
-                told: dict[str, Any] = json.load(answer)
-                return told
+                body: dict[str, Any] = json.load(answer)
+                return body
         except OSError:
             return None
 

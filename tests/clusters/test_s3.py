@@ -167,7 +167,7 @@ def objects(lab: BucketLab) -> set[Path]:
     return {path for path in lab.warehouse.rglob("*") if path.is_file()}
 
 
-def test_no_key_of_the_bucket_is_told_to_anybody(lab: BucketLab, store: S3Store) -> None:
+def test_no_key_of_the_bucket_is_in_a_command_a_log_or_the_environment(lab: BucketLab, store: S3Store) -> None:
     secret = store.keys["AWS_SECRET_ACCESS_KEY"]
     assert secret not in " ".join(submit_command(lab.settings, "land_events", []))
     assert secret not in lab.log.read_text(encoding="utf-8")

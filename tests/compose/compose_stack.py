@@ -87,8 +87,8 @@ class ComposeStack:
             "import json, sys; from daybook.settings import load_settings; from daybook.airflow_client import api; "
             "json.dump(api(load_settings()).call(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])), sys.stdout)"
         )
-        told = self.inside("airflow-scheduler", "python", "-c", code, method, path, json.dumps(body)).stdout
-        return json.loads(told)
+        output = self.inside("airflow-scheduler", "python", "-c", code, method, path, json.dumps(body)).stdout
+        return json.loads(output)
 
     def states(self, run_id: str) -> tuple[str, dict[str, str]]:
         """Return a run's state, and task -> state."""
@@ -99,8 +99,8 @@ class ComposeStack:
 
     def runs(self, run_type: str) -> list[dict[str, Any]]:
         """Return the runs of a kind: ``manual`` or ``backfill``."""
-        told: list[dict[str, Any]] = self.airflow("GET", f"/dags/{DAG_ID}/dagRuns?limit=100")["dag_runs"]
-        return [run for run in told if run["run_type"] == run_type]
+        dag_runs: list[dict[str, Any]] = self.airflow("GET", f"/dags/{DAG_ID}/dagRuns?limit=100")["dag_runs"]
+        return [run for run in dag_runs if run["run_type"] == run_type]
 
     def wait_for(self, run_id: str) -> dict[str, str]:
         """Wait until a run has ended; return task -> state."""
@@ -109,8 +109,8 @@ class ComposeStack:
 
     def lake(self, days: list[date]) -> dict[str, Any]:
         """Return ``answers`` (day -> answer -> rows) and ``ledger`` (rows of ``daybook status``) of published days."""
-        told = self.with_lake("python", "-c", _SHOW_ANSWERS, *map(str, days)).stdout
-        shown: dict[str, Any] = json.loads(told)
+        output = self.with_lake("python", "-c", _SHOW_ANSWERS, *map(str, days)).stdout
+        shown: dict[str, Any] = json.loads(output)
         return shown
 
     def kill_executor_and_worker(self) -> None:

@@ -131,8 +131,8 @@ def test_no_part_knows_more_secrets_than_it_needs(composed: ComposeStack) -> Non
 
 
 def test_the_intake_knows_no_secret_of_another_part(composed: ComposeStack) -> None:
-    told = composed.inside("game_api", "env").stdout
-    names = {line.partition("=")[0] for line in told.splitlines()}
+    output = composed.inside("game_api", "env").stdout
+    names = {line.partition("=")[0] for line in output.splitlines()}
     assert "DAYBOOK_KAFKA_BOOTSTRAP_SERVERS" in names
     assert {name for name in names if name.startswith("AWS_") or names_a_secret(name)} == set()
     assert names.isdisjoint({"DAYBOOK_NOTIFY_URLS", "DAYBOOK_LAKE_CATALOG_URI", "DAYBOOK_KAFKA_SASL_USERNAME"})
@@ -177,8 +177,8 @@ def test_the_images_hold_what_their_role_needs(composed: ComposeStack) -> None:
 def executors(composed: ComposeStack) -> int:
     """Return how many executors run on Spark's master; 0 also while its worker is unavailable."""
     code = "import urllib.request as u; print(u.urlopen('http://spark-master:8081/json/', timeout=5).read().decode())"
-    told: dict[str, Any] = json.loads(composed.inside("spark-master", "python", "-c", code).stdout)
-    return sum(worker["coresused"] > 0 for worker in told["workers"] if worker["state"] == "ALIVE")
+    master: dict[str, Any] = json.loads(composed.inside("spark-master", "python", "-c", code).stdout)
+    return sum(worker["coresused"] > 0 for worker in master["workers"] if worker["state"] == "ALIVE")
 
 
 def listening(composed: ComposeStack, service: str) -> list[int]:
@@ -202,8 +202,8 @@ for port in sys.argv[2:]:
         continue
     print(port)
 """
-    told = composed.inside("game_api", "python", "-c", code, service, *map(str, ports)).stdout
-    return [int(port) for port in told.split()]
+    output = composed.inside("game_api", "python", "-c", code, service, *map(str, ports)).stdout
+    return [int(port) for port in output.split()]
 
 
 def compared(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -58,12 +58,12 @@ class Backfills:
 
     def wait(self, backfill_id: int) -> float:
         """Wait until it has ended; return its seconds, by Airflow's own clock."""
-        until(lambda: bool(self._told(backfill_id)["completed_at"]), f"backfill {backfill_id}", TIMEOUT_SECONDS, 1)
-        told = self._told(backfill_id)
-        began, ended = (datetime.fromisoformat(told[name]) for name in ("created_at", "completed_at"))
+        until(lambda: bool(self._backfill(backfill_id)["completed_at"]), f"backfill {backfill_id}", TIMEOUT_SECONDS, 1)
+        backfill = self._backfill(backfill_id)
+        began, ended = (datetime.fromisoformat(backfill[name]) for name in ("created_at", "completed_at"))
         return (ended - began).total_seconds()
 
-    def _told(self, backfill_id: int) -> dict[str, Any]:
+    def _backfill(self, backfill_id: int) -> dict[str, Any]:
         return next(one for one in self._all() if one["id"] == backfill_id)
 
     def cancel(self, backfill_id: int) -> None:
@@ -75,8 +75,8 @@ class Backfills:
         seconds = []
         for run in runs.values():
             for task_id in ("land_events", "user_behaviour", "host_providers", "publish_day"):
-                told = re.search(r"Spark was up ([\d.]+) s after", self.stack.task_log(run["dag_run_id"], task_id))
-                seconds += [float(told[1])] if told else []
+                found = re.search(r"Spark was up ([\d.]+) s after", self.stack.task_log(run["dag_run_id"], task_id))
+                seconds += [float(found[1])] if found else []
         return seconds
 
 
@@ -85,7 +85,7 @@ def days(first: date, count: int) -> list[date]:
     return [first + timedelta(days=at) for at in range(count)]
 
 
-def tell(capsys: pytest.CaptureFixture[str], line: str) -> None:
+def print_figure(capsys: pytest.CaptureFixture[str], line: str) -> None:
     """Print a figure during the test run."""
     with capsys.disabled():
         click.echo(f"\n{line}")

@@ -44,24 +44,25 @@ class ReportPage:
         Args:
             pictures: the minimum number of charts.
         """
-        told = self.page.evaluate
+        evaluate = self.page.evaluate
         assert self.errors == []
         assert self.asked == [self.file.as_uri()], "one file, and nothing else is asked for"
-        assert (told("document.documentElement.lang"), bool(told("document.title"))) == ("en", True)
-        levels = told(_HEADINGS)
+        assert (evaluate("document.documentElement.lang"), bool(evaluate("document.title"))) == ("en", True)
+        levels = evaluate(_HEADINGS)
         assert levels.count(1) == 1
         assert all(below - above <= 1 for above, below in pairwise(levels)), levels
-        shown = told(_PICTURES)
+        shown = evaluate(_PICTURES)
         assert len(shown) >= pictures
         assert [one for one in shown if one[0] != "img" or len(one[1] or "") < 20] == [], "a chart says what it shows"
-        assert told("document.querySelectorAll('table').length") == told("document.querySelectorAll('caption').length")
-        assert (told(_UNNAMED), told(_DOUBLE_IDS)) == (0, 0)
-        assert told("document.querySelectorAll('main').length") == 1
-        for link in told(_LINKS):
+        tables = evaluate("document.querySelectorAll('table').length")
+        assert tables == evaluate("document.querySelectorAll('caption').length")
+        assert (evaluate(_UNNAMED), evaluate(_DOUBLE_IDS)) == (0, 0)
+        assert evaluate("document.querySelectorAll('main').length") == 1
+        for link in evaluate(_LINKS):
             name, _, anchor = link.partition("#")
             assert not name or (self.file.parent / name).exists(), f"{link} leads nowhere"
-            assert name or told(f"!!document.getElementById({anchor!r})"), f"{link} leads nowhere"
-        assert told(_WIDER) <= 0, "the page does not scroll sideways, its tables do"
+            assert name or evaluate(f"!!document.getElementById({anchor!r})"), f"{link} leads nowhere"
+        assert evaluate(_WIDER) <= 0, "the page does not scroll sideways, its tables do"
 
 
 @contextmanager

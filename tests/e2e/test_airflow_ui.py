@@ -1,6 +1,6 @@
 """The three ways to use the UI in a real browser: the form, the backfill, the report in the run's tab.
 
-``make test`` runs one day of it. ``make test-e2e`` runs all of it, and updates the screenshots of ``docs/images``.
+``make test-all`` runs one day of it. ``make test-e2e`` runs all of it, and updates the screenshots of ``docs/images``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DAY = datetime.now(UTC).date() - timedelta(days=100)
 EVENTS = 500
 RUN = "by-the-form"
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 
 def test_a_past_day_is_asked_for_by_the_form_watched_and_read_in_its_tab(stack: Stack, ui: AirflowPage) -> None:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.airflow_page import AirflowPage
-from tests.e2e.backfills import Backfills, days, tell
+from tests.e2e.backfills import Backfills, days, print_figure
 from tests.integration.own_broker import until
 from tests.integration.running_stack import DAG_ID, Stack
 
@@ -61,7 +61,7 @@ def test_ten_days_by_the_backfill_form_then_a_published_one_is_cleared(
     assert {day: run["state"] for day, run in runs.items()} == dict.fromkeys(wanted, "success")
     assert {run["note"] for run in runs.values()} == {f"day {day}" for day in wanted}
     starts = backfills.spark_start_seconds(runs)
-    tell(
+    print_figure(
         capsys,
         f"10 days, 3 at once: {seconds:.0f} s; Spark was started {len(starts)} times, {mean(starts):.1f} s each, "
         f"{sum(starts) / seconds:.0%} of the time",
@@ -101,7 +101,7 @@ def test_ten_days_backwards_one_at_a_time_cancelled_then_asked_for_again(
     again = backfills.create(first, last, max_active_runs=1, reprocess="failed", backwards=True, events=EVENTS, seed=9)
     seconds = backfills.wait(again)
     check_published_once(stack, BACKWARDS)
-    tell(capsys, f"{10 - len(done)} days, 1 at a time, backwards, after a cancelled backfill: {seconds:.0f} s")
+    print_figure(capsys, f"{10 - len(done)} days, 1 at a time, backwards, after a cancelled backfill: {seconds:.0f} s")
 
 
 def test_ten_days_at_once_with_one_that_fails_then_what_each_reprocess_behaviour_does(
@@ -119,7 +119,7 @@ def test_ten_days_at_once_with_one_that_fails_then_what_each_reprocess_behaviour
     check_published_once(stack, others)
     assert backfills.runs(first, last)[failing]["state"] == "failed"
     assert str(failing) not in {page["day"] for page in stack.json("status")}
-    tell(capsys, f"10 days, 10 at once, one of them not to be published: {seconds:.0f} s")
+    print_figure(capsys, f"10 days, 10 at once, one of them not to be published: {seconds:.0f} s")
 
     ids.write_text(accepted, encoding="utf-8")
     pages, runs = stack.json("status"), backfills.runs(first, last)
@@ -136,4 +136,4 @@ def test_ten_days_at_once_with_one_that_fails_then_what_each_reprocess_behaviour
     assert stack.json("status") == pages, "days that are published already stay as they are"
     after_all = backfills.runs(first, last)
     assert [day for day in AT_ONCE if after_all[day]["start_date"] == after[day]["start_date"]] == []
-    tell(capsys, f"10 published days asked for again: {seconds:.0f} s, no page changed")
+    print_figure(capsys, f"10 published days asked for again: {seconds:.0f} s, no page changed")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.airflow_page import AirflowPage
-from tests.e2e.backfills import Backfills, days, tell
+from tests.e2e.backfills import Backfills, days, print_figure
 from tests.e2e.report_page import DESKTOP, PHONE, SCHEMES, Scheme, opened
 from tests.integration.running_stack import DAG_ID, Stack
 
@@ -48,17 +48,17 @@ def published(stack: Stack) -> list[date]:
 def test_every_day_is_verified_and_restated_ones_among_them(
     stack: Stack, published: list[date], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = stack.json("verify", *(word for day in published for word in ("--day", str(day))))
-    found = Counter(one["verdict"] for one in told)
-    assert set(found) == {"equal"}, [one for one in told if one["verdict"] != "equal"]
-    plays = [one["line"] for one in told if one["line"].startswith("generator (runs for ")]
+    verdicts = stack.json("verify", *(word for day in published for word in ("--day", str(day))))
+    found = Counter(one["verdict"] for one in verdicts)
+    assert set(found) == {"equal"}, [one for one in verdicts if one["verdict"] != "equal"]
+    plays = [one["line"] for one in verdicts if one["line"].startswith("generator (runs for ")]
     assert len(plays) == len(published)
     assert max(line.count(",") for line in plays) > 3, "late events of later plays are among what is expected"
     pages = {page["day"]: page for page in stack.json("status")}
     counts = Counter({name: 0 for name in ("sent", "accepted", "events", "duplicates", "late")})
     for day in published:
         counts.update({name: pages[str(day)][name] for name in counts})
-    tell(capsys, f"verified {len(published)} days: {found['equal']} lines equal; {dict(counts)}")
+    print_figure(capsys, f"verified {len(published)} days: {found['equal']} lines equal; {dict(counts)}")
     assert counts["sent"] > counts["accepted"], "what is no event was refused at the door"
     assert min(counts["duplicates"], counts["late"]) > 0
     assert max(pages[str(day)]["revision"] for day in published) > 1

@@ -84,13 +84,13 @@ class AirflowLab:
             for run_id in list(waiting):
                 path = f"/dags/{DAG_ID}/dagRuns/{run_id}"
                 state = self.call("GET", path)["state"]
-                told = self.call("GET", f"{path}/taskInstances")["task_instances"]
-                for task in told:
+                instances = self.call("GET", f"{path}/taskInstances")["task_instances"]
+                for task in instances:
                     if task["task_id"] in still_to_do and task["state"] in {"running", "deferred"}:
                         still_to_do.pop(task["task_id"])(task)
                 if state in {"success", "failed"}:
                     del waiting[run_id]
-                    states = {task["task_id"]: task["state"] for task in told}
+                    states = {task["task_id"]: task["state"] for task in instances}
                     assert state == "success", f"{run_id}: {states}"
             assert time.monotonic() < deadline, f"{list(waiting)} have not ended within {RUN_TIMEOUT_SECONDS} s"
             time.sleep(0.5)  # between two checks of the conditions above
@@ -139,13 +139,13 @@ class AirflowLab:
 
     def tasks(self, run_id: str) -> dict[str, str]:
         """Return task -> state."""
-        told = self.call("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances")["task_instances"]
-        return {task["task_id"]: task["state"] for task in told}
+        instances = self.call("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        return {task["task_id"]: task["state"] for task in instances}
 
     def runs(self, prefix: str) -> list[str]:
         """Return the ids of the runs with this prefix."""
-        told = self.call("GET", f"/dags/{DAG_ID}/dagRuns?limit=100")["dag_runs"]
-        return sorted(run["dag_run_id"] for run in told if run["dag_run_id"].startswith(prefix))
+        dag_runs = self.call("GET", f"/dags/{DAG_ID}/dagRuns?limit=100")["dag_runs"]
+        return sorted(run["dag_run_id"] for run in dag_runs if run["dag_run_id"].startswith(prefix))
 
     def clear(self, run_id: str, step: str) -> None:
         """Clear a step and all steps after it, as an operator does in the UI."""

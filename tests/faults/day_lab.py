@@ -175,7 +175,7 @@ class DayLab:
         Returns:
             The summary of the successful try.
         """
-        told: dict[str, Any] | None = None
+        result: dict[str, Any] | None = None
         with ExitStack() as drivers:
             frozen: list[subprocess.Popen[bytes]] = []
             for fault in chain(islice(faults, MOST_FAULTS), repeat(None, ATTEMPTS)):
@@ -185,16 +185,16 @@ class DayLab:
                     frozen.append(process)
                     continue
                 process.wait(STEP_TIMEOUT_SECONDS)
-                told = _read(summary)
-                if process.returncode == 0 and told is not None:
+                result = _read(summary)
+                if process.returncode == 0 and result is not None:
                     self.seconds[name] = time.monotonic() - began
                     break
             else:
-                raise AssertionError(f"{job} {arguments}: {told}; see {self.log}")
+                raise AssertionError(f"{job} {arguments}: {result}; see {self.log}")
             for process in frozen:
                 os.killpg(process.pid, signal.SIGCONT)
                 process.wait(STEP_TIMEOUT_SECONDS)
-        return told
+        return result
 
     @property
     def log(self) -> Path:
@@ -254,9 +254,9 @@ class DayLab:
         landing = ["--day", str(day), "--run-id", f"lab-{uuid4().hex[:8]}", "--until", self.ends()]
         with self.driver("land_events", landing) as (process, summary):
             assert process.wait(STEP_TIMEOUT_SECONDS) == 1, f"it was not refused; see {self.log}"
-            told = _read(summary) or {}
+            result = _read(summary) or {}
         assert position(self.settings, load(self.settings, RAW_EVENTS)) == before
-        return str(told["error"])
+        return str(result["error"])
 
     def give_up(self, gone: Iterable[str]) -> None:
         """Accept the loss of events that the broker has lost, as an operator would."""
@@ -308,10 +308,10 @@ def _ids(settings: Settings, table: str, page: Revision) -> list[str]:
 
 def _read(summary: Path) -> dict[str, Any] | None:
     try:
-        told: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return told
+    return content
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

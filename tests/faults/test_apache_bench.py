@@ -36,10 +36,10 @@ def test_its_lines_run_with_no_failed_request(settings: Settings, intake: OwnInt
     for number, path in enumerate(PATHS):
         host = f"user{number}.{PROVIDERS[number]}.com"
         line = ["ab", "-n", str(REQUESTS), "-c", "5", "-H", f"Host: {host}", f"{settings.intake_url}{path}"]
-        told = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True).stdout
-        done += _number(told, "Complete requests")
-        failed += _number(told, "Failed requests")
-        assert "Non-2xx responses" not in told
+        output = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True).stdout
+        done += _number(output, "Complete requests")
+        failed += _number(output, "Failed requests")
+        assert "Non-2xx responses" not in output
     figures({"lines": len(PATHS), "requests": done, "failed": failed})
     assert (done, failed) == (len(PATHS) * REQUESTS, 0)
     added = [message for at, message in records(settings).items() if at not in before]
@@ -47,7 +47,7 @@ def test_its_lines_run_with_no_failed_request(settings: Settings, intake: OwnInt
     assert players == {f"user{number}": REQUESTS for number in range(len(PATHS))}
 
 
-def _number(told: str, name: str) -> int:
-    found = re.search(rf"^{name}:\s+(\d+)", told, re.MULTILINE)
-    assert found is not None, told
+def _number(output: str, name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+)", output, re.MULTILINE)
+    assert found is not None, output
     return int(found[1])

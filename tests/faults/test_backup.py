@@ -38,9 +38,9 @@ def lab(tmp_path: Path) -> Iterator[DayLab]:
 def verified(lab: DayLab) -> list[str]:
     """Verify every published day; return the days."""
     days = [str(day) for day in read_ledger(lab.settings).newest]
-    told = json.loads(lab.daybook("verify", "--json", *(word for day in days for word in ("--day", day))))
-    assert {one["verdict"] for one in told} <= {"equal", "not compared"}
-    assert all(any(one["day"] == day and one["verdict"] == "equal" for one in told) for day in days)
+    verdicts = json.loads(lab.daybook("verify", "--json", *(word for day in days for word in ("--day", day))))
+    assert {one["verdict"] for one in verdicts} <= {"equal", "not compared"}
+    assert all(any(one["day"] == day and one["verdict"] == "equal" for one in verdicts) for day in days)
     return days
 
 

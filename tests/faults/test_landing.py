@@ -76,8 +76,8 @@ class Log:
         topic = ConfigResource(ResourceType.TOPIC, self.settings.kafka_topic, incremental_configs=entries)
         [changed] = self.admin.incremental_alter_configs([topic]).values()
         changed.result(20)
-        told = {one.name: one.value for one in entries}
-        until(lambda: config_of(self.admin, self.settings.kafka_topic).items() >= told.items(), "it is changed")
+        wanted = {one.name: one.value for one in entries}
+        until(lambda: config_of(self.admin, self.settings.kafka_topic).items() >= wanted.items(), "it is changed")
 
     def delete(self) -> None:
         [gone] = self.admin.delete_topics([self.settings.kafka_topic]).values()
@@ -416,9 +416,9 @@ def test_it_warns_when_the_oldest_record_has_used_half_of_the_retention(
     log.alter(message_timestamp_type="CreateTime")  # with LogAppendTime a record cannot be two days old yet
     log.send(1, taken_at=datetime.now(UTC) - timedelta(days=2.2))
     log.land()
-    told = capsys.readouterr().out
-    assert f"WARNING {DAY}: offset 0 of partition 0 has waited 2.2 days of the 4.0 days" in told
-    assert "message.timestamp.type is CreateTime, the settings specify LogAppendTime" in told
+    printed = capsys.readouterr().out
+    assert f"WARNING {DAY}: offset 0 of partition 0 has waited 2.2 days of the 4.0 days" in printed
+    assert "message.timestamp.type is CreateTime, the settings specify LogAppendTime" in printed
 
 
 def test_a_sender_does_not_say_when_a_record_was_taken(log: Log) -> None:

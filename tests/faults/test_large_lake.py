@@ -64,13 +64,13 @@ def test_a_thousand_days_and_a_hundred_thousand_leftovers_shrink_to_what_is_need
     walk = _seconds(lambda: list(published(large)))
 
     began = time.perf_counter()
-    told = expire_snapshots(spark, lake, NOW)
+    removed = expire_snapshots(spark, lake, NOW)
     expire = time.perf_counter() - began
 
     # a week of revisions, the one that readers saw when the week began, and what was staged within it
     kept = {state.snapshot_id for state in states[-8:]}
     kept |= {LEFTOVER_IDS + LEFTOVERS + number for number in range(YOUNG_LEFTOVERS)}
-    assert told == {EVENTS: DAYS + LEFTOVERS + YOUNG_LEFTOVERS - len(kept)}
+    assert removed == {EVENTS: DAYS + LEFTOVERS + YOUNG_LEFTOVERS - len(kept)}
     table = load(lake, EVENTS)
     assert table is not None
     assert {one.snapshot_id for one in table.metadata.snapshots} == kept

@@ -87,8 +87,8 @@ class Stack:
 
     def manifest(self, day: date) -> dict[str, Any]:
         """Return the generator's manifest of a day."""
-        told: dict[str, Any] = json.loads((self.settings.manifests_dir / f"{day}.json").read_text(encoding="utf-8"))
-        return told
+        content: dict[str, Any] = json.loads((self.settings.manifests_dir / f"{day}.json").read_text(encoding="utf-8"))
+        return content
 
     def answers(self, day: date) -> dict[str, Any]:
         """Return all answers of a day that name no players, read as by ``daybook answer`` but in this process.

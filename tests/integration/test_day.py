@@ -74,9 +74,9 @@ def test_its_run_is_named_by_the_day_and_its_log_lines_by_day_run_and_offsets(
 ) -> None:
     assert stack.api().call("GET", f"/dags/{DAG_ID}/dagRuns/first")["note"] == f"day {DAY}"
     lines = stack.log_lines("first", "publish_day")
-    told = next(line for line in lines if line["event"].startswith(f"published: {DAY} r1"))
-    assert (told["day"], told["run_id"]) == (DAY.isoformat(), "first")
-    assert sum(json.loads(told["offsets"]).values()) >= EVENTS
+    logged = next(line for line in lines if line["event"].startswith(f"published: {DAY} r1"))
+    assert (logged["day"], logged["run_id"]) == (DAY.isoformat(), "first")
+    assert sum(json.loads(logged["offsets"]).values()) >= EVENTS
     said = [line["event"] for line in lines if line["event"].startswith(("WARN", "ERROR"))]
     assert said == [], "a quiet day has a quiet log"
 
@@ -97,17 +97,17 @@ def test_every_spark_step_of_a_day_is_a_client_of_the_warm_server(stack: Stack, 
 
 def test_its_tables_are_assets_that_say_what_was_published(stack: Stack, published: dict[str, str]) -> None:
     events = stack.api().call("GET", "/assets/events?source_dag_id=game_events_daily&limit=100")["asset_events"]
-    told = {one["name"]: one["extra"]["days"] for one in events if one["source_run_id"] == "first"}
+    recorded = {one["name"]: one["extra"]["days"] for one in events if one["source_run_id"] == "first"}
     expected = stack.manifest(DAY)["expected"]
     answers = {name: len(rows) for name, rows in expected.items()}
     answers["user_activity"] = expected["daily_activity"][0]["users"]  # one row per player; it is in no manifest
     rows = {"game.events": EVENTS, **{f"game.{name}": count for name, count in answers.items()}}
-    assert told == {name: {DAY.isoformat(): {"revision": 1, "rows": count}} for name, count in rows.items()}
+    assert recorded == {name: {DAY.isoformat(): {"revision": 1, "rows": count}} for name, count in rows.items()}
 
 
 def test_its_ledger_balances(stack: Stack, published: dict[str, str]) -> None:
-    page, told = stack.page(DAY), stack.manifest(DAY)
-    assert (told["sent"], told["accepted"], told["refused"]) == (EVENTS, EVENTS, 0)
+    page, manifest = stack.page(DAY), stack.manifest(DAY)
+    assert (manifest["sent"], manifest["accepted"], manifest["refused"]) == (EVENTS, EVENTS, 0)
     assert {name: page[name] for name in page if name != "published_at"} == {
         "day": DAY.isoformat(),
         "revision": 1,
@@ -138,21 +138,21 @@ def test_its_report_is_written(stack: Stack, published: dict[str, str]) -> None:
     assert f"{EVENTS:,}" in page
 
 
-def test_a_backfill_is_told_before_it_is_started(stack: Stack, published: dict[str, str]) -> None:
+def test_a_plan_shows_a_backfill_before_it_is_started(stack: Stack, published: dict[str, str]) -> None:
     page, sent, tomorrow = stack.page(DAY), DAY - timedelta(days=60), datetime.now(UTC).date() + timedelta(days=1)
     before = sent - timedelta(days=1)
     send(stack, an_event(sent, user_id="planned-player"))
 
-    told = stack.json("plan", "--from", str(before), "--to", str(tomorrow))
+    plan = stack.json("plan", "--from", str(before), "--to", str(tomorrow))
 
-    days = {row["day"]: row for row in told["days"]}
+    days = {row["day"]: row for row in plan["days"]}
     expected = {before: "nothing known", sent: "only in Kafka", DAY: "published", tomorrow: "not over yet"}
     assert {day: days[str(day)]["state"] for day in expected} == expected
     assert (days[str(sent)]["records"], days[str(sent)]["not_landed"]) == (0, 1)
     assert (days[str(DAY)]["generated"], days[str(DAY)]["on_page"]) == (EVENTS, EVENTS)
-    assert (told["kafka"], told["airflow"], told["lost"], told["also_restated"]) == (None, None, None, [])
-    assert told["estimate_seconds"] > 0
-    assert f"airflow backfill create --dag-id game_events_daily --from-date {before} --to-date" in told["command"]
+    assert (plan["kafka"], plan["airflow"], plan["lost"], plan["also_restated"]) == (None, None, None, [])
+    assert plan["estimate_seconds"] > 0
+    assert f"airflow backfill create --dag-id game_events_daily --from-date {before} --to-date" in plan["command"]
     assert stack.page(DAY) == page
 
 
@@ -222,11 +222,11 @@ def test_a_rejected_record_that_was_repaired_is_replayed_once_and_restates_its_d
     again = stack.daybook("replay", "--day", day, "--repaired", str(file)).stdout
     assert "1 replayed before, 0 accepted now" in again
     assert stack.page(DAY) == page
-    told = stack.json("receipts", "--day", day)
-    assert [one["revision"] for one in told] == list(range(1, page["revision"] + 1))
-    assert told[-1]["changes"]["event_popularity"]["changed"] > 0
-    assert told[-1]["receipt"] in stack.daybook("status").stdout
-    assert told[-1]["receipt"] in (stack.settings.reports_dir / f"{day}.html").read_text(encoding="utf-8")
+    receipts = stack.json("receipts", "--day", day)
+    assert [one["revision"] for one in receipts] == list(range(1, page["revision"] + 1))
+    assert receipts[-1]["changes"]["event_popularity"]["changed"] > 0
+    assert receipts[-1]["receipt"] in stack.daybook("status").stdout
+    assert receipts[-1]["receipt"] in (stack.settings.reports_dir / f"{day}.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.long
@@ -271,16 +271,16 @@ def test_a_day_of_badly_behaved_clients_balances_and_answers_as_it_should(stack:
     shares: dict[str, Any] = {"duplicates": 0.02, "late": 0.03, "invalid": 0.01}
     states = stack.trigger("mischief", day=day.isoformat(), events=EVENTS, seed=5, **shares)
     assert states == dict.fromkeys(STEPS, "success")
-    told, page = stack.manifest(day), stack.page(day)
-    late = sum(told["injected"]["late"].values())
+    manifest, page = stack.manifest(day), stack.page(day)
+    late = sum(manifest["injected"]["late"].values())
     assert late > 0
-    assert (told["injected"]["duplicates"], sum(told["injected"]["invalid"].values())) == (60, 30)
+    assert (manifest["injected"]["duplicates"], sum(manifest["injected"]["invalid"].values())) == (60, 30)
     assert (page["sent"], page["accepted"]) == (EVENTS + 60 + 30, EVENTS + 60)
     assert page["events"] == EVENTS - late
     # a duplicate of a late event is late too
     assert 0 < page["duplicates"] <= 60
     assert page["landed"] == page["events"] + page["duplicates"]
-    assert stack.answers(day) == told["expected"]
+    assert stack.answers(day) == manifest["expected"]
 
 
 def test_a_day_that_does_not_balance_fails_saying_so_and_is_not_published(stack: Stack) -> None:
@@ -301,7 +301,7 @@ def test_a_day_that_does_not_balance_fails_saying_so_and_is_not_published(stack:
     assert last.startswith(f"{day}: publish_day failed at try 1: ")
     assert "Readers see what they saw before" in last
     assert "`airflow dags trigger game_events_daily -c " in last
-    assert last in stack.webhook.texts, "a failed task is told to whoever DAYBOOK_NOTIFY_URLS names"
+    assert last in stack.webhook.texts, "a failed task is reported to every address in DAYBOOK_NOTIFY_URLS"
     assert day.isoformat() not in {page["day"] for page in stack.json("status")}
     refused = stack.daybook("answer", "event_popularity", "--day", day.isoformat(), "--json", check=False)
     assert refused.returncode == 2
@@ -331,7 +331,7 @@ def test_the_command_refuses_such_values_too_and_a_day_to_come_is_refused_by_the
     assert "has not begun (UTC); nothing was generated or landed" in stack.task_log("tomorrow", "generate_events")
 
 
-def test_a_scheduled_day_that_is_late_is_told(stack: Stack, published: dict[str, str]) -> None:
+def test_a_scheduled_day_that_is_late_is_reported(stack: Stack, published: dict[str, str]) -> None:
     """Unpausing started yesterday's run; on this stack a day is late as soon as it ends unpublished."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     until(lambda: any(text.startswith(f"{yesterday} is not published") for text in stack.webhook.texts), "alert", 180)

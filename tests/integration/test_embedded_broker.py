@@ -50,8 +50,8 @@ def alter(settings: Settings, **values: str) -> None:
     admin = kafka_admin(settings)
     [done] = admin.incremental_alter_configs([resource]).values()
     done.result(20)
-    told = {one.name: one.value for one in entries}
-    until(lambda: config_of(admin, settings.kafka_topic).items() >= told.items(), "it is changed")
+    wanted = {one.name: one.value for one in entries}
+    until(lambda: config_of(admin, settings.kafka_topic).items() >= wanted.items(), "it is changed")
 
 
 @pytest.fixture
@@ -97,9 +97,9 @@ def test_a_topic_that_the_broker_has_lost_is_not_made_again(tmp_path: Path) -> N
         assert settings.kafka_topic not in kafka_admin(settings).list_topics(timeout=10).topics
         with pytest.raises(NonRetryableError, match="`daybook create-topic --recreate` creates an empty topic"):
             ensure_topic(settings)
-        made, told = ensure_topic(settings, recreate=True)
+        made, message = ensure_topic(settings, recreate=True)
         assert made.startswith("created topic events: 3 partitions")
-        assert f"not {known}" in told
+        assert f"not {known}" in message
         assert kafka.trouble(settings) is None
         assert noted_topic(settings) == topic_state(settings).topic_id != known
 
@@ -132,9 +132,9 @@ def test_the_only_replica_is_written_to_the_disk_before_it_is_acknowledged(own: 
 def test_up_brings_an_older_topic_forward_and_shortens_no_retention(own: Settings) -> None:
     alter(own, message_timestamp_type="CreateTime", retention_ms=str(90 * 86_400_000), flush_messages="5")
     assert topic_state(own).doubts
-    kept, *told = ensure_topic(own)
+    kept, *lines = ensure_topic(own)
     assert kept.startswith("kept topic")
-    assert [line.partition(";")[0] for line in told] == [
+    assert [line.partition(";")[0] for line in lines] == [
         f"its retention.ms is {90 * 86_400_000}, the settings specify {30 * 86_400_000}",
         "its message.timestamp.type is CreateTime, the settings specify LogAppendTime",
         "its flush.messages is 5, the settings specify 1",

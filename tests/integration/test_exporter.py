@@ -117,7 +117,7 @@ def test_without_a_lake_nothing_is_landed_and_no_day_is_published(watched: Setti
     assert ("daybook_newest_day_timestamp_seconds",) not in shown
 
 
-def test_a_lake_that_cannot_be_read_is_told_and_kafka_is_shown_all_the_same(
+def test_a_lake_that_cannot_be_read_is_reported_and_kafka_is_shown_all_the_same(
     watched: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     away = watched.model_copy(update={"lake_catalog_uri": "jdbc:postgresql://127.0.0.1:1/lake"})
@@ -172,10 +172,10 @@ def test_the_command_answers_prometheus_also_while_the_broker_is_frozen(
 @contextmanager
 def served(settings: Settings) -> Iterator[str]:
     """Run the command; yield the URL of its metrics."""
-    told = {
+    extra = {
         f"DAYBOOK_{name.upper()}": str(getattr(settings, name)) for name in ("home", "kafka_topic", "exporter_port")
     }
-    with subprocess.Popen([venv_bin() / "daybook", "exporter"], env={**job_environment(settings), **told}) as process:
+    with subprocess.Popen([venv_bin() / "daybook", "exporter"], env={**job_environment(settings), **extra}) as process:
         url = f"http://127.0.0.1:{settings.exporter_port}/metrics"
         try:
             until(lambda: bool(samples(url)), "the exporter", 60)
@@ -202,7 +202,7 @@ def samples(url: str) -> Samples:
     }
 
 
-def test_what_alerts_dashboard_and_docs_name_is_told(watched: Settings, topic: Topic) -> None:
+def test_what_alerts_dashboard_and_docs_name_is_exported(watched: Settings, topic: Topic) -> None:
     lake = SmallLake(watched)
     topic.produce(0, 1)
     lake.land({}, end={0: 0, 1: 0})

@@ -119,7 +119,7 @@ class TestPostEvents:
         # the record's timestamp is now, whatever the event's time is: retention would delete a backdated record
         assert abs(time.time() * 1000 - message.timestamp()[1]) < 30_000
 
-    def test_a_batch_tells_the_fate_of_each_event(
+    def test_the_answer_to_a_batch_reports_the_result_of_each_event(
         self, settings: Settings, added: Callable[[], list[dict[str, Any]]]
     ) -> None:
         ids = [str(uuid4()) for _ in range(3)]
@@ -412,7 +412,7 @@ class TestBrokerAway:
     """Every test must leave the broker running."""
 
     @pytest.mark.parametrize("loss", ["killed", "frozen"])
-    def test_it_is_told_at_once_and_recovers_by_itself(
+    def test_it_is_reported_at_once_and_recovers_by_itself(
         self, settings: Settings, broker: OwnBroker, intake: OwnIntake, loss: str
     ) -> None:
         until(lambda: post(settings, SWORD).status == 201, "healthy before")
@@ -437,7 +437,7 @@ class TestBrokerAway:
         until(lambda: intake.status("/health/ready") == 200, "ready again", 20)
         until(lambda: post(settings, SWORD).status == 201, "taking events again", 10)
 
-    def test_what_was_acknowledged_survives_the_loss_and_retries_are_told_apart_by_id(
+    def test_what_was_acknowledged_survives_the_loss_and_retries_are_distinguished_by_id(
         self, settings: Settings, broker: OwnBroker, intake: OwnIntake
     ) -> None:
         acknowledged: list[str] = []
@@ -537,7 +537,7 @@ class TestBrokerAway:
         assert second is not None
         assert second.offset == first.offset + 1
 
-    def test_what_no_queue_holds_is_told_to_be_unavailable(
+    def test_what_no_queue_holds_is_reported_as_unavailable(
         self, settings: Settings, broker: OwnBroker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A frozen broker empties no queue; the small limit replaces a flood that fills the real queue."""

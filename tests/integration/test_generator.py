@@ -72,11 +72,11 @@ def generate(settings: Settings, *arguments: str) -> subprocess.CompletedProcess
 
 def test_a_day_played_to_its_end_is_in_the_topic_and_in_its_manifest(mine: Settings) -> None:
     before = records(mine).keys()
-    told: list[tuple[int, int]] = []
-    result = play(1234, 7, mine, lambda done, of: told.append((done, of)))
+    progress: list[tuple[int, int]] = []
+    result = play(1234, 7, mine, lambda done, of: progress.append((done, of)))
     added = {at: message for at, message in records(mine).items() if at not in before}
 
-    assert told[-1] == (1234, 1234)
+    assert progress[-1] == (1234, 1234)
     assert len(added) == 1234
     manifest = read_manifest(mine, DAY)
     assert manifest is not None
@@ -236,7 +236,7 @@ class TestLoad:
         # 29 requests wait for their turn: the last one is scheduled 1.45 s after the first
         assert pace.seconds >= 1.45
 
-    def test_falling_behind_is_told(self, mine: Settings) -> None:
+    def test_falling_behind_is_printed(self, mine: Settings) -> None:
         done = generate(mine, "--events", "3000", "--rate", "1e9", "--batch", "1", "--connections", "1")
         assert done.returncode == 0
         assert "behind the rate" in done.stdout

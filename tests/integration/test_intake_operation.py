@@ -188,7 +188,7 @@ def listening(intake: OwnIntake) -> set[str]:
 @pytest.mark.parametrize(
     ("asked", "found"), [("0.0.0.0", {"0.0.0.0"}), ("127.0.0.2", {"127.0.0.1", "127.0.0.2"})], ids=["all", "one"]
 )
-def test_with_keys_it_listens_where_it_is_told(
+def test_with_keys_it_listens_on_the_configured_address(
     settings: Settings, broker: OwnBroker, tmp_path: Path, asked: str, found: set[str]
 ) -> None:
     own = beside(settings, f"listens-{asked}")

@@ -32,9 +32,9 @@ def day(stack: Stack) -> date:
 
 
 def test_a_second_engine_the_generator_and_kafka_agree_with_the_page(stack: Stack, day: date) -> None:
-    told = stack.json("verify", "--day", day.isoformat())
-    assert {one["verdict"] for one in told} == {"equal"}
-    lines = [one["line"] for one in told]
+    verdicts = stack.json("verify", "--day", day.isoformat())
+    assert {one["verdict"] for one in verdicts} == {"equal"}
+    lines = [one["line"] for one in verdicts]
     assert any(line.startswith("user_activity: ") and "recounted by DuckDB" in line for line in lines)
     assert any(line.startswith(f"generator (runs for {day}): {EVENTS:,} acknowledged ids") for line in lines)
     compared = sum(int(re.findall(r"([\d,]+) records", line)[0].replace(",", "")) for line in lines if "Kafka" in line)
@@ -47,9 +47,9 @@ def test_a_number_is_traced_to_what_kafka_holds(stack: Stack, day: date) -> None
     rows = stack.json("answer", "provider_event_popularity", "--day", day.isoformat())
     count = next(row["events"] for row in rows if row["provider"] == "cox" and row["item"] == "knife")
     where = 'provider = "cox" and item = "knife"'
-    told = stack.json("trace", "provider_event_popularity", "--day", day.isoformat(), "--where", where)
-    assert len(told["events"]) == count
-    one = told["events"][0]
+    trace = stack.json("trace", "provider_event_popularity", "--day", day.isoformat(), "--where", where)
+    assert len(trace["events"]) == count
+    one = trace["events"][0]
     [record] = committed(stack.settings, one["kafka_partition"], one["kafka_offset"], one["kafka_offset"] + 1)
     value = json.loads(record.value() or b"")
     assert (value["event_id"], value["item"], value["host"]) == (one["event_id"], "knife", one["host"])

@@ -72,8 +72,8 @@ def test_a_backfill_that_is_asked_for_nothing_builds_its_days(stack: Stack) -> N
     """One of the days was generated before, with other numbers: they still apply."""
     stack.airflow("dags", "unpause", DAG_ID, "-y")
     stack.daybook("generate", "--day", str(LAST), "--events", "300", "--seed", "9")
-    told = stack.json("plan", "--from", str(FIRST), "--to", str(LAST))
-    assert [row["does"].partition(",")[0] for row in told["days"]] == [
+    plan = stack.json("plan", "--from", str(FIRST), "--to", str(LAST))
+    assert [row["does"].partition(",")[0] for row in plan["days"]] == [
         f"generates {DAILY_EVENTS} events of the day and publishes it",
         "publishes its first revision",
     ]

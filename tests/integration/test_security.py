@@ -179,8 +179,8 @@ def test_no_secret_is_in_a_log_a_shells_environment_or_a_command_line(stack: Sta
     logs = {str(path.name): path for path in stack.settings.logs_dir.rglob("*") if path.is_file()}
     assert {"kafka.log", "api.log", "airflow-api-server.log", "supervisord.log"} <= set(logs)
     texts = {name: path.read_text(encoding="utf-8", errors="replace") for name, path in logs.items()}
-    told = {"env": stack.daybook("env").stdout, "run/": run_files(stack)}
-    assert holders(stack, texts | told | {line[:80]: line for line in seen.called_with}) == []
+    other_texts = {"env": stack.daybook("env").stdout, "run/": run_files(stack)}
+    assert holders(stack, texts | other_texts | {line[:80]: line for line in seen.called_with}) == []
 
 
 def run_files(stack: Stack) -> str:
@@ -213,11 +213,11 @@ def test_hostile_players_stand_in_no_log(stack: Stack, seen: Seen) -> None:
 def test_no_command_lets_a_players_text_command_the_terminal(
     stack: Stack, seen: Seen, command: tuple[str, ...]
 ) -> None:
-    told = stack.daybook(*command).stdout
-    assert told
-    assert commands_a_terminal(told) == set()
+    printed = stack.daybook(*command).stdout
+    assert printed
+    assert commands_a_terminal(printed) == set()
     if "--json" in command and command[0] == "query":
-        assert {row["guild"] for row in json.loads(told)} >= set(HOSTILE_NAMES)
+        assert {row["guild"] for row in json.loads(printed)} >= set(HOSTILE_NAMES)
 
 
 def test_the_report_shows_players_text_as_text(stack: Stack, seen: Seen) -> None:

@@ -17,7 +17,7 @@ from daybook.stack import spark_connect
 from tests.integration.own_broker import own_settings, until
 from tests.integration.own_spark import OwnSpark
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 IS_REFUSED = """
 from daybook.lake.tables import REPLAYED_RECORDS, spark_name

@@ -53,7 +53,7 @@ def test_a_file_that_is_dropped_in_is_a_table_a_line_of_the_ledger_a_part_of_the
     assert f"### {NAME}" in answers_page()
 
     assert query_rows(lake, f"SELECT SUM(events) AS events FROM {NAME}") == [{"events": 3}]
-    told = trace_rows(lake, NAME, DAY, "minute = 7")
-    assert (told.counted, told.found) == (2, 2)
+    trace = trace_rows(lake, NAME, DAY, "minute = 7")
+    assert (trace.counted, trace.found) == (2, 2)
     [verdict] = [one.verdict for one in verify_day(lake, DAY) if one.line.startswith(f"{NAME}: ")]
     assert verdict == EQUAL

@@ -132,9 +132,9 @@ def test_an_event_of_another_type_is_a_conflict_though_the_intake_filled_in_the_
 
 @pytest.mark.parametrize("filled", [None, "", [], ["guild"], "host", 5, {"host": 1}], ids=str)
 def test_a_record_that_does_not_say_what_was_filled_in_counts_as_sent_in_full(topic: Topic, filled: Any) -> None:
-    told = {**EXAMPLES["purchase_item"], "event_id": A, **({} if filled is None else {"filled": filled})}
-    topic.send(json.dumps({**told, "host": "user53.att.com"}).encode())
-    topic.send(json.dumps({**told, "host": "user53.cox.com"}).encode())
+    sent = {**EXAMPLES["purchase_item"], "event_id": A, **({} if filled is None else {"filled": filled})}
+    topic.send(json.dumps({**sent, "host": "user53.att.com"}).encode())
+    topic.send(json.dumps({**sent, "host": "user53.cox.com"}).encode())
     assert verdicts(topic) == [("event", None), ("rejected", "conflict")]
 
 
@@ -168,8 +168,8 @@ def test_odd_documents_get_the_verdict_and_the_day_that_all_readers_give(topic: 
         topic.send(odd.value, taken_at=TAKEN_AT)
     raw = topic.raw(future_tolerance_minutes=TOLERANCE_MINUTES)
     found = read(raw).select("broken", "event_date").orderBy("kafka_offset").collect()
-    told = {odd.name: (row.broken, row.event_date) for odd, row in zip(ODD_DOCUMENTS, found, strict=True)}
-    assert told == {odd.name: (odd.reason, odd.day) for odd in ODD_DOCUMENTS}
+    by_name = {odd.name: (row.broken, row.event_date) for odd, row in zip(ODD_DOCUMENTS, found, strict=True)}
+    assert by_name == {odd.name: (odd.reason, odd.day) for odd in ODD_DOCUMENTS}
 
 
 def changed(random: Random, value: bytes) -> bytes:
@@ -189,10 +189,10 @@ def test_values_changed_at_random_are_read_as_by_python(topic: Topic) -> None:
         topic.send(value, taken_at=TAKEN_AT)
     raw = topic.raw(future_tolerance_minutes=TOLERANCE_MINUTES)
     found = read(raw).select("broken", "event_date").orderBy("kafka_offset").collect()
-    told = [(row.broken not in ("not_json", "not_utf8"), row.event_date) for row in found]
+    results = [(row.broken not in ("not_json", "not_utf8"), row.event_date) for row in found]
     expected = [(document(one) is not None, event_date(one, TAKEN_AT, TOLERANCE_MINUTES)) for one in values]
     assert {False, True} == {is_one for is_one, _ in expected}
-    assert [one for one in zip(values, told, expected, strict=True) if one[1] != one[2]] == []
+    assert [one for one in zip(values, results, expected, strict=True) if one[1] != one[2]] == []
 
 
 def test_an_event_row_has_every_field_and_its_provider(spark: SparkSession, topic: Topic) -> None:
@@ -293,16 +293,16 @@ def test_a_duplicate_is_of_an_event(topic: Topic) -> None:
 def walked(records: list[tuple[str, date, str]], window_days: int) -> list[tuple[str, str | None]]:
     """The rule in a few lines of Python. The records are in landing order, each with its id, day and item."""
     found: list[tuple[str, date, str]] = []
-    told: list[tuple[str, str | None]] = []
+    outcomes: list[tuple[str, str | None]] = []
     for one in records:
         near = [event for event in found if event[0] == one[0] and abs((event[1] - one[1]).days) <= window_days]
         if not near:
             found.append(one)
-            told.append(("event", None))
+            outcomes.append(("event", None))
         else:
             is_same = any(event[2] == one[2] for event in near)
-            told.append(("duplicate", None) if is_same else ("rejected", "conflict"))
-    return told
+            outcomes.append(("duplicate", None) if is_same else ("rejected", "conflict"))
+    return outcomes
 
 
 @pytest.mark.parametrize("most_on_driver", [200_000, 3])
@@ -322,12 +322,12 @@ def test_verdicts_are_those_of_the_rule_in_python_whatever_is_built_together(
     for event_id, day, item in records:
         topic.event(event_id=event_id, occurred_at=f"{day}T12:00:00Z", item=item)
     raw = topic.raw().localCheckpoint()
-    told = dict(enumerate(walked(records, window)))
-    assert {kind for kind, _ in told.values()} == {"event", "duplicate", "rejected"}
+    outcomes = dict(enumerate(walked(records, window)))
+    assert {kind for kind, _ in outcomes.values()} == {"event", "duplicate", "rejected"}
     together = classify(raw, window).collect()
-    assert {row.kafka_offset: (row.verdict, row.reason) for row in together} == told
+    assert {row.kafka_offset: (row.verdict, row.reason) for row in together} == outcomes
     for day in (date(2026, 4, 3), date(2026, 4, 12), date(2026, 4, 24)):
-        expected = {at: told[at] for at, record in enumerate(records) if record[1] == day}
+        expected = {at: outcomes[at] for at, record in enumerate(records) if record[1] == day}
         assert expected
         assert of_day(raw, day, window) == expected
 

@@ -48,11 +48,11 @@ def leveled(number: int, day: str = DAY) -> dict[str, Any]:
 
 def play(folder: Path, *script: list[Any]) -> list[Any]:
     """Run a list of steps of ``tests.spark.versions`` in a separate process; return the result of each."""
-    steps, told = folder / "script.json", folder / "told.json"
+    steps, results = folder / "script.json", folder / "results.json"
     steps.write_text(json.dumps(script), encoding="utf-8")
     names = {name: value for name, value in os.environ.items() if not name.startswith("DAYBOOK_")}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.spark.versions", str(folder / "home"), str(steps), str(told)],
+        [sys.executable, "-m", "tests.spark.versions", str(folder / "home"), str(steps), str(results)],
         cwd=REPOSITORY,
         env={**names, "DAYBOOK_FUTURE_TOLERANCE_MINUTES": "1440"},
         capture_output=True,
@@ -61,7 +61,7 @@ def play(folder: Path, *script: list[Any]) -> list[Any]:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    found: list[Any] = json.loads(told.read_text(encoding="utf-8"))
+    found: list[Any] = json.loads(results.read_text(encoding="utf-8"))
     return found
 
 
@@ -74,7 +74,7 @@ def page(
 
 
 def test_the_intake_is_raised_first_then_the_landing_and_both_are_taken_back(tmp_path: Path) -> None:
-    told = play(
+    results = play(
         tmp_path,
         ["intake", "old", *events(1), sale(2), leveled(3)],
         ["run", "old", DAY],
@@ -88,7 +88,7 @@ def test_the_intake_is_raised_first_then_the_landing_and_both_are_taken_back(tmp
         ["rebuild", "new", DAY],
         ["rebuild", "new", NEXT],
     )
-    assert told == [
+    assert results == [
         ["union_tag_invalid", "purchase_item.level"],  # the old intake names what it does not accept
         page(1, purchases=40),
         [],
@@ -104,7 +104,7 @@ def test_the_intake_is_raised_first_then_the_landing_and_both_are_taken_back(tmp
 
 
 def test_the_landing_is_raised_first_then_the_intake_and_both_are_taken_back(tmp_path: Path) -> None:
-    told = play(
+    results = play(
         tmp_path,
         ["intake", "old", *events(1)],
         ["run", "old", DAY],
@@ -118,7 +118,7 @@ def test_the_landing_is_raised_first_then_the_intake_and_both_are_taken_back(tmp
         ["run", "old", NEXT],
         ["rebuild", "new", DAY],
     )
-    assert told == [
+    assert results == [
         [],
         page(1, purchases=40),
         [],

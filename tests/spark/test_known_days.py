@@ -42,9 +42,9 @@ def test_every_answer_is_what_was_counted_by_hand(published: Settings, known: Kn
     found: dict[str, Any] = {name: answer_rows(read_ledger(published), name, str(known.day)) for name in answers()}
     assert set(known.expected) == set(found), f"{known.name}: every answer has its rows counted, if only []"
     wrong = sorted(name for name, rows in found.items() if _cells(rows) != _cells(known.expected[name]))
-    told = f"{known.day}: {', '.join(wrong)} (tests/fixtures/known_days/{known.fixture})"
-    assert {name: found[name] for name in wrong} == {name: known.expected[name] for name in wrong}, told
-    assert not wrong, f"{told}: the columns stand in another order"
+    message = f"{known.day}: {', '.join(wrong)} (tests/fixtures/known_days/{known.fixture})"
+    assert {name: found[name] for name in wrong} == {name: known.expected[name] for name in wrong}, message
+    assert not wrong, f"{message}: the columns stand in another order"
 
 
 def _cells(rows: list[dict[str, Any]]) -> list[list[tuple[str, Any]]]:

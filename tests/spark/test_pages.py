@@ -112,8 +112,8 @@ def test_an_answer_without_a_row_is_part_of_the_page_though_no_day_has_filled_it
     second.build().publish()
     assert [row["guild"] for row in answer_rows(read_ledger(lake), "guild_joins", "2026-05-04")] == ["wolves"]
     assert answer_rows(read_ledger(lake), "guild_joins", "2026-05-03") == []
-    told = {table["name"]: table["rows"] for table in day_content(read_ledger(lake), "2026-05-03")["answers"]}
-    assert told["guild_joins"] == []
+    shown = {table["name"]: table["rows"] for table in day_content(read_ledger(lake), "2026-05-03")["answers"]}
+    assert shown["guild_joins"] == []
 
 
 def test_a_second_run_of_a_published_day_changes_nothing(lake: Settings, topic: Topic, run: Any) -> None:
@@ -613,9 +613,9 @@ def test_a_rebuild_says_what_would_change_then_changes_that_and_nothing_else(
         return Provider("renamed", "cox.net") if host.endswith("cox.net") else resolve(host)
 
     monkeypatch.setattr("daybook_spark.events.resolve", renamed)
-    told = rebuild(spark, lake, DAY, NEXT_DAY, "look", dry_run=True)
-    assert [one["changed"] for one in told] == [True, False]
-    assert told[0]["receipt"] == "2026-05-03 r2: the same counts; 2 answers changed"
+    planned = rebuild(spark, lake, DAY, NEXT_DAY, "look", dry_run=True)
+    assert [one["changed"] for one in planned] == [True, False]
+    assert planned[0]["receipt"] == "2026-05-03 r2: the same counts; 2 answers changed"
     assert [one.revision for one in read_ledger(lake).revisions] == [1, 1]
 
     assert rebuild(spark, lake, DAY, NEXT_DAY, "do", dry_run=False)[0]["revision"] == 2
@@ -639,8 +639,8 @@ def test_a_forgotten_player_is_in_no_table_and_in_no_file_and_the_days_balance(
     topic.event(event_id=an_id(7), user_id="leaver", host="leaver.att.com")
     first = run("run1")
     first.land(topic)
-    told = manifest(tmp_path, [an_id(n) for n in (1, 2, 3)])  # without the last event: that is live traffic
-    first.build().publish(told)
+    generated = manifest(tmp_path, [an_id(n) for n in (1, 2, 3)])  # without the last event: that is live traffic
+    first.build().publish(generated)
     run("run2", NEXT_DAY).build().publish()
     stood = position(lake, load(lake, RAW_EVENTS))
 
@@ -664,7 +664,7 @@ def test_a_forgotten_player_is_in_no_table_and_in_no_file_and_the_days_balance(
     [record] = rows(spark, "erasures")
     assert (record["user_digest"], record["records"], record["note"]) == (user_digest("leaver"), 5, "asked by letter")
 
-    again = run("run3").build(force=True).publish(told)  # the generator's ids without the erased ones
+    again = run("run3").build(force=True).publish(generated)  # the generator's ids without the erased ones
     assert [one["revision"] for one in again.published] == [3]
     topic.event(event_id=an_id(6))
     more = run("run4")
@@ -772,8 +772,8 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_and_recorded_once(
         topic.event(event_id=an_id(number + 1), user_id=user)
     first = run("run1")
     first.land(topic)
-    told = manifest(tmp_path, [an_id(n) for n in (1, 2, 3)])
-    first.build().publish(told)
+    generated = manifest(tmp_path, [an_id(n) for n in (1, 2, 3)])
+    first.build().publish(generated)
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -787,4 +787,4 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_and_recorded_once(
     assert sum(record["records"] for record in rows(spark, "erasures")) == 2
     assert "leaver" not in str([rows(spark, table) for table in (RAW_EVENTS, EVENTS, *answers())])
     assert (int(page(lake)["landed"]), int(page(lake)["events"])) == (1, 1)
-    assert run("run2").build(force=True).publish(told).published
+    assert run("run2").build(force=True).publish(generated).published

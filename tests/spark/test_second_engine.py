@@ -37,14 +37,15 @@ def different(settings: Settings, day: str) -> list[str]:
 
 @each_known_day
 def test_every_answer_is_recounted_to_the_same(published: Settings, known: KnownDay) -> None:
-    told = list(verify_day(published, str(known.day)))
-    assert [one for one in told if one.verdict == DIFFERENT] == []
-    recounted = {one.line.split(":")[0] for one in told if "recounted by DuckDB" in one.line}
+    verdicts = list(verify_day(published, str(known.day)))
+    assert [one for one in verdicts if one.verdict == DIFFERENT] == []
+    recounted = {one.line.split(":")[0] for one in verdicts if "recounted by DuckDB" in one.line}
     assert recounted == set(answers())
     # these tests have no broker and no generator; those of the stack have both
-    assert [one.line.split(":")[0] for one in told if one.verdict == NOT_COMPARED] == ["generator", "Kafka"]
+    assert [one.line.split(":")[0] for one in verdicts if one.verdict == NOT_COMPARED] == ["generator", "Kafka"]
     assert (
-        Verdict(EQUAL, f"rows of events {known.counts['events']}, distinct event ids {known.counts['events']}") in told
+        Verdict(EQUAL, f"rows of events {known.counts['events']}, distinct event ids {known.counts['events']}")
+        in verdicts
     )
 
 
@@ -60,27 +61,27 @@ def test_every_number_is_traced_to_as_many_events(published: Settings, known: Kn
             f"{column} IS NULL" if row[column] is None else f"{column} = {row[column]!r}"
             for column in answers()[name].key
         )
-        told = trace_rows(published, name, str(known.day), where or None)
-        assert told.rows == [row]
-        assert told.counted == told.found, f"{known.name}: {name} where {where}"
+        trace = trace_rows(published, name, str(known.day), where or None)
+        assert trace.rows == [row]
+        assert trace.counted == trace.found, f"{known.name}: {name} where {where}"
 
 
 def test_a_trace_names_the_coordinates_that_raw_events_has(published: Settings, spark: SparkSession) -> None:
     day = str(KNOWN[ORDINARY].day)
-    told = trace_rows(published, "event_popularity", day, 'item = "sword"')
+    trace = trace_rows(published, "event_popularity", day, 'item = "sword"')
     raw = spark.table(spark_name(RAW_EVENTS)).where(f"event_date = '{day}'").collect()
     ids = {(row["landing"], row["kafka_partition"], row["kafka_offset"]): row["event_id"] for row in raw}
-    assert told.events
-    for event in told.events:
+    assert trace.events
+    for event in trace.events:
         coordinates = (event["landing"], event["kafka_partition"], event["kafka_offset"])
         assert ids[coordinates] == event["event_id"]
         assert event["item"] == "sword"
 
 
 def test_an_event_behind_several_rows_is_listed_once(published: Settings) -> None:
-    told = trace_rows(published, "item_affinity", str(KNOWN[ORDINARY].day), None)
-    assert len(told.rows) > 1
-    coordinates = [(event["landing"], event["kafka_partition"], event["kafka_offset"]) for event in told.events]
+    trace = trace_rows(published, "item_affinity", str(KNOWN[ORDINARY].day), None)
+    assert len(trace.rows) > 1
+    coordinates = [(event["landing"], event["kafka_partition"], event["kafka_offset"]) for event in trace.events]
     assert len(coordinates) == len(set(coordinates)) > 1
 
 
@@ -169,8 +170,8 @@ def test_a_page_that_was_built_by_other_sql_is_no_wrong_page(
     tampered("provider_usage", day, lambda rows: [{**row, "users": 99} for row in rows])
     monkeypatch.setattr("daybook.operations.verify.answers_version", lambda: "another")
     assert different(published, day) == []
-    [told] = [one for one in verify_day(published, day) if "built by other SQL" in one.line]
-    assert told.verdict == NOT_COMPARED
+    [verdict] = [one for one in verify_day(published, day) if "built by other SQL" in one.line]
+    assert verdict.verdict == NOT_COMPARED
 
 
 def test_a_row_that_is_gone_is_found(published: Settings, tampered: Any) -> None:
@@ -213,8 +214,8 @@ def test_across_days_both_engines_say_the_same(published: Settings, spark: Spark
         spark.table(spark_name("user_activity")).createOrReplaceTempView("user_activity")
         first = last - timedelta(days=answer.days - 1)
         rows = spark.sql(answer.statement, args={"first_day": first, "last_day": last}).collect()
-        told = answer_rows(read_ledger(published), name, str(last))
-        assert told
+        found = answer_rows(read_ledger(published), name, str(last))
+        assert found
         by_spark = [{key: str(value) for key, value in row.items()} for row in (one.asDict() for one in rows)]
-        by_duckdb = [{key: str(value) for key, value in row.items()} for row in told]
+        by_duckdb = [{key: str(value) for key, value in row.items()} for row in found]
         assert sorted(by_spark, key=str) == sorted(by_duckdb, key=str), name

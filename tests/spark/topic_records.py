@@ -45,8 +45,8 @@ class Topic:
         request_host: str = "",
     ) -> int:
         """Append a client's event, completed as the intake does; return its offset."""
-        told = client_event.validate_python(event)
-        record = complete(told, received_at=received_at, request_host=request_host, user_agent="test")
+        validated = client_event.validate_python(event)
+        record = complete(validated, received_at=received_at, request_host=request_host, user_agent="test")
         return self.send(encode(record), partition=partition, taken_at=received_at)
 
     def raw(

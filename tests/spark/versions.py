@@ -94,12 +94,12 @@ class Play:
 
             for event in events:
                 try:
-                    told = client_event.validate_python(event)
+                    validated = client_event.validate_python(event)
                 except ValidationError as error:
                     refused.append(".".join(map(str, error.errors()[0]["loc"])) or error.errors()[0]["type"])
                     continue
                 now = datetime(2026, 5, 4, 0, 0, 1, tzinfo=UTC)
-                record = complete(told, received_at=now, request_host="", user_agent="test")
+                record = complete(validated, received_at=now, request_host="", user_agent="test")
                 self.rows.append((b"key", encode(record), 0, len(self.rows), now))
         return refused
 
@@ -154,11 +154,11 @@ def main(home: Path, script: list[list[Any]]) -> list[Any]:
     """Run a list of steps, each a method of :class:`Play` with its arguments; return the result of each."""
     play = Play(home)
     try:
-        told = []
+        results = []
         for verb, version, *arguments in script:
             values = [date.fromisoformat(one) if isinstance(one, str) else one for one in arguments]
-            told.append(getattr(play, verb)(version, *values))
-        return told
+            results.append(getattr(play, verb)(version, *values))
+        return results
     finally:
         play.spark.stop()
 

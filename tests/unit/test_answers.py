@@ -25,8 +25,8 @@ def own_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_header_names_the_columns_that_the_statement_gives(name: str) -> None:
     answer = all_answers()[name]
     given = sqlglot.parse_one(answer.statement, dialect="spark", into=exp.Select).named_selects
-    told = list(answer.columns) if answer.area == ACROSS_DAYS else ["event_date", *answer.columns]
-    assert given == told
+    header = list(answer.columns) if answer.area == ACROSS_DAYS else ["event_date", *answer.columns]
+    assert given == header
 
 
 @pytest.mark.parametrize("name", all_answers())

@@ -107,7 +107,7 @@ def test_a_destroyed_state_comes_back_as_it_was(lake: SmallLake, folder: Path) -
     assert len(read_ledger(lake.settings).revisions) == 2
 
 
-def test_another_state_folder_is_told_to_the_lake(
+def test_a_restore_to_another_state_folder_rewrites_the_paths_in_the_lake(
     lake: SmallLake, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     before, answer = read_ledger(lake.settings).revisions, read_answer(lake.settings, "provider_usage", str(DAY))
@@ -467,9 +467,9 @@ def test_a_copy_that_cannot_be_written_is_checked_and_restored(
 def edited(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """The newest index, edited by hand."""
     file = max((folder / "backups").glob("*/index.json"))
-    told = json.loads(file.read_text(encoding="utf-8"))
-    change(told)
-    file.write_text(json.dumps(told), encoding="utf-8")
+    index = json.loads(file.read_text(encoding="utf-8"))
+    change(index)
+    file.write_text(json.dumps(index), encoding="utf-8")
     return file
 
 
@@ -478,9 +478,9 @@ def test_a_folder_of_the_older_layout_is_read_and_left_as_it_is(lake: SmallLake,
     before = read_ledger(lake.settings).revisions
     back_up(folder)
 
-    def older(told: dict[str, Any]) -> None:
-        del told["state_id"]
-        for one in told["files"]:
+    def older(index: dict[str, Any]) -> None:
+        del index["state_id"]
+        for one in index["files"]:
             if one["kind"]:
                 stored = one["path"].replace("lake/warehouse/", "lake/")
                 (folder / stored).parent.mkdir(parents=True, exist_ok=True)
@@ -502,8 +502,8 @@ def test_a_folder_of_the_older_layout_is_read_and_left_as_it_is(lake: SmallLake,
 def test_check_follows_the_catalog_of_the_backup(lake: SmallLake, folder: Path) -> None:
     back_up(folder)
 
-    def lose(told: dict[str, Any]) -> None:
-        told["files"] = [one for one in told["files"] if one["kind"] != "data"]
+    def lose(index: dict[str, Any]) -> None:
+        index["files"] = [one for one in index["files"] if one["kind"] != "data"]
 
     missing = edited(folder, lose)
     with pytest.raises(DaybookError, match=r"its catalog refers to file:.*\.parquet, which is not in the backup"):
@@ -511,8 +511,8 @@ def test_check_follows_the_catalog_of_the_backup(lake: SmallLake, folder: Path) 
     shutil.rmtree(missing.parent)
     back_up(folder)
 
-    def of_another_home(told: dict[str, Any]) -> None:
-        told["warehouse"] = told["warehouse"].replace("/home/", "/hoME/")
+    def of_another_home(index: dict[str, Any]) -> None:
+        index["warehouse"] = index["warehouse"].replace("/home/", "/hoME/")
 
     edited(folder, of_another_home)
     with pytest.raises(DaybookError, match=r"its catalog refers to file:.*metadata\.json, which is not in the backup"):
@@ -523,8 +523,8 @@ def test_check_sees_a_manifest_of_another_length(lake: SmallLake, folder: Path) 
     """This happened when another home's file with the same name was stored in its place."""
     back_up(folder)
 
-    def swap(told: dict[str, Any]) -> None:
-        first, second = [one for one in told["files"] if one["kind"] == "manifest"][:2]
+    def swap(index: dict[str, Any]) -> None:
+        first, second = [one for one in index["files"] if one["kind"] == "manifest"][:2]
         short, long = sorted((first, second), key=lambda one: one["bytes"])
         if short["bytes"] == long["bytes"]:
             (folder / long["stored"]).write_bytes((folder / long["stored"]).read_bytes() + b" ")
@@ -538,8 +538,8 @@ def test_check_sees_a_manifest_of_another_length(lake: SmallLake, folder: Path) 
 
 
 def _odd(name: str, value: object) -> Callable[[dict[str, Any]], None]:
-    def change(told: dict[str, Any]) -> None:
-        one = next(one for one in told["files"] if one["path"] == "reports/index.html")
+    def change(index: dict[str, Any]) -> None:
+        one = next(one for one in index["files"] if one["path"] == "reports/index.html")
         one[name] = value
 
     return change
@@ -553,11 +553,11 @@ CHANGES: list[Callable[[dict[str, Any]], Any]] = [
     *(_odd("kind", kind) for kind in ("data", "odd", None)),
     _odd("bytes", -1),
     _odd("bytes", "many"),
-    lambda told: told["files"].append(told["files"][0]),
-    lambda told: told.pop("files"),
-    lambda told: told.update(files=7),
-    lambda told: told.update(state_id="../x"),
-    lambda told: told.update(home=7),
+    lambda index: index["files"].append(index["files"][0]),
+    lambda index: index.pop("files"),
+    lambda index: index.update(files=7),
+    lambda index: index.update(state_id="../x"),
+    lambda index: index.update(home=7),
 ]
 
 
@@ -680,7 +680,7 @@ def test_a_damaged_index_hides_no_other_backup(lake: SmallLake, folder: Path) ->
     assert "is complete" in bring_back(folder, "--at", good, "--check").output
 
 
-def test_a_file_that_is_deleted_meanwhile_is_told(
+def test_a_file_that_is_deleted_meanwhile_is_reported(
     lake: SmallLake, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Maintenance or an erasure may delete files after the catalog was copied."""
@@ -696,7 +696,7 @@ def test_a_file_that_is_deleted_meanwhile_is_told(
     assert indexes(folder)[0] == []
 
 
-def test_what_is_elsewhere_is_told_and_the_rest_is_taken(
+def test_what_is_elsewhere_is_reported_and_the_rest_is_taken(
     lake: SmallLake, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAYBOOK_LAKE_CATALOG_URI", "jdbc:postgresql://db/lake")

@@ -270,7 +270,7 @@ def _palettes() -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_can_be_told_apart(scheme: str) -> None:
+def test_colours_can_be_distinguished(scheme: str) -> None:
     """WCAG 2.2: contrast 4.5 for text, 3 for shapes. The heat map's steps grow in one direction, for every reader."""
     colours = _palettes()[scheme]
     for text in ("--ink", "--soft", "--accent", "--good", "--bad", "--link"):

@@ -50,6 +50,6 @@ def test_a_misspelt_answer_gets_a_suggestion(own_settings: Settings) -> None:
 
 
 def test_the_answers_are_listed_for_programs_too() -> None:
-    told = json.loads(CliRunner().invoke(cli, ["answers", "--json"]).stdout)
-    assert [one["answer"] for one in told] == list(all_answers())
-    assert told[0]["columns"] == all_answers()[told[0]["answer"]].columns
+    listed = json.loads(CliRunner().invoke(cli, ["answers", "--json"]).stdout)
+    assert [one["answer"] for one in listed] == list(all_answers())
+    assert listed[0]["columns"] == all_answers()[listed[0]["answer"]].columns

@@ -142,11 +142,11 @@ def test_the_verb_says_it_in_sentences_and_in_json(lake: SmallLake) -> None:
     assert shown.startswith("Events: 1,800, as usual (about 1,800 expected; ")
     assert "\nThe event mix of 2026-05-09 is in line with the 7 days before" in shown
     assert "1,800 (+0.0 %)" in shown, "the change stands beside what it is a change of"
-    told = json.loads(CliRunner().invoke(cli, ["compare", "--day", "2026-05-09", "--json"]).output)
-    assert told["day"] == "2026-05-09"
-    assert [one["verdict"] for one in told["premise"]] == ["holds", "holds"]
-    assert told["drops"]["judged"]
-    assert [one["measure"] for one in told["comparisons"]] == ["events", "users", "purchases", "guild_joins"]
+    payload = json.loads(CliRunner().invoke(cli, ["compare", "--day", "2026-05-09", "--json"]).output)
+    assert payload["day"] == "2026-05-09"
+    assert [one["verdict"] for one in payload["premise"]] == ["holds", "holds"]
+    assert payload["drops"]["judged"]
+    assert [one["measure"] for one in payload["comparisons"]] == ["events", "users", "purchases", "guild_joins"]
 
 
 def test_a_rise_is_the_first_thing_that_is_said(lake: SmallLake) -> None:
@@ -154,22 +154,27 @@ def test_a_rise_is_the_first_thing_that_is_said(lake: SmallLake) -> None:
     shown = CliRunner().invoke(cli, ["compare", "--day", "2026-05-10"]).output
     assert shown.startswith("Events: 22 times the usual 1,800 (39,600), more than chance explains.\n")
     assert "1,800 (+2,100 %)" in shown
-    told = json.loads(CliRunner().invoke(cli, ["compare", "--day", "2026-05-10", "--json"]).output)
-    assert told["drops"]["total"]["verdict"] == "rose"
+    payload = json.loads(CliRunner().invoke(cli, ["compare", "--day", "2026-05-10", "--json"]).output)
+    assert payload["drops"]["total"]["verdict"] == "rose"
 
 
 def compared(lake: SmallLake, day: date) -> dict[str, Any]:
     """The comparison with the days before in a day's report file."""
-    told = json.loads((lake.settings.reports_dir / f"{day}.json").read_text(encoding="utf-8"))
-    return {"premise": told["premise"], "total": told["total"], "alarms": told["alarms"], "of": told["comparisons"]}
+    payload = json.loads((lake.settings.reports_dir / f"{day}.json").read_text(encoding="utf-8"))
+    return {
+        "premise": payload["premise"],
+        "total": payload["total"],
+        "alarms": payload["alarms"],
+        "of": payload["comparisons"],
+    }
 
 
 def compared_now(lake: SmallLake, day: date) -> dict[str, Any]:
     """The same comparison by `daybook compare`."""
-    told = json.loads(CliRunner().invoke(cli, ["compare", "--day", str(day), "--json"]).output)
-    drops = told["drops"]
+    payload = json.loads(CliRunner().invoke(cli, ["compare", "--day", str(day), "--json"]).output)
+    drops = payload["drops"]
     alarms = drops["drops"] if drops["judged"] else drops["sentence"]
-    return {"premise": told["premise"], "total": drops["total"], "alarms": alarms, "of": told["comparisons"]}
+    return {"premise": payload["premise"], "total": drops["total"], "alarms": alarms, "of": payload["comparisons"]}
 
 
 @pytest.mark.parametrize("order", [(7, 0, 1, 2, 3, 4, 5, 6), (3, 7, 0, 6, 1, 5, 2, 4)], ids=["demo first", "any"])

@@ -169,29 +169,29 @@ def test_intake_and_landing_agree_on_what_an_event_is_and_where_it_goes() -> Non
     The intake gets its settings by name; for these, the shell's values win.
     """
     for name in ("DAYBOOK_KAFKA_TOPIC", "DAYBOOK_ITEMS", "DAYBOOK_FUTURE_TOLERANCE_MINUTES"):
-        told = {
+        values = {
             _environment(SERVICES[part]).get(name) for part in ("game_api", "airflow-scheduler", "daybook", "prepare")
         }
-        assert told == {f"${{{name}:-}}"}
+        assert values == {f"${{{name}:-}}"}
 
 
 def test_whom_to_notify_is_known_only_where_failures_are_noticed() -> None:
-    told = {name for name, service in SERVICES.items() if _environment(service).get("DAYBOOK_NOTIFY_URLS")}
-    assert told == {"airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"}
+    names = {name for name, service in SERVICES.items() if _environment(service).get("DAYBOOK_NOTIFY_URLS")}
+    assert names == {"airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"}
     for name, service in SERVICES.items():
         # a set value wins over the file
         assert not service.get("env_file") or "DAYBOOK_NOTIFY_URLS" in _environment(service), name
 
 
-def test_airflow_is_told_otherwise_only_where_containers_differ(own_settings: Settings) -> None:
+def test_airflow_has_other_settings_only_where_containers_differ(own_settings: Settings) -> None:
     """``airflow.cfg`` of the embedded Airflow also applies to Compose, which reads the same file."""
     airflow.write_config(own_settings.model_copy(update={"airflow_server_url": "http://airflow-apiserver:8080"}))
     written = configparser.ConfigParser(interpolation=None)
     written.read(airflow_client.airflow_home(own_settings) / "airflow.cfg")
     assert not written.has_option("database", "sql_alchemy_conn")
     assert written["core"]["execution_api_server_url"] == "http://airflow-apiserver:8080/execution/"
-    told = {name for name in _environment(SERVICES["airflow-scheduler"]) if name.startswith("AIRFLOW__")}
-    assert told == {
+    names = {name for name in _environment(SERVICES["airflow-scheduler"]) if name.startswith("AIRFLOW__")}
+    assert names == {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC",
         "AIRFLOW__API__HOST",
@@ -240,5 +240,5 @@ def test_the_intake_reaches_kafka_and_no_other_part_that_stays_up() -> None:
     script = (REPOSITORY / "docker" / "with-lake.sh").read_text(encoding="utf-8")
     [probe] = re.findall(r"SPARK_LOCAL_HOSTNAME=\$\(python -c '(.+?)'\)", script, re.DOTALL)
     assert "intake" not in SERVICES["postgres"]["networks"]
-    told = probe.replace('"postgres"', '"127.0.0.1"')
-    assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True).stdout == "127.0.0.1\n"
+    code = probe.replace('"postgres"', '"127.0.0.1"')
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "127.0.0.1\n"

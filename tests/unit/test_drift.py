@@ -140,7 +140,7 @@ def test_each_day_before_weighs_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "told"),
+    ("counts", "reason"),
     [
         (today(0, 0, 0), "has no events"),
         (np.zeros((0, 3), dtype=np.int64), "has no events"),
@@ -150,10 +150,10 @@ def test_each_day_before_weighs_the_same() -> None:
     ],
     ids=["empty", "no group", "one event", "too few events", "too few groups"],
 )
-def test_a_day_of_too_little_is_unclear_without_a_distance(counts: NDArray[np.int64], told: str) -> None:
+def test_a_day_of_too_little_is_unclear_without_a_distance(counts: NDArray[np.int64], reason: str) -> None:
     found = check(counts)
     assert (found.verdict, found.distance, found.low, found.chance, found.drivers) == ("unclear", None, None, None, ())
-    assert told in found.sentence
+    assert reason in found.sentence
 
 
 def test_a_category_only_today_and_one_only_before() -> None:

@@ -43,7 +43,7 @@ def _after_eval(own: Settings) -> dict[str, str]:
     return found
 
 
-def test_env_unsets_what_another_airflow_is_told_by(shell: dict[str, str], own_settings: Settings) -> None:
+def test_env_unsets_the_settings_of_another_airflow(shell: dict[str, str], own_settings: Settings) -> None:
     found = _after_eval(own_settings)
     assert found["AIRFLOW_HOME"] == str(own_settings.home / "airflow")
     assert "another" not in found["AIRFLOW_CONN_KAFKA_DEFAULT"]

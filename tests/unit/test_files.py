@@ -84,8 +84,10 @@ def test_each_writer_of_the_state_folder_closes_it(home: Path, own_settings: Set
 def test_an_export_is_private(own_settings: Settings, tmp_path: Path) -> None:
     published(own_settings)
     (tmp_path / "out" / "provider_usage").mkdir(parents=True, mode=0o755)
-    told = CliRunner().invoke(cli, ["export", "--day", str(DAY), "--to", str(tmp_path / "out")], catch_exceptions=False)
-    assert told.exit_code == 0, told.output
+    result = CliRunner().invoke(
+        cli, ["export", "--day", str(DAY), "--to", str(tmp_path / "out")], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
     [file] = (tmp_path / "out").rglob("*.parquet")
     assert open_to_others(file.parent) == []
     assert {path.name for path in file.parent.iterdir()} == {"part.parquet"}

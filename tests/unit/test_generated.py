@@ -81,7 +81,9 @@ def test_a_day_that_only_later_plays_speak_of_has_their_late_events(own_settings
     assert found.ids == set(plan.ids[plan.days_back == 1].tolist())
 
 
-def test_a_seed_that_no_longer_gives_the_ids_is_told(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_seed_that_no_longer_gives_the_ids_is_reported(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     play(own_settings, DAY)
     other = build_day(DAY, 200, 4, own_settings.items, LATE)
     monkeypatch.setattr("event_generator.generated.build_day", lambda *_arguments: other)

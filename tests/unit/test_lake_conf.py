@@ -37,7 +37,7 @@ def test_no_bucket_no_word_of_s3(own_settings: Settings) -> None:
     assert "iceberg-aws" not in jars(load_settings())
 
 
-def test_without_the_jar_the_command_is_told(
+def test_without_the_jar_the_error_names_the_command(
     own_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daybook.jobs.config.S3_SPARK_LIB_DIR", tmp_path)
@@ -48,7 +48,7 @@ def test_without_the_jar_the_command_is_told(
     assert jars(lake).endswith("aws.jar")
 
 
-def test_a_rest_catalog_is_told_its_secrets_by_the_environment_alone(
+def test_a_rest_catalog_gets_its_secrets_from_the_environment_alone(
     own_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = chosen(

@@ -229,6 +229,6 @@ def test_a_job_that_spark_fails_in_names_the_file(
     State.create(lake.settings)
     with pytest.raises(SystemExit):
         job.run("land_events", job.arguments("x", of_a_day=False), work)
-    told = json.loads(summary.read_text(encoding="utf-8"))
-    assert f", a {kind} of the lake's table {RAW_EVENTS}, is damaged" in told["error"]
-    assert not told["try_again"]
+    payload = json.loads(summary.read_text(encoding="utf-8"))
+    assert f", a {kind} of the lake's table {RAW_EVENTS}, is damaged" in payload["error"]
+    assert not payload["try_again"]

@@ -60,11 +60,11 @@ def test_a_line_fails_if_one_of_its_sides_is_another(changes: dict[str, dict[str
 def test_the_docs_say_what_each_line_compares() -> None:
     text = (REPOSITORY / "docs" / "ledger.md").read_text(encoding="utf-8")
     rows = [row.split(" | ")[0].removeprefix("| ") for row in text.splitlines() if row.startswith("| ")]
-    told = {
+    lines = {
         re.sub(
             r" where .* =", " =", re.sub(r"offsets \d+ to \d+ of partition \d+", "offsets A to B of partition P", one)
         )
         for one in (line.line for line in balance(COUNTS, [LANDED]))
     }
-    told = {re.sub(r"sum over \w+", "sum over ANSWER", one).replace(" + erased", " (+ erased)") for one in told}
-    assert told <= set(rows)
+    lines = {re.sub(r"sum over \w+", "sum over ANSWER", one).replace(" + erased", " (+ erased)") for one in lines}
+    assert lines <= set(rows)

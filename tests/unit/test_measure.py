@@ -69,7 +69,7 @@ def test_contestants_take_turns_and_wrong_rows_are_kept(capsys: pytest.CaptureFi
     assert "WRONG: 2 rows of 3" in capsys.readouterr().out
 
 
-def test_a_peer_that_fails_is_told_and_left_out_and_ours_ends_the_run() -> None:
+def test_a_peer_that_fails_is_reported_and_left_out_and_ours_ends_the_run() -> None:
     asked: list[str] = []
 
     def fails() -> dict[str, float]:
@@ -108,8 +108,8 @@ def test_a_stopped_race_keeps_its_rounds_and_more_are_added(tmp_path: Path, monk
         race("day", "A day", contestants, goals, Run(rounds, more=more))
 
     def kept() -> list[list[float]]:
-        told = json.loads((tmp_path / "day.json").read_text(encoding="utf-8"))
-        return [[round_["seconds"] for round_ in one["rounds"]] for one in told["contestants"]]
+        results = json.loads((tmp_path / "day.json").read_text(encoding="utf-8"))
+        return [[round_["seconds"] for round_ in one["rounds"]] for one in results["contestants"]]
 
     with pytest.raises(KeyboardInterrupt):
         run(3, "one", "other", fails_at=4)

@@ -100,16 +100,16 @@ def webhook(monkeypatch: pytest.MonkeyPatch, own_settings: Settings) -> Iterator
         yield running
 
 
-def test_a_failed_task_is_told_to_the_webhook_and_a_repeated_try_is_not(webhook: Webhook) -> None:
+def test_a_failed_task_is_reported_to_the_webhook_and_a_repeated_try_is_not(webhook: Webhook) -> None:
     FailureNotifier(safe=SAFE, tries_again=True)(a_failure("no"))
-    assert webhook.told == []
+    assert webhook.received == []
     FailureNotifier(safe=SAFE)(a_failure("no"))
-    [message] = webhook.told
+    [message] = webhook.received
     assert message["message"].startswith("2026-05-03: land_events failed at try 2: no.")
     assert (message["title"], message["type"]) == ("Daybook", "failure")
 
 
-def test_by_default_nobody_is_told_but_the_log(own_settings: Settings) -> None:
+def test_by_default_nobody_is_notified_and_no_error_is_logged(own_settings: Settings) -> None:
     assert load_settings().notify_urls.get_secret_value() == ""
     with capture_logs() as logged:
         send("a failure")
@@ -142,7 +142,7 @@ LATE = {
 }
 
 
-def test_a_late_day_is_told_with_its_run(webhook: Webhook) -> None:
+def test_a_late_day_is_reported_with_its_run(webhook: Webhook) -> None:
     with capture_logs() as logged:
         asyncio.run(notify_late(LATE))
     [text], [line] = webhook.texts, logged
@@ -151,13 +151,13 @@ def test_a_late_day_is_told_with_its_run(webhook: Webhook) -> None:
     assert (line["day"], line["log_level"]) == ("2026-05-03", "error")
 
 
-def test_of_a_late_run_whose_day_another_has_published_nobody_is_told(webhook: Webhook, own_settings: Settings) -> None:
+def test_a_late_run_whose_day_another_has_published_notifies_nobody(webhook: Webhook, own_settings: Settings) -> None:
     SmallLake(own_settings).publish(date(2026, 5, 3), {})
     asyncio.run(notify_late(LATE))
-    assert webhook.told == []
+    assert webhook.received == []
 
 
-def test_a_day_is_told_as_late_though_the_lake_cannot_be_read(
+def test_a_day_is_reported_as_late_though_the_lake_cannot_be_read(
     webhook: Webhook, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAYBOOK_LAKE_CATALOG_URI", "jdbc:postgresql://127.0.0.1:1/lake?user=lake")

@@ -70,9 +70,9 @@ def test_what_may_be_said_by_a_failing_run_is_said_by_the_code() -> None:
         (REPOSITORY / name).read_text(encoding="utf-8")
         for name in ("daybook/pipeline/losses.py", "spark/daybook_spark/landing.py")
     )
-    told = re.findall(r'fails: "([^"]+)"', OPERATIONS)
-    assert len(told) == 4
-    for words in told[1:]:
+    messages = re.findall(r'fails: "([^"]+)"', OPERATIONS)
+    assert len(messages) == 4
+    for words in messages[1:]:
         assert words in code, words
 
 
@@ -80,4 +80,4 @@ def test_the_tables_are_those_of_the_figures() -> None:
     figures = json.loads(FIGURES.read_text(encoding="utf-8"))
     assert page_with(SIZING, figures) == SIZING, "docs/sizing.md is stale; `python -m benchmarks.sizing --only-page`"
     small, large = (one["events"] for one in figures["days"])
-    assert large >= 10 * small, "too near to each other to tell a fixed part from one that grows"
+    assert large >= 10 * small, "too near to each other to distinguish a fixed part from one that grows"

@@ -200,8 +200,12 @@ def test_the_overview_and_the_days_are_the_files(browser: TestClient, reports: P
 
 
 def test_the_rows_of_a_day_are_files_beside_its_page(browser: TestClient, reports: Path) -> None:
-    told = browser.get("2026-05-03.json")
-    assert (told.status_code, told.json(), told.headers["Content-Type"]) == (200, {"report": 3}, "application/json")
+    answer = browser.get("2026-05-03.json")
+    assert (answer.status_code, answer.json(), answer.headers["Content-Type"]) == (
+        200,
+        {"report": 3},
+        "application/json",
+    )
     rows = browser.get("2026-05-03/event_popularity.csv")
     assert (rows.status_code, rows.text) == (200, "item,report\r\nsword,3\r\n")
     assert rows.headers["Content-Type"] == "text/csv; charset=utf-8"
@@ -223,7 +227,7 @@ def test_the_rows_across_days_are_files_beside_the_overview(browser: TestClient,
 
 
 @pytest.mark.parametrize("path", ["2026-05-02.json", "2026-05-01/event_popularity.csv", "2026-05-03/guild_joins.csv"])
-def test_rows_that_are_not_written_yet_are_told_as_that(browser: TestClient, reports: Path, path: str) -> None:
+def test_rows_that_are_not_written_yet_are_reported_as_missing(browser: TestClient, reports: Path, path: str) -> None:
     answer = browser.get(path)
     assert answer.status_code == 404
     assert "has no such rows" in answer.text
@@ -432,7 +436,7 @@ def test_a_day_that_is_not_over_is_not_to_be_built(browser: TestClient, reports:
         assert "airflow dags trigger" not in answer.text
 
 
-def test_before_the_first_page_the_newcomer_is_told_how_to_get_one(browser: TestClient) -> None:
+def test_before_the_first_page_the_overview_shows_how_to_get_one(browser: TestClient) -> None:
     for path in ("", "index.html"):
         answer = browser.get(path)
         assert answer.status_code == 200

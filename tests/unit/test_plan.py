@@ -63,8 +63,8 @@ def outlook(lake: SmallLake) -> MakeOutlook:
     return of
 
 
-def states(told: Outlook) -> list[str]:
-    return [row.state for row in told.rows()]
+def states(plan: Outlook) -> list[str]:
+    return [row.state for row in plan.rows()]
 
 
 def test_each_day_is_in_the_state_that_its_records_are_in(lake: SmallLake, outlook: MakeOutlook) -> None:
@@ -72,8 +72,8 @@ def test_each_day_is_in_the_state_that_its_records_are_in(lake: SmallLake, outlo
     lake.publish(NEXT, {}, revision=2, **AS_NOW)
     raw = date(2026, 5, 5)
     lake.land({DAY: 12, NEXT: 12, raw: 4})
-    told = outlook(BEFORE, date(2026, 5, 10), {NEXT: 3, raw: 2, date(2026, 5, 6): 7})
-    assert [(row.day[-2:], row.state, row.records, row.on_page, row.not_landed) for row in told.rows()] == [
+    plan = outlook(BEFORE, date(2026, 5, 10), {NEXT: 3, raw: 2, date(2026, 5, 6): 7})
+    assert [(row.day[-2:], row.state, row.records, row.on_page, row.not_landed) for row in plan.rows()] == [
         ("02", "nothing known", 0, None, 0),
         ("03", "published", 12, 12, 0),
         ("04", "published, would be restated", 12, 12, 3),
@@ -84,7 +84,7 @@ def test_each_day_is_in_the_state_that_its_records_are_in(lake: SmallLake, outlo
         ("09", "empty", 0, None, 0),
         ("10", "not over yet", 0, None, 0),
     ]
-    does = [row.does for row in told.rows()]
+    does = [row.does for row in plan.rows()]
     assert does[0] == "does not publish the day: no record of it has arrived, and no record of any day before its end"
     assert does[1] == "stays at revision 1: no new records; its run ends after land_events"
     assert does[2] == "the first run, for 2026-05-02, restates it: 3 more records"
@@ -93,7 +93,7 @@ def test_each_day_is_in_the_state_that_its_records_are_in(lake: SmallLake, outlo
     assert does[5].startswith("publishes the day with zero events")
     assert does[8] == "no run: the day ends on 2026-05-11 at 00:00 UTC, and Airflow skips it"
     # the first run has no day to build and restates another one
-    assert (len(told.runs), told.builds) == (8, 6)
+    assert (len(plan.runs), plan.builds) == (8, 6)
 
 
 def test_what_was_taken_first_decides_what_is_known_to_be_empty(lake: SmallLake, outlook: MakeOutlook) -> None:
@@ -112,11 +112,11 @@ def test_another_provider_map_or_other_answers_build_a_day_again_by_its_own_run_
     lake.publish(DAY, {}, **{**AS_NOW, "answers_version": "former"})
     lake.publish(BEFORE, {}, **{**AS_NOW, "provider_map_version": "former"})
     lake.land({DAY: 12, BEFORE: 12})
-    told = outlook(DAY, DAY, {})
-    assert states(told) == ["published, would be restated"]
-    assert "another provider map, other answers or other settings" in told.rows()[0].does
-    assert told.also_restated == []
-    assert told.builds == 1
+    plan = outlook(DAY, DAY, {})
+    assert states(plan) == ["published, would be restated"]
+    assert "another provider map, other answers or other settings" in plan.rows()[0].does
+    assert plan.also_restated == []
+    assert plan.builds == 1
 
 
 def test_the_first_run_also_restates_other_days_within_the_lateness_window(
@@ -126,10 +126,10 @@ def test_the_first_run_also_restates_other_days_within_the_lateness_window(
     for day in (far, near, DAY, NEXT):
         lake.publish(day, {}, **AS_NOW)
         lake.land({day: 12})
-    told = outlook(DAY, DAY, {far: 1, near: 2, NEXT: 3})
-    assert told.also_restated == [{"day": str(near), "records": 2}, {"day": str(NEXT), "records": 3}]
-    assert states(told) == ["published"]
-    assert told.builds == 1
+    plan = outlook(DAY, DAY, {far: 1, near: 2, NEXT: 3})
+    assert plan.also_restated == [{"day": str(near), "records": 2}, {"day": str(NEXT), "records": 3}]
+    assert states(plan) == ["published"]
+    assert plan.builds == 1
     # a day of the backfill itself is reported in its own row
     assert outlook(DAY, NEXT, {near: 2, NEXT: 3}).also_restated == [{"day": str(near), "records": 2}]
 
@@ -137,11 +137,11 @@ def test_the_first_run_also_restates_other_days_within_the_lateness_window(
 def test_without_kafka_the_lake_still_has_its_say(lake: SmallLake, outlook: MakeOutlook) -> None:
     lake.publish(DAY, {}, **AS_NOW)
     lake.land({DAY: 13, NEXT: 2})
-    told = outlook(BEFORE, date(2026, 5, 5), None)
-    assert states(told) == ["maybe in Kafka", "published, would be restated", "only in raw", "maybe in Kafka"]
-    assert [row.not_landed for row in told.rows()] == [None] * 4
-    assert "without any, does not publish the day" in told.rows()[0].does
-    assert "without any, publishes the day with zero events" in told.rows()[3].does
+    plan = outlook(BEFORE, date(2026, 5, 5), None)
+    assert states(plan) == ["maybe in Kafka", "published, would be restated", "only in raw", "maybe in Kafka"]
+    assert [row.not_landed for row in plan.rows()] == [None] * 4
+    assert "without any, does not publish the day" in plan.rows()[0].does
+    assert "without any, publishes the day with zero events" in plan.rows()[3].does
 
 
 def test_records_that_name_no_day_make_the_first_run_build(lake: SmallLake, outlook: MakeOutlook) -> None:
@@ -153,9 +153,9 @@ def test_records_that_name_no_day_make_the_first_run_build(lake: SmallLake, outl
 
 def test_a_generated_day_is_held_against_what_there_is_of_it(lake: SmallLake, outlook: MakeOutlook) -> None:
     lake.land({BEFORE: 1}, taken_at=TAKEN_AT)
-    told = outlook(DAY, NEXT, {NEXT: 20}, generated={DAY: 20, NEXT: 20})
-    assert states(told) == ["generated", "only in Kafka"]
-    lost, there = told.rows()
+    plan = outlook(DAY, NEXT, {NEXT: 20}, generated={DAY: 20, NEXT: 20})
+    assert states(plan) == ["generated", "only in Kafka"]
+    lost, there = plan.rows()
     assert (
         lost.does
         == "fails: 20 events were acknowledged to the generator, but the lake and Kafka have no record of them"
@@ -165,34 +165,34 @@ def test_a_generated_day_is_held_against_what_there_is_of_it(lake: SmallLake, ou
 
 
 def test_runs_that_generate_play_a_day_that_was_not_played(lake: SmallLake, outlook: MakeOutlook) -> None:
-    told = outlook(DAY, NEXT, {NEXT: 20}, generated={NEXT: 20}, plays=500)
-    assert told.rows()[0].does == "generates 500 events of the day and publishes it"
-    assert told.rows()[1].does.startswith("publishes its first revision")
-    assert told.builds == 2
+    plan = outlook(DAY, NEXT, {NEXT: 20}, generated={NEXT: 20}, plays=500)
+    assert plan.rows()[0].does == "generates 500 events of the day and publishes it"
+    assert plan.rows()[1].does.startswith("publishes its first revision")
+    assert plan.builds == 2
 
 
 def test_runs_that_generate_leave_a_day_alone_that_has_events_of_its_own(lake: SmallLake, outlook: MakeOutlook) -> None:
     lake.publish(BEFORE, {}, **AS_NOW)
     lake.land({BEFORE: 12, DAY: 2})
-    told = outlook(BEFORE, NEXT, {NEXT: 1}, plays=500)
-    assert not [row.does for row in told.rows() if "generates" in row.does]
+    plan = outlook(BEFORE, NEXT, {NEXT: 1}, plays=500)
+    assert not [row.does for row in plan.rows() if "generates" in row.does]
     begun = outlook(BEFORE, NEXT, {NEXT: 1}, plays=500, goes_on=lambda day: day == NEXT)
     assert [row.day for row in begun.rows() if row.does.startswith("generates 500")] == [str(NEXT)]
 
 
 def test_lost_offsets_hold_every_run_up(lake: SmallLake, outlook: MakeOutlook) -> None:
     waiting = NotLanded({DAY: 1}, NOW, Loss("4 records lost", 4, {0: 4}))
-    told = outlook(DAY, DAY, {}, waiting=waiting)
+    plan = outlook(DAY, DAY, {}, waiting=waiting)
     assert (
-        told.rows()[0].does == "nothing until `daybook accept-loss`, then: publishes its first revision, with 1 records"
+        plan.rows()[0].does == "nothing until `daybook accept-loss`, then: publishes its first revision, with 1 records"
     )
 
 
 def test_a_day_that_has_just_ended_waits_until_it_closes(lake: SmallLake, outlook: MakeOutlook) -> None:
     now = datetime(2026, 5, 4, 0, 5, tzinfo=UTC)
-    told = outlook(DAY, NEXT, {DAY: 1}, now=now, grace=timedelta(minutes=15))
-    assert told.rows()[0].does.endswith("; waits until 2026-05-04 00:15 UTC, when the day closes")
-    assert states(told)[1] == "not over yet"
+    plan = outlook(DAY, NEXT, {DAY: 1}, now=now, grace=timedelta(minutes=15))
+    assert plan.rows()[0].does.endswith("; waits until 2026-05-04 00:15 UTC, when the day closes")
+    assert states(plan)[1] == "not over yet"
     at_midnight = outlook(DAY, DAY, {DAY: 1}, now=datetime(2026, 5, 4, tzinfo=UTC))
     assert (states(at_midnight), at_midnight.runs) == (["not over yet"], [])
 
@@ -224,10 +224,10 @@ def test_raw_records_that_no_retention_removed_fail_the_runs_that_need_them(
     lake.settings = lake.settings.model_copy(update={"raw_retention_days": retention_days})
     lake.publish(DAY, {}, **AS_NOW)
     lake.land({NEXT: 3})
-    told = outlook(DAY, NEXT, {})
-    assert told.known.is_due(DAY, DAY), "so that its run fails, and is not skipped"
-    assert not told.known.is_due(DAY, NEXT), "a run of another day does not build it"
-    gone, neighbour = (row.does for row in told.rows())
+    plan = outlook(DAY, NEXT, {})
+    assert plan.known.is_due(DAY, DAY), "so that its run fails, and is not skipped"
+    assert not plan.known.is_due(DAY, NEXT), "a run of another day does not build it"
+    gone, neighbour = (row.does for row in plan.rows())
     assert gone.startswith("fails: 2026-05-03 cannot be built again: 0 of its 12 raw records are left")
     assert why in gone
     assert "`daybook verify --day 2026-05-03`" in gone
@@ -392,21 +392,21 @@ def test_the_command_says_what_did_not_answer_and_what_comes_next(lake: SmallLak
     lake.land({DAY: 12, NEXT: 2})
     write_manifest(lake.settings, a_manifest(Request(NEXT, 2, 1)), [])
     arguments = ["plan", "--from", "2026-05-03", "--to", "2026-05-04"]
-    told = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)
-    assert [(row["state"], row["generated"]) for row in told["days"]] == [("published", None), ("only in raw", 2)]
-    assert (told["not_landed"], told["estimate_seconds"], told["lost"]) == (None, None, None)
-    assert told["kafka"].startswith(
+    payload = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)
+    assert [(row["state"], row["generated"]) for row in payload["days"]] == [("published", None), ("only in raw", 2)]
+    assert (payload["not_landed"], payload["estimate_seconds"], payload["lost"]) == (None, None, None)
+    assert payload["kafka"].startswith(
         "Kafka at 127.0.0.1:9092 does not answer (timed out): the plan covers only the lake"
     )
-    assert "Clear the task" not in told["kafka"]
-    assert "there is no estimate" in told["airflow"]
+    assert "Clear the task" not in payload["kafka"]
+    assert "there is no estimate" in payload["airflow"]
     command = "airflow backfill create --dag-id game_events_daily --from-date 2026-05-03 --to-date 2026-05-04"
-    assert told["command"] == command
+    assert payload["command"] == command
     shown = CliRunner().invoke(cli, arguments)
     assert shown.exit_code == 1, "the plan is made without what did not answer"
     printed = shown.stdout
     assert f"Next: {command}" in printed.splitlines()
-    assert told["kafka"] in printed
+    assert payload["kafka"] in printed
 
 
 def test_what_an_open_transaction_hides_is_not_said_to_be_landed(
@@ -421,5 +421,5 @@ def test_what_an_open_transaction_hides_is_not_said_to_be_landed(
     assert "0 records in Kafka are not landed yet, and an open transaction hides up to 30 more" in printed
     assert "Every record in Kafka is landed" not in printed
     assert "Runs are refused: topic t is compacted." in printed
-    told = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)
-    assert (told["hidden"], told["not_landed"]) == (30, 0)
+    payload = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)
+    assert (payload["hidden"], payload["not_landed"]) == (30, 0)

@@ -45,14 +45,14 @@ def intake() -> Iterator[str]:
         thread.join()
 
 
-def test_why_nothing_is_acknowledged_is_told_again_and_again(
+def test_why_nothing_is_acknowledged_is_reported_again_and_again(
     own_settings: Settings, intake: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(play, "PATIENCE_SECONDS", 1.0)
     monkeypatch.setattr(play, "SECONDS_BETWEEN_REASONS", 0.2)
-    told: list[str] = []
+    reasons: list[str] = []
     own = own_settings.model_copy(update={"api_url": intake})
     with pytest.raises(DaybookError, match=r"the intake acknowledged nothing for 1 s \(status 503\)"):
-        play.play_day(Request(date(2026, 5, 3), 20, 1), own, play.Load(connections=1), waits=told.append)
-    assert set(told) == {"status 503"}
-    assert len(told) > 1
+        play.play_day(Request(date(2026, 5, 3), 20, 1), own, play.Load(connections=1), waits=reasons.append)
+    assert set(reasons) == {"status 503"}
+    assert len(reasons) > 1

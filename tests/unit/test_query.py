@@ -175,9 +175,9 @@ def a_fortnight(own_settings: Settings) -> SmallLake:
     return lake
 
 
-def test_new_and_returning_players_are_told_apart(a_fortnight: SmallLake) -> None:
-    told = answer_rows(read_ledger(a_fortnight.settings), "new_users", "2026-05-18")
-    assert [(row["event_date"][-2:], row["new_users"], row["returning_users"]) for row in told] == [
+def test_new_and_returning_players_are_counted_separately(a_fortnight: SmallLake) -> None:
+    rows = answer_rows(read_ledger(a_fortnight.settings), "new_users", "2026-05-18")
+    assert [(row["event_date"][-2:], row["new_users"], row["returning_users"]) for row in rows] == [
         ("03", 2, 0),
         ("04", 1, 1),
         ("05", 0, 1),
@@ -185,32 +185,32 @@ def test_new_and_returning_players_are_told_apart(a_fortnight: SmallLake) -> Non
         ("17", 0, 1),
         ("18", 1, 1),
     ]
-    assert told[1]["new_share"] == 0.5
+    assert rows[1]["new_share"] == 0.5
 
 
 def test_retention_counts_whole_weeks_after_the_first_day(a_fortnight: SmallLake) -> None:
     """Ann comes back in weeks 1 and 2 (day 8), Bob on the last day of week 2, Cid in 1 and on the last day of 2."""
-    told = answer_rows(read_ledger(a_fortnight.settings), "weekly_retention", "2026-05-18")
-    assert [(row["first_day"][-2:], row["week"], row["users"], row["returned"]) for row in told] == [
+    rows = answer_rows(read_ledger(a_fortnight.settings), "weekly_retention", "2026-05-18")
+    assert [(row["first_day"][-2:], row["week"], row["users"], row["returned"]) for row in rows] == [
         ("03", 1, 2, 1),
         ("03", 2, 2, 2),
         ("04", 1, 1, 1),
         ("04", 2, 1, 1),
         ("11", 1, 1, 0),
     ]
-    assert told[0]["share"] == 0.5
+    assert rows[0]["share"] == 0.5
 
 
 def test_the_days_after_the_one_that_is_asked_for_do_not_count(a_fortnight: SmallLake) -> None:
-    told = answer_rows(read_ledger(a_fortnight.settings), "weekly_retention", "2026-05-10")
-    assert [(row["first_day"][-2:], row["week"], row["returned"]) for row in told] == [("03", 1, 1)]
+    rows = answer_rows(read_ledger(a_fortnight.settings), "weekly_retention", "2026-05-10")
+    assert [(row["first_day"][-2:], row["week"], row["returned"]) for row in rows] == [("03", 1, 1)]
 
 
 def test_a_restated_day_is_in_the_answers_across_days_at_once(a_fortnight: SmallLake) -> None:
     lake = a_fortnight
     lake.publish(DAY, {"user_activity": lake.put("user_activity", DAY, ("eve", 2, 1, 1))}, revision=2)
-    told = answer_rows(read_ledger(lake.settings), "new_users", "2026-05-04")
-    assert [(row["new_users"], row["returning_users"]) for row in told] == [(1, 0), (2, 0)]
+    rows = answer_rows(read_ledger(lake.settings), "new_users", "2026-05-04")
+    assert [(row["new_users"], row["returning_users"]) for row in rows] == [(1, 0), (2, 0)]
 
 
 def test_a_lake_that_is_older_than_the_answer_says_how_to_go_on(lake: SmallLake) -> None:

@@ -207,7 +207,7 @@ NOTICES = (
 )
 
 
-def test_status_tells_what_the_reader_of_the_ledger_has_to_know_besides(lake: SmallLake) -> None:
+def test_status_shows_what_the_reader_of_the_ledger_has_to_know_besides(lake: SmallLake) -> None:
     lake.publish(DAY, {})
     lake.land({DAY: 12})
     quiet = _daybook("status").stdout
@@ -218,15 +218,15 @@ def test_status_tells_what_the_reader_of_the_ledger_has_to_know_besides(lake: Sm
     today = datetime.now(UTC).date()
     lake.land({DAY: 1, today: 2, NEXT: 3})
     lake.accept_loss("4 records lost, offsets 3..6 of partition 0", "the disk was full")
-    told = _daybook("status").stdout
+    output = _daybook("status").stdout
 
     for title, words in NOTICES:
-        assert words in told.partition(title)[2], title
-    waiting = [line.split() for line in told.splitlines() if "window;" in line or "not published;" in line]
+        assert words in output.partition(title)[2], title
+    waiting = [line.split() for line in output.splitlines() if "window;" in line or "not published;" in line]
     assert [line[:3] for line in waiting] == [[str(DAY), "13", "12"], [str(NEXT), "3", "0"], [str(today), "2", "0"]]
-    assert f"""build it: airflow dags trigger game_events_daily -c '{{"day": "{NEXT}"}}'""" in told, "no run does"
-    assert "the day is not over" in told
-    assert "2026-05-04 09:30Z" in told
+    assert f"""build it: airflow dags trigger game_events_daily -c '{{"day": "{NEXT}"}}'""" in output, "no run does"
+    assert "the day is not over" in output
+    assert "2026-05-04 09:30Z" in output
 
 
 @pytest.mark.parametrize(
@@ -334,10 +334,10 @@ ODD_DAYS = [date(2014, 1, 1) + timedelta(days=4 * number) for number in range(10
 def test_status_stays_readable_with_a_thousand_odd_days(lake: SmallLake) -> None:
     lake.publish(DAY, {})
     lake.land({DAY: 12, **dict.fromkeys(ODD_DAYS, 1)})
-    told = _daybook("status").stdout
-    assert "not published yet: 1,000 days from 2014-01-01 to 2024-12-10 with 1,000 records." in told
-    assert len(told.splitlines()) < 20
-    assert "2019-06-" not in told
+    output = _daybook("status").stdout
+    assert "not published yet: 1,000 days from 2014-01-01 to 2024-12-10 with 1,000 records." in output
+    assert len(output.splitlines()) < 20
+    assert "2019-06-" not in output
     every = _daybook("status", "--all").stdout
     assert [str(day) in every for day in ODD_DAYS].count(True) == 1000
 
@@ -346,11 +346,11 @@ def test_many_published_days_and_notices_are_cut_to_the_newest(lake: SmallLake) 
     for number in range(32):
         day = date(2026, 5, 1) + timedelta(days=number)
         lake.publish(day, {}, revision=2, receipt=f"{day} r2: +1 events")
-    told = _daybook("status").stdout
-    days = [line.split()[0] for line in told.splitlines() if line.startswith(" 20") and "yes" in line]
+    output = _daybook("status").stdout
+    days = [line.split()[0] for line in output.splitlines() if line.startswith(" 20") and "yes" in line]
     assert days == [str(date(2026, 5, 1) + timedelta(days=number)) for number in range(4, 32)]
-    assert "Published days, the newest 28 of 32 (`daybook status --all` lists every one)" in told
-    assert told.count(" r2: ") == 10
+    assert "Published days, the newest 28 of 32 (`daybook status --all` lists every one)" in output
+    assert output.count(" r2: ") == 10
     assert _daybook("status", "--all").stdout.count(" r2: ") == 32
 
 
@@ -363,16 +363,16 @@ def test_a_day_that_needs_no_page_is_dismissed_until_another_record_of_it_lands(
 
     done = _daybook("dismiss", "--day", str(odd), "--note", "a broken clock")
     assert done.stdout.startswith("Dismissed: 1 day with 2 unpublished records. The records remain stored.")
-    told = _daybook("status").stdout
-    assert "Dismissed: 1 day 2014-01-01 with 2 records; `daybook status --all` lists them." in told
-    assert str(other) in told
+    output = _daybook("status").stdout
+    assert "Dismissed: 1 day 2014-01-01 with 2 records; `daybook status --all` lists them." in output
+    assert str(other) in output
     [row] = [line for line in _daybook("status", "--all").stdout.splitlines() if "a broken clock" in line]
     assert row.split()[:3] == [str(odd), "2", "0"]
 
     lake.land({odd: 1})
-    told = _daybook("status").stdout
-    assert "Dismissed" not in told, "a record more: the day is listed again by itself"
-    assert [line.split()[1] for line in told.splitlines() if line.strip().startswith(str(odd))] == ["3"]
+    output = _daybook("status").stdout
+    assert "Dismissed" not in output, "a record more: the day is listed again by itself"
+    assert [line.split()[1] for line in output.splitlines() if line.strip().startswith(str(odd))] == ["3"]
 
 
 def test_days_are_dismissed_by_a_range_and_listed_again_by_undo(lake: SmallLake) -> None:
@@ -380,8 +380,8 @@ def test_days_are_dismissed_by_a_range_and_listed_again_by_undo(lake: SmallLake)
     span = ("--from", "2014-01-01", "--to", "2024-06-30")
     done = _daybook("dismiss", *span, "--note", "broken clocks")
     assert done.stdout.startswith("Dismissed: 959 days with 959 unpublished records")
-    told = _daybook("status").stdout
-    assert "not published yet: 41 days from 2024-07-03 to 2024-12-10 with 41 records." in told
+    output = _daybook("status").stdout
+    assert "not published yet: 41 days from 2024-07-03 to 2024-12-10 with 41 records." in output
     assert _daybook("dismiss", *span, "--undo").stdout == "959 days will be listed again.\n"
     assert "not published yet: 1,000 days from 2014-01-01" in _daybook("status").stdout
 
@@ -443,7 +443,7 @@ def plain_lines(out: io.StringIO) -> list[str]:
     return [re.sub(r"\x1b\[[\d;]*m", "", line).rstrip() for line in out.getvalue().splitlines()]
 
 
-def test_a_narrow_terminal_gets_fewer_columns_and_is_told_which(
+def test_a_narrow_terminal_gets_fewer_columns_and_the_hidden_ones_are_named(
     lake: SmallLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = on_a_terminal_of(80, monkeypatch)

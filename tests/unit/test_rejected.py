@@ -28,8 +28,8 @@ def a_record(value: bytes | None, reason: str = "conflict", offset: int = 7) -> 
 
 
 def repaired(reason: str, offset: int = 7, **changes: Any) -> dict[str, Any]:
-    told = {name: value for name, value in {**EVENT, **changes}.items() if value is not None}
-    event = a_record(json.dumps(told).encode(), reason, offset).repaired()
+    fields = {name: value for name, value in {**EVENT, **changes}.items() if value is not None}
+    event = a_record(json.dumps(fields).encode(), reason, offset).repaired()
     assert event is not None
     client_event.validate_python(event)
     return event
@@ -66,7 +66,7 @@ def test_a_missing_host_stays_missing() -> None:
 def test_what_cannot_be_read_is_for_somebody_to_look_at_with_its_bytes(value: bytes | None) -> None:
     record = a_record(value)
     assert record.repaired() is None
-    told = json.loads(json.dumps(record.as_json()))
-    assert told["event"] is None
-    assert (told["value"] is None) == (value is None or value == b"\xff")
-    assert told["value_base64"] == ("/w==" if value == b"\xff" else None)
+    payload = json.loads(json.dumps(record.as_json()))
+    assert payload["event"] is None
+    assert (payload["value"] is None) == (value is None or value == b"\xff")
+    assert payload["value_base64"] == ("/w==" if value == b"\xff" else None)

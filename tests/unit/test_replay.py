@@ -22,14 +22,14 @@ from tests.unit.small_lake import SmallLake
 from tests.unit.test_rejected import EVENT, a_record
 
 Answer = tuple[int, dict[str, str], Any]
-Told = Callable[[list[dict[str, Any]]], Answer]
+Respond = Callable[[list[dict[str, Any]]], Answer]
 
 
 class Intake:
     """Answers each request as configured, and stores the bodies."""
 
     def __init__(self) -> None:
-        self.told: Told = self.takes
+        self.respond: Respond = self.takes
         self.bodies: list[list[dict[str, Any]]] = []
         outer = self
 
@@ -37,7 +37,7 @@ class Intake:
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers["Content-Length"]))
                 outer.bodies.append(json.loads(raw))
-                status, headers, body = outer.told(outer.bodies[-1])
+                status, headers, body = outer.respond(outer.bodies[-1])
                 text = json.dumps(body).encode()
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(text))}.items():
@@ -57,7 +57,7 @@ class Intake:
     @property
     def accepted(self) -> list[str]:
         """The ids in the last bodies that were accepted completely."""
-        return [one["event_id"] for body in self.bodies if self.told(body)[0] == 201 for one in body]
+        return [one["event_id"] for body in self.bodies if self.respond(body)[0] == 201 for one in body]
 
 
 @pytest.fixture
@@ -74,9 +74,9 @@ def intake(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    told: list[float] = []
-    monkeypatch.setattr("daybook.operations.replay.time.sleep", told.append)
-    return told
+    seconds: list[float] = []
+    monkeypatch.setattr("daybook.operations.replay.time.sleep", seconds.append)
+    return seconds
 
 
 def events_of(number: int) -> dict[Coordinates, dict[str, Any]]:
@@ -103,7 +103,9 @@ def written(settings: Settings) -> list[int]:
 def test_one_odd_record_does_not_stop_the_others(
     own_settings: Settings, intake: Intake, status: int, body: Any
 ) -> None:
-    intake.told = lambda sent: (status, {}, body) if any(one["event_id"] == "5" for one in sent) else intake.takes(sent)
+    intake.respond = lambda sent: (
+        (status, {}, body) if any(one["event_id"] == "5" for one in sent) else intake.takes(sent)
+    )
     days, refused = send_again(own_settings, events_of(9))
     assert days == {date(2026, 5, 3)}
     assert [one["coordinates"] for one in refused] == [(1, 0, 5)]
@@ -118,7 +120,7 @@ def test_one_odd_record_does_not_stop_the_others(
 
 
 def test_events_that_are_too_large_together_go_apart(own_settings: Settings, intake: Intake) -> None:
-    intake.told = lambda sent: (413, {}, {}) if len(sent) > 1 else intake.takes(sent)
+    intake.respond = lambda sent: (413, {}, {}) if len(sent) > 1 else intake.takes(sent)
     _, refused = send_again(own_settings, events_of(5))
     assert refused == []
     assert sorted(intake.accepted) == ["0", "1", "2", "3", "4"]
@@ -126,7 +128,7 @@ def test_events_that_are_too_large_together_go_apart(own_settings: Settings, int
 
 
 def test_a_replay_waits_as_long_as_it_is_asked_to(own_settings: Settings, intake: Intake, slept: list[float]) -> None:
-    intake.told = lambda sent: intake.takes(sent) if slept else (429, {"Retry-After": "7"}, {})
+    intake.respond = lambda sent: intake.takes(sent) if slept else (429, {"Retry-After": "7"}, {})
     _, refused = send_again(own_settings, events_of(3))
     assert (slept, refused, written(own_settings)) == ([7], [], [0, 1, 2])
 
@@ -136,7 +138,7 @@ def test_a_replay_does_not_wait_for_ever(
     own_settings: Settings, intake: Intake, slept: list[float], monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:
     monkeypatch.setattr("daybook.operations.replay.LONGEST_WAIT_SECONDS", 9)
-    intake.told = lambda sent: (429, {"Retry-After": asked}, {})
+    intake.respond = lambda sent: (429, {"Retry-After": asked}, {})
     with pytest.raises(
         DaybookError, match="asks for waits of more than 9 s in total; events that it accepted before are"
     ):
@@ -147,7 +149,7 @@ def test_a_replay_does_not_wait_for_ever(
 
 @pytest.mark.parametrize("status", [401, 404, 500])
 def test_what_no_record_is_the_reason_of_stops_it(own_settings: Settings, intake: Intake, status: int) -> None:
-    intake.told = lambda sent: (status, {}, {})
+    intake.respond = lambda sent: (status, {}, {})
     with pytest.raises(
         DaybookError, match=f"responded with status {status}; events that it accepted before are recorded"
     ):

@@ -388,16 +388,16 @@ def test_players_are_never_shown(whole: SmallLake) -> None:
 
 def test_files_and_table_say_the_same(whole: SmallLake) -> None:
     [file, _] = write_report(whole.settings, "2026-05-03")
-    told = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    payload = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
     content = day_content(read_ledger(whole.settings), "2026-05-03")
-    assert told == json.loads(json.dumps(day_record(content)))
-    assert len(told["answers"]) == 6
+    assert payload == json.loads(json.dumps(day_record(content)))
+    assert len(payload["answers"]) == 6
     page = Page(file)
     for table in content["answers"]:
         if table["hidden"]:
-            assert (told["answers"][table["name"]]["rows"], table["hidden"]) == ([], 2)
+            assert (payload["answers"][table["name"]]["rows"], table["hidden"]) == ([], 2)
             continue
-        assert told["answers"][table["name"]]["rows"] == table["rows"]
+        assert payload["answers"][table["name"]]["rows"] == table["rows"]
         beside = file.parent / "2026-05-03" / f"{table['name']}.csv"
         assert beside.read_bytes().startswith(codecs.BOM_UTF8), "or Excel garbles letters outside ASCII"
         text = beside.read_bytes().decode("utf-8-sig")
@@ -413,17 +413,17 @@ def test_files_and_table_say_the_same(whole: SmallLake) -> None:
 
 
 def test_keys_of_the_json_are_a_promise(whole: SmallLake) -> None:
-    told = day_record(judged(day_content(read_ledger(whole.settings), "2026-05-03")))
-    assert list(told) == [
+    record = day_record(judged(day_content(read_ledger(whole.settings), "2026-05-03")))
+    assert list(record) == [
         *("day", "revision", "published_at", "balanced", "counts", "ledger", "offsets", "warnings", "rejected"),
         *("receipts", "changes", "premise", "alarms", "total", "comparisons", "looks_back_on", "neighbours"),
         *("answers", "made"),
     ]
-    assert told["rejected"] == [{"reason": "no_time", "records": 2}, {"reason": "conflict", "records": 1}]
-    assert [one["revision"] for one in told["receipts"]] == [1, 2]
-    assert (told["premise"][1]["verdict"], told["premise"][1]["drivers"][0]["share"]) == ("deviates", 0.4)
-    assert (told["alarms"][0]["expected"], told["comparisons"][0]["same_weekday"]) == (40.5, None)
-    json.dumps(told, allow_nan=False)
+    assert record["rejected"] == [{"reason": "no_time", "records": 2}, {"reason": "conflict", "records": 1}]
+    assert [one["revision"] for one in record["receipts"]] == [1, 2]
+    assert (record["premise"][1]["verdict"], record["premise"][1]["drivers"][0]["share"]) == ("deviates", 0.4)
+    assert (record["alarms"][0]["expected"], record["comparisons"][0]["same_weekday"]) == (40.5, None)
+    json.dumps(record, allow_nan=False)
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1", "=cmd|' /C calc'!A0", "\n=1"])
@@ -502,10 +502,10 @@ def test_what_cannot_be_judged_yet_is_said_to_be_so(whole: SmallLake) -> None:
         "Drops on 2026-05-03 cannot be checked yet: the check needs 7 earlier days with events and has 0."
         in page.texts["p"]
     )
-    told = json.loads((whole.settings.reports_dir / "2026-05-03.json").read_text(encoding="utf-8"))
-    assert [one["verdict"] for one in told["premise"]] == ["too few days", "too few days"]
-    assert told["alarms"].startswith("Drops on 2026-05-03 cannot be checked yet")
-    assert [one["measure"] for one in told["comparisons"]] == ["events", "users", "purchases", "guild_joins"]
+    payload = json.loads((whole.settings.reports_dir / "2026-05-03.json").read_text(encoding="utf-8"))
+    assert [one["verdict"] for one in payload["premise"]] == ["too few days", "too few days"]
+    assert payload["alarms"].startswith("Drops on 2026-05-03 cannot be checked yet")
+    assert [one["measure"] for one in payload["comparisons"]] == ["events", "users", "purchases", "guild_joins"]
 
 
 def test_premise_alarms_and_comparisons_are_shown(whole: SmallLake, tmp_path: Path) -> None:
@@ -529,7 +529,7 @@ def test_premise_alarms_and_comparisons_are_shown(whole: SmallLake, tmp_path: Pa
     assert len([tag for tag, _ in waits.tags if tag == "svg"]) == 5, "there is no distance to draw"
 
 
-def test_a_change_is_told_in_its_own_measure() -> None:
+def test_a_change_is_shown_in_its_own_measure() -> None:
     assert pages._change(9, 10) == "-10.0%"
     assert pages._change(10, 10) == "the same"
     assert pages._change(1, 0) == "up from 0"
@@ -574,10 +574,10 @@ def test_the_overview_shows_the_answers_across_days(tmp_path: Path) -> None:
 def test_the_answers_across_days_stand_beside_the_overview(whole: SmallLake) -> None:
     write_report(whole.settings, "2026-05-03")
     folder = whole.settings.reports_dir
-    told = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    assert told["days"][0]["day"] == "2026-05-03"
-    assert told["across"]["new_users"]["last_day"] == "2026-05-03"
-    assert [row["new_users"] for row in told["across"]["new_users"]["rows"]] == [2]
+    payload = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    assert payload["days"][0]["day"] == "2026-05-03"
+    assert payload["across"]["new_users"]["last_day"] == "2026-05-03"
+    assert [row["new_users"] for row in payload["across"]["new_users"]["rows"]] == [2]
     assert {file.name for file in (folder / ACROSS_DAYS).iterdir()} == {f"{name}.csv" for name in answers(ACROSS_DAYS)}
     rows = list(csv.DictReader((folder / ACROSS_DAYS / "new_users.csv").open(encoding="utf-8-sig", newline="")))
     assert [(row["event_date"], row["users"], row["new_users"]) for row in rows] == [("2026-05-03", "2", "2")]
@@ -642,8 +642,8 @@ def test_the_counts_of_a_day_add_up_on_sight(lake: SmallLake) -> None:
         "Sent 600 = refused 50 + accepted 550. Accepted 550 = on other days 20 + landed 530. "
         "Landed 530 = duplicates 50 + rejected 0 + events 480."
     )
-    told = json.loads((lake.settings.reports_dir / "2026-05-03.json").read_text(encoding="utf-8"))["counts"]
-    assert told == {**counts, "other_days": 20, "rejected": 0, "late": 0}
+    reported = json.loads((lake.settings.reports_dir / "2026-05-03.json").read_text(encoding="utf-8"))["counts"]
+    assert reported == {**counts, "other_days": 20, "rejected": 0, "late": 0}
 
 
 def test_live_traffic_and_others_records_are_counted_as_far_as_is_known(lake: SmallLake) -> None:
@@ -670,7 +670,7 @@ def test_an_answer_across_days_without_rows_says_that_it_is_too_early(whole: Sma
     assert all("do not reach back far enough" in text for text in said)
 
 
-def test_days_that_wait_are_told_on_the_overview(lake: SmallLake) -> None:
+def test_days_that_wait_are_shown_on_the_overview(lake: SmallLake) -> None:
     assert "not published yet" not in write_report(lake.settings, "2026-05-03")[-1].read_text(encoding="utf-8")
     lake.land({DAY: 12, date(2014, 1, 1): 3})
     html = write_report(lake.settings, "2026-05-03")[-1].read_text(encoding="utf-8")

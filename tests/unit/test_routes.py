@@ -20,14 +20,14 @@ BUY = {"event_type": "purchase_item", "item": "sword", "user_id": "user53"}
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = []
+    values: list[dict[str, Any]] = []
 
     def send(_self: EventProducer, records: Sequence[tuple[bytes, bytes]]) -> list[Receipt]:
-        told.extend(json.loads(value) for _, value in records)
+        values.extend(json.loads(value) for _, value in records)
         return [Receipt(0, at) for at, _ in enumerate(records)]
 
     monkeypatch.setattr(EventProducer, "send", send)
-    return told
+    return values
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def test_raw_records_are_kept_longer_than_any_restated_day_looks_back(
         ('{"spark.master": "yarn"}', "spark.master is set by Daybook itself"),
     ],
 )
-def test_what_spark_must_not_be_told_is_refused(
+def test_what_spark_must_not_get_is_refused(
     own_settings: Settings, monkeypatch: pytest.MonkeyPatch, text: str, said: str
 ) -> None:
     monkeypatch.setenv("DAYBOOK_SPARK_CONF", text)
@@ -128,8 +128,8 @@ def test_what_spark_must_not_be_told_is_refused(
 def test_sparks_own_settings_win_over_ours_and_go_on_to_the_parts(
     own_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = '{"spark.executor.cores": 2, "spark.ui.enabled": true, "spark.sql.catalog.other": "x"}'
-    monkeypatch.setenv("DAYBOOK_SPARK_CONF", told)
+    text = '{"spark.executor.cores": 2, "spark.ui.enabled": true, "spark.sql.catalog.other": "x"}'
+    monkeypatch.setenv("DAYBOOK_SPARK_CONF", text)
     load_settings.cache_clear()
     conf = submit_conf(load_settings())
     assert conf["spark.executor.cores"] == "2"

@@ -69,11 +69,11 @@ def test_the_installed_jars_are_the_listed_ones() -> None:
     assert jars.problems(LIB_DIR, jars.listed_sums()) == []
 
 
-def test_ivy_is_told_of_every_listed_jar() -> None:
-    told = (JARS_DIR / "ivy.xml").read_text(encoding="utf-8")
+def test_ivy_xml_names_every_listed_jar() -> None:
+    text = (JARS_DIR / "ivy.xml").read_text(encoding="utf-8")
     for name in [*jars.listed_sums(), *jars.listed_sums(jars.S3_SHA256_FILE)]:
         folder, _, file = name.partition("/")
-        assert any(f'conf="{folder}->default"' in line and file in _file_names(line) for line in told.splitlines()), (
+        assert any(f'conf="{folder}->default"' in line and file in _file_names(line) for line in text.splitlines()), (
             f"{name} is in its list and not in ivy.xml"
         )
 

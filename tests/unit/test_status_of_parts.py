@@ -36,7 +36,7 @@ def test_a_part_that_does_not_answer_is_starting_at_first_and_late_afterwards(
     assert api.startswith("http://127.0.0.1:1/health/ready does not answer: Connection refused; log: ")
 
 
-def test_an_airflow_that_is_not_there_is_told_in_the_systems_words(own_settings: Settings) -> None:
+def test_an_airflow_that_is_not_there_is_reported_in_the_systems_words(own_settings: Settings) -> None:
     nowhere = own_settings.model_copy(update={"airflow_port": 1})
     with pytest.raises(DaybookError, match=r"^Airflow does not answer at http://127\.0\.0\.1:1: Connection refused$"):
         AirflowApi(nowhere, "secret", 5).health()

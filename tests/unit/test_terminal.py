@@ -86,8 +86,8 @@ def test_nothing_that_is_printed_commands_a_terminal(lake: SmallLake, command: t
 
 
 def test_json_says_the_same_as_before(lake: SmallLake) -> None:
-    told = json.loads(printed(*FIRST, "--json"))
-    assert [row["item"] for row in told] == list(ITEMS)
+    rows = json.loads(printed(*FIRST, "--json"))
+    assert [row["item"] for row in rows] == list(ITEMS)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

@@ -14,11 +14,12 @@ CLUSTER = Settings(kafka_bootstrap_servers="kafka-1:9092", kafka_replication=3)
 
 @pytest.mark.parametrize("policy", ["compact", "delete,compact", "compact,delete"])
 def test_a_compacted_topic_is_unfit_and_the_cure_is_named(policy: str) -> None:
-    told = unfit("events", {"cleanup.policy": policy}, 1)
-    assert told is not None
-    assert f"cleanup.policy={policy}" in told
+    message = unfit("events", {"cleanup.policy": policy}, 1)
+    assert message is not None
+    assert f"cleanup.policy={policy}" in message
     assert (
-        "kafka-configs.sh --alter --entity-type topics --entity-name events --add-config cleanup.policy=delete" in told
+        "kafka-configs.sh --alter --entity-type topics --entity-name events --add-config cleanup.policy=delete"
+        in message
     )
 
 
@@ -64,9 +65,11 @@ def test_what_is_weaker_than_the_settings_say_is_doubted(name: str, value: str, 
     assert [
         str(one).startswith(f"{name} is {value}, the settings specify ") for one in differences(CLUSTER, config)
     ] == [True]
-    told = doubts(CLUSTER, config)
-    assert len(told) == is_weaker
-    assert all(f"topic events: {name} is {value}" in line and "`daybook create-topic --set`" in line for line in told)
+    messages = doubts(CLUSTER, config)
+    assert len(messages) == is_weaker
+    assert all(
+        f"topic events: {name} is {value}" in line and "`daybook create-topic --set`" in line for line in messages
+    )
 
 
 def test_a_state_folder_remembers_the_topic_of_each_cluster(own_settings: Settings) -> None:

@@ -15,7 +15,7 @@ from game_api.producer import CONFIG_CACHE_SECONDS, _TopicWatch
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def broker_state(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The broker's replies; ``now`` is the clock, ``looks`` counts the requests."""
     state: dict[str, Any] = {"config": {"cleanup.policy": "delete"}, "now": 1000.0, "looks": 0}
 
@@ -34,53 +34,59 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return state
 
 
-def test_the_broker_is_asked_once_in_a_while(own_settings: Settings, told: dict[str, Any]) -> None:
+def test_the_broker_is_asked_once_in_a_while(own_settings: Settings, broker_state: dict[str, Any]) -> None:
     watch = _TopicWatch(own_settings)
     for _ in range(9):
         assert watch.is_fit()
-        told["now"] += 1
-    assert told["looks"] == 1
-    told["config"] = {"cleanup.policy": "compact"}
+        broker_state["now"] += 1
+    assert broker_state["looks"] == 1
+    broker_state["config"] = {"cleanup.policy": "compact"}
     assert watch.is_fit(), "what it was is relied on for a while"
-    told["now"] += CONFIG_CACHE_SECONDS
+    broker_state["now"] += CONFIG_CACHE_SECONDS
     with capture_logs() as logs:
         assert not watch.is_fit()
-        told["now"] += CONFIG_CACHE_SECONDS + 1
+        broker_state["now"] += CONFIG_CACHE_SECONDS + 1
         assert not watch.is_fit()
     assert [one["event"].startswith("not ready: topic events has cleanup.policy=compact") for one in logs] == [True]
-    told["config"] = {"cleanup.policy": "delete"}
-    told["now"] += CONFIG_CACHE_SECONDS + 1
+    broker_state["config"] = {"cleanup.policy": "delete"}
+    broker_state["now"] += CONFIG_CACHE_SECONDS + 1
     assert watch.is_fit()
 
 
-def test_without_the_right_to_look_it_is_ready_and_says_so_once(own_settings: Settings, told: dict[str, Any]) -> None:
-    told["config"] = KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+def test_without_the_right_to_look_it_is_ready_and_says_so_once(
+    own_settings: Settings, broker_state: dict[str, Any]
+) -> None:
+    broker_state["config"] = KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
     watch = _TopicWatch(own_settings)
     with capture_logs() as logs:
         for _ in range(3):
             assert watch.is_fit()
-            told["now"] += CONFIG_CACHE_SECONDS + 1
-    assert told["looks"] == 3
+            broker_state["now"] += CONFIG_CACHE_SECONDS + 1
+    assert broker_state["looks"] == 3
     [line] = [one["event"] for one in logs]
     assert "docs/kafka.md" in line
     assert "Only landing detects a compacted topic" in line
 
 
-def test_a_broker_that_does_not_answer_leaves_it_as_it_was(own_settings: Settings, told: dict[str, Any]) -> None:
+def test_a_broker_that_does_not_answer_leaves_it_as_it_was(
+    own_settings: Settings, broker_state: dict[str, Any]
+) -> None:
     watch = _TopicWatch(own_settings)
-    told["config"] = {"cleanup.policy": "compact"}
+    broker_state["config"] = {"cleanup.policy": "compact"}
     assert not watch.is_fit()
-    told["config"] = KafkaException(KafkaError(KafkaError._TIMED_OUT))
-    told["now"] += CONFIG_CACHE_SECONDS + 1
+    broker_state["config"] = KafkaException(KafkaError(KafkaError._TIMED_OUT))
+    broker_state["now"] += CONFIG_CACHE_SECONDS + 1
     assert not watch.is_fit()
 
 
-def test_what_is_weaker_than_the_settings_say_is_warned_of_once(own_settings: Settings, told: dict[str, Any]) -> None:
-    told["config"] = {"message.timestamp.type": "CreateTime"}
+def test_what_is_weaker_than_the_settings_say_is_warned_of_once(
+    own_settings: Settings, broker_state: dict[str, Any]
+) -> None:
+    broker_state["config"] = {"message.timestamp.type": "CreateTime"}
     watch = _TopicWatch(own_settings)
     with capture_logs() as logs:
         for _ in range(3):
             assert watch.is_fit()
-            told["now"] += CONFIG_CACHE_SECONDS + 1
+            broker_state["now"] += CONFIG_CACHE_SECONDS + 1
     assert len(logs) == 1
     assert "message.timestamp.type is CreateTime" in logs[0]["event"]

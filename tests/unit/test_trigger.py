@@ -94,7 +94,7 @@ def _connection(bootstrap_servers: str) -> str:
     return json.dumps({"conn_type": "kafka", "extra": {"bootstrap.servers": bootstrap_servers}})
 
 
-class Told:
+class FakeHook:
     """A hook that replaces the broker: each look returns the next of the given offsets."""
 
     def __init__(self, *ends: tuple[dict[int, int], dict[int, int]]) -> None:
@@ -108,7 +108,7 @@ GOAL = OffsetsGoal(topic="events", day="2026-05-03", targets=None, not_before=No
 
 
 def test_what_an_open_transaction_hides_is_waited_for() -> None:
-    hook = Told(({0: 3, 1: 7}, {0: 33, 1: 7}), ({0: 3, 1: 9}, {0: 40, 1: 9}), ({0: 34, 1: 9}, {0: 41, 1: 9}))
+    hook = FakeHook(({0: 3, 1: 7}, {0: 33, 1: 7}), ({0: 3, 1: 9}, {0: 40, 1: 9}), ({0: 34, 1: 9}, {0: 41, 1: 9}))
     first = GOAL.look(hook)  # type: ignore[arg-type]  # a hook's one method
     assert first.lacks == "an open transaction hides 30 offsets from 3 of partition 0"
     goal = replace(GOAL, log_ends=first.log_ends)
@@ -119,9 +119,9 @@ def test_what_an_open_transaction_hides_is_waited_for() -> None:
 
 
 def test_two_equal_ends_are_frozen_at_once() -> None:
-    assert GOAL.look(Told(({0: 3}, {0: 3}))).offsets == {"0": 3}  # type: ignore[arg-type]  # as above
+    assert GOAL.look(FakeHook(({0: 3}, {0: 3}))).offsets == {"0": 3}  # type: ignore[arg-type]  # as above
 
 
 def test_an_end_that_grew_between_the_two_questions_is_no_transaction() -> None:
     """The log's end is read first."""
-    assert GOAL.look(Told(({0: 5}, {0: 3}))).offsets == {"0": 5}  # type: ignore[arg-type]  # as above
+    assert GOAL.look(FakeHook(({0: 5}, {0: 3}))).offsets == {"0": 5}  # type: ignore[arg-type]  # as above

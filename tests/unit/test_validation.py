@@ -89,7 +89,7 @@ def test_a_refusal_names_each_wrong_field(value: Any, fields: list[str]) -> None
     assert sorted(error["field"] for error in refusal(value).errors) == fields
 
 
-def test_a_field_that_is_none_is_told_the_fields() -> None:
+def test_a_field_that_is_none_is_reported_with_the_list_of_fields() -> None:
     first, second = refusal({"event_type": "join_guild", "price": 3, "size": 4}).errors
     assert first == {"field": "price", "message": f"is not a field of an event; the fields are {', '.join(FIELDS)}"}
     assert second == {"field": "size", "message": "is not a field of an event"}
@@ -131,7 +131,7 @@ def test_a_field_that_is_none_is_told_the_fields() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told_in_words_of_ours(field: str, value: Any, said: str) -> None:
+def test_what_is_wrong_is_reported_in_our_own_words(field: str, value: Any, said: str) -> None:
     sent = {"event_type": "purchase_item", "item": "sword", field: value}
     if value is None:
         del sent[field]

@@ -161,8 +161,8 @@ def test_a_revision_that_the_ledger_has_twice_is_reported_until_another_replaces
 def test_every_line_of_a_day_is_printed_and_the_next_command_is_named(
     monkeypatch: pytest.MonkeyPatch, line: str, cure: str
 ) -> None:
-    told = [Verdict(EQUAL, "one"), Verdict(DIFFERENT, line), Verdict(EQUAL, "another")]
-    monkeypatch.setattr("daybook.cli.days.verify_day", lambda _settings, _day: iter(told))
+    verdicts = [Verdict(EQUAL, "one"), Verdict(DIFFERENT, line), Verdict(EQUAL, "another")]
+    monkeypatch.setattr("daybook.cli.days.verify_day", lambda _settings, _day: iter(verdicts))
     done = CliRunner().invoke(verify, ["--day", "2026-05-03", "--day", "2026-05-04"])
     assert done.exit_code == 1
     assert [text.split("  ")[0] for text in done.stdout.splitlines()] == ["2026-05-03"] * 3, "and not the next day"
@@ -180,9 +180,9 @@ def test_raw_records_are_removed_by_retention_only_where_there_is_one(
     if not isinstance(days_kept, int):
         days_kept = (datetime.now(UTC).date() - DAY) // timedelta(days=1)
     lake.settings = lake.settings.model_copy(update={"raw_retention_days": days_kept})
-    told = [one for one in counts(lake, raw_records=0) if "raw records of the day" in one.line]
-    assert told[0].verdict == verdict
-    assert ("removed by retention" in told[0].line) == (verdict == NOT_COMPARED)
+    found = [one for one in counts(lake, raw_records=0) if "raw records of the day" in one.line]
+    assert found[0].verdict == verdict
+    assert ("removed by retention" in found[0].line) == (verdict == NOT_COMPARED)
 
 
 def test_the_claims_of_a_page_follow_each_other_to_where_it_was_built_to(lake: SmallLake) -> None:
