@@ -23,7 +23,7 @@ from daybook.jobs.temp_files import remove_leftovers
 from daybook.lake.catalog import broken_file
 from daybook.lake.opening import open_state
 from daybook.settings import Settings, load_settings
-from daybook_spark.session import is_lost, server, spark_session
+from daybook_spark.session import is_lost, server, spark_session, stop_without_server
 
 LOST_SERVER = (
     "the Spark server ended while this step ran: it was stopped or killed, or its memory was too small for the step. "
@@ -81,7 +81,8 @@ def run(name: str, parser: argparse.ArgumentParser, work: Work) -> None:
     except Exception as error:
         # unexpected error: traceback to the log, root cause to the user
         traceback.print_exc()
-        if is_lost(spark):
+        if is_lost(spark, chosen):
+            stop_without_server(spark)
             _fail(args.summary, title, f"{title}: {LOST_SERVER}", try_again=True)
         if broken := broken_file(chosen):
             _fail(args.summary, title, str(broken), try_again=may_pass(broken))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import SparkSession
 
+from daybook.jobs import connect
 from daybook.jobs.config import jars, submit_conf
 from daybook.lake.state import check_state
 from daybook.settings import Settings
@@ -35,9 +36,15 @@ def _client() -> SparkSession:
     return session
 
 
-def is_lost(session: SparkSession) -> bool:
-    """Whether the session's server has ended, and was perhaps restarted: it no longer knows the session."""
-    return server() is not None and _client_of(session).is_closed
+def is_lost(session: SparkSession, settings: Settings) -> bool:
+    """Whether the session's server has ended: it does not answer, or it was restarted and does not know the session."""
+    return server() is not None and (_client_of(session).is_closed or connect.trouble(settings) is not None)
+
+
+def stop_without_server(session: SparkSession) -> None:
+    """Stop a session whose server has ended, without waiting for the server."""
+    _client_of(session).set_retry_policies([])
+    session.stop()
 
 
 def _client_of(session: SparkSession) -> SparkConnectClient:

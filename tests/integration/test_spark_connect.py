@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -42,11 +43,21 @@ from pyspark.sql import SparkSession
 spark = SparkSession.builder.getOrCreate()
 print(spark.sql("SELECT SUM(id * 7 - id * 6) AS sum FROM range(10000)").collect())
 """
-ENDLESS = """
+ENDLESS_QUERY = "SELECT COUNT(*) FROM range(0, 1000000000000000, 1, 2) WHERE hash(id) = hash(id + 1)"
+ENDLESS = f"""
 from pyspark.sql import SparkSession
 
 spark = SparkSession.builder.getOrCreate()
-spark.sql("SELECT COUNT(*) FROM range(0, 1000000000000000, 1, 2) WHERE hash(id) = hash(id + 1)").collect()
+spark.sql("{ENDLESS_QUERY}").collect()
+"""
+
+STEP = f"""
+from daybook_spark.job import arguments, run
+
+def work(spark, settings, args):
+    return spark.sql("{ENDLESS_QUERY}").collect()
+
+run("land_events", arguments("works without an end"), work)
 """
 
 CACHES = """
@@ -159,10 +170,22 @@ def test_what_a_killed_client_has_cached_is_dropped(server: OwnSpark) -> None:
     until(lambda: "dropped the cached data" in server.log.read_text(encoding="utf-8"), "its data is dropped", 120)
 
 
-def test_nothing_of_it_is_left_when_its_jvm_is_killed(tmp_path: Path) -> None:
-    with OwnSpark(own_settings(tmp_path)) as started:
+def test_nothing_of_it_is_left_when_its_jvm_is_killed_and_its_step_says_so(tmp_path: Path) -> None:
+    settings, summary = own_settings(tmp_path), tmp_path / "summary.json"
+    step = [sys.executable, "-c", STEP, "--day", "2026-05-03", "--run-id", "lost", "--summary", str(summary)]
+    with (
+        OwnSpark(settings) as started,
+        subprocess.Popen(step, env=started.environment(), cwd=tmp_path, stderr=subprocess.DEVNULL) as asking,
+    ):
+        # for longer than the start of its session takes
+        until(lambda: all(is_at_work(started) for _ in range(3)), "the step at work", 60)
         others = started.watched.children(recursive=True)
         assert any(runs_its_main(one) for one in others)
         started.watched.kill()
         _, left = psutil.wait_procs(others, timeout=30)
         assert left == []
+        # the server stays away for longer than the client tries
+        assert asking.wait(200) == 1
+    failure = json.loads(summary.read_text(encoding="utf-8"))
+    assert failure["error"].startswith("land_events 2026-05-03: the Spark server ended while this step ran")
+    assert failure["try_again"] is True
