@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -148,15 +148,19 @@ def a_revision(day: date, **columns: Any) -> Revision:
     return replace(default, **columns)
 
 
+BuiltOnce = Callable[[Callable[["SmallLake"], None]], "SmallLake"]
+"""The fixture ``built_once``."""
+
+
 class SmallLake:
     """Writes the rows that publishing a day writes."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         assert settings.catalog_file is not None
-        settings.catalog_file.parent.mkdir(parents=True)
+        settings.catalog_file.parent.mkdir(parents=True, exist_ok=True)
         self.catalog = SqlCatalog(CATALOG, uri=sqlalchemy_uri(settings.catalog_uri), warehouse=settings.warehouse)
-        self.catalog.create_namespace(NAMESPACE)
+        self.catalog.create_namespace_if_not_exists(NAMESPACE)
 
     def table(self, name: str) -> Table:
         """The table; creates it if it does not exist."""

@@ -21,7 +21,7 @@ from daybook.report import content, pages
 from daybook.report import write as report
 from daybook.report.write import write_report
 from daybook.settings import Settings
-from tests.unit.small_lake import SmallLake
+from tests.unit.small_lake import BuiltOnce, SmallLake
 
 FIRST = date(2026, 5, 1)
 PROVIDERS, ITEMS = ("att", "comcast", "cox"), ("sword", "knife", None)
@@ -59,13 +59,15 @@ def publish(lake: SmallLake, day: date, played: list[Played], revision: int = 1)
     lake.publish(day, snapshots, revision=revision, events=len(played))
 
 
-@pytest.fixture
-def lake(own_settings: Settings) -> SmallLake:
+def nine_days(lake: SmallLake) -> None:
     """Nine identical published days."""
-    lake = SmallLake(own_settings)
     for number in range(9):
         publish(lake, FIRST + timedelta(days=number), a_day())
-    return lake
+
+
+@pytest.fixture
+def lake(built_once: BuiltOnce) -> SmallLake:
+    return built_once(nine_days)
 
 
 def test_a_day_like_the_others_deviates_in_nothing(lake: SmallLake) -> None:

@@ -23,20 +23,22 @@ from daybook.lake.tables import DAY_LEDGER, EVENTS, NAMESPACE, RAW_EVENTS
 from daybook.operations.exporter import read_lake
 from daybook.report.write import write_report
 from daybook.settings import Settings
-from tests.unit.small_lake import SmallLake
+from tests.unit.small_lake import BuiltOnce, SmallLake
 
 DAY = date(2026, 5, 3)
 RUNNER = CliRunner()
 
 
-@pytest.fixture
-def lake(own_settings: Settings) -> SmallLake:
-    lake = SmallLake(own_settings)
+def a_day(lake: SmallLake) -> None:
     lake.land({DAY: 12}, end={0: 112})
     events = lake.put(EVENTS, DAY, *[(f"user{number}", "att", "purchase_item", "sword") for number in range(10)])
     popularity = lake.put("event_popularity", DAY, ("purchase_item", "sword", 10, 10, 1.0, 1))
     lake.publish(DAY, {EVENTS: events, "event_popularity": popularity})
-    return lake
+
+
+@pytest.fixture
+def lake(built_once: BuiltOnce) -> SmallLake:
+    return built_once(a_day)
 
 
 def empty(file: Path) -> None:

@@ -35,7 +35,7 @@ from daybook.report.write import day_record, write_report, write_report_of_run
 from daybook.settings import Settings
 from daybook.sql.answers import ACROSS_DAYS, answers
 from tests.hostile_text import commands_a_terminal
-from tests.unit.small_lake import SmallLake
+from tests.unit.small_lake import BuiltOnce, SmallLake
 
 DAY = date(2026, 5, 3)
 MIX = "provider_event_popularity"
@@ -71,15 +71,17 @@ class Page(HTMLParser):
             self.texts[self.open[-1]][-1] += data
 
 
-@pytest.fixture
-def lake(own_settings: Settings) -> SmallLake:
-    lake = SmallLake(own_settings)
+def a_small_day(lake: SmallLake) -> None:
     popularity = lake.put(
         "event_popularity", DAY, ("purchase_item", HOSTILE, 1234, 3, 0.6, 1), ("join_guild", None, 4, 2, 0.4, 2)
     )
     providers = lake.put("provider_usage", DAY, (HOSTILE, 10, 3, 1.0, 0.5))
     lake.publish(DAY, {"provider_usage": providers, "event_popularity": popularity}, receipt=HOSTILE, sent=0)
-    return lake
+
+
+@pytest.fixture
+def lake(built_once: BuiltOnce) -> SmallLake:
+    return built_once(a_small_day)
 
 
 def test_what_players_send_is_text_and_nothing_else(lake: SmallLake) -> None:
@@ -244,8 +246,13 @@ TOO_EARLY = [Drift("event mix", None, None, None, None, 0.1, "too few days", "On
 
 
 @pytest.fixture
-def whole(lake: SmallLake) -> SmallLake:
+def whole(built_once: BuiltOnce) -> SmallLake:
+    return built_once(a_whole_day)
+
+
+def a_whole_day(lake: SmallLake) -> None:
     """A day with data for every picture, with players, and with more providers than a collapsed table shows."""
+    a_small_day(lake)
     providers = ["comcast", HOSTILE, "(bare)", *(f"isp{at}" for at in range(25))]
     events = {name: 100 - at for at, name in enumerate(providers)}
     total = sum(events.values())
@@ -280,7 +287,6 @@ def whole(lake: SmallLake) -> SmallLake:
         changes=changes_json({"user_activity": changed}),
         checks='[{"check": "provider_coverage", "severity": "warn", "rows": 1}]',
     )
-    return lake
 
 
 def drawn(tmp_path: Path, html: str) -> Page:
