@@ -15,6 +15,10 @@ from daybook.settings import Settings
 USER = "admin"
 
 
+class NoAnswer(DaybookError):
+    """Airflow did not answer in time; on a busy machine it may answer the next call."""
+
+
 class AirflowApi:
     """Client of Airflow's REST API; logs in at the first call that needs it."""
 
@@ -38,7 +42,7 @@ class AirflowApi:
             detail = " ".join(error.read().decode(errors="replace").split())[:300]
             raise AirflowRefused(f"Airflow answered {error.code} to {method} {path}: {detail}", error.code) from None
         except (OSError, ValueError) as error:
-            raise DaybookError(f"Airflow does not answer at {self._url}: {network_reason(error)}") from None
+            raise NoAnswer(f"Airflow does not answer at {self._url}: {network_reason(error)}") from None
 
     def health(self) -> dict[str, dict[str, Any]]:
         """Return the state of each component, with the time of its last heartbeat; needs no login."""
@@ -50,7 +54,7 @@ class AirflowApi:
 
         Raises:
             AirflowRefused: Airflow answered with an error status.
-            DaybookError: Airflow did not answer.
+            NoAnswer: Airflow did not answer.
         """
         if self._token is None:
             login = {"username": USER, "password": self._password}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from daybook.airflow_client import DAG, seconds_of
+from daybook.airflow_client import DAG, NoAnswer, seconds_of
 from daybook.errors import DaybookError
 
 if TYPE_CHECKING:
@@ -15,24 +15,34 @@ if TYPE_CHECKING:
 
 
 _LONGEST_RUN_MINUTES = 30
-
-
 _LOOK_EVERY_SECONDS = 0.5
+_LONGEST_SILENCE_SECONDS = 120
+"""How long Airflow may not answer while a run goes on, for example because the day needs the whole machine."""
 
 
 def follow(client: AirflowApi, run_id: str, console: Console) -> list[dict[str, Any]]:
     """Show the run's steps until it ends; returns the steps as Airflow reports them, in the order they started.
 
     Raises:
+        NoAnswer: Airflow has not answered for two minutes. The run may go on.
         DaybookError: it takes longer than half an hour.
     """
     shown: dict[str, str] = {}
-    deadline = time.monotonic() + _LONGEST_RUN_MINUTES * 60
+    answered_at = time.monotonic()
+    deadline = answered_at + _LONGEST_RUN_MINUTES * 60
     with console.status("") as spinner:
         while True:
-            # asked first: a run that has ended has no step that could still change
-            state = client.call("GET", f"/dags/{DAG}/dagRuns/{run_id}")["state"]
-            reported = client.call("GET", f"/dags/{DAG}/dagRuns/{run_id}/taskInstances")["task_instances"]
+            try:
+                # asked first: a run that has ended has no step that could still change
+                state = client.call("GET", f"/dags/{DAG}/dagRuns/{run_id}")["state"]
+                reported = client.call("GET", f"/dags/{DAG}/dagRuns/{run_id}/taskInstances")["task_instances"]
+            except NoAnswer:
+                if time.monotonic() - answered_at > _LONGEST_SILENCE_SECONDS:
+                    raise
+                spinner.update("waiting for Airflow's answer")
+                time.sleep(_LOOK_EVERY_SECONDS)  # between two looks at the run
+                continue
+            answered_at = time.monotonic()
             # in the order they started; what has not started comes last
             steps = sorted(reported, key=lambda step: step["start_date"] or "9")
             for step in steps:

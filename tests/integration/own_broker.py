@@ -22,6 +22,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import TopicMetadata  # type: ignore[attr-defined]  # its documented home
 from pydantic import SecretStr
 
+from daybook.airflow_client import NoAnswer
 from daybook.kafka.admin import kafka_admin
 from daybook.kafka.config import librdkafka_conf
 from daybook.kafka.offsets import is_group_authorization_error
@@ -39,12 +40,19 @@ def free_ports(count: int, above: int = 0) -> list[int]:
 
 
 def until(condition: Callable[[], bool], what: str, timeout_seconds: float = 60.0, every_seconds: float = 0.05) -> None:
-    """Wait for a condition; check it at a fixed interval."""
+    """Wait for a condition; check it at a fixed interval. An Airflow that does not answer in time is asked again."""
     deadline = time.monotonic() + timeout_seconds
-    while not condition():
+    while not _holds(condition):
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {timeout_seconds:.0f} s")
         time.sleep(every_seconds)  # between two checks of the condition above
+
+
+def _holds(condition: Callable[[], bool]) -> bool:
+    try:
+        return condition()
+    except NoAnswer:
+        return False
 
 
 class OwnProcess:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import count
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,9 +15,12 @@ from airflow.models.backfill import _get_info_list
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.serialization.serialized_objects import DagSerialization
+from rich.console import Console
 
-from daybook.airflow_client import AirflowApi
+from daybook.airflow_client import AirflowApi, NoAnswer
+from daybook.cli import runs
 from daybook.cli.demo import _start
+from daybook.cli.runs import follow
 from daybook.settings import REPOSITORY, Settings
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
@@ -91,3 +95,28 @@ def test_a_demo_of_another_day_or_a_later_one_leaves_yesterdays_run_to_the_sched
         "conf": {"day": str(day), "events": 20, "seed": 1},
     }
     assert switched_on is is_paused
+
+
+class BusyAirflow:
+    """A double of an Airflow that does not answer some calls, which a real one does only on an overloaded machine."""
+
+    def __init__(self, *unanswered: int) -> None:
+        self.calls = count(1)
+        self.unanswered = unanswered
+
+    def call(self, _method: str, path: str, _body: dict[str, Any] | None = None) -> dict[str, Any]:
+        if next(self.calls) in self.unanswered:
+            raise NoAnswer("Airflow does not answer at http://127.0.0.1:8080: timed out")
+        step = {"task_id": "land_events", "state": "success", "start_date": None, "duration": 1.0}
+        return {"task_instances": [step]} if path.endswith("/taskInstances") else {"state": "success"}
+
+
+def test_a_run_is_followed_to_its_end_though_airflow_does_not_answer_every_call() -> None:
+    steps = follow(cast(AirflowApi, BusyAirflow(1, 3)), "run", Console(quiet=True))
+    assert [step["state"] for step in steps] == ["success"]
+
+
+def test_an_airflow_that_stays_away_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_LONGEST_SILENCE_SECONDS", 0)
+    with pytest.raises(NoAnswer, match="does not answer"):
+        follow(cast(AirflowApi, BusyAirflow(1)), "run", Console(quiet=True))
