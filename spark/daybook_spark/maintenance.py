@@ -158,13 +158,18 @@ def compact_files(spark: SparkSession, settings: Settings, now: datetime) -> Cou
     """
     done: Counts = {}
     for name, _ in tables(settings):
-        [row] = spark.sql(
-            f"CALL {CATALOG}.system.rewrite_data_files(table => :table)", args={"table": spark_name(name)}
-        ).collect()
-        if row["rewritten_data_files_count"]:
-            done[name] = row["rewritten_data_files_count"]
+        if merged := merge_files(spark, name):
+            done[name] = merged
     keep_position(settings)
     return done
+
+
+def merge_files(spark: SparkSession, table: str) -> int:
+    """Merge a table's small files; return how many were merged."""
+    [row] = spark.sql(
+        f"CALL {CATALOG}.system.rewrite_data_files(table => :table)", args={"table": spark_name(table)}
+    ).collect()
+    return int(row["rewritten_data_files_count"])
 
 
 def apply_raw_retention(spark: SparkSession, settings: Settings, now: datetime) -> Counts:

@@ -31,7 +31,7 @@ from daybook.kafka.offsets import offsets_text
 from daybook.lake.catalog import load
 from daybook.lake.ledger import Revision, read_ledger
 from daybook.lake.snapshots import day_files, page_state, partition_counts, published_as
-from daybook.lake.tables import CATALOG, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, TABLES, spark_name
+from daybook.lake.tables import DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, TABLES
 from daybook.pipeline.balance import (
     AnswerChange,
     AnswerSum,
@@ -56,6 +56,7 @@ from daybook.sql.checks import Finding, failed_text, findings_json
 from daybook_spark.answering import Staged, stage_answers
 from daybook_spark.changes import changes
 from daybook_spark.checking import check_pages
+from daybook_spark.maintenance import merge_files
 from daybook_spark.pages import Stage, stage_pages
 from daybook_spark.staging import (
     PublishRefused,
@@ -148,9 +149,7 @@ def merge_ledger_files(spark: SparkSession, settings: Settings) -> None:
     if newest is None or newest.summary is None or int(newest.summary["total-data-files"] or 0) < MOST_LEDGER_FILES:
         return
     try:
-        spark.sql(
-            f"CALL {CATALOG}.system.rewrite_data_files(table => :table)", args={"table": spark_name(DAY_LEDGER)}
-        ).collect()
+        merge_files(spark, DAY_LEDGER)
     except (Py4JJavaError, PySparkException) as error:
         click.echo(f"the ledger's files were not merged, the next run tries again: {str(error).splitlines()[0]}")
 

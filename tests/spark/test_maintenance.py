@@ -155,7 +155,7 @@ def test_a_day_merges_the_ledgers_files_when_there_are_many(
     assert [one.day for one in read_ledger(lake).revisions] == [f"2026-05-0{day}" for day in range(1, 7)]
 
     monkeypatch.setattr(publishing, "MOST_LEDGER_FILES", 1)
-    monkeypatch.setattr(publishing, "CATALOG", "nowhere")
+    monkeypatch.setattr("daybook_spark.maintenance.CATALOG", "nowhere")
     publishing.merge_ledger_files(spark, lake)  # a day that is published does not fail by it
     assert "were not merged" in capsys.readouterr().out
 
