@@ -66,7 +66,7 @@ def command(*arguments: str) -> list[str]:
 
 def generate(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*arguments), env=environment(settings), capture_output=True, text=True, timeout=60, check=False
+        command(*arguments), env=environment(settings), capture_output=True, text=True, timeout=300, check=False
     )
 
 
