@@ -78,8 +78,8 @@ def submit_conf(settings: Settings, temporary_dir: Path | None = None) -> dict[s
         # small day's driver fills 31 MB, so a process that builds many days would end up interpreting. 240 MB is Java's
         # default with both compilers; memory is used only as needed
         "-XX:ReservedCodeCacheSize=240m",
-        # An error of memory ends some thread of Spark, and the others wait for it for ever. A driver that ends is
-        # retried, a server that ends is started again
+        # An out-of-memory error can end one thread of Spark while the others wait for it for ever. A driver that ends
+        # is retried, a server that ends is started again
         "-XX:+ExitOnOutOfMemoryError",
         settings.spark_driver_java_options or (LARGE_HEAP if _heap_mb(settings) >= LARGE_HEAP_MB else SMALL_HEAP),
     ]

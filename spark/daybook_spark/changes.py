@@ -94,8 +94,7 @@ def changes(
             afters.append(_comparable(after, before.columns, answer))
     if not befores:
         return {day: {} for day in previous}
-    # one statement for all answers: of two revisions of a small day, comparing each answer by itself took as much
-    # processor time as computing all of them
+    # one statement for all answers: each statement costs a small day a fifth of a second of processor time
     return _summary(changed_rows(reduce(DataFrame.union, befores), reduce(DataFrame.union, afters)), previous)
 
 

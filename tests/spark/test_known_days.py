@@ -44,7 +44,7 @@ def test_every_answer_is_what_was_counted_by_hand(published: Settings, known: Kn
     wrong = sorted(name for name, rows in found.items() if _cells(rows) != _cells(known.expected[name]))
     message = f"{known.day}: {', '.join(wrong)} (tests/fixtures/known_days/{known.fixture})"
     assert {name: found[name] for name in wrong} == {name: known.expected[name] for name in wrong}, message
-    assert not wrong, f"{message}: the columns stand in another order"
+    assert not wrong, f"{message}: the columns are in another order"
 
 
 def _cells(rows: list[dict[str, Any]]) -> list[list[tuple[str, Any]]]:
