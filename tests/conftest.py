@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from daybook.jobs.java import java_home
-from daybook.lake.tables import CATALOG, NAMESPACE
 from daybook.settings import Settings
 from tests.figures import FIGURES, Figures, reported
 from tests.integration.own_broker import OwnBroker, OwnIntake, own_settings, until
+from tests.lake_copy import LakeCopy
 
 if TYPE_CHECKING:  # loaded only by the tests that need it: unit tests start at once
     from pyspark.sql import SparkSession
@@ -77,31 +76,29 @@ def spark(lake_settings: Settings) -> Iterator[SparkSession]:
     session.stop()
 
 
+@pytest.fixture(scope="session")
+def empty_lake(spark: SparkSession, lake_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> LakeCopy:
+    """A lake with its tables and without rows."""
+    from daybook_spark.pages import create_tables
+
+    create_tables(spark, lake_settings)
+    return LakeCopy(lake_settings, tmp_path_factory.mktemp("lakes") / "empty")
+
+
 @pytest.fixture
-def lake(spark: SparkSession, lake_settings: Settings) -> Settings:
+def lake(lake_settings: Settings, empty_lake: LakeCopy) -> Settings:
     """An empty lake with its tables, and the settings that point to it."""
-    return _emptied(spark, lake_settings)
+    empty_lake.restore()
+    return lake_settings
 
 
 @pytest.fixture(scope="module")
-def module_lake(spark: SparkSession, lake_settings: Settings) -> Settings:
+def module_lake(lake_settings: Settings, empty_lake: LakeCopy) -> Settings:
     """An empty lake for a module that fills it once.
 
     It is the same place as ``lake``, so tests of such a module must not use ``lake``.
     """
-    return _emptied(spark, lake_settings)
-
-
-def _emptied(spark: SparkSession, lake_settings: Settings) -> Settings:
-    from daybook_spark.pages import create_tables
-
-    create_tables(spark, lake_settings)
-    for row in spark.sql(f"SHOW TABLES IN {CATALOG}.{NAMESPACE}").collect():
-        if not row.isTemporary:
-            spark.sql(f"DROP TABLE {CATALOG}.{NAMESPACE}.{row.tableName} PURGE")
-    # other tests may have left staged or orphaned files; this lake must not contain them
-    shutil.rmtree(lake_settings.warehouse.removeprefix("file://"), ignore_errors=True)
-    create_tables(spark, lake_settings)
+    empty_lake.restore()
     return lake_settings
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import SparkSession
 
 from daybook.kafka.offsets import offsets_text
 from daybook.lake.catalog import load
-from daybook.lake.tables import RAW_EVENTS
+from daybook.lake.ledger import read_ledger
+from daybook.lake.tables import RAW_EVENTS, spark_name
 from daybook.pipeline.due import dates_due
 from daybook.pipeline.position import END, LANDING, START, position
 from daybook.settings import Settings
@@ -71,3 +75,28 @@ class Run:
 
     def publish(self, manifest_file: Path | None = None) -> Published:
         return publish_pages(self.spark, self.settings, self.stage, self.answers, self.day, manifest_file)
+
+
+MakeRun = Callable[..., Run]
+"""Takes the run's id, and its day if that is not :data:`DAY`."""
+Steps = Callable[[Topic, MakeRun], Run]
+"""Sends records and runs a day or more; returns the last run."""
+Begin = Callable[[Steps], Run]
+
+
+def one_event(topic: Topic, run: MakeRun) -> Run:
+    """Publish a day of one event."""
+    topic.event(event_id=an_id(1))
+    first = run("first")
+    first.land(topic)
+    first.build().publish()
+    return first
+
+
+def rows(spark: SparkSession, table: str) -> list[dict[str, Any]]:
+    return [row.asDict() for row in spark.table(spark_name(table)).collect()]
+
+
+def page(settings: Settings, day: date = DAY) -> dict[str, Any]:
+    """Return the newest ledger row of a day."""
+    return asdict(read_ledger(settings).newest[day])

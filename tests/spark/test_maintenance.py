@@ -37,17 +37,10 @@ from daybook_spark.maintenance import (
 )
 from daybook_spark.rebuilding import rebuild
 from daybook_spark.staging import publish, stage_append
-from tests.spark.lake_run import DAY, NEXT_DAY, Run, an_id
+from tests.spark.lake_run import DAY, NEXT_DAY, Begin, MakeRun, Run, an_id, one_event
 from tests.spark.topic_records import Topic
 
-pytestmark = pytest.mark.long
-
-MakeRun = Callable[..., Run]
-
-
-@pytest.fixture
-def run(spark: SparkSession, lake: Settings) -> MakeRun:
-    return lambda run_id, day=DAY: Run(spark, lake, run_id, day)
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("six_answers")]
 
 
 def later(days: float) -> datetime:
@@ -73,7 +66,7 @@ def readers_see(lake: Settings) -> dict[Any, Any]:
     }
 
 
-def two_days(topic: Topic, run: MakeRun) -> None:
+def two_days(topic: Topic, run: MakeRun) -> Run:
     """Two days in six landings; the first has two revisions."""
     topic.event(event_id=an_id(1))
     topic.event(event_id=an_id(2), occurred_at="2026-05-04T10:00:00Z")
@@ -84,7 +77,9 @@ def two_days(topic: Topic, run: MakeRun) -> None:
     for number in range(5):
         topic.event(event_id=an_id(10 + number))
         first.land(topic)
-    run("run1", NEXT_DAY).build().publish()
+    second = run("run1", NEXT_DAY).build()
+    second.publish()
+    return second
 
 
 def a_run_beside_two_days(topic: Topic, run: MakeRun) -> Run:
@@ -105,9 +100,9 @@ def aged(lake: Settings, days: float) -> None:
 
 
 def test_each_step_is_safe_to_repeat_and_readers_notice_nothing(
-    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun, begin: Begin
 ) -> None:
-    two_days(topic, run)
+    begin(two_days)
     before = readers_see(lake)
     aged(lake, 4)
     assert expire_snapshots(spark, lake, later(8))[EVENTS] >= 1
@@ -161,9 +156,9 @@ def test_a_day_merges_the_ledgers_files_when_there_are_many(
 
 
 def test_nothing_younger_than_the_retention_goes_and_a_staged_run_still_publishes(
-    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+    spark: SparkSession, lake: Settings, begin: Begin
 ) -> None:
-    waiting = a_run_beside_two_days(topic, run)
+    waiting = begin(a_run_beside_two_days)
     assert expire_snapshots(spark, lake, later(6.9)) == {}
     compact_files(spark, lake, later(6.9))
     remove_orphan_files(spark, lake, datetime.now(UTC))
@@ -172,9 +167,9 @@ def test_nothing_younger_than_the_retention_goes_and_a_staged_run_still_publishe
 
 
 def test_files_merged_under_a_staged_landing_and_a_staged_page_lose_and_double_nothing(
-    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun, begin: Begin
 ) -> None:
-    waiting = a_run_beside_two_days(topic, run)
+    waiting = begin(a_run_beside_two_days)
     assert waiting.stage.events_snapshot_id is not None
     publish(spark, lake, EVENTS, waiting.stage.events_snapshot_id)  # half of the day is published
     topic.event(event_id=an_id(51))
@@ -214,12 +209,9 @@ def test_a_run_that_slept_longer_than_the_retention_publishes_nothing_twice(
 
 
 def test_what_a_half_published_page_stands_on_stays(
-    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun, begin: Begin
 ) -> None:
-    topic.event(event_id=an_id(1))
-    first = run("first")
-    first.land(topic)
-    first.build().publish()
+    begin(one_event)
     before = readers_see(lake)
     topic.event(event_id=an_id(2))
     killed = run("killed")
@@ -314,13 +306,8 @@ def test_what_a_page_of_this_week_was_built_from_stays_though_it_is_older(
     assert snapshots(lake, RAW_EVENTS) == 1
 
 
-def test_orphans_go_after_three_days_and_files_in_use_never(
-    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
-) -> None:
-    topic.event(event_id=an_id(1))
-    first = run("first")
-    first.land(topic)
-    first.build().publish()
+def test_orphans_go_after_three_days_and_files_in_use_never(spark: SparkSession, lake: Settings, begin: Begin) -> None:
+    begin(one_event)
     orphan = Path(lake.warehouse.removeprefix("file://")) / "game" / EVENTS / "data" / "left-by-a-kill.parquet"
     orphan.write_bytes(b"half")
     before = readers_see(lake)
@@ -334,9 +321,9 @@ def test_orphans_go_after_three_days_and_files_in_use_never(
 
 
 def test_raw_records_go_after_their_retention_and_their_pages_stand(
-    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+    spark: SparkSession, lake: Settings, begin: Begin
 ) -> None:
-    two_days(topic, run)
+    begin(two_days)
     before = readers_see(lake)
     kept = lake.model_copy(update={"raw_retention_days": 40})
     now = datetime(2026, 6, 13, 1, tzinfo=UTC)  # 41 days after the first day, 40 after the second
@@ -379,12 +366,9 @@ LONG_AFTER = datetime(2026, 7, 1, tzinfo=UTC)
 
 
 def test_records_that_no_page_has_counted_stay_and_never_make_a_page_of_their_own(
-    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+    spark: SparkSession, lake: Settings, topic: Topic, begin: Begin
 ) -> None:
-    topic.event(event_id=an_id(1))
-    first = run("first")
-    first.land(topic)
-    first.build().publish()
+    first = begin(one_event)
     for number in (2, 3):  # they come after the lateness window; there are more of them than the published day has
         topic.event(event_id=an_id(number))
     first.land(topic)
@@ -499,13 +483,10 @@ def test_what_is_landed_while_the_position_is_kept_is_not_set_back(
 
 
 def test_a_lake_with_a_hundred_thousand_leftovers_is_as_fast_as_new_after_the_upkeep(
-    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun, begin: Begin
 ) -> None:
     """The leftovers are staged snapshots, written into the metadata as 100,000 killed runs would leave them."""
-    topic.event(event_id=an_id(1))
-    first = run("first")
-    first.land(topic)
-    first.build().publish()
+    begin(one_event)
     fresh = seconds(lambda: load(lake, EVENTS))
     rows = spark.table(spark_name(EVENTS))
     stage_append(spark, lake, rows, EVENTS, "leftover", {})

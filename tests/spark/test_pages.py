@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,63 +13,52 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from daybook.contract import EXAMPLES
 from daybook.errors import DaybookError
 from daybook.kafka.offsets import offsets_text
 from daybook.lake.answers import answer_rows
 from daybook.lake.catalog import load
 from daybook.lake.ledger import read_ledger
-from daybook.lake.tables import CHECK_FAILURES, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, TABLES, spark_name
+from daybook.lake.tables import CHECK_FAILURES, DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, spark_name
 from daybook.operations.verify import DIFFERENT, verify_day
 from daybook.pipeline.balance import LandedRange
 from daybook.pipeline.due import dates_due, nothing_due, rules_version
-from daybook.pipeline.erasures import user_digest
 from daybook.pipeline.position import END, LANDING, START, position
 from daybook.providers import Provider, resolve
 from daybook.report.content import day_content
 from daybook.settings import Settings
 from daybook.sql.answers import AREAS, answers
-from daybook_spark.erasing import _records, forget
 from daybook_spark.pages import Stage
 from daybook_spark.rebuilding import rebuild
 from daybook_spark.staging import PublishRefused, at_snapshot, on_dates, publish, stage_append, stage_dates
-from tests.spark.lake_run import DAY, NEXT_DAY, Run, an_id
+from tests.spark.lake_run import DAY, NEXT_DAY, Begin, MakeRun, Run, an_id, one_event, page, rows
 from tests.spark.topic_records import Topic, manifest
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("six_answers")]
 
 
-def rows(spark: SparkSession, table: str) -> list[dict[str, Any]]:
-    return [row.asDict() for row in spark.table(spark_name(table)).collect()]
-
-
-def page(settings: Settings, day: date = DAY) -> dict[str, Any]:
-    """Return the newest ledger row of a day."""
-    return asdict(read_ledger(settings).newest[day])
-
-
-@pytest.fixture
-def run(spark: SparkSession, lake: Settings) -> Any:
-    return lambda run_id, day=DAY: Run(spark, lake, run_id, day)
-
-
-def a_day_of_five(topic: Topic) -> None:
-    """Send three swords by two players, a guild, a duplicate and a corrupted record."""
+def a_staged_day(topic: Topic, run: MakeRun) -> Run:
+    """Stage a day: three swords by two players, a guild, a duplicate and a corrupted record."""
     topic.event(event_id=an_id(1), item="sword", user_id="ann", host="ann.att.com")
     topic.event(event_id=an_id(2), item="sword", user_id="ann", host="ann.att.com")
     topic.event(event_id=an_id(3), item="sword", user_id="bob", host="bob.comcast.net")
     topic.event(event_id=an_id(4), event_type="join_guild", user_id="bob", host="bob.comcast.net")
     topic.event(event_id=an_id(4), event_type="join_guild", user_id="bob", host="bob.comcast.net")
     topic.send(f'{{"event_id": "{an_id(5)}", "event_type": "dance", "occurred_at": "2026-05-03T00:00:00Z"}}'.encode())
+    first = run("run1")
+    first.land(topic)
+    return first.build()
+
+
+def a_published_day(topic: Topic, run: MakeRun) -> Run:
+    first = a_staged_day(topic, run)
+    first.publish()
+    return first
 
 
 def test_a_day_is_staged_out_of_sight_then_published_and_balances(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any, tmp_path: Path
+    spark: SparkSession, lake: Settings, tmp_path: Path, begin: Begin
 ) -> None:
-    a_day_of_five(topic)
-    first = run("run1")
-    first.land(topic)
-    first.build()
+    first = begin(a_staged_day)
     assert [rows(spark, table) for table in (EVENTS, REJECTED_EVENTS, "event_popularity")] == [[], [], []]
     assert read_ledger(lake).revisions == ()
 
@@ -96,7 +85,7 @@ def test_a_day_is_staged_out_of_sight_then_published_and_balances(
 
 
 def test_an_answer_without_a_row_is_part_of_the_page_though_no_day_has_filled_it_yet(
-    lake: Settings, topic: Topic, run: Any
+    lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
     """Nobody joined a guild: this is an answer too, and the day is not older than the question."""
     topic.event(event_id=an_id(1), item="sword")
@@ -116,11 +105,10 @@ def test_an_answer_without_a_row_is_part_of_the_page_though_no_day_has_filled_it
     assert shown["guild_joins"] == []
 
 
-def test_a_second_run_of_a_published_day_changes_nothing(lake: Settings, topic: Topic, run: Any) -> None:
-    a_day_of_five(topic)
-    first = run("run1")
-    first.land(topic)
-    first.build().publish()
+def test_a_second_run_of_a_published_day_changes_nothing(
+    lake: Settings, topic: Topic, run: MakeRun, begin: Begin
+) -> None:
+    begin(a_published_day)
     second = run("run2")
     second.land(topic)
     second.build()
@@ -130,11 +118,10 @@ def test_a_second_run_of_a_published_day_changes_nothing(lake: Settings, topic: 
     assert len(read_ledger(lake).revisions) == 1
 
 
-def test_a_forced_run_builds_the_same_page_again(spark: SparkSession, lake: Settings, topic: Topic, run: Any) -> None:
-    a_day_of_five(topic)
-    first = run("run1")
-    first.land(topic)
-    first.build().publish()
+def test_a_forced_run_builds_the_same_page_again(
+    spark: SparkSession, lake: Settings, run: MakeRun, begin: Begin
+) -> None:
+    begin(a_published_day)
     before = rows(spark, "event_popularity")
     run("run2").build(force=True).publish()
     assert page(lake)["revision"] == 2
@@ -143,7 +130,7 @@ def test_a_forced_run_builds_the_same_page_again(spark: SparkSession, lake: Sett
 
 
 def test_a_late_event_restates_its_day_and_leaves_other_days_files_alone(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
     def files(day: date) -> set[str]:
         names = spark.sql(f"SELECT partition.event_date AS day, file_path FROM {spark_name(EVENTS)}.files").collect()
@@ -189,7 +176,7 @@ def test_a_late_event_restates_its_day_and_leaves_other_days_files_alone(
     assert {row["item"]: row["events"] for row in popular} == {"sword": 1, "knife": 1}
 
 
-def test_a_day_without_a_page_waits_for_its_own_run(lake: Settings, topic: Topic, run: Any) -> None:
+def test_a_day_without_a_page_waits_for_its_own_run(lake: Settings, topic: Topic, run: MakeRun) -> None:
     topic.event(event_id=an_id(1), occurred_at="2026-05-03T10:00:00Z")
     topic.event(event_id=an_id(2), occurred_at="2026-05-04T00:00:10Z")
     first = run("run1")
@@ -197,7 +184,7 @@ def test_a_day_without_a_page_waits_for_its_own_run(lake: Settings, topic: Topic
     assert [one["day"] for one in first.build().publish().published] == ["2026-05-03"]
 
 
-def test_an_empty_day_is_a_page_of_zeros_once_the_record_has_begun(lake: Settings, topic: Topic, run: Any) -> None:
+def test_an_empty_day_is_a_page_of_zeros_once_the_record_has_begun(lake: Settings, topic: Topic, run: MakeRun) -> None:
     topic.event(event_id=an_id(1), occurred_at="2026-05-03T10:00:00Z")  # Kafka's timestamp is of 2026-05-04
     empty = run("run1", NEXT_DAY)
     empty.land(topic)
@@ -207,7 +194,7 @@ def test_an_empty_day_is_a_page_of_zeros_once_the_record_has_begun(lake: Setting
 
 
 def test_of_a_day_before_the_record_began_nothing_is_known_and_nothing_published(
-    lake: Settings, topic: Topic, run: Any
+    lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
     before_any_record = run("run1")
     assert before_any_record.build().stage.dates == []
@@ -218,7 +205,7 @@ def test_of_a_day_before_the_record_began_nothing_is_known_and_nothing_published
 
 
 def test_records_that_name_no_day_are_rejected_and_kept(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
     topic.send(b"\xff")
     first = run("run1")
@@ -238,12 +225,9 @@ def test_records_that_name_no_day_are_rejected_and_kept(
     ],
 )
 def test_a_manifest_that_does_not_add_up_is_not_published(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any, tmp_path: Path, changes: dict[str, int], said: str
+    spark: SparkSession, lake: Settings, tmp_path: Path, changes: dict[str, int], said: str, begin: Begin
 ) -> None:
-    a_day_of_five(topic)
-    first = run("run1")
-    first.land(topic)
-    first.build()
+    first = begin(a_staged_day)
     with pytest.raises(DaybookError) as error:
         first.publish(manifest(tmp_path, [an_id(n) for n in range(1, 5)], **changes))
     assert said in str(error.value)
@@ -252,24 +236,16 @@ def test_a_manifest_that_does_not_add_up_is_not_published(
 
 
 def test_an_acknowledged_event_that_did_not_land_stops_the_day(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any, tmp_path: Path
+    spark: SparkSession, tmp_path: Path, begin: Begin
 ) -> None:
-    a_day_of_five(topic)
-    first = run("run1")
-    first.land(topic)
-    first.build()
+    first = begin(a_staged_day)
     with pytest.raises(DaybookError, match=r"acknowledged ids found in raw_events: 4 against 5 \(-1\)"):
         first.publish(manifest(tmp_path, [an_id(n) for n in (1, 2, 3, 4, 99)]))
     assert rows(spark, EVENTS) == []
 
 
-def test_a_staged_page_that_lost_an_event_is_not_published(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any
-) -> None:
-    a_day_of_five(topic)
-    first = run("run1")
-    first.land(topic)
-    first.build()
+def test_a_staged_page_that_lost_an_event_is_not_published(spark: SparkSession, lake: Settings, begin: Begin) -> None:
+    first = begin(a_staged_day)
     short = (
         spark.read.option("versionAsOf", first.stage.events_snapshot_id).table(spark_name(EVENTS)).where("item <> ''")
     )
@@ -280,13 +256,8 @@ def test_a_staged_page_that_lost_an_event_is_not_published(
     assert rows(spark, EVENTS) == []
 
 
-def test_an_answer_that_lost_an_event_is_not_published(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any
-) -> None:
-    a_day_of_five(topic)
-    first = run("run1")
-    first.land(topic)
-    first.build()
+def test_an_answer_that_lost_an_event_is_not_published(spark: SparkSession, lake: Settings, begin: Begin) -> None:
+    first = begin(a_staged_day)
     good = dict(first.answers)
     for name, kept, line in (
         (
@@ -304,13 +275,11 @@ def test_an_answer_that_lost_an_event_is_not_published(
 
 
 def test_a_record_that_is_counted_nowhere_or_never_came_stops_the_day(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+    spark: SparkSession, lake: Settings, begin: Begin
 ) -> None:
     """The two sides of a line are counted in different places: a change to one is enough."""
-    a_day_of_five(topic)
-    first = run("run1")
-    first.land(topic)
-    good = first.build().stage
+    first = begin(a_staged_day)
+    good = first.stage
     landed = LandedRange(partition=0, start=0, end=6, records=6, landing=1)
     for broken, line in (
         ({"duplicates": {DAY: 2}}, r"events \+ duplicates \+ rejected: 6 against 7 \(-1\)"),
@@ -333,23 +302,17 @@ def test_a_record_that_is_counted_nowhere_or_never_came_stops_the_day(
     assert page(lake)["rules_version"] == rules_version(lake)
 
 
-def test_a_change_of_the_lateness_makes_a_day_due(lake: Settings, topic: Topic, run: Any) -> None:
-    topic.event(event_id=an_id(1))
-    first = run("run1")
-    first.land(topic)
-    first.build().publish()
+def test_a_change_of_the_lateness_makes_a_day_due(lake: Settings, run: MakeRun, begin: Begin) -> None:
+    begin(one_event)
     assert run("run2").build().stage.dates == []
     other = lake.model_copy(update={"lateness_days": lake.lateness_days + 1})
     assert dates_due(other, DAY, force=False) == [DAY]
 
 
 def test_of_two_runs_of_one_day_the_second_stands_back(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+    spark: SparkSession, lake: Settings, run: MakeRun, begin: Begin
 ) -> None:
-    a_day_of_five(topic)
-    first, second = run("run1"), run("run2")
-    first.land(topic)
-    first.build()
+    first, second = begin(a_staged_day), run("run2")
     second.build()
     first.publish()
     result = second.publish()
@@ -359,12 +322,9 @@ def test_of_two_runs_of_one_day_the_second_stands_back(
 
 
 def test_a_run_that_saw_more_stages_again_and_publishes(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+    spark: SparkSession, topic: Topic, run: MakeRun, begin: Begin
 ) -> None:
-    a_day_of_five(topic)
-    first, second = run("run1"), run("run2")
-    first.land(topic)
-    first.build()
+    first, second = begin(a_staged_day), run("run2")
     topic.event(event_id=an_id(9), item="knife")
     second.land(topic)
     second.build()
@@ -375,7 +335,7 @@ def test_a_run_that_saw_more_stages_again_and_publishes(
 
 
 def test_runs_of_different_days_both_publish_what_they_staged_side_by_side(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
     topic.event(event_id=an_id(1), occurred_at="2026-05-03T10:00:00Z")
     topic.event(event_id=an_id(2), occurred_at="2026-05-04T10:00:00Z")
@@ -390,12 +350,9 @@ def test_runs_of_different_days_both_publish_what_they_staged_side_by_side(
 
 
 def test_a_publish_killed_between_two_tables_is_finished_by_its_retry(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+    spark: SparkSession, lake: Settings, begin: Begin
 ) -> None:
-    a_day_of_five(topic)
-    first = run("run1")
-    first.land(topic)
-    first.build()
+    first = begin(a_staged_day)
     assert first.stage.events_snapshot_id is not None
     publish(spark, lake, EVENTS, first.stage.events_snapshot_id)  # then the driver dies
     result = first.publish()
@@ -431,12 +388,16 @@ LAST_TABLE = [name for area in AREAS for name in answers(area)][-1]
 
 @pytest.mark.parametrize(("table", "when"), [(EVENTS, "after"), (LAST_TABLE, "after"), (DAY_LEDGER, "before")])
 def test_a_run_that_another_overtakes_while_it_publishes_writes_no_revision(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any, monkeypatch: pytest.MonkeyPatch, table: str, when: str
+    spark: SparkSession,
+    lake: Settings,
+    topic: Topic,
+    run: MakeRun,
+    monkeypatch: pytest.MonkeyPatch,
+    table: str,
+    when: str,
+    begin: Begin,
 ) -> None:
-    a_day_of_five(topic)
-    first, second = run("run1"), run("run2")
-    first.land(topic)
-    first.build()
+    first, second = begin(a_staged_day), run("run2")
 
     def one_more_event_lands_and_is_published() -> None:
         topic.event(event_id=an_id(9), item="knife")
@@ -461,7 +422,7 @@ def pinned_rows(spark: SparkSession, lake: Settings, table: str) -> list[dict[st
 
 @pytest.mark.parametrize("table", [EVENTS, "guild_joins"])
 def test_rows_that_nobody_proved_are_never_pinned(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any, monkeypatch: pytest.MonkeyPatch, table: str
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun, monkeypatch: pytest.MonkeyPatch, table: str
 ) -> None:
     """Another writer adds rows of the day while it is published. The day itself has no guild joins."""
     for number, moment in ((1, "2026-05-03T10:00:00Z"), (2, "2026-05-04T10:00:00Z")):
@@ -487,7 +448,7 @@ def test_rows_that_nobody_proved_are_never_pinned(
 
 
 def test_a_refusal_of_one_day_does_not_take_back_another(
-    lake: Settings, topic: Topic, run: Any, monkeypatch: pytest.MonkeyPatch
+    lake: Settings, topic: Topic, run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number, moment in ((1, "2026-05-03T10:00:00Z"), (2, "2026-05-04T10:00:00Z")):
         topic.event(event_id=an_id(number), occurred_at=moment)
@@ -526,7 +487,9 @@ def test_a_range_of_offsets_is_published_once(spark: SparkSession, lake: Setting
     assert position(lake, load(lake, RAW_EVENTS)).offsets == {0: 1}
 
 
-def test_a_date_whose_rows_are_all_gone_is_emptied(spark: SparkSession, lake: Settings, topic: Topic, run: Any) -> None:
+def test_a_date_whose_rows_are_all_gone_is_emptied(
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
+) -> None:
     topic.event(event_id=an_id(1), occurred_at="2026-05-03T10:00:00Z")
     topic.event(event_id=an_id(2), occurred_at="2026-05-04T10:00:00Z")
     for run_id, day in (("run1", DAY), ("run2", NEXT_DAY)):
@@ -541,7 +504,7 @@ def test_a_date_whose_rows_are_all_gone_is_emptied(spark: SparkSession, lake: Se
     assert [row["event_date"] for row in rows(spark, EVENTS)] == [NEXT_DAY]
 
 
-def test_a_receipt_names_the_row_that_rose(lake: Settings, topic: Topic, run: Any) -> None:
+def test_a_receipt_names_the_row_that_rose(lake: Settings, topic: Topic, run: MakeRun) -> None:
     for number, item in enumerate(("sword", "sword", "knife")):
         topic.event(event_id=an_id(number + 1), item=item)
     first = run("run1")
@@ -560,12 +523,9 @@ def test_a_receipt_names_the_row_that_rose(lake: Settings, topic: Topic, run: An
 
 
 def test_a_page_that_fails_a_check_is_not_published_and_the_rows_are_kept(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+    spark: SparkSession, lake: Settings, begin: Begin
 ) -> None:
-    a_day_of_five(topic)
-    first = run("run1")
-    first.land(topic)
-    first.build()
+    first = begin(a_staged_day)
     staged = spark.read.option("versionAsOf", first.stage.events_snapshot_id).table(spark_name(EVENTS))
     one_twice = staged.withColumn("event_id", F.when(F.col("kafka_offset") == 1, an_id(1)).otherwise(F.col("event_id")))
     snapshot_id = stage_dates(spark, lake, one_twice, EVENTS, "broken", [DAY])
@@ -580,7 +540,7 @@ def test_a_page_that_fails_a_check_is_not_published_and_the_rows_are_kept(
 
 
 def test_a_page_that_a_check_warns_of_is_published_with_the_warning(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
     topic.event(event_id=an_id(1))
     topic.event(event_id=an_id(2), host="192.0.2.7")
@@ -597,7 +557,7 @@ def test_a_page_that_a_check_warns_of_is_published_with_the_warning(
 
 
 def test_a_rebuild_says_what_would_change_then_changes_that_and_nothing_else(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topic.event(event_id=an_id(1), occurred_at="2026-05-03T10:00:00Z", host="a.cox.net")
     topic.event(event_id=an_id(2), occurred_at="2026-05-04T10:00:00Z")
@@ -626,165 +586,3 @@ def test_a_rebuild_says_what_would_change_then_changes_that_and_nothing_else(
         "provider_usage": (1, 1),
     }
     assert rebuild(spark, lake, DAY, NEXT_DAY, "again", dry_run=False)[0]["changed"] is False
-
-
-def test_a_forgotten_player_is_in_no_table_and_in_no_file_and_the_days_balance(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any, tmp_path: Path
-) -> None:
-    for number, user in enumerate(("keeper", "leaver", "leaver")):
-        topic.event(event_id=an_id(number + 1), user_id=user, host=f"{user}.att.com")
-    topic.event(event_id=an_id(4), user_id="leaver", host="leaver.att.com", occurred_at="2026-05-04T10:00:00Z")
-    topic.event(event_id=an_id(5), user_id="keeper", host="keeper.att.com", occurred_at="2026-05-04T10:00:00Z")
-    topic.send(b'{"user_id": "leaver", "event_type": "dance"}')
-    topic.event(event_id=an_id(7), user_id="leaver", host="leaver.att.com")
-    first = run("run1")
-    first.land(topic)
-    generated = manifest(tmp_path, [an_id(n) for n in (1, 2, 3)])  # without the last event: that is live traffic
-    first.build().publish(generated)
-    run("run2", NEXT_DAY).build().publish()
-    stood = position(lake, load(lake, RAW_EVENTS))
-
-    done = forget(spark, lake, "leaver", "forget1", "asked by letter")
-
-    assert done == {"records": 5, "days": ["2026-05-03", "2026-05-04"]}
-    for table in (RAW_EVENTS, EVENTS, REJECTED_EVENTS, *answers()):
-        assert "leaver" not in str(rows(spark, table)), table
-    data = Path(lake.warehouse.removeprefix("file://"))
-    still = [
-        file
-        for file in data.rglob("*.parquet")
-        if "leaver" in str(spark.read.parquet(str(file)).collect()) or b"leaver" in file.read_bytes()
-    ]
-    assert still == []
-    assert position(lake, load(lake, RAW_EVENTS)) == stood
-    assert [(int(one["revision"]), int(one["events"])) for one in (page(lake), page(lake, NEXT_DAY))] == [
-        (2, 1),
-        (2, 1),
-    ]
-    [record] = rows(spark, "erasures")
-    assert (record["user_digest"], record["records"], record["note"]) == (user_digest("leaver"), 5, "asked by letter")
-
-    again = run("run3").build(force=True).publish(generated)  # the generator's ids without the erased ones
-    assert [one["revision"] for one in again.published] == [3]
-    topic.event(event_id=an_id(6))
-    more = run("run4")
-    more.land(topic)
-    assert [one["day"] for one in more.build().publish().published] == ["2026-05-03"]
-    assert forget(spark, lake, "leaver", "forget2", "") == {"records": 0, "days": []}
-
-
-ODD_NAMES = ("leaver", "J\u00fcrgen \U0001f5e1", 'a"b\\c/d', ".*+?[x](y)|$^{2}\\E", "no label")
-KEEPER = json.dumps({**EXAMPLES["purchase_item"], "event_id": an_id(1), "user_id": "keeper", "host": "k.att.com"})
-
-
-def _naming(player: str) -> list[str]:
-    """Values that are erased with a player; nearly all are invalid JSON."""
-    named, plainly = json.dumps(player), json.dumps(player, ensure_ascii=False)
-    escaped = '"' + "".join(f"\\u{unit:04X}" for unit in _units(player)) + '"'
-    unquoted = ["{'user_id': 'leaver'}", "{user_id: leaver}", '{"host": "leaver.att.com"}', '{"host": "leaver"}']
-    return [
-        KEEPER[:-1] + f', "user_id": {named}}}',
-        f'{{"user_id": {plainly}, "user_id": "keeper"}}',
-        f'{KEEPER}{{"user_id":{named}}}',
-        f'{KEEPER}\n{{ "user_id" : {plainly} }}',
-        f'{KEEPER}{{"user\\u005fid": {escaped}}}',
-        f'{{"user_id": {escaped}}} x',
-        f'{{"user_id": {named}',
-        f'{{"event_type": "dance", "user_id": {escaped}}}',
-        *(unquoted if player == "leaver" else []),
-    ]
-
-
-def _not_naming(player: str) -> list[str]:
-    """Values that remain when a player is erased."""
-    named = json.dumps(player)
-    return [
-        KEEPER,
-        KEEPER[:-1] + f', "friend": {{"user_id": {named}}}}}',  # the event is the keeper's own, and valid JSON
-        f'{{"user_id": "keeper", "item": {named}',
-        f'{{"user_id": {json.dumps(player + "2")}',
-        f'{{"user_id": {json.dumps("2" + player)}',
-        f'{{"other_user_id": {named}',
-        f'{{"user_id": "keeper", "host": {json.dumps(player + ".att.com")}}}',
-        '{"user_id": "keeper"}{"user_id": null}',
-    ]
-
-
-def test_who_is_forgotten_goes_from_what_is_no_document_too_and_nobody_else_does(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any
-) -> None:
-    for player in ODD_NAMES:
-        for value in (*_naming(player), *_not_naming(player)):
-            topic.send(value.encode())
-    first = run("first")
-    first.land(topic)
-    first.build(dates=[DAY, None]).publish()
-    for player in ODD_NAMES:
-        found = sorted(bytes(row.value).decode() for row in _records(spark, RAW_EVENTS, player).collect())
-        assert found == sorted(_naming(player))
-
-    player = ODD_NAMES[1]
-    assert forget(spark, lake, player, "forget", "")["records"] == len(_naming(player))
-    left = [bytes(row["value"]).decode() for row in rows(spark, RAW_EVENTS)]
-    assert sorted(left) == sorted(row[1].decode() for row in topic.rows if row[1].decode() not in _naming(player))
-
-
-def _units(text: str) -> list[int]:
-    coded = text.encode("utf-16-be")
-    return [int.from_bytes(coded[at : at + 2]) for at in range(0, len(coded), 2)]
-
-
-def test_who_has_no_row_is_not_looked_for_twice_and_nothing_is_written(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any
-) -> None:
-    topic.event(event_id=an_id(1), user_id="keeper")
-    first = run("first")
-    first.land(topic)
-    first.build().publish()
-    before = {table: snapshots(lake, table) for table in (*TABLES, *answers())}
-    assert forget(spark, lake, "nobody", "forget", "") == {"records": 0, "days": []}
-    assert {table: snapshots(lake, table) for table in (*TABLES, *answers())} == before
-
-
-def snapshots(settings: Settings, table: str) -> list[int]:
-    found = load(settings, table)
-    return [one.snapshot_id for one in found.metadata.snapshots] if found else []
-
-
-def test_an_erasure_that_leaves_rows_ends_with_an_error(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number, user in enumerate(("keeper", "leaver")):
-        topic.event(event_id=an_id(number + 1), user_id=user)
-    first = run("first")
-    first.land(topic)
-    first.build().publish()
-    monkeypatch.setattr("daybook_spark.erasing._remove_raw", lambda *_: None)
-    with pytest.raises(DaybookError, match="rows of the user remain: 1 of raw_events, 1 of events, 1 of"):
-        forget(spark, lake, "leaver", "forget", "")
-
-
-@pytest.mark.parametrize("step", ["_remove_raw", "keep_position", "publish_pages", "_expire_all_but_current"])
-def test_an_erasure_that_was_killed_is_finished_by_the_next_and_recorded_once(
-    spark: SparkSession, lake: Settings, topic: Topic, run: Any, tmp_path: Path, monkeypatch: Any, step: str
-) -> None:
-    for number, user in enumerate(("keeper", "leaver", "leaver")):
-        topic.event(event_id=an_id(number + 1), user_id=user)
-    first = run("run1")
-    first.land(topic)
-    generated = manifest(tmp_path, [an_id(n) for n in (1, 2, 3)])
-    first.build().publish(generated)
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(f"daybook_spark.erasing.{step}", killed)
-        with pytest.raises(KeyboardInterrupt):
-            forget(spark, lake, "leaver", "killed", "asked by letter")
-    forget(spark, lake, "leaver", "again", "asked by letter")
-
-    assert sum(record["records"] for record in rows(spark, "erasures")) == 2
-    assert "leaver" not in str([rows(spark, table) for table in (RAW_EVENTS, EVENTS, *answers())])
-    assert (int(page(lake)["landed"]), int(page(lake)["events"])) == (1, 1)
-    assert run("run2").build(force=True).publish(generated).published
