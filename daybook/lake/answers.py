@@ -105,20 +105,3 @@ def answer_rows(ledger: Ledger, name: str, day: str) -> list[dict[str, Any]]:
     across = answers(ACROSS_DAYS).get(name)
     rows = across_rows(ledger, across, day) if across else _answer_table(ledger, name, day).to_pylist()
     return json_rows(rows)
-
-
-def coverage_of_days(settings: Settings) -> dict[str, float]:
-    """Return, for each day, the share (0 to 1) of its events whose provider is known, from ``provider_usage``.
-
-    One scan of two columns of the current table: a millisecond for each existing day (0.4 s for a year, 3 s for ten).
-    Reading each day at its pinned snapshot would load the ledger once for each day. While a restatement is half
-    published, the result is ahead of the published revision; the run that completes it writes the overview again.
-    Days without events are left out.
-    """
-    table = load(settings, "provider_usage")
-    if table is None:
-        return {}
-    rows = table.scan(selected_fields=("event_date", "coverage")).to_arrow()
-    days, shares = rows["event_date"].to_pylist(), rows["coverage"].to_pylist()
-    # every row of a day has the same value
-    return {day.isoformat(): share for day, share in zip(days, shares, strict=True)}

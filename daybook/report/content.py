@@ -13,7 +13,7 @@ from typing import Any
 from daybook.analysis.compare import TRAILING_DAYS, compare
 from daybook.errors import BadInput
 from daybook.formatting import json_tree
-from daybook.lake.answers import answer_rows, coverage_of_days
+from daybook.lake.answers import answer_rows
 from daybook.lake.catalog import load
 from daybook.lake.ledger import Ledger, Revision, ledger_rows
 from daybook.lake.receipts import receipts_of
@@ -49,6 +49,10 @@ COUNT_MEANINGS = {
     "late": "events that arrived after the day's first revision was built",
 }
 """The meaning of each count, for the page; also in docs/glossary.md."""
+
+
+INDEX_ROWS = "index.json"
+"""The overview's content as JSON, in the folder of the reports."""
 
 
 OVERVIEW_COUNTS: tuple[str, ...] = ("sent", "accepted", "landed", "events", "duplicates", "rejected", "late")
@@ -123,7 +127,10 @@ def day_content(ledger: Ledger, day: str) -> dict[str, Any]:
 
 
 def overview_content(ledger: Ledger) -> dict[str, Any]:
-    """Return the overview's content: ledger and coverage from the lake, verdicts from the days' own files.
+    """Return the overview's content: counts from the ledger, coverage and verdicts from the days' own files.
+
+    The previous overview has what it took from those files. So one file is read for all days whose files have not
+    changed since.
 
     Returns:
         ``pages``, the newest day first; ``written``, the days that have a file; ``across``: tables of the answers
@@ -131,11 +138,11 @@ def overview_content(ledger: Ledger) -> dict[str, Any]:
         days with unpublished records, in words, and the time of that.
     """
     folder = ledger.settings.reports_dir
-    coverage = coverage_of_days(ledger.settings)
+    previous = {one["day"]: one for one in (written_record(folder / INDEX_ROWS) or {}).get("days", [])}
     newest = max(ledger.newest, default=None)
     return {
         "pages": [
-            {**page, "coverage": coverage.get(page["day"]), **verdicts_of(folder / f"{page['day']}.json")}
+            {**page, **summary_of(folder / f"{page['day']}.json", previous.get(page["day"], {}))}
             for page in reversed(ledger_rows(ledger))
         ],
         "written": {file.stem for file in folder.glob("????-??-??.html")},
@@ -236,12 +243,31 @@ def _sql(value: Any) -> str:
     return str(value) if isinstance(value, int | float) else f"'{quoted}'"
 
 
-def verdicts_of(file: Path) -> dict[str, Any]:
-    """Return a day's drift in a word, its distances, and its number of alarms, from its own file; else None."""
+def summary_of(file: Path, previous: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the overview shows of a day's own file.
+
+    Args:
+        file: the day's file; it may be missing.
+        previous: the day's row in the previous overview, or an empty one. It is used if the file is still the same.
+
+    Returns:
+        ``coverage``: the share (0 to 1) of the day's events with a known provider; ``premise``: the drift in a word,
+        and its distances; ``alarms``: their number; each of them is None if the file does not have it. ``made_from``
+        identifies the file that was read: each replacement has another inode or time.
+    """
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return {"coverage": None, "premise": None, "alarms": None, "made_from": None}
+    made_from = f"{status.st_ino}-{status.st_mtime_ns}"
+    if previous.get("made_from") == made_from:
+        return {name: previous[name] for name in ("coverage", "premise", "alarms", "made_from")}
     record = written_record(file) or {}
     premise, alarms = record.get("premise") or [], record.get("alarms")
+    usage = record.get("answers", {}).get("provider_usage", {}).get("rows") or [{}]
     worst = ("deviates", "unclear", "too few days", "holds")
     return {
+        "coverage": usage[0].get("coverage"),  # every row of a day has the same value
         "premise": {
             "verdict": min((one["verdict"] for one in premise), key=worst.index),
             "distances": ", ".join("–" if one["distance"] is None else f"{one['distance']:.3f}" for one in premise),
@@ -249,6 +275,7 @@ def verdicts_of(file: Path) -> dict[str, Any]:
         if premise
         else None,
         "alarms": len(alarms) if isinstance(alarms, list) else None,
+        "made_from": made_from,
     }
 
 

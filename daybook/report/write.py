@@ -19,6 +19,7 @@ from daybook.files import write_private
 from daybook.formatting import csv_text, json_tree
 from daybook.lake.ledger import LEDGER_COUNTS, Ledger, ledger_state, read_ledger
 from daybook.report.content import (
+    INDEX_ROWS,
     day_content,
     looks_back_on,
     neighbours,
@@ -29,7 +30,7 @@ from daybook.report.pages import day_page, index_page
 from daybook.settings import Settings
 from daybook.sql.answers import ACROSS_DAYS
 
-INDEX, INDEX_ROWS = "index.html", "index.json"
+INDEX = "index.html"
 
 
 def write_report(settings: Settings, day: str, dates: Iterable[str] = ()) -> list[Path]:

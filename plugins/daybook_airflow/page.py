@@ -26,8 +26,9 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from daybook.airflow_client import DAG
 from daybook.days import parse_day
 from daybook.errors import BadInput
+from daybook.report.content import INDEX_ROWS
 from daybook.report.pages import message_page
-from daybook.report.write import INDEX, INDEX_ROWS
+from daybook.report.write import INDEX
 from daybook.settings import load_settings
 from daybook.sql.answers import ACROSS_DAYS, answers
 from daybook_airflow.macros import daybook_day

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+import os
 import re
 import shlex
 from collections import Counter
@@ -17,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.table import Table
 
 from daybook.analysis.comparisons import Comparison
 from daybook.analysis.drift import Drift, Driver
@@ -28,7 +27,7 @@ from daybook.files import write_private
 from daybook.formatting import csv_text
 from daybook.lake.ledger import read_ledger
 from daybook.pipeline.balance import AnswerChange, RowChange, changes_json
-from daybook.report import pages, write
+from daybook.report import content, pages, write
 from daybook.report.content import SHOWN_ROWS, day_content
 from daybook.report.pages import day_page, index_page, message_page
 from daybook.report.write import day_record, write_report, write_report_of_run
@@ -187,35 +186,57 @@ def test_the_index_says_how_much_of_each_day_has_a_known_provider(lake: SmallLak
     two = lake.put("provider_usage", date(2026, 5, 4), ("comcast", 6, 3, 0.6, 0.875), ("(bare)", 4, 1, 0.4, 0.875))
     lake.publish(date(2026, 5, 4), {"provider_usage": two})
     lake.publish(date(2026, 5, 5), {}, landed=0, events=0, duplicates=0, rejected=0)
-    index = Page(write_report(lake.settings, "2026-05-03")[-1])
+    index = Page(write_report(lake.settings, "2026-05-03", ["2026-05-04", "2026-05-05"])[-1])
     columns = [text for text in index.texts["th"] if text[:1].isalpha()]
     cells = index.texts["td"]
     a_row = len(columns) - 1  # the day has another kind of cell
     assert cells[columns.index("Coverage") - 1 :: a_row] == ["–", "87.5%", "50.0%"]
 
 
-def test_the_index_asks_for_all_coverage_at_once(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each day adds about a millisecond, not a read of the catalog, the ledger and the answer."""
-    loaded: list[str] = []
-    as_it_is = SqlCatalog.load_table
+def test_the_index_reads_only_the_days_that_were_written_since_the_last_one(
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = [date(2026, 5, number) for number in (4, 5, 6, 7)]
+    for day in days:
+        put = lake.put("provider_usage", day, ("comcast", 6, 3, 1.0, 0.875))
+        lake.publish(day, {"provider_usage": put})
+    write_report(lake.settings, "2026-05-03", [str(day) for day in days])
+    index = lake.settings.reports_dir / "index.json"
+    before = index.read_text(encoding="utf-8")
+    assert [one["coverage"] for one in json.loads(before)["days"]] == [0.875, 0.875, 0.875, 0.875, 0.5]
+    read: list[str] = []
+    as_it_is = content.written_record
 
-    def load_table(catalog: SqlCatalog, identifier: str | tuple[str, ...]) -> Table:
-        loaded.append(identifier[-1])
-        return as_it_is(catalog, identifier)
+    def written_record(file: Path) -> dict[str, Any] | None:
+        read.append(file.name)
+        return as_it_is(file)
 
-    def write_with_days(*days: int) -> list[str]:
-        for day in days:
-            put = lake.put("provider_usage", date(2026, 5, day), ("comcast", 6, 3, 1.0, 1.0))
-            lake.publish(date(2026, 5, day), {"provider_usage": put})
-        with monkeypatch.context() as patch:
-            patch.setattr(SqlCatalog, "load_table", load_table)
-            loaded.clear()
-            write_report(lake.settings, "2026-05-03")
-        return sorted(loaded)
+    monkeypatch.setattr(content, "written_record", written_record)
 
-    one = write_with_days(4)
-    assert one.count("provider_usage") > 0
-    assert write_with_days(5, 6, 7, 8) == one
+    write_report_of_run(lake.settings, "2026-05-01", [])
+    assert read == ["index.json"]
+    assert index.read_text(encoding="utf-8") == before
+
+    # replaced by another of the same time
+    file = lake.settings.reports_dir / "2026-05-04.json"
+    replaced, time = file.with_suffix(".new"), file.stat().st_mtime_ns
+    replaced.write_text(file.read_text(encoding="utf-8").replace("0.875", "0.25"), encoding="utf-8")
+    os.utime(replaced, ns=(time, time))
+    replaced.replace(file)
+    read.clear()
+    write_report_of_run(lake.settings, "2026-05-01", [])
+    assert read == ["index.json", "2026-05-04.json"]
+    changed = json.loads(index.read_text(encoding="utf-8"))["days"]
+    assert [one["coverage"] for one in changed] == [0.875, 0.875, 0.875, 0.25, 0.5]
+
+    for broken in ("{", "[]", "{}"):
+        index.write_text(broken, encoding="utf-8")
+        write_report_of_run(lake.settings, "2026-05-01", [])
+        assert json.loads(index.read_text(encoding="utf-8"))["days"] == changed
+    file.unlink()
+    write_report_of_run(lake.settings, "2026-05-01", [])
+    [missing] = [one for one in json.loads(index.read_text(encoding="utf-8"))["days"] if one["day"] == "2026-05-04"]
+    assert (missing["coverage"], missing["premise"], missing["alarms"]) == (None, None, None)
 
 
 def test_the_index_can_be_read_by_a_screen_reader(lake: SmallLake) -> None:
