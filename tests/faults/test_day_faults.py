@@ -531,6 +531,19 @@ AIRFLOW_ROWS: tuple[Row[AirflowLab], ...] = (
 )
 
 
+def tests_of(rows: Sequence[Row[L]]) -> list[Any]:
+    """Return a test for each row; those of the other run are skipped before their lab is built."""
+    elsewhere = "in `make test`" if IS_FULL else "in `make test-faults`"
+    return [
+        pytest.param(row, id=row.name, marks=() if times(row) else pytest.mark.skip(reason=elsewhere)) for row in rows
+    ]
+
+
+def times(row: Row[Any]) -> int:
+    """Return how often this run repeats a row."""
+    return row.full if IS_FULL else row.short
+
+
 @pytest.mark.long
 class TestDrivers:
     """The steps with drivers of their own, as on a cluster.
@@ -538,7 +551,7 @@ class TestDrivers:
     A class for each lab, so that two processes can each take one.
     """
 
-    @pytest.mark.parametrize("row", DRIVER_ROWS, ids=lambda row: row.name)
+    @pytest.mark.parametrize("row", tests_of(DRIVER_ROWS))
     def test_a_driver_in_trouble_loses_nothing(self, lab: DayLab, row: Row[DayLab], fault_table: FaultTable) -> None:
         hold(row, lab, lab.settings, fault_table)
 
@@ -546,7 +559,7 @@ class TestDrivers:
 class TestServer:
     """The steps on a Spark server."""
 
-    @pytest.mark.parametrize("row", SERVER_ROWS, ids=lambda row: row.name)
+    @pytest.mark.parametrize("row", tests_of(SERVER_ROWS))
     def test_a_server_in_trouble_loses_nothing(
         self, server_lab: DayLab, row: Row[DayLab], fault_table: FaultTable
     ) -> None:
@@ -556,7 +569,7 @@ class TestServer:
 class TestStack:
     """The whole stack, in which a step fails and is retried as Airflow decides."""
 
-    @pytest.mark.parametrize("row", AIRFLOW_ROWS, ids=lambda row: row.name)
+    @pytest.mark.parametrize("row", tests_of(AIRFLOW_ROWS))
     def test_airflow_in_trouble_loses_nothing(
         self, airflow: AirflowLab, row: Row[AirflowLab], fault_table: FaultTable
     ) -> None:
@@ -565,11 +578,8 @@ class TestStack:
 
 def hold(row: Row[L], lab: L, settings: Settings, fault_table: FaultTable) -> None:
     """Inject a row's faults, wait until all is settled, and compare acknowledged events with published ones."""
-    times = row.full if IS_FULL else row.short
-    if not times:
-        pytest.skip("in the other of make test and make test-faults")
     began, injected, given_up = time.monotonic(), lab.injected, lab.given_up
-    row.inject(lab, times)
+    row.inject(lab, times(row))
     lab.settle()
     audit = audit_of(settings, lab.accepted)
     fault_table(
