@@ -130,8 +130,8 @@ class OwnStack:
 
     def unpublished(self, days: Sequence[date]) -> str:
         """Name the days that are not published with all their events; an empty text if all are."""
-        pages = {day: newest.events for day, newest in read_ledger(self.settings).newest.items()}
-        missing = [str(day) for day in days if pages.get(day) != EVENTS]
+        published = {day: newest.events for day, newest in read_ledger(self.settings).newest.items()}
+        missing = [str(day) for day in days if published.get(day) != EVENTS]
         return f"not published with {EVENTS:,} events: {', '.join(missing)}" if missing else ""
 
     def unpause(self) -> None:

@@ -72,11 +72,11 @@ def unpublished(settings: Settings, events: int, days: int) -> str:
         events: expected for the day.
         days: expected number of published days, this day included.
     """
-    pages = read_ledger(settings).newest
-    if len(pages) != days or DAY not in pages:
-        return f"{len(pages)} pages of {days}"
-    found = pages[DAY].events
-    return "" if pages[DAY].balanced and found == events else f"{found:,} events of {events:,}"
+    published = read_ledger(settings).newest
+    if len(published) != days or DAY not in published:
+        return f"{len(published)} days of {days}"
+    found = published[DAY].events
+    return "" if published[DAY].balanced and found == events else f"{found:,} events of {events:,}"
 
 
 @dataclass(frozen=True)

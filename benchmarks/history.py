@@ -74,8 +74,8 @@ def add_history(settings: Settings, days: int, events: int, *, upkeep: bool) -> 
         upkeep: whether maintenance ran each week: old snapshots are expired, and the ledger's rows of those days are in
             one file.
     """
-    page = read_ledger(settings).revisions[0]
-    first = page.event_date
+    newest = read_ledger(settings).revisions[0]
+    first = newest.event_date
     history = [first - timedelta(days=back) for back in range(days, 0, -1)]
     names = [RAW_EVENTS, EVENTS, *(name for name in answers() if load(settings, name) is not None)]
     tables = {name: _table(settings, name) for name in names}
@@ -91,7 +91,7 @@ def add_history(settings: Settings, days: int, events: int, *, upkeep: bool) -> 
                 continue
             of_day = _raw_records(plan) if name == RAW_EVENTS else rows[name]
             files[name].append(_written(table, day, path, of_day))
-        ledger_rows.append(_ledger_row(page, day, events, dict.fromkeys(names[1:], SNAPSHOT_IDS + number)))
+        ledger_rows.append(_ledger_row(newest, day, events, dict.fromkeys(names[1:], SNAPSHOT_IDS + number)))
     tables[DAY_LEDGER] = _table(settings, DAY_LEDGER)
     files[DAY_LEDGER] = list(_ledger_files(tables[DAY_LEDGER], ledger_rows, merged=days - WEEK if upkeep else 0))
     for name, table in tables.items():
@@ -133,15 +133,15 @@ def _ledger_files(table: Table, rows: list[dict[str, Any]], merged: int) -> Iter
         yield _written(table, day, f"{table.location()}/data/history-{day}.parquet", part)
 
 
-def _ledger_row(page: Revision, day: date, events: int, snapshots: dict[str, int]) -> dict[str, Any]:
+def _ledger_row(newest: Revision, day: date, events: int, snapshots: dict[str, int]) -> dict[str, Any]:
     """A copy of a real revision's ledger row, with the counts and snapshots of this day."""
     counts = {"landed": events, "events": events, "duplicates": 0, "rejected": 0, "late": 0}
     return {
-        **asdict(page),
+        **asdict(newest),
         **counts,
         "event_date": day,
         "receipt": f"{day} r1",
-        "snapshots": [*{**page.snapshots, **snapshots}.items()],
+        "snapshots": [*{**newest.snapshots, **snapshots}.items()],
     }
 
 

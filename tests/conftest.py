@@ -79,7 +79,7 @@ def spark(lake_settings: Settings) -> Iterator[SparkSession]:
 @pytest.fixture(scope="session")
 def empty_lake(spark: SparkSession, lake_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> LakeCopy:
     """A lake with its tables and without rows."""
-    from daybook_spark.pages import create_tables
+    from daybook_spark.building import create_tables
 
     create_tables(spark, lake_settings)
     return LakeCopy(lake_settings, tmp_path_factory.mktemp("lakes") / "empty")

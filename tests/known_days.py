@@ -49,13 +49,13 @@ def known_days() -> dict[str, KnownDay]:
     found: dict[str, KnownDay] = {}
     for folder in sorted(one for one in FOLDER.iterdir() if one.is_dir()):
         lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
-        pages = sorted((folder / "expected").glob("*.json"))
-        for page in pages:
-            content = json.loads(page.read_text(encoding="utf-8"))
+        files = sorted((folder / "expected").glob("*.json"))
+        for file in files:
+            content = json.loads(file.read_text(encoding="utf-8"))
             known = KnownDay(
-                name=folder.name if len(pages) == 1 else f"{folder.name}-{page.stem}",
+                name=folder.name if len(files) == 1 else f"{folder.name}-{file.stem}",
                 fixture=folder.name,
-                day=date.fromisoformat(page.stem),
+                day=date.fromisoformat(file.stem),
                 events=tuple(json.loads(line) for line in lines),
                 counts=content.pop("counts"),
                 expected={answer: _rows(table) for answer, table in content.items()},

@@ -89,11 +89,11 @@ def compare(ledger: Ledger, day: str) -> Comparisons:
     newest = ledger.of(day)
     one = newest.event_date
     first = one - timedelta(days=TRAILING_DAYS)
-    pages = [page for page in ledger.newest.values() if first <= page.event_date <= one]
-    published = [page.event_date for page in pages]
+    revisions = [revision for revision in ledger.newest.values() if first <= revision.event_date <= one]
+    published = [revision.event_date for revision in revisions]
     with connect() as connection:
         for name in ("daily_activity", "provider_event_popularity", *(table for table, _ in _CATEGORIES.values())):
-            rows = published_rows(ledger.settings, name, pages)
+            rows = published_rows(ledger.settings, name, revisions)
             connection.register(name, rows if rows is not None else _no_rows(name))
         of_day = published_rows(ledger.settings, EVENTS, [newest])
         connection.register(EVENTS, of_day if of_day is not None else _no_rows(EVENTS))

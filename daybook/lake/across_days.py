@@ -26,14 +26,14 @@ def across_rows(ledger: Ledger, answer: Answer, day: str) -> list[dict[str, Any]
         BadInput: the day is not published, or no published day has a table that the answer needs.
     """
     last = ledger.of(day).event_date
-    pages = [one for one in ledger.newest.values() if one.event_date <= last]
+    revisions = [one for one in ledger.newest.values() if one.event_date <= last]
     with connect() as connection:
         for table in sorted(tables_of(answer.statement)):
-            rows = published_rows(ledger.settings, table, pages)
+            rows = published_rows(ledger.settings, table, revisions)
             if rows is None:
                 raise BadInput(
                     f"{answer.name} needs the table {table}, which no published day has; rebuild the days with "
-                    f"`daybook rebuild --from {pages[0].day} --to {day}`"
+                    f"`daybook rebuild --from {revisions[0].day} --to {day}`"
                 )
             connection.register(table, rows)
         values = {"first_day": last - timedelta(days=answer.days - 1), "last_day": last}

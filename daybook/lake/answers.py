@@ -10,7 +10,7 @@ from daybook.formatting import json_rows
 from daybook.lake.across_days import across_rows
 from daybook.lake.catalog import load
 from daybook.lake.ledger import Ledger, read_ledger
-from daybook.lake.snapshots import page_state
+from daybook.lake.snapshots import readable_snapshot
 from daybook.settings import Settings
 from daybook.sql.answers import ACROSS_DAYS, all_answers, answers
 
@@ -41,7 +41,7 @@ def _answer_table(ledger: Ledger, name: str, day: str) -> pa.Table:
     """Return a day's rows of an answer at the snapshot that the day's newest revision pins (:func:`read_answer`).
 
     If that snapshot has expired, the oldest remaining later snapshot is read. It shows the same revision
-    (:func:`daybook.lake.snapshots.page_state`).
+    (:func:`daybook.lake.snapshots.readable_snapshot`).
     """
     import pyarrow as pa
 
@@ -51,18 +51,18 @@ def _answer_table(ledger: Ledger, name: str, day: str) -> pa.Table:
             f"there is no answer {name!r}; the answers are: {', '.join(all_answers())}."
             f"{did_you_mean(name, all_answers())}"
         )
-    page = ledger.of(day)
+    newest = ledger.of(day)
     table = load(ledger.settings, name)
-    pinned = page.snapshots.get(name)
+    pinned = newest.snapshots.get(name)
     if table is None or pinned is None:
         # no row of the answer existed when the day was published, on any day; or the day is known to be empty
-        if name in page.snapshots or page.events == 0:
+        if name in newest.snapshots or newest.events == 0:
             return pa.table({column: pa.nulls(0) for column in known[name].columns})
         raise BadInput(
             f"{day} was published before the answer {name} was added; build it again with "
             f"""`airflow dags trigger game_events_daily -c '{{"day": "{day}", "force": true}}'`"""
         )
-    snapshot_id = page_state(table, pinned)
+    snapshot_id = readable_snapshot(table, pinned)
     found = table.scan(row_filter=f"event_date = '{day}'", snapshot_id=snapshot_id).to_arrow()
     rows = found.drop_columns(["event_date"])
     # typed: PyArrow takes an empty list for a list of nulls

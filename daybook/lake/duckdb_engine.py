@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from daybook.errors import BadInput, DaybookError
 from daybook.lake.catalog import load
-from daybook.lake.snapshots import day_files, page_state
+from daybook.lake.snapshots import day_files, readable_snapshot
 from daybook.lake.uris import is_local, path_of
 from daybook.settings import Settings
 
@@ -156,7 +156,7 @@ def _states(table: Table, pinned: dict[date, int]) -> dict[int, set[date]]:
         newest = current.snapshot_id
         # an expired snapshot takes along the files that only it had: the rest is as old, or of a new revision
         if snapshot_id != newest and written.get(day, 0) > known.get(snapshot_id, 0):
-            states[page_state(table, snapshot_id) or newest].add(day)
+            states[readable_snapshot(table, snapshot_id) or newest].add(day)
         else:
             states[newest].add(day)
     return states

@@ -34,15 +34,15 @@ def open_lake(settings: Settings, wanted: set[str] | None = None) -> DuckDBPyCon
     from daybook.lake.ledger import read_ledger
     from daybook.lake.tables import EVENTS, REJECTED_EVENTS, TABLES
 
-    pages = read_ledger(settings).newest.values()
-    if not pages:
+    newest = read_ledger(settings).newest.values()
+    if not newest:
         raise BadInput("no day is published yet; `make demo` generates and publishes one")
     connection = connect()
-    by_page = {EVENTS, REJECTED_EVENTS, *answers()}
-    for name in sorted(by_page | TABLES.keys()):
+    by_day = {EVENTS, REJECTED_EVENTS, *answers()}
+    for name in sorted(by_day | TABLES.keys()):
         if wanted is not None and name not in wanted:
             continue
-        rows = published_rows(settings, name, pages) if name in by_page else table_rows(settings, name)
+        rows = published_rows(settings, name, newest) if name in by_day else table_rows(settings, name)
         if rows is not None:
             connection.register(name, rows)
     return connection

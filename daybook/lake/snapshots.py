@@ -45,7 +45,7 @@ def published_as(table: Table | None, staged_id: int) -> Snapshot | None:
     return None
 
 
-def page_state(table: Table, pinned: int) -> int | None:
+def readable_snapshot(table: Table, pinned: int) -> int | None:
     """Return the snapshot at which to read a published revision: the one that its ledger row pins.
 
     If the pinned snapshot expired, it is the oldest remaining state after it. States between the pinned one and the

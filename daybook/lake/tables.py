@@ -49,8 +49,8 @@ _TABLES = (
         landing BIGINT COMMENT 'number of the landing that brought it, from 1',
         kafka_partition INT, kafka_offset BIGINT, kafka_timestamp TIMESTAMP COMMENT 'of the record, UTC',
         key BINARY, value BINARY COMMENT 'as received',
-        event_id STRING COMMENT 'lower case; null if the record does not say',
-        event_date DATE COMMENT 'day of occurred_at, UTC; null if the record names no day that can be'
+        event_id STRING COMMENT 'lower case; null if the record has none',
+        event_date DATE COMMENT 'day of occurred_at, UTC; null if it is missing or impossible'
         """,
         by_day=True,
     ),
@@ -59,10 +59,10 @@ _TABLES = (
         "an accepted event. A field that was added to the contract later is null on older days",
         f"""
         {_FIELDS_OF_RECORD},
-        provider STRING COMMENT 'name of the alias file, or a bucket in brackets',
+        provider STRING COMMENT 'a name in the alias file, or a bucket in brackets',
         provider_domain STRING COMMENT 'registrable domain of the host; null where it has none',
         landing BIGINT, kafka_partition INT, kafka_offset BIGINT,
-        is_late BOOLEAN COMMENT 'came after the first page of its day was built',
+        is_late BOOLEAN COMMENT 'arrived after the first revision of its day was built',
         event_date DATE
         """,
         by_day=True,
@@ -71,7 +71,7 @@ _TABLES = (
         REJECTED_EVENTS,
         "a record that is not an event",
         """
-        reason STRING COMMENT 'code', detail STRING COMMENT 'what is wrong, in words',
+        reason STRING COMMENT 'code', detail STRING COMMENT 'the reason in words',
         landing BIGINT, kafka_partition INT, kafka_offset BIGINT, kafka_timestamp TIMESTAMP, key BINARY, value BINARY,
         event_date DATE
         """,
@@ -83,7 +83,7 @@ _TABLES = (
         """
         event_date DATE, checked_at TIMESTAMP COMMENT 'UTC', run_id STRING,
         check STRING COMMENT 'name of the file under spark/sql/checks', severity STRING COMMENT 'fail or warn',
-        failing_row STRING COMMENT 'the row that is wrong, JSON'
+        failing_row STRING COMMENT 'the failing row, JSON'
         """,
         by_day=True,
     ),
@@ -92,7 +92,7 @@ _TABLES = (
         "a published revision of a day",
         """
         event_date DATE COMMENT 'the day',
-        revision INT COMMENT '1 for the first page of the day, one more for each that replaced it',
+        revision INT COMMENT '1 for the first revision of the day; each later one is one higher',
         published_at TIMESTAMP COMMENT 'when this row was written, UTC',
         run_id STRING COMMENT 'the run that published it',
         sent BIGINT COMMENT 'sent by the generator; null for a day of live traffic alone',
@@ -102,25 +102,24 @@ _TABLES = (
         events BIGINT COMMENT 'rows of the table events',
         duplicates BIGINT COMMENT 'raw records that repeat an event: same event_id, same body',
         rejected BIGINT COMMENT 'rows of the table rejected_events',
-        late BIGINT COMMENT 'events that came after the first page of the day was built',
-        balanced BOOLEAN COMMENT 'every line of lines holds',
-        lines STRING COMMENT 'JSON list of the lines that were held against each other',
+        late BIGINT COMMENT 'events that arrived after the first revision of the day was built',
+        balanced BOOLEAN COMMENT 'whether every line in lines balances',
+        lines STRING COMMENT 'JSON list of the compared counts',
         receipt STRING COMMENT 'one sentence: what this revision changed',
-        changes STRING COMMENT 'JSON: answer -> what this revision changed in it; of the first revision nothing',
-        checks STRING COMMENT 'JSON list: checks that do not hold and let the page pass',
+        changes STRING COMMENT 'JSON: answer -> its changes; empty for the first revision',
+        checks STRING COMMENT 'JSON list: checks that failed and only warn',
         range_start STRING COMMENT 'JSON partition -> first Kafka offset that the run landed',
         range_end STRING COMMENT 'JSON partition -> frozen end offset of the run',
-        range_records BIGINT COMMENT 'records that the run landed; 0 where an earlier run had landed the range',
-        range_gaps BIGINT COMMENT 'offsets of the range that hold no record: transaction markers and aborted records',
-        landing BIGINT COMMENT 'number of the last landing that the page was built from',
-        built_to STRING
-            COMMENT 'JSON partition -> end offset up to which raw records were seen when the page was built',
-        raw_snapshot_id BIGINT COMMENT 'snapshot of raw_events that the page was built from',
-        provider_map_version STRING COMMENT 'the rule that named the providers',
+        range_records BIGINT COMMENT 'records that the run landed; 0 if an earlier run landed the range',
+        range_gaps BIGINT COMMENT 'offsets without a record: transaction markers and aborted records',
+        landing BIGINT COMMENT 'number of the last landing that the revision was built from',
+        built_to STRING COMMENT 'JSON partition -> end offset up to which raw records were read',
+        raw_snapshot_id BIGINT COMMENT 'snapshot of raw_events that the revision was built from',
+        provider_map_version STRING COMMENT 'version of the provider map',
         answers_version STRING COMMENT 'digest of the SQL of all answers',
-        rules_version STRING COMMENT 'the setting of lateness; null on older rows',
+        rules_version STRING COMMENT 'the lateness setting; null on older rows',
         snapshots MAP<STRING, BIGINT>
-            COMMENT 'table -> snapshot that holds this page; null if the table never had a row'
+            COMMENT 'table -> snapshot that shows this revision; null if the table never had a row'
         """,
         # it has one row per day: by-day partitions would make every read open one file per day
         by_day=False,
@@ -131,9 +130,9 @@ _TABLES = (
         """
         accepted_at TIMESTAMP COMMENT 'UTC', accepted_by STRING COMMENT 'user name of the operator', note STRING,
         landing BIGINT COMMENT 'number of the last landing before the loss',
-        topic_id STRING COMMENT 'id of the topic that the record goes on with',
-        lost STRING COMMENT 'what is gone, in words',
-        records BIGINT COMMENT 'how many records are gone; null where nobody can know',
+        topic_id STRING COMMENT 'id of the topic that landing continues with',
+        lost STRING COMMENT 'what was lost, in words',
+        records BIGINT COMMENT 'lost records (count); null if unknown',
         resume_from STRING COMMENT 'JSON partition -> offset that the next landing starts from'
         """,
         by_day=False,
@@ -153,11 +152,11 @@ _TABLES = (
         "an erasure of a player",
         """
         erased_at TIMESTAMP COMMENT 'UTC', erased_by STRING COMMENT 'user name of the operator', note STRING,
-        user_digest STRING COMMENT 'SHA-256 of the user_id, hex: proves that a given player was erased, names none',
+        user_digest STRING COMMENT 'SHA-256 of the user_id, hex: proves that a given player was erased',
         records BIGINT COMMENT 'raw records that were removed',
-        days STRING COMMENT 'JSON list of objects: day (null for records that name none), records',
+        days STRING COMMENT 'JSON list of objects: day (null for records without one), records',
         landing BIGINT COMMENT 'number of the last landing whose records were removed',
-        event_ids ARRAY<STRING> COMMENT 'what the ledger of a generated day has to account for; names no player'
+        event_ids ARRAY<STRING> COMMENT 'the erased events of generated days; names no player'
         """,
         by_day=False,
     ),

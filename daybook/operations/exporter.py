@@ -34,7 +34,7 @@ KINDS = ("events", "duplicates", "rejected", "late")
 
 
 @dataclass(frozen=True)
-class Page:
+class PublishedDay:
     """The metrics of a published day."""
 
     day: date
@@ -52,7 +52,7 @@ class LakeReading:
     """The next offsets, and their topic."""
     days: int
     """Number of published days."""
-    newest: tuple[Page, ...]
+    newest: tuple[PublishedDay, ...]
     """The newest :data:`DAYS_SHOWN`, by day."""
     published_at: datetime | None
     """When the last revision was published."""
@@ -83,15 +83,15 @@ def read_lake(settings: Settings, ledger: Ledger) -> LakeReading:
     Raises:
         DaybookError: it cannot be read.
     """
-    pages, accepted = list(ledger.newest.values()), accepted_losses(settings)
+    published, accepted = list(ledger.newest.values()), accepted_losses(settings)
     return LakeReading(
         position=position(settings, load(settings, RAW_EVENTS)),
-        days=len(pages),
+        days=len(published),
         newest=tuple(
-            Page(one.event_date, one.revision, one.landed, {kind: getattr(one, kind) for kind in KINDS})
-            for one in pages[-DAYS_SHOWN:]
+            PublishedDay(one.event_date, one.revision, one.landed, {kind: getattr(one, kind) for kind in KINDS})
+            for one in published[-DAYS_SHOWN:]
         ),
-        published_at=max((one.published_at for one in pages), default=None),
+        published_at=max((one.published_at for one in published), default=None),
         lost_records=sum(row["records"] or 0 for row in accepted),
         losses=len(accepted),
     )
@@ -223,10 +223,10 @@ def _of_lake(lake: LakeReading) -> Iterator[GaugeMetricFamily]:
     yield GaugeMetricFamily("daybook_newest_day_timestamp_seconds", "Start of the newest published day, UTC.", began)
     records = GaugeMetricFamily("daybook_day_records", "Records of the newest days, by kind.", labels=["day", "kind"])
     revision = GaugeMetricFamily("daybook_day_revision", "Published revision of the newest days.", labels=["day"])
-    for page in lake.newest:
-        revision.add_metric([str(page.day)], page.revision)
-        for kind, count in page.records.items():
-            records.add_metric([str(page.day), kind], count)
+    for one in lake.newest:
+        revision.add_metric([str(one.day)], one.revision)
+        for kind, count in one.records.items():
+            records.add_metric([str(one.day), kind], count)
     yield records
     yield revision
     share = newest.records["rejected"] / newest.landed if newest.landed else 0.0

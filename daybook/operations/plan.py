@@ -134,7 +134,7 @@ class Outlook:
 
     def is_played(self, day: date) -> bool:
         """Return whether a run of the day generates events: the rule of :mod:`event_generator.by_default`."""
-        if not self.plays or day in self.generated or day in self.known.pages:
+        if not self.plays or day in self.generated or day in self.known.published:
             return False
         return not self.after.raw.get(day) or self.goes_on(day)
 
@@ -144,7 +144,9 @@ class Outlook:
         fresh = next((day for day in self._over if day not in self.ran), None)
         again = (day for day in self._over if self.ran.get(day) in FINISHED and self.is_built(day))
         # any run within the lateness window restates a published day to which records were added
-        return any(fresh is None or day not in self.known.pages or not self.after.is_due(day, fresh) for day in again)
+        return any(
+            fresh is None or day not in self.known.published or not self.after.is_due(day, fresh) for day in again
+        )
 
     @cached_property
     def _over(self) -> list[date]:
@@ -159,7 +161,7 @@ class Outlook:
     def restated(self) -> list[date]:
         """The published days that the first run restates in addition to its own."""
         first = self.runs[0] if self.runs else None
-        return [one for one in sorted(self.after.pages) if first and one != first and self.after.is_due(one, first)]
+        return [one for one in sorted(self.after.published) if first and one != first and self.after.is_due(one, first)]
 
     @property
     def also_restated(self) -> list[dict[str, Any]]:
@@ -178,16 +180,16 @@ class Outlook:
     def rows(self) -> list[DayPlan]:
         """Return the days, each with what is known about it and what would be done."""
         waiting = self.waiting.per_day if self.waiting else None
-        pages = self.known.pages
+        published = self.known.published
         return [
             DayPlan(
                 day=day.isoformat(),
                 state=self.state(day),
                 records=self.known.raw.get(day, 0),
-                on_page=pages[day].landed if day in pages else None,
+                on_page=published[day].landed if day in published else None,
                 not_landed=waiting.get(day, 0) if waiting is not None else None,
                 generated=self.generated.get(day),
-                revision=pages[day].revision if day in pages else None,
+                revision=published[day].revision if day in published else None,
                 does=self.does(day),
             )
             for day in self.days
@@ -197,7 +199,7 @@ class Outlook:
         """Describe where the records of a day are now, or that it has no records."""
         if day_bounds(day)[1] >= self.now:
             return NOT_OVER
-        if day in self.known.pages:
+        if day in self.known.published:
             return RESTATED if self.after.is_due(day, day) else PUBLISHED
         if self.known.raw.get(day):
             return ONLY_RAW
@@ -226,7 +228,7 @@ class Outlook:
         return frozenset(self.runs)
 
     def _new(self, day: date) -> int:
-        return self.after.raw.get(day, 0) - self.after.pages[day].landed
+        return self.after.raw.get(day, 0) - self.after.published[day].landed
 
     def _refused(self, day: date) -> str | None:
         """Return why the run of a day would fail: the input of its build is missing."""
@@ -251,7 +253,7 @@ class Outlook:
             return f"generates {self.plays} events of the day and publishes it"
         if state == PUBLISHED:
             why = "raw records that it was built from were removed" if self._new(day) else "no new records"
-            return f"stays at revision {self.known.pages[day].revision}: {why}; its run ends after land_events"
+            return f"stays at revision {self.known.published[day].revision}: {why}; its run ends after land_events"
         if state == RESTATED and self._new(day) > 0:
             by = "its run" if day == self.runs[0] else f"the first run, for {self.runs[0]},"
             return f"{by} restates it: {self._new(day)} more records"

@@ -59,11 +59,11 @@ def verify_day(settings: Settings, day: str) -> Iterator[Verdict]:
         BadInput: the day is not published.
     """
     ledger = read_ledger(settings)
-    page = ledger.of(day)
+    revision = ledger.of(day)
     with connect() as connection:
-        verifying = _Verifying(ledger, page, connection)
+        verifying = _Verifying(ledger, revision, connection)
         for name in (EVENTS, REJECTED_EVENTS):
-            connection.register(name, published_rows(settings, name, [page]))
+            connection.register(name, published_rows(settings, name, [revision]))
         raw = table_rows(settings, RAW_EVENTS)
         connection.register(RAW_EVENTS, raw)
         yield from verifying.counts()
@@ -83,7 +83,7 @@ class _Verifying:
     """A day that is being verified, its tables registered with a connection of its own."""
 
     ledger: Ledger
-    page: Revision
+    revision: Revision
     """Its newest revision."""
     connection: DuckDBPyConnection
 
@@ -93,28 +93,28 @@ class _Verifying:
 
     @property
     def day(self) -> date:
-        return self.page.event_date
+        return self.revision.event_date
 
     @property
-    def page_values(self) -> dict[str, Any]:
-        return {"day": self.day, "landing": self.page.landing}
+    def day_values(self) -> dict[str, Any]:
+        return {"day": self.day, "landing": self.revision.landing}
 
     @cached_property
     def raw_records(self) -> int:
         """The number of existing raw records that the published revision was built from."""
-        return self.count(f"SELECT COUNT(*) FROM {_RAW_OF_PAGE}", self.page_values)
+        return self.count(f"SELECT COUNT(*) FROM {_RAW_OF_PAGE}", self.day_values)
 
     @property
     def raw_was_removed(self) -> bool:
         """Whether retention has removed them: it is on, and the day is old enough."""
         retained_from = raw_kept_from(self.settings, datetime.now(UTC).date())
         is_old = retained_from is not None and self.day < retained_from
-        return is_old and self.raw_records == 0 and self.page.landed > 0
+        return is_old and self.raw_records == 0 and self.revision.landed > 0
 
     @cached_property
     def ledger_rows(self) -> int:
         """The number of ledger rows for the published revision; older versions could write two."""
-        published = (self.page.event_date, self.page.revision)
+        published = (self.revision.event_date, self.revision.revision)
         return sum((one.event_date, one.revision) == published for one in self.ledger.revisions)
 
     def count(self, sql: str, values: dict[str, Any] | None = None) -> int:
@@ -123,7 +123,7 @@ class _Verifying:
 
     def published(self, name: str) -> list[dict[str, Any]]:
         """Return the rows of an answer as published."""
-        rows = published_rows(self.settings, name, [self.page])
+        rows = published_rows(self.settings, name, [self.revision])
         if rows is None:
             return []
         self.connection.register("published", rows)
@@ -131,29 +131,30 @@ class _Verifying:
 
     def counts(self) -> Iterator[Verdict]:
         """Compare the ledger's counts with the rows in the files."""
-        page = self.page
+        revision = self.revision
         events = self.count(f"SELECT COUNT(*) FROM {EVENTS}")
         ids = self.count(f"SELECT COUNT(DISTINCT event_id) FROM {EVENTS}")
         rejected = self.count(f"SELECT COUNT(*) FROM {REJECTED_EVENTS}")
         if (rows := self.ledger_rows) != 1:
             yield Verdict(
                 DIFFERENT,
-                f"the ledger has {rows} rows for revision {page.revision}, from several runs; readers see the first. "
-                f"""`airflow dags trigger game_events_daily -c '{{"day": "{self.day}", "force": true}}'` replaces it""",
+                f"the ledger has {rows} rows for revision {revision.revision}, from several runs; readers see the "
+                "first. `airflow dags trigger game_events_daily -c "
+                f"""'{{"day": "{self.day}", "force": true}}'` replaces it""",
             )
-        yield _same_count("events in the ledger", page.events, "rows of events", events)
+        yield _same_count("events in the ledger", revision.events, "rows of events", events)
         yield _same_count("rows of events", events, "distinct event ids", ids)
-        yield _same_count("rejected in the ledger", page.rejected, "rows of rejected_events", rejected)
+        yield _same_count("rejected in the ledger", revision.rejected, "rows of rejected_events", rejected)
         if self.raw_was_removed:
             yield Verdict(NOT_COMPARED, "raw records of the day: removed by retention")
             return
-        yield _same_count("landed in the ledger", page.landed, "raw records of the day", self.raw_records)
-        parts = events + page.duplicates + rejected
+        yield _same_count("landed in the ledger", revision.landed, "raw records of the day", self.raw_records)
+        parts = events + revision.duplicates + rejected
         yield _same_count("raw records of the day", self.raw_records, "events + duplicates + rejected", parts)
         found = self.count(
             f"SELECT COUNT(*) FROM {EVENTS} SEMI JOIN (SELECT * FROM {_RAW_OF_PAGE}) AS raw "
             "USING (landing, kafka_partition, kafka_offset, event_id)",
-            self.page_values,
+            self.day_values,
         )
         yield _same_count("rows of events", events, "found in raw_events by coordinates and id", found)
 
@@ -169,12 +170,12 @@ class _Verifying:
         self.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE duplicates AS SELECT event_id FROM (SELECT * FROM {_RAW_OF_PAGE}) AS raw "
             f"ANTI JOIN {EVENTS} {coordinates} ANTI JOIN {REJECTED_EVENTS} {coordinates}",
-            self.page_values,
+            self.day_values,
         )
         count = self.count("SELECT COUNT(*) FROM duplicates")
         line = "duplicates in the ledger"
-        yield _same_count(line, self.page.duplicates, "raw records that are neither events nor rejected", count)
-        if self.page.rules_version not in (None, rules_version(self.settings)):
+        yield _same_count(line, self.revision.duplicates, "raw records that are neither events nor rejected", count)
+        if self.revision.rules_version not in (None, rules_version(self.settings)):
             yield Verdict(NOT_COMPARED, "duplicates by id: the day was built with another DAYBOOK_LATENESS_DAYS")
             return
         alone = f"duplicates ANTI JOIN {EVENTS} USING (event_id)"
@@ -200,7 +201,7 @@ class _Verifying:
 
     def recounted(self, answer: Answer) -> Verdict:
         """Compute an answer again from the day's events, and compare it with its published rows."""
-        if answer.name not in self.page.snapshots and self.page.events:
+        if answer.name not in self.revision.snapshots and self.revision.events:
             return Verdict(NOT_COMPARED, f"{answer.name}: the published revision is older than this answer")
         rows = self.published(answer.name)
         days = {"first_day": self.day, "last_day": self.day}
@@ -212,7 +213,7 @@ class _Verifying:
     ) -> Verdict:
         """Compare published rows with others; a difference is not an error if the day was built by other SQL."""
         found = _compared(answer, published, other, line)
-        if found.verdict == DIFFERENT and self.page.answers_version != answers_version():
+        if found.verdict == DIFFERENT and self.revision.answers_version != answers_version():
             return Verdict(
                 NOT_COMPARED, f"{found.line}; the day was built by other SQL, `daybook rebuild` applies the current SQL"
             )
@@ -239,7 +240,7 @@ class _Verifying:
             yield Verdict(NOT_COMPARED, f"generator's answers: {why}")
             return
         for name, answer in answers().items():
-            if name in generated.expected and (name in self.page.snapshots or not self.page.events):
+            if name in generated.expected and (name in self.revision.snapshots or not self.revision.events):
                 rows = self.published(name)
                 line = f"{name}: {len(rows):,} rows, compared with the generator's expected rows"
                 yield self.compared(answer, rows, generated.expected[name], line)
@@ -263,18 +264,18 @@ class _Verifying:
         losses = sorted(accepted_losses(self.settings), key=lambda row: row["landing"])
         last_loss = int(losses[-1]["landing"]) if losses else 0
         if landed_topic not in (None, topic.topic_id):
-            last_loss = self.page.landing
+            last_loss = self.revision.landing
         found = self.connection.execute(
             f"SELECT landing, kafka_partition, MIN(kafka_offset), MAX(kafka_offset) FROM {_RAW_OF_PAGE} "
             "GROUP BY ALL ORDER BY ALL",
-            self.page_values,
+            self.day_values,
         ).fetchall()
         for landing, partition, first, last in found:
             if landing <= last_loss:
                 where = f"Kafka, landing {landing}, partition {partition}, offsets {first} to {last}"
                 yield Verdict(NOT_COMPARED, f"{where}: landed before the topic was recreated or a loss was accepted")
         resumed = parse_offsets(losses[-1]["resume_from"]) if losses else {}
-        claims = claimed(table, last_loss, resumed, self.page.landing, parse_offsets(self.page.built_to))
+        claims = claimed(table, last_loss, resumed, self.revision.landing, parse_offsets(self.revision.built_to))
         if not claims and not found:
             yield Verdict(NOT_COMPARED, "Kafka: no landing of the day read the current topic")
         # a record's event time is at most its own time plus the tolerance: earlier records belong to other days

@@ -59,7 +59,7 @@ class AnswerSum:
 
 
 @dataclass(frozen=True)
-class PageCounts:
+class DayCounts:
     """The counts of one published day. Each is counted separately and never derived from another."""
 
     day: date | None
@@ -89,7 +89,7 @@ class LandedRange:
     """Number of the landing; 0 if an older version landed it."""
 
 
-def balance(counts: PageCounts, landed: list[LandedRange]) -> list[Line]:
+def balance(counts: DayCounts, landed: list[LandedRange]) -> list[Line]:
     """Return the lines that must hold before the day is published.
 
     Args:
@@ -168,9 +168,9 @@ def unbalanced_text(day: date | None, lines: list[Line]) -> str:
 
 
 def receipt(
-    counts: PageCounts,
+    counts: DayCounts,
     revision: int,
-    previous: PageCounts | Revision | None,
+    previous: DayCounts | Revision | None,
     changed: dict[str, AnswerChange] | None = None,
 ) -> str:
     """Return one sentence about the changes of a revision.
@@ -181,15 +181,15 @@ def receipt(
         previous: the previous revision; None for the first. Its counts of events, duplicates, rejected and late.
         changed: the changes in the answers.
 
-    >>> page = PageCounts(date(2026, 5, 3), landed=12, events=11, duplicates=1, rejected=0, late=0)
-    >>> receipt(page, 1, None)
+    >>> day = DayCounts(date(2026, 5, 3), landed=12, events=11, duplicates=1, rejected=0, late=0)
+    >>> receipt(day, 1, None)
     '2026-05-03 r1: 11 events, 1 duplicates, 0 rejected'
-    >>> receipt(PageCounts(date(2026, 5, 3), landed=20000, events=20000, duplicates=0, rejected=0, late=0), 1, None)
+    >>> receipt(DayCounts(date(2026, 5, 3), landed=20000, events=20000, duplicates=0, rejected=0, late=0), 1, None)
     '2026-05-03 r1: 20,000 events, 0 duplicates, 0 rejected'
     >>> from dataclasses import replace
-    >>> receipt(page, 2, replace(page, events=10))
+    >>> receipt(day, 2, replace(day, events=10))
     '2026-05-03 r2: +1 events'
-    >>> receipt(page, 3, page)
+    >>> receipt(day, 3, day)
     '2026-05-03 r3: the same counts'
     """
     head = f"{day_name(counts.day)} r{revision}"

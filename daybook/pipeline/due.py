@@ -41,7 +41,7 @@ class LakeDays:
 
     raw: Mapping[date | None, int]
     """Raw records of each date; the key None counts those without a day."""
-    pages: Mapping[date, Revision]
+    published: Mapping[date, Revision]
     """The newest revision of each published day."""
     near: Mapping[date, date]
     """The days within ``lateness_days`` of a day whose raw records are gone, each with that day.
@@ -65,34 +65,34 @@ class LakeDays:
 
     def is_due(self, one: date, day: date, *, force: bool = False) -> bool:
         """Whether a day's run has to build a date, or has to fail because it cannot (:func:`why_refused`)."""
-        page = self.pages.get(one)
-        if page is None:
+        newest = self.published.get(one)
+        if newest is None:
             return one == day and (one in self.raw or self.began() < day_bounds(one)[1])
         if self.lacks(one):
             return one == day and (force or not self.is_past_retention(one))
-        has_more = page.landed < self.raw.get(one, 0)
+        has_more = newest.landed < self.raw.get(one, 0)
         if one in self.near:
-            is_wanted = has_more or self._is_stale(page)
+            is_wanted = has_more or self._is_stale(newest)
             return one == day and (force or (is_wanted and not self.is_past_retention(self.near[one])))
         if has_more:
             # `daybook status` lists older days; they are restated on request
             return one >= day - timedelta(days=self.lateness_days)
         # after a change of the map or the answers, `daybook rebuild` restates other days, not the next day's run
-        return one == day and (force or self._is_stale(page))
+        return one == day and (force or self._is_stale(newest))
 
     def lacks(self, day: date) -> bool:
         """Whether raw records that the published day counts are missing, apart from those erased since."""
-        page = self.pages.get(day)
-        return page is not None and _lacks(page, self.raw.get(day, 0), self.erased)
+        newest = self.published.get(day)
+        return newest is not None and _lacks(newest, self.raw.get(day, 0), self.erased)
 
     def is_past_retention(self, day: date) -> bool:
         """Whether retention may have removed the raw records of a day."""
         return self.kept_from is not None and day < self.kept_from
 
-    def _is_stale(self, page: Revision) -> bool:
+    def _is_stale(self, revision: Revision) -> bool:
         """Whether a revision was built with another map, answers or rules; older revisions do not name the rules."""
-        is_of_other_rules = page.rules_version not in (None, self.rules)
-        return is_of_other_rules or (page.provider_map_version, page.answers_version) != self.versions
+        is_of_other_rules = revision.rules_version not in (None, self.rules)
+        return is_of_other_rules or (revision.provider_map_version, revision.answers_version) != self.versions
 
     def with_landed(self, counts: Mapping[date | None, int], first_taken_at: datetime) -> LakeDays:
         """Return the state of the days after a landing of these records.
@@ -105,7 +105,7 @@ class LakeDays:
         return replace(
             self,
             raw=raw,
-            near=_near_removed(self.lateness_days, raw, self.pages, self.erased),
+            near=_near_removed(self.lateness_days, raw, self.published, self.erased),
             began=lambda: min(self.began(), first_taken_at),
         )
 
@@ -123,12 +123,12 @@ def lake_days(settings: Settings, raw_table: Table | None) -> LakeDays:
         raw_table: metadata of ``raw_events``: the snapshot that is read.
     """
     raw = partition_counts(raw_table)
-    pages = read_ledger(settings).newest
+    published = read_ledger(settings).newest
     erased = erasures(settings)
     return LakeDays(
         raw=raw,
-        pages=pages,
-        near=_near_removed(settings.lateness_days, raw, pages, erased),
+        published=published,
+        near=_near_removed(settings.lateness_days, raw, published, erased),
         erased=erased,
         rejected_without_day=partition_counts(load(settings, REJECTED_EVENTS)).get(None, 0),
         began=cache(partial(record_began, raw_table)),
@@ -168,35 +168,35 @@ def dates_due(settings: Settings, day: date, *, force: bool) -> list[date | None
         force: build the run's own day even if it is up to date.
     """
     known = lake_days(settings, load(settings, RAW_EVENTS))
-    due = sorted(one for one in {day, *known.pages} if known.is_due(one, day, force=force))
+    due = sorted(one for one in {day, *known.published} if known.is_due(one, day, force=force))
     return [*due, *([None] if known.undated_are_due else [])]
 
 
 def nothing_due(settings: Settings, day: date) -> str:
     """Explain to the reader why a run has nothing to build."""
     known = lake_days(settings, load(settings, RAW_EVENTS))
-    page, left = known.pages.get(day), known.raw.get(day, 0)
-    if page is None:
+    newest, left = known.published.get(day), known.raw.get(day, 0)
+    if newest is None:
         return f"no data for {day}: no event of it was received, and no event at all before its end; not published"
     if known.lacks(day):
         return raw_is_gone(known, day, left)
-    if day in known.near and left > page.landed:
+    if day in known.near and left > newest.landed:
         return neighbour_is_gone(known, day)
-    return f"{day} is up to date at revision {page.revision}: no new records, nothing to publish"
+    return f"{day} is up to date at revision {newest.revision}: no new records, nothing to publish"
 
 
 def raw_is_gone(known: LakeDays, day: date, left: int) -> str:
     """Explain why a day with missing raw records cannot be rebuilt; ``left`` counts those that remain."""
-    page = known.pages[day]
-    counted = f"{left} of its {page.landed} raw records are left"
+    newest = known.published[day]
+    counted = f"{left} of its {newest.landed} raw records are left"
     if known.is_past_retention(day):
         return (
-            f"{day} is published as revision {page.revision} and cannot be built again: {counted}, "
+            f"{day} is published as revision {newest.revision} and cannot be built again: {counted}, "
             "DAYBOOK_RAW_RETENTION_DAYS removed the others. Nothing was changed"
         )
     return (
         f"{day} cannot be built again: {counted}, and DAYBOOK_RAW_RETENTION_DAYS {_retention_text(known)}. Nothing was "
-        f"changed, revision {page.revision} stays published. `daybook verify --day {day}` shows which are missing; "
+        f"changed, revision {newest.revision} stays published. `daybook verify --day {day}` shows which are missing; "
         "`daybook restore` restores a backup"
     )
 
@@ -210,18 +210,18 @@ def _retention_text(known: LakeDays) -> str:
 def _near_removed(
     lateness_days: int,
     raw: Mapping[date | None, int],
-    pages: Mapping[date, Revision],
+    published: Mapping[date, Revision],
     erased: Sequence[Mapping[str, Any]],
 ) -> dict[date, date]:
-    removed = [day for day, page in pages.items() if _lacks(page, raw.get(day, 0), erased)]
+    removed = [day for day, newest in published.items() if _lacks(newest, raw.get(day, 0), erased)]
     window = [timedelta(days=days) for days in range(-lateness_days, lateness_days + 1)]
     return {day + span: day for day in removed for span in window}
 
 
-def _lacks(page: Revision, left: int, erased: Sequence[Mapping[str, Any]]) -> bool:
+def _lacks(revision: Revision, left: int, erased: Sequence[Mapping[str, Any]]) -> bool:
     """Whether raw records of a revision are missing: more than later erasures of players removed."""
-    gone = page.landed - left
-    return gone > 0 and gone > erased_since(erased, page.event_date, page.published_at)
+    gone = revision.landed - left
+    return gone > 0 and gone > erased_since(erased, revision.event_date, revision.published_at)
 
 
 def neighbour_is_gone(known: LakeDays, day: date) -> str:
@@ -251,7 +251,7 @@ def why_refused(known: LakeDays, left: Mapping[date, int], dates: Iterable[date 
     for day in dates:
         if day is None:
             continue
-        if (page := known.pages.get(day)) and _lacks(page, left.get(day, 0), known.erased):
+        if (newest := known.published.get(day)) and _lacks(newest, left.get(day, 0), known.erased):
             return raw_is_gone(known, day, left.get(day, 0))
         if known.raw.get(day) and known.near.get(day, day) != day:
             return neighbour_is_gone(known, day)
@@ -279,11 +279,11 @@ def waiting_days(ledger: Ledger) -> list[dict[str, Any]]:
     A run builds the first two kinds automatically; a day outside the lateness window is built on request.
     """
     settings = ledger.settings
-    pages = {day: newest.landed for day, newest in ledger.newest.items()}
+    published = {day: newest.landed for day, newest in ledger.newest.items()}
     oldest = datetime.now(UTC).date() - timedelta(days=settings.lateness_days + 1)
 
     def why(day: date) -> str:
-        if day not in pages:
+        if day not in published:
             if day >= datetime.now(UTC).date():
                 return "not published; the day is not over"
             return f"""not published; if no run of it is active, build it: {TRIGGER} -c '{{"day": "{day}"}}'"""
@@ -291,7 +291,7 @@ def waiting_days(ledger: Ledger) -> list[dict[str, Any]]:
 
     landed = {day: count for day, count in partition_counts(load(settings, RAW_EVENTS)).items() if day}
     return [
-        {"day": day.isoformat(), "records": count, "on_page": pages.get(day, 0), "why": why(day)}
+        {"day": day.isoformat(), "records": count, "on_page": published.get(day, 0), "why": why(day)}
         for day, count in sorted(landed.items())
-        if count > pages.get(day, 0)
+        if count > published.get(day, 0)
     ]

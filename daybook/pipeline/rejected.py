@@ -15,7 +15,7 @@ from daybook.documents import document
 from daybook.errors import BadInput
 from daybook.lake.catalog import load
 from daybook.lake.ledger import read_ledger
-from daybook.lake.snapshots import page_state
+from daybook.lake.snapshots import readable_snapshot
 from daybook.lake.tables import REJECTED_EVENTS
 from daybook.settings import Settings
 
@@ -120,7 +120,7 @@ def rejected_records(settings: Settings, day: date | None, reason: str | None = 
     table = load(settings, REJECTED_EVENTS)
     if table is None:
         return []
-    known = page_state(table, pinned) if pinned else None
+    known = readable_snapshot(table, pinned) if pinned else None
     of_day = f"event_date = '{day}'" if day else "event_date IS NULL"
     rows = table.scan(row_filter=of_day, snapshot_id=known).to_arrow().to_pylist()
     found = [

@@ -17,7 +17,7 @@ from daybook.lake.answers import answer_rows
 from daybook.lake.catalog import load
 from daybook.lake.ledger import Ledger, Revision, ledger_rows
 from daybook.lake.receipts import receipts_of
-from daybook.lake.snapshots import page_state
+from daybook.lake.snapshots import readable_snapshot
 from daybook.lake.tables import REJECTED_EVENTS
 from daybook.pipeline.dismissals import dismissals, split_dismissed
 from daybook.pipeline.due import waiting_days, waiting_text
@@ -203,7 +203,7 @@ def _count_rows(settings: Settings, name: str, newest: Revision) -> int:
     pinned = newest.snapshots.get(name)
     if table is None or pinned is None:
         return 0
-    known = page_state(table, pinned)
+    known = readable_snapshot(table, pinned)
     return table.scan(row_filter=f"event_date = '{newest.day}'", snapshot_id=known).count()
 
 
@@ -216,7 +216,7 @@ def _rejected(settings: Settings, newest: Revision) -> list[tuple[str, int]]:
     rows = table.scan(
         row_filter=f"event_date = '{newest.day}'",
         selected_fields=("reason",),
-        snapshot_id=page_state(table, pinned),
+        snapshot_id=readable_snapshot(table, pinned),
     ).to_arrow()
     counts = [(one["values"], one["counts"]) for one in rows["reason"].value_counts().to_pylist()]
     return sorted(counts, key=lambda one: (-one[1], one[0]))

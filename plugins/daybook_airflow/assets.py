@@ -26,6 +26,4 @@ def published_extra(table: str, published: Iterable[Mapping[str, Any]]) -> dict[
         table: the table.
         published: the days that a run published, as returned by ``publish_day``.
     """
-    return {
-        "days": {page["day"]: {"revision": page["revision"], "rows": page["rows"].get(table, 0)} for page in published}
-    }
+    return {"days": {one["day"]: {"revision": one["revision"], "rows": one["rows"].get(table, 0)} for one in published}}

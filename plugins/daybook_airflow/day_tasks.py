@@ -41,5 +41,5 @@ def write_report(ti: Any = None, dag_run: Any = None, params: Any = None) -> lis
     """Write the HTML pages of the run's day and of every day it restated, and the index of all days."""
     from daybook.report.write import write_report_of_run
 
-    dates = [page["day"] for page in daybook_result(ti, "publish_day")["published"]]
-    return [str(page) for page in write_report_of_run(load_settings(), daybook_day(dag_run, params), dates)]
+    dates = [one["day"] for one in daybook_result(ti, "publish_day")["published"]]
+    return [str(file) for file in write_report_of_run(load_settings(), daybook_day(dag_run, params), dates)]

@@ -10,7 +10,7 @@ from daybook.errors import NonRetryableError
 from daybook.lake.tables import EVENTS, spark_name
 from daybook.settings import Settings
 from daybook.sql.answers import Answer, answers
-from daybook_spark.pages import Stage
+from daybook_spark.building import Stage
 from daybook_spark.staging import at_snapshot, create_table, on_dates, stage_dates
 
 Staged = dict[str, int | None]
@@ -40,7 +40,7 @@ def stage_answers(spark: SparkSession, settings: Settings, area: str, stage: Sta
         spark: the session.
         settings: where the lake is.
         area: ``user_behaviour`` or ``host_providers``.
-        stage: what :func:`daybook_spark.pages.stage_pages` staged.
+        stage: what :func:`daybook_spark.building.build_days` staged.
 
     Returns:
         What was staged; empty if no day had to be built.

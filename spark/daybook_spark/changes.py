@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from daybook.lake.catalog import load
 from daybook.lake.ledger import Revision
-from daybook.lake.snapshots import page_state
+from daybook.lake.snapshots import readable_snapshot
 from daybook.pipeline.balance import AnswerChange, RowChange
 from daybook.settings import Settings
 from daybook.sql.answers import Answer, answers
@@ -87,7 +87,7 @@ def changes(
             continue
         metadata = load(settings, name)
         for pinned, days in _by_snapshot(name, previous).items():
-            known = page_state(metadata, pinned) if metadata is not None and pinned else None
+            known = readable_snapshot(metadata, pinned) if metadata is not None and pinned else None
             before = at_snapshot(spark, name, known).where(on_dates(list(days)))
             after = at_snapshot(spark, name, staged_answers[name]).where(on_dates(list(days)))
             befores.append(_comparable(before, before.columns, answer))
@@ -100,8 +100,8 @@ def changes(
 
 def _by_snapshot(name: str, previous: Mapping[date, Revision]) -> dict[int | None, list[date]]:
     days: dict[int | None, list[date]] = {}
-    for day, page in previous.items():
-        days.setdefault(page.snapshots.get(name), []).append(day)
+    for day, revision in previous.items():
+        days.setdefault(revision.snapshots.get(name), []).append(day)
     return days
 
 

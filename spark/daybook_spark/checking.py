@@ -13,7 +13,7 @@ from daybook.lake.tables import CHECK_FAILURES, EVENTS, REJECTED_EVENTS, spark_n
 from daybook.sql.checks import KEPT_ROWS, Check, Finding, checks, thresholds
 from daybook.sql.files import parameters
 from daybook_spark.answering import Staged
-from daybook_spark.pages import Stage
+from daybook_spark.building import Stage
 from daybook_spark.staging import at_snapshot, on_dates
 
 
@@ -43,7 +43,7 @@ def failing_rows(
     return reduce(DataFrame.unionByName, found)
 
 
-def check_pages(
+def check_days(
     spark: SparkSession, stage: Stage, staged_answers: Staged, days: list[date], *, keep_rows: bool
 ) -> list[Finding]:
     """Check staged days.

@@ -29,7 +29,7 @@ from daybook.pipeline.position import position
 from daybook.settings import Settings
 from daybook.sql.answers import answers
 from daybook_spark.landing import keep_position
-from daybook_spark.publishing import publish_pages
+from daybook_spark.publishing import publish_days
 from daybook_spark.rebuilding import build
 from daybook_spark.staging import struct
 
@@ -144,7 +144,7 @@ def forget(spark: SparkSession, settings: Settings, user_id: str, run_id: str, n
     if dates:
         stage, staged_answers = build(spark, settings, dates, run_id)
         own = next((day for day in dates if day is not None), datetime.now(UTC).date())
-        publish_pages(spark, settings, stage, staged_answers, own, None)
+        publish_days(spark, settings, stage, staged_answers, own, None)
     _expire_all_but_current(spark, settings)
     not_removed = _records(spark, RAW_EVENTS, user_id).where(F.col("landing") <= upto).count()
     of_tables = {RAW_EVENTS: not_removed, **_derived(spark, user_id, upto)}
@@ -197,7 +197,7 @@ def _refuse_unbuildable_days(spark: SparkSession, settings: Settings, user_id: s
     rows = spark.table(spark_name(EVENTS)).where(F.col("user_id") == user_id).select("event_date")
     for table in (RAW_EVENTS, REJECTED_EVENTS):
         rows = rows.union(_records(spark, table, user_id).select("event_date"))
-    if bound := sorted({row["event_date"] for row in rows.distinct().collect()} & near.keys() & known.pages.keys()):
+    if bound := sorted({row["event_date"] for row in rows.distinct().collect()} & near.keys() & known.published.keys()):
         missing = near[bound[0]]
         why = (
             f"DAYBOOK_RAW_RETENTION_DAYS removed raw records of {missing}"
@@ -214,7 +214,7 @@ def _expire_all_but_current(spark: SparkSession, settings: Settings) -> None:
     """Expire all but the current snapshot of every table that names players, and delete the files no longer used.
 
     Staged snapshots are expired too. If a published day's pinned snapshot is gone, readers get the oldest remaining
-    state (:func:`daybook.lake.snapshots.page_state`), which is then the only one.
+    state (:func:`daybook.lake.snapshots.readable_snapshot`), which is then the only one.
     """
     for table in (RAW_EVENTS, EVENTS, REJECTED_EVENTS, CHECK_FAILURES, *answers()):
         metadata = load(settings, table)

@@ -384,30 +384,30 @@ def provider_map(spark: SparkSession, hosts: list[str]) -> DataFrame:
     return spark.createDataFrame(pa.table(columns), "host STRING, provider STRING, provider_domain STRING")
 
 
-def first_pages(spark: SparkSession, landings: dict[date, int]) -> DataFrame:
-    """Return the last landing that each day's first revision was built from: event_date, first_page_landing."""
-    rows = [{"event_date": day, "first_page_landing": landing} for day, landing in landings.items()]
-    schema = pa.schema([("event_date", pa.date32()), ("first_page_landing", pa.int64())])
+def first_revisions(spark: SparkSession, landings: dict[date, int]) -> DataFrame:
+    """Return the last landing that each day's first revision was built from: event_date, first_revision_landing."""
+    rows = [{"event_date": day, "first_revision_landing": landing} for day, landing in landings.items()]
+    schema = pa.schema([("event_date", pa.date32()), ("first_revision_landing", pa.int64())])
     return spark.createDataFrame(
-        pa.Table.from_pylist(rows, schema=schema), "event_date DATE, first_page_landing BIGINT"
+        pa.Table.from_pylist(rows, schema=schema), "event_date DATE, first_revision_landing BIGINT"
     )
 
 
-def events_of(judged_records: DataFrame, providers: DataFrame, pages: DataFrame) -> DataFrame:
+def events_of(judged_records: DataFrame, providers: DataFrame, revisions: DataFrame) -> DataFrame:
     """Return the rows of ``events``.
 
     Args:
         judged_records: from :func:`classify`.
         providers: from :func:`provider_map`, with every host of the records.
-        pages: from :func:`first_pages`. An event is late if its day was published before and its record was landed
-            after the landings of the day's first revision.
+        revisions: from :func:`first_revisions`. An event is late if its day was published before and its record was
+            landed after the landings of the day's first revision.
     """
     return (
         judged_records.where(F.col("verdict") == EVENT)
         .join(F.broadcast(providers), on=F.coalesce(judged_records["host"], F.lit("")) == providers["host"], how="left")
         .drop(providers["host"])
-        .join(F.broadcast(pages), on="event_date", how="left")
-        .withColumn("is_late", F.coalesce(F.col("landing") > F.col("first_page_landing"), F.lit(False)))
+        .join(F.broadcast(revisions), on="event_date", how="left")
+        .withColumn("is_late", F.coalesce(F.col("landing") > F.col("first_revision_landing"), F.lit(False)))
         .select(*struct(TABLES[EVENTS].columns).fieldNames())
     )
 

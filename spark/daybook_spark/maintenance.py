@@ -188,16 +188,16 @@ def apply_raw_retention(spark: SparkSession, settings: Settings, now: datetime) 
     counts = partition_counts(raw)
     # do not remove records that land while this runs, whatever their day
     landed = f"landing <= {position(settings, raw).landing}"
-    pages = {day: newest.landing for day, newest in read_ledger(settings).newest.items()}
-    waiting = {day for day in counts if day is not None and day not in pages}
+    landings = {day: newest.landing for day, newest in read_ledger(settings).newest.items()}
+    waiting = {day for day in counts if day is not None and day not in landings}
     window = range(-settings.lateness_days, settings.lateness_days + 1)
     kept = {day + timedelta(days=days) for day in waiting for days in window}
-    old = {day for day in counts if day is not None and day < first_kept and day in pages and day not in kept}
+    old = {day for day in counts if day is not None and day < first_kept and day in landings and day not in kept}
     done: Counts = {}
     if old:
-        for day in _days_with_later_records(spark, old, pages):
+        for day in _days_with_later_records(spark, old, landings):
             old.discard(day)
-            counted = f"event_date = DATE '{day}' AND landing <= {pages[day]}"
+            counted = f"event_date = DATE '{day}' AND landing <= {landings[day]}"
             done[RAW_EVENTS] = done.get(RAW_EVENTS, 0) + _delete(spark, RAW_EVENTS, counted)
         days = ", ".join(f"DATE '{day}'" for day in sorted(old))
         if days:  # one commit for all days; it drops whole files
@@ -214,11 +214,11 @@ def apply_raw_retention(spark: SparkSession, settings: Settings, now: datetime) 
     return {name: rows for name, rows in done.items() if rows}
 
 
-def _days_with_later_records(spark: SparkSession, days: Collection[date], pages: Mapping[date, int]) -> set[date]:
-    """Return the days that have records from a landing after their published one; ``pages``: day -> last landing."""
+def _days_with_later_records(spark: SparkSession, days: Collection[date], landings: Mapping[date, int]) -> set[date]:
+    """Return the days that have records from a landing after their published one; ``landings``: day -> last landing."""
     rows = spark.table(spark_name(RAW_EVENTS)).where(F.col("event_date").isin(list(days)))
     newest = rows.groupBy("event_date").agg(F.max("landing").alias("landing")).collect()
-    return {row["event_date"] for row in newest if row["landing"] > pages[row["event_date"]]}
+    return {row["event_date"] for row in newest if row["landing"] > landings[row["event_date"]]}
 
 
 def _delete(spark: SparkSession, table: str, condition: str) -> int:

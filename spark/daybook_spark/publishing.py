@@ -30,14 +30,14 @@ from daybook.errors import DaybookError, NonRetryableError
 from daybook.kafka.offsets import offsets_text
 from daybook.lake.catalog import load
 from daybook.lake.ledger import Revision, read_ledger
-from daybook.lake.snapshots import day_files, page_state, partition_counts, published_as
+from daybook.lake.snapshots import day_files, partition_counts, published_as, readable_snapshot
 from daybook.lake.tables import DAY_LEDGER, EVENTS, RAW_EVENTS, REJECTED_EVENTS, TABLES
 from daybook.pipeline.balance import (
     AnswerChange,
     AnswerSum,
+    DayCounts,
     LandedRange,
     Line,
-    PageCounts,
     Play,
     balance,
     changes_json,
@@ -54,10 +54,10 @@ from daybook.settings import Settings
 from daybook.sql.answers import AREAS, answers, answers_version
 from daybook.sql.checks import Finding, failed_text, findings_json
 from daybook_spark.answering import Staged, stage_answers
+from daybook_spark.building import Stage, build_days
 from daybook_spark.changes import changes
-from daybook_spark.checking import check_pages
+from daybook_spark.checking import check_days
 from daybook_spark.maintenance import merge_files
-from daybook_spark.pages import Stage, stage_pages
 from daybook_spark.staging import (
     PublishRefused,
     at_snapshot,
@@ -85,7 +85,7 @@ class Published:
     """Days whose revision did not change: another run published the same rows, or nothing had to be built."""
 
 
-def publish_pages(
+def publish_days(
     spark: SparkSession, settings: Settings, stage: Stage, staged_answers: Staged, day: date, manifest: Path | None
 ) -> Published:
     """Publish the days that a run staged, if they balance.
@@ -113,11 +113,11 @@ def publish_pages(
         half_published = stage.events_snapshot_id is not None and is_published(events, stage.events_snapshot_id)
         if half_published or set(pending) == set(stage.base_revisions):
             try:
-                for page in _publish_once(spark, settings, stage, staged_answers, pending, day, manifest):
-                    done.append(page)
+                for published in _publish_once(spark, settings, stage, staged_answers, pending, day, manifest):
+                    done.append(published)
             except PublishRefused as refusal:
                 click.echo(f"staging again, another run published first: {refusal}")
-                written = {page["day"] for page in done}
+                written = {published["day"] for published in done}
                 pending = [one for one in _pending(settings, stage) if one.isoformat() not in written]
                 unchanged += [
                     one.isoformat()
@@ -128,7 +128,7 @@ def publish_pages(
                 merge_ledger_files(spark, settings)
                 return Published(done, unchanged)
         rest = [one for one in stage.dates if one is None or one in pending]
-        stage = stage_pages(spark, settings, rest, stage.run_id, stage.landed)
+        stage = build_days(spark, settings, rest, stage.run_id, stage.landed)
         staged_answers = {}
         for area in AREAS:
             staged_answers |= stage_answers(spark, settings, area, stage)
@@ -156,12 +156,12 @@ def merge_ledger_files(spark: SparkSession, settings: Settings) -> None:
 
 def _pending(settings: Settings, stage: Stage) -> list[date]:
     """Return the staged days whose newest revision does not contain the staged rows yet."""
-    pages = read_ledger(settings).newest
+    published = read_ledger(settings).newest
     raw = partition_counts(load(settings, RAW_EVENTS), stage.raw_snapshot_id) if stage.raw_snapshot_id else {}
     pending = []
     for one, base in sorted(stage.base_revisions.items()):
-        page = pages.get(one)
-        if page is None or page.revision == base or page.landed < raw.get(one, 0):
+        newest = published.get(one)
+        if newest is None or newest.revision == base or newest.landed < raw.get(one, 0):
             pending.append(one)
     return pending
 
@@ -170,7 +170,7 @@ def _pending(settings: Settings, stage: Stage) -> list[date]:
 class ValidatedDay:
     """A staged day that may be published."""
 
-    counts: PageCounts
+    counts: DayCounts
     lines: list[Line]
     changes: dict[str, AnswerChange]
     """Answer -> its changes; empty for a day's first revision."""
@@ -196,16 +196,17 @@ class ValidatedDay:
     @property
     def is_news(self) -> bool:
         """Whether publishing would change the day's rows, its answers or the versions that it was built with."""
-        page = self.previous
+        previous = self.previous
         return (
-            page is None
+            previous is None
             or bool(self.changes)
             or self.other_rows
             or any(
-                getattr(self.counts, name) != getattr(page, name) for name in ("landed", "events", "rejected", "late")
+                getattr(self.counts, name) != getattr(previous, name)
+                for name in ("landed", "events", "rejected", "late")
             )
-            or (page.provider_map_version, page.answers_version) != (map_version(), answers_version())
-            or page.rules_version not in (None, self.rules)
+            or (previous.provider_map_version, previous.answers_version) != (map_version(), answers_version())
+            or previous.rules_version not in (None, self.rules)
         )
 
 
@@ -214,7 +215,7 @@ def validate(
     settings: Settings,
     stage: Stage,
     staged_answers: Staged,
-    pages: list[date | None],
+    dates: list[date | None],
     day: date,
     manifest: Path | None,
     *,
@@ -227,7 +228,7 @@ def validate(
         settings: where the lake is.
         stage: the staged ``events`` and ``rejected_events``.
         staged_answers: the staged answers.
-        pages: the dates; None for the records without a day.
+        dates: the dates of these days; None for the records without a day.
         day: the run's own day, which the manifest describes.
         manifest: the generator's manifest of that day, if the day was generated.
         keep_failing_rows: add the rows that fail checks to ``check_failures``, whether or not they block the day.
@@ -235,17 +236,17 @@ def validate(
     Raises:
         NonRetryableError: a day does not balance, or a check that blocks publishing fails.
     """
-    counts = {one.day: one for one in count_pages(spark, settings, stage, staged_answers, pages, day, manifest)}
+    counts = {one.day: one for one in count_days(spark, settings, stage, staged_answers, dates, day, manifest)}
     landed = _landed_again(settings, stage)
-    lines = {one: balance(page, landed) for one, page in counts.items()}
+    lines = {one: balance(counted, landed) for one, counted in counts.items()}
     unchanged = (
         "Nothing was published, readers see the previous revision; the staged rows are retained under the wap id "
         f"{stage.wap_id}"
     )
-    if wrong := [text for one in pages if (text := unbalanced_text(one, lines[one]))]:
+    if wrong := [text for one in dates if (text := unbalanced_text(one, lines[one]))]:
         raise NonRetryableError(f"{'; '.join(wrong)}. {unchanged}")
-    days = [one for one in pages if one is not None]
-    findings = check_pages(spark, stage, staged_answers, days, keep_rows=keep_failing_rows)
+    days = [one for one in dates if one is not None]
+    findings = check_days(spark, stage, staged_answers, days, keep_rows=keep_failing_rows)
     if failed := failed_text(findings):
         where = f"; `daybook checks --day {days[0]}` shows the rows" if keep_failing_rows else ""
         raise NonRetryableError(f"{failed}. {unchanged}{where}")
@@ -260,7 +261,7 @@ def validate(
             newest.get(one) if one else None,
             rules_version(settings),
         )
-        for one in pages
+        for one in dates
     ]
     return [
         one
@@ -270,24 +271,24 @@ def validate(
     ]
 
 
-def _other_rows(spark: SparkSession, settings: Settings, stage: Stage, page: ValidatedDay) -> bool:
+def _other_rows(spark: SparkSession, settings: Settings, stage: Stage, ready: ValidatedDay) -> bool:
     """Whether a staged day's rows of ``events`` differ from the published ones because a new field was added.
 
     A column that the published rows lack counts as null.
     """
     events = load(settings, EVENTS)
-    pinned = page.previous.snapshots.get(EVENTS) if page.previous else None
+    pinned = ready.previous.snapshots.get(EVENTS) if ready.previous else None
     if events is None or pinned is None or stage.events_snapshot_id is None:
         return False
     columns = sorted(struct(TABLES[EVENTS].columns).fieldNames())
 
     def digest(snapshot_id: int | None) -> Any:
-        rows = at_snapshot(spark, EVENTS, snapshot_id).where(on_dates([page.counts.day]))
+        rows = at_snapshot(spark, EVENTS, snapshot_id).where(on_dates([ready.counts.day]))
         # the hash ignores nulls, so it also ignores a missing column
         known = [name for name in columns if name in rows.columns]
         return rows.agg(F.bit_xor(F.xxhash64(*known))).first()
 
-    return bool(digest(page_state(events, pinned)) != digest(stage.events_snapshot_id))
+    return bool(digest(readable_snapshot(events, pinned)) != digest(stage.events_snapshot_id))
 
 
 def _publish_once(
@@ -304,21 +305,21 @@ def _publish_once(
     Raises:
         PublishRefused: another run has published one of the days or changed its rows; the yielded ones are published.
     """
-    pages = [*pending, *([None] if None in stage.dates else [])]
-    validated = validate(spark, settings, stage, staged_answers, pages, day, manifest, keep_failing_rows=True)
+    dates = [*pending, *([None] if None in stage.dates else [])]
+    validated = validate(spark, settings, stage, staged_answers, dates, day, manifest, keep_failing_rows=True)
     snapshots = {EVENTS: stage.events_snapshot_id, REJECTED_EVENTS: stage.rejected_snapshot_id, **staged_answers}
     for table, snapshot_id in snapshots.items():
         if snapshot_id is not None:
             publish(spark, settings, table, snapshot_id)
-    pins = {table: _pin(load(settings, table), table, snapshot_id, pages) for table, snapshot_id in snapshots.items()}
+    pins = {table: _pin(load(settings, table), table, snapshot_id, dates) for table, snapshot_id in snapshots.items()}
     newest = {day: one.revision for day, one in read_ledger(settings).newest.items()}
-    for page in validated:
-        if (one := page.counts.day) is None:
+    for ready in validated:
+        if (one := ready.counts.day) is None:
             continue
-        if newest.get(one, 0) != page.revision - 1:
+        if newest.get(one, 0) != ready.revision - 1:
             raise PublishRefused(f"{one}: another run has published revision {newest.get(one, 0)}")
         pinned = {table: snapshot_id for table, (snapshot_id, _) in pins.items()}
-        written = _write_revision(spark, settings, stage, one, page, pinned)
+        written = _write_revision(spark, settings, stage, one, ready, pinned)
         yield {**written, "rows": {table: rows.get(one, 0) for table, (_, rows) in pins.items()}}
 
 
@@ -358,15 +359,15 @@ def _pin(
     return own.snapshot_id, dict(rows)
 
 
-def count_pages(
+def count_days(
     spark: SparkSession,
     settings: Settings,
     stage: Stage,
     staged_answers: Staged,
-    pages: list[date | None],
+    dates: list[date | None],
     day: date,
     manifest: Path | None,
-) -> list[PageCounts]:
+) -> list[DayCounts]:
     """Count each day's staged rows, and the raw records that they were built from; see :func:`validate`."""
     balances = {name: answer.balance for name, answer in answers().items() if answer.balance and stage.base_revisions}
     if missing := balances.keys() - staged_answers.keys():
@@ -374,7 +375,7 @@ def count_pages(
         raise NonRetryableError(f"{day}: the answer {name} was not computed by this run; clear {answers()[name].area}")
 
     def per_date(table: str, snapshot_id: int | None, *counts: Column) -> DataFrame:
-        rows = at_snapshot(spark, table, snapshot_id).where(on_dates(pages)).groupBy("event_date").agg(*counts)
+        rows = at_snapshot(spark, table, snapshot_id).where(on_dates(dates)).groupBy("event_date").agg(*counts)
         return rows.select(F.lit(table).alias("table"), "*")
 
     count = F.count(F.lit(1)).alias("rows")
@@ -398,7 +399,7 @@ def count_pages(
         return int(rows[table, one][column]) if (table, one) in rows else 0
 
     return [
-        PageCounts(
+        DayCounts(
             day=one,
             landed=of(RAW_EVENTS, one),
             events=of(EVENTS, one),
@@ -415,7 +416,7 @@ def count_pages(
             else {},
             play=_play(settings, stage, day, manifest) if one == day and manifest else None,
         )
-        for one in pages
+        for one in dates
     ]
 
 
@@ -483,7 +484,7 @@ def _write_revision(
     settings: Settings,
     stage: Stage,
     day: date,
-    page: ValidatedDay,
+    ready: ValidatedDay,
     snapshots: dict[str, int | None],
 ) -> dict[str, Any]:
     """Add the ledger row that makes a staged day the newest revision.
@@ -492,11 +493,11 @@ def _write_revision(
         PublishRefused: another run has published this revision. Iceberg publishes a wap id only once, and the row's
             wap id consists of day and revision only.
     """
-    counts, play = page.counts, page.counts.play
-    sender = play or page.previous  # a restated day retains the counts of the sender that its own run knew
+    counts, play = ready.counts, ready.counts.play
+    sender = play or ready.previous  # a restated day retains the counts of the sender that its own run knew
     written = Revision(
         event_date=day,
-        revision=page.revision,
+        revision=ready.revision,
         published_at=datetime.now(UTC),
         run_id=stage.run_id,
         sent=sender.sent if sender else None,
@@ -508,10 +509,10 @@ def _write_revision(
         rejected=counts.rejected,
         late=counts.late,
         balanced=True,
-        lines=lines_json(page.lines),
-        receipt=page.receipt,
-        changes=changes_json(page.changes),
-        checks=findings_json(page.warnings),
+        lines=lines_json(ready.lines),
+        receipt=ready.receipt,
+        changes=changes_json(ready.changes),
+        checks=findings_json(ready.warnings),
         range_start=offsets_text({part.partition: part.start for part in stage.landed}),
         range_end=offsets_text({part.partition: part.end for part in stage.landed}),
         range_records=sum(part.records for part in stage.landed),
@@ -521,7 +522,7 @@ def _write_revision(
         raw_snapshot_id=stage.raw_snapshot_id,
         provider_map_version=map_version(),
         answers_version=answers_version(),
-        rules_version=page.rules,
+        rules_version=ready.rules,
         snapshots=snapshots,
     )
     schema = struct(TABLES[DAY_LEDGER].columns)

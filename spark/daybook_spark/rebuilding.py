@@ -15,8 +15,8 @@ from daybook.pipeline.due import LakeDays, lake_days, neighbour_is_gone, raw_is_
 from daybook.settings import Settings
 from daybook.sql.answers import AREAS
 from daybook_spark.answering import Staged, stage_answers
-from daybook_spark.pages import Stage, stage_pages
-from daybook_spark.publishing import ValidatedDay, publish_pages, validate
+from daybook_spark.building import Stage, build_days
+from daybook_spark.publishing import ValidatedDay, publish_days, validate
 
 DAYS_AT_ONCE = 31
 """Days that are staged together: a month needs only one start of Spark and one commit per table."""
@@ -47,20 +47,20 @@ def rebuild(
         DaybookError: a day does not balance, or a check blocks it; days of earlier months may have been published.
     """
     known = lake_days(settings, load(settings, RAW_EVENTS))
-    pages = {day: page for day, page in known.pages.items() if first <= day <= last}
+    published = {day: newest for day, newest in known.published.items() if first <= day <= last}
     raw, near = known.raw, known.near
-    whole = {day for day in pages if not known.lacks(day) and day not in near}
-    left = {day: raw.get(day, 0) for day in pages}
-    if missing := why_refused(known, left, [day for day in pages if not _is_explained(known, day)]):
+    whole = {day for day in published if not known.lacks(day) and day not in near}
+    left = {day: raw.get(day, 0) for day in published}
+    if missing := why_refused(known, left, [day for day in published if not _is_explained(known, day)]):
         raise NonRetryableError(missing)
     outcomes = [
         {
             "day": day.isoformat(),
-            "revision": page.revision,
+            "revision": newest.revision,
             "receipt": raw_is_gone(known, day, left[day]) if known.lacks(day) else neighbour_is_gone(known, day),
             "changed": False,
         }
-        for day, page in pages.items()
+        for day, newest in published.items()
         if day not in whole
     ]
     days = sorted(whole)
@@ -83,29 +83,29 @@ def _rebuild_together(
     stage, answers = build(spark, settings, days, run_id)
     # a day that a check blocks here is not proved again: store the failing rows now
     looked_at = validate(spark, settings, stage, answers, list(days), days[0], None, keep_failing_rows=not dry_run)
-    validated = {page.counts.day: page for page in looked_at}
+    validated = {ready.counts.day: ready for ready in looked_at}
     news = [day for day in days if validated[day].is_news]
     published = {}
     if news and not dry_run:
         if news != days:  # a staged snapshot is published whole; unchanged days must retain their revision and files
             stage, answers = build(spark, settings, news, run_id)
-        done = publish_pages(spark, settings, stage, answers, news[0], None)
-        published = {page["day"]: page for page in done.published}
+        done = publish_days(spark, settings, stage, answers, news[0], None)
+        published = {one["day"]: one for one in done.published}
     return [_outcome(day, validated[day], day in news, published.get(day.isoformat())) for day in days]
 
 
 def build(spark: SparkSession, settings: Settings, dates: Sequence[date | None], run_id: str) -> tuple[Stage, Staged]:
     """Stage some dates and all their answers; None means the records without a day."""
-    stage = stage_pages(spark, settings, list(dates), run_id, [])
+    stage = build_days(spark, settings, list(dates), run_id, [])
     answers: Staged = {}
     for area in AREAS:
         answers |= stage_answers(spark, settings, area, stage)
     return stage, answers
 
 
-def _outcome(day: date, page: ValidatedDay, is_news: bool, published: dict[str, Any] | None) -> dict[str, Any]:
-    revision = page.revision if is_news else page.revision - 1
-    outcome = {"day": day.isoformat(), "revision": revision, "receipt": page.receipt, "changed": is_news}
+def _outcome(day: date, ready: ValidatedDay, is_news: bool, published: dict[str, Any] | None) -> dict[str, Any]:
+    revision = ready.revision if is_news else ready.revision - 1
+    outcome = {"day": day.isoformat(), "revision": revision, "receipt": ready.receipt, "changed": is_news}
     if not is_news:
         outcome["receipt"] = f"{day} r{revision}: unchanged"
     return {**outcome, **(published or {})}

@@ -12,8 +12,8 @@ from pyspark.sql import SparkSession
 from daybook.settings import Settings
 from daybook.sql.answers import AREAS
 from daybook_spark.answering import stage_answers
+from daybook_spark.building import Stage
 from daybook_spark.job import arguments, run
-from daybook_spark.pages import Stage
 
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:

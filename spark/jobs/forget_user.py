@@ -11,9 +11,9 @@ from pyspark.sql import SparkSession
 
 from daybook.pipeline.erasures import erasures, user_digest
 from daybook.settings import Settings
+from daybook_spark.building import create_tables
 from daybook_spark.erasing import forget
 from daybook_spark.job import arguments, run
-from daybook_spark.pages import create_tables
 
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from daybook.kafka.offsets import parse_offsets
 from daybook.pipeline.balance import day_name
 from daybook.pipeline.due import dates_due, nothing_due
 from daybook.settings import Settings
+from daybook_spark.building import build_days, create_tables
 from daybook_spark.job import arguments, run
 from daybook_spark.landing import land
-from daybook_spark.pages import create_tables, stage_pages
 
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> d
     dates = dates_due(settings, args.day, force=args.force)
     if not dates:
         return {"skip": nothing_due(settings, args.day)}
-    stage = stage_pages(spark, settings, dates, args.run_id, landed)
+    stage = build_days(spark, settings, dates, args.run_id, landed)
     click.echo(f"staged under {stage.wap_id}: {', '.join(map(day_name, dates))}")
     return stage.to_json()
 

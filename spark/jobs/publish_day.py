@@ -12,18 +12,18 @@ import click
 from pyspark.sql import SparkSession
 
 from daybook.settings import Settings
+from daybook_spark.building import Stage
 from daybook_spark.job import arguments, run
-from daybook_spark.pages import Stage
-from daybook_spark.publishing import publish_pages
+from daybook_spark.publishing import publish_days
 
 
 def work(spark: SparkSession, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
     """Publish; the summary is the days with their revisions."""
     answers = {name: snapshot_id for staged in args.answers for name, snapshot_id in staged.items()}
     manifest = Path(args.manifest) if args.manifest else None
-    published = publish_pages(spark, settings, Stage.from_json(args.stage), answers, args.day, manifest)
-    for page in published.published:
-        click.echo(f"published: {page['receipt']}")
+    published = publish_days(spark, settings, Stage.from_json(args.stage), answers, args.day, manifest)
+    for one in published.published:
+        click.echo(f"published: {one['receipt']}")
     for day in published.unchanged:
         click.echo(f"unchanged: {day}")
     return asdict(published)

@@ -9,8 +9,8 @@ from pyspark.sql import SparkSession
 
 from daybook.days import parse_day
 from daybook.settings import Settings
+from daybook_spark.building import create_tables
 from daybook_spark.job import arguments, run
-from daybook_spark.pages import create_tables
 from daybook_spark.rebuilding import rebuild
 
 

@@ -19,7 +19,7 @@ from daybook.lake.tables import RAW_EVENTS
 from daybook.settings import Settings
 from daybook.stack import postgres
 from tests.clusters import in_full
-from tests.clusters.pages import same_pages
+from tests.clusters.published import compare_days
 from tests.faults.day_lab import DayLab, audit, lab_on
 from tests.integration.own_broker import free_ports, own_settings, until
 
@@ -97,7 +97,7 @@ def test_a_day_with_its_catalog_in_postgresql(database: Database, tmp_path_facto
         lab.accepted |= local.accepted
         for one in (local, lab):
             one.run_day(DAY)
-        assert same_pages(local.settings, lab.settings) == 1
+        assert compare_days(local.settings, lab.settings) == 1
         assert audit(lab.settings, lab.accepted).is_clean
         lab.daybook("verify", "--day", str(DAY))
         assert not list(lab.settings.home.rglob("catalog.db")), "the catalog is in PostgreSQL alone"

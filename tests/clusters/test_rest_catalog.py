@@ -14,10 +14,10 @@ from daybook.lake.catalog import load
 from daybook.lake.ledger import read_ledger
 from daybook.lake.tables import RAW_EVENTS
 from daybook.settings import REPOSITORY, Settings
-from daybook_spark.pages import create_tables
+from daybook_spark.building import create_tables
 from daybook_spark.session import spark_session
 from tests.clusters import in_full
-from tests.clusters.pages import pages
+from tests.clusters.published import days
 from tests.clusters.rest_catalog import WAREHOUSE, RestCatalog, fetched
 from tests.clusters.s3_store import S3Store, built
 from tests.integration.own_broker import free_ports
@@ -63,9 +63,9 @@ def test_a_day_of_a_rest_catalog(catalogued: Settings) -> None:
         spark.stop()
     # through PyIceberg
     assert read_ledger(catalogued).of(str(DAY)).revision == 2
-    [page] = pages(catalogued).values()
-    assert (page["landed"], page["events"], page["balanced"]) == (25, 25, True)
-    assert sum(row["events"] for row in page["answers"]["event_popularity"]) == 25
+    [day] = days(catalogued).values()
+    assert (day["landed"], day["events"], day["balanced"]) == (25, 25, True)
+    assert sum(row["events"] for row in day["answers"]["event_popularity"]) == 25
     assert not os.path.exists(catalogued.home / "lake"), "nothing of the lake is on this machine's disk"
 
 

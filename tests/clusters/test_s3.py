@@ -25,7 +25,7 @@ from daybook_spark.maintenance import STEPS
 from daybook_spark.rebuilding import rebuild
 from daybook_spark.session import spark_session
 from tests.clusters import in_full
-from tests.clusters.pages import same_pages
+from tests.clusters.published import compare_days
 from tests.clusters.s3_store import S3Store, built
 from tests.faults.day_lab import Commits, DayLab, audit, kill, lab_on
 from tests.figures import Figures
@@ -95,7 +95,7 @@ def test_a_day_in_a_bucket_is_that_of_a_folder(local: DayLab, lab: BucketLab, fi
     send((local, lab), DAY, 300)
     for one in (local, lab):
         one.run_day(DAY)
-    assert same_pages(local.settings, lab.settings) == 1
+    assert compare_days(local.settings, lab.settings) == 1
     assert audit(lab.settings, lab.accepted).is_clean
     assert not list((lab.settings.home / "lake").rglob("*.parquet"))
     figures(

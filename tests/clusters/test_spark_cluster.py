@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from tests.clusters import in_full
-from tests.clusters.pages import same_pages
+from tests.clusters.published import compare_days
 from tests.clusters.spark_cluster import SparkCluster
 from tests.faults.day_lab import DayLab, lab_on
 from tests.figures import Figures
@@ -47,20 +47,20 @@ def play(lab: DayLab, day: date) -> None:
     lab.daybook("generate", "--day", str(day), "--events", "600", "--seed", "5", *shares)
 
 
-def test_two_workers_do_the_work_and_the_pages_are_those_of_one_machine(
+def test_two_workers_do_the_work_and_the_days_are_those_of_one_machine(
     local: DayLab, clustered: DayLab, cluster: SparkCluster, figures: Figures
 ) -> None:
     play(local, DAY)
     for lab in (local, clustered):
         lab.run_day(DAY)
-    compared = same_pages(clustered.settings, local.settings)
+    compared = compare_days(clustered.settings, local.settings)
     seconds = cluster.task_seconds()
     assert "driver" not in seconds, "the driver plans and commits, and runs no task"
     assert len([one for one in seconds.values() if one > 0]) == 2, seconds
     every = sum(seconds.values())
     figures(
         {
-            "pages compared": compared,
+            "days compared": compared,
             "task seconds": round(every, 1),
             **{f"executor {name}": f"{part / every:.0%}" for name, part in sorted(seconds.items())},
         }
@@ -86,8 +86,8 @@ def test_a_worker_killed_in_the_middle_of_landing_costs_time_alone(
 
     clustered.run_day(day, {"land_events": [fault]})
     local.run_day(day)
-    compared = same_pages(clustered.settings, local.settings)
+    compared = compare_days(clustered.settings, local.settings)
     until(lambda: len(cluster.alive()) == 1, "the master has seen that one is gone", 120)
     figures(
-        {"workers left": len(cluster.alive()), "tries of the landing": len(tried), "pages compared, equal": compared}
+        {"workers left": len(cluster.alive()), "tries of the landing": len(tried), "days compared, equal": compared}
     )

@@ -83,8 +83,8 @@ def test_a_triggered_day_and_a_backfill_with_a_killed_worker_are_those_of_the_em
     assert shown["answers"] == embedded
     assert all(any(rows for rows in of_day.values()) for of_day in embedded.values())
     counts = ("landed", "events", "duplicates", "rejected", "late", "accepted", "sent", "balanced")
-    pages = [row for row in ledger_rows(ledger) if row["day"] in map(str, days)]
-    assert compared(shown["ledger"], counts) == compared(pages, counts)
+    published = [row for row in ledger_rows(ledger) if row["day"] in map(str, days)]
+    assert compared(shown["ledger"], counts) == compared(published, counts)
     assert all(row["balanced"] for row in shown["ledger"])
     figures(
         {

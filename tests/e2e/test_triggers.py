@@ -60,4 +60,4 @@ def test_each_way_to_trigger_names_its_day(stack: Stack) -> None:
         name: f"day {day}" for name, day in wanted.items()
     }
     assert {run["state"] for run in ended.values()} == {"success"}
-    assert stack.page(ASKED)["events"] == 100
+    assert stack.ledger_row(ASKED)["events"] == 100

@@ -34,7 +34,7 @@ from daybook.kafka.admin import KafkaAdmin, kafka_admin
 from daybook.kafka.offsets import BrokerUnavailable, TopicMissing, offsets_text, topic_offsets
 from daybook.lake.catalog import catalog, load
 from daybook.lake.ledger import Revision, read_ledger
-from daybook.lake.snapshots import page_state
+from daybook.lake.snapshots import readable_snapshot
 from daybook.lake.tables import EVENTS, NAMESPACE, RAW_EVENTS, REJECTED_EVENTS
 from daybook.pipeline.due import waiting_days
 from daybook.pipeline.position import position
@@ -275,18 +275,18 @@ class DayLab:
 
 def audit(settings: Settings, accepted: Mapping[str, date]) -> Audit:
     """Compare acknowledged ids with the published days; ``accepted``: id -> the day it happened."""
-    pages = read_ledger(settings).newest
+    published = read_ledger(settings).newest
     landed: Counter[str] = Counter()
     placed: dict[str, date] = {}
-    unbalanced = len(set(accepted.values()) - pages.keys())
-    for day, page in pages.items():
-        ids = _ids(settings, EVENTS, page)
-        rejected = _ids(settings, REJECTED_EVENTS, page)
+    unbalanced = len(set(accepted.values()) - published.keys())
+    for day, newest in published.items():
+        ids = _ids(settings, EVENTS, newest)
+        rejected = _ids(settings, REJECTED_EVENTS, newest)
         landed.update(ids + rejected)
         placed |= dict.fromkeys(ids + rejected, day)
-        lines = json.loads(page.lines)
-        adds_up = page.landed == page.events + page.duplicates + page.rejected
-        if not (adds_up and len(ids) == page.events and all(line["ok"] for line in lines)):
+        lines = json.loads(newest.lines)
+        adds_up = newest.landed == newest.events + newest.duplicates + newest.rejected
+        if not (adds_up and len(ids) == newest.events and all(line["ok"] for line in lines)):
             unbalanced += 1
     lost = sum(1 for one, day in accepted.items() if placed.get(one) != day)
     doubled = sum(1 for one in accepted if landed[one] > 1)
@@ -294,13 +294,13 @@ def audit(settings: Settings, accepted: Mapping[str, date]) -> Audit:
     return Audit(len(accepted), found, lost, doubled, unbalanced)
 
 
-def _ids(settings: Settings, table: str, page: Revision) -> list[str]:
+def _ids(settings: Settings, table: str, newest: Revision) -> list[str]:
     metadata = load(settings, table)
     if metadata is None or metadata.current_snapshot() is None:
         return []
-    pinned = page.snapshots.get(table)
-    snapshot = page_state(metadata, pinned) if pinned is not None else None
-    rows = metadata.scan(row_filter=f"event_date = '{page.day}'", snapshot_id=snapshot).to_arrow()
+    pinned = newest.snapshots.get(table)
+    snapshot = readable_snapshot(metadata, pinned) if pinned is not None else None
+    rows = metadata.scan(row_filter=f"event_date = '{newest.day}'", snapshot_id=snapshot).to_arrow()
     if table == EVENTS:
         return [str(one) for one in rows["event_id"].to_pylist()]
     return [json.loads(value)["event_id"] for value in rows["value"].to_pylist()]

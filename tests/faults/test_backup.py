@@ -52,8 +52,8 @@ def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> Non
     lab.run_day(NEXT)
     play(lab, THIRD)  # acknowledged, not landed
     lab.daybook("backup", "--to", str(folder))
-    pages, until_backup = read_ledger(lab.settings).revisions, dict(lab.accepted)
-    assert [(one.event_date, one.revision) for one in pages] == [(DAY, 1), (DAY, 2), (NEXT, 1)]
+    revisions, until_backup = read_ledger(lab.settings).revisions, dict(lab.accepted)
+    assert [(one.event_date, one.revision) for one in revisions] == [(DAY, 1), (DAY, 2), (NEXT, 1)]
     landing = ["--day", str(THIRD), "--run-id", "before-the-end", "--until", lab.ends()]
     lab.step("land_events", "land_events", landing)
     play(lab, THIRD, NEXT)
@@ -61,7 +61,7 @@ def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> Non
     # the state folder is gone, Kafka is not
     shutil.rmtree(lab.settings.home)
     lab.daybook("restore", "--from", str(folder))
-    assert read_ledger(lab.settings).revisions == pages
+    assert read_ledger(lab.settings).revisions == revisions
     assert verified(lab) == [str(DAY), str(NEXT)]
     with_what_kafka_has = lab.daybook("restore", "--from", str(folder), "--send-records")
     assert with_what_kafka_has == "0 records sent to Kafka, 20 were still there\n"
@@ -80,7 +80,7 @@ def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> Non
         other = DayLab(elsewhere, broker, intake, accepted=until_backup)
         said = other.daybook("restore", "--from", str(folder))
         assert f"daybook restore --from {folder} --send-records   (20 not landed yet)" in said
-        assert read_ledger(elsewhere).revisions == pages
+        assert read_ledger(elsewhere).revisions == revisions
         assert verified(other) == [str(DAY), str(NEXT)]
         assert "deleted and created again" in other.refused(THIRD)
         assert other.daybook("restore", "--from", str(folder), "--send-records").startswith(
@@ -99,5 +99,5 @@ def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> Non
             assert "is complete" in other.daybook("restore", "--from", str(folder), "--at", name, "--check")
         again = DayLab(other.settings.model_copy(update={"home": tmp_path / "again"}), broker, intake)
         again.daybook("restore", "--from", str(folder), "--at", taken[0])
-        assert read_ledger(again.settings).revisions == pages
+        assert read_ledger(again.settings).revisions == revisions
         assert verified(again) == [str(DAY), str(NEXT)]

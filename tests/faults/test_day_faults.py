@@ -531,7 +531,7 @@ AIRFLOW_ROWS: tuple[Row[AirflowLab], ...] = (
 )
 
 
-def tests_of(rows: Sequence[Row[L]]) -> list[Any]:
+def of_this_run(rows: Sequence[Row[L]]) -> list[Any]:
     """Return a test for each row; those of the other run are skipped before their lab is built."""
     elsewhere = "in `make test`" if IS_FULL else "in `make test-faults`"
     return [
@@ -551,7 +551,7 @@ class TestDrivers:
     A class for each lab, so that two processes can each take one.
     """
 
-    @pytest.mark.parametrize("row", tests_of(DRIVER_ROWS))
+    @pytest.mark.parametrize("row", of_this_run(DRIVER_ROWS))
     def test_a_driver_in_trouble_loses_nothing(self, lab: DayLab, row: Row[DayLab], fault_table: FaultTable) -> None:
         hold(row, lab, lab.settings, fault_table)
 
@@ -559,7 +559,7 @@ class TestDrivers:
 class TestServer:
     """The steps on a Spark server."""
 
-    @pytest.mark.parametrize("row", tests_of(SERVER_ROWS))
+    @pytest.mark.parametrize("row", of_this_run(SERVER_ROWS))
     def test_a_server_in_trouble_loses_nothing(
         self, server_lab: DayLab, row: Row[DayLab], fault_table: FaultTable
     ) -> None:
@@ -569,7 +569,7 @@ class TestServer:
 class TestStack:
     """The whole stack, in which a step fails and is retried as Airflow decides."""
 
-    @pytest.mark.parametrize("row", tests_of(AIRFLOW_ROWS))
+    @pytest.mark.parametrize("row", of_this_run(AIRFLOW_ROWS))
     def test_airflow_in_trouble_loses_nothing(
         self, airflow: AirflowLab, row: Row[AirflowLab], fault_table: FaultTable
     ) -> None:

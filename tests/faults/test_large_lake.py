@@ -55,7 +55,7 @@ def test_a_thousand_days_and_a_hundred_thousand_leftovers_shrink_to_what_is_need
 ) -> None:
     began = time.perf_counter()
     days = [LAST_DAY - timedelta(days=back) for back in reversed(range(DAYS))]
-    states = _pages(lake, days)
+    states = _states(lake, days)
     _write_table(lake, states, _leftovers(states))
     _write_ledger(lake, days, states)
     made = time.perf_counter() - began
@@ -87,7 +87,7 @@ def test_a_thousand_days_and_a_hundred_thousand_leftovers_shrink_to_what_is_need
             "a fresh table's": f"{fresh * 1000:.0f} ms",
         }
     )
-    assert walk < full / 4, "a walk along the pages must not look through all snapshots for each"
+    assert walk < full / 4, "a walk along the states must not look through all snapshots for each"
     assert after < 5 * fresh
 
 
@@ -115,7 +115,7 @@ def _published_at(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, 0, 16, tzinfo=UTC) + timedelta(days=1)
 
 
-def _pages(lake: Settings, days: list[date]) -> list[Snapshot]:
+def _states(lake: Settings, days: list[date]) -> list[Snapshot]:
     """The snapshots that readers saw: each adds a file of its day. The last one lists all files."""
     table = _table(lake)
     manifests: list[ManifestFile] = []

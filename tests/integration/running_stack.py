@@ -105,10 +105,10 @@ class Stack:
             if not answer.names_players
         }
 
-    def page(self, day: date) -> dict[str, Any]:
+    def ledger_row(self, day: date) -> dict[str, Any]:
         """Return the entry of a day in ``daybook status --json``."""
-        pages: list[dict[str, Any]] = self.json("status")
-        return next(page for page in pages if page["day"] == day.isoformat())
+        rows: list[dict[str, Any]] = self.json("status")
+        return next(row for row in rows if row["day"] == day.isoformat())
 
 
 def _task_path(run_id: str, task_id: str) -> str:

@@ -106,9 +106,9 @@ def test_its_tables_are_assets_that_say_what_was_published(stack: Stack, publish
 
 
 def test_its_ledger_balances(stack: Stack, published: dict[str, str]) -> None:
-    page, manifest = stack.page(DAY), stack.manifest(DAY)
+    row, manifest = stack.ledger_row(DAY), stack.manifest(DAY)
     assert (manifest["sent"], manifest["accepted"], manifest["refused"]) == (EVENTS, EVENTS, 0)
-    assert {name: page[name] for name in page if name != "published_at"} == {
+    assert {name: row[name] for name in row if name != "published_at"} == {
         "day": DAY.isoformat(),
         "revision": 1,
         "sent": EVENTS,
@@ -139,7 +139,7 @@ def test_its_report_is_written(stack: Stack, published: dict[str, str]) -> None:
 
 
 def test_a_plan_shows_a_backfill_before_it_is_started(stack: Stack, published: dict[str, str]) -> None:
-    page, sent, tomorrow = stack.page(DAY), DAY - timedelta(days=60), datetime.now(UTC).date() + timedelta(days=1)
+    row, sent, tomorrow = stack.ledger_row(DAY), DAY - timedelta(days=60), datetime.now(UTC).date() + timedelta(days=1)
     before = sent - timedelta(days=1)
     send(stack, an_event(sent, user_id="planned-player"))
 
@@ -153,17 +153,17 @@ def test_a_plan_shows_a_backfill_before_it_is_started(stack: Stack, published: d
     assert (plan["kafka"], plan["airflow"], plan["lost"], plan["also_restated"]) == (None, None, None, [])
     assert plan["estimate_seconds"] > 0
     assert f"airflow backfill create --dag-id game_events_daily --from-date {before} --to-date" in plan["command"]
-    assert stack.page(DAY) == page
+    assert stack.ledger_row(DAY) == row
 
 
 @pytest.mark.long
 def test_a_second_trigger_of_the_day_changes_nothing(stack: Stack, published: dict[str, str]) -> None:
-    before, page = stack.answers(DAY), stack.page(DAY)
+    before, row = stack.answers(DAY), stack.ledger_row(DAY)
     states = stack.trigger("second", day=DAY.isoformat(), events=EVENTS, seed=7)
     assert states["land_events"] == "skipped"
     assert "is up to date at revision 1" in stack.task_log("second", "land_events")
     assert stack.answers(DAY) == before
-    assert stack.page(DAY) == page
+    assert stack.ledger_row(DAY) == row
 
 
 @pytest.mark.long
@@ -184,9 +184,9 @@ def test_late_and_repeated_events_and_records_that_are_none_restate_the_day(
 
     assert set(states.values()) == {"success"}
     assert stack.answers(other) == stack.manifest(other)["expected"]
-    page = stack.page(DAY)
-    assert (page["revision"], page["landed"]) == (2, EVENTS + 3)
-    assert (page["events"], page["duplicates"], page["rejected"], page["late"]) == (EVENTS + 1, 1, 1, 1)
+    row = stack.ledger_row(DAY)
+    assert (row["revision"], row["landed"]) == (2, EVENTS + 3)
+    assert (row["events"], row["duplicates"], row["rejected"], row["late"]) == (EVENTS + 1, 1, 1, 1)
     knives = {
         row["provider"]: row["events"]
         for row in stack.json("answer", "provider_event_popularity", "--day", DAY.isoformat())
@@ -204,7 +204,7 @@ def test_late_and_repeated_events_and_records_that_are_none_restate_the_day(
 def test_a_rejected_record_that_was_repaired_is_replayed_once_and_restates_its_day(
     stack: Stack, published: dict[str, str]
 ) -> None:
-    day, before = DAY.isoformat(), stack.page(DAY)
+    day, before = DAY.isoformat(), stack.ledger_row(DAY)
     [broken] = stack.json("rejected", "--day", day)
     assert (broken["reason"], broken["event"]["event_type"]) == ("unknown_type", "dance")
     assert [one["reason"] for one in stack.json("rejected", "--no-day")] == ["not_utf8"]
@@ -216,14 +216,14 @@ def test_a_rejected_record_that_was_repaired_is_replayed_once_and_restates_its_d
 
     assert "1 accepted now" in stack.daybook("replay", "--day", day, "--repaired", str(file)).stdout
 
-    page = stack.page(DAY)
-    assert (page["revision"], page["events"]) == (before["revision"] + 1, before["events"] + 1)
-    assert (page["landed"], page["rejected"]) == (before["landed"] + 1, 1)
+    row = stack.ledger_row(DAY)
+    assert (row["revision"], row["events"]) == (before["revision"] + 1, before["events"] + 1)
+    assert (row["landed"], row["rejected"]) == (before["landed"] + 1, 1)
     again = stack.daybook("replay", "--day", day, "--repaired", str(file)).stdout
     assert "1 replayed before, 0 accepted now" in again
-    assert stack.page(DAY) == page
+    assert stack.ledger_row(DAY) == row
     receipts = stack.json("receipts", "--day", day)
-    assert [one["revision"] for one in receipts] == list(range(1, page["revision"] + 1))
+    assert [one["revision"] for one in receipts] == list(range(1, row["revision"] + 1))
     assert receipts[-1]["changes"]["event_popularity"]["changed"] > 0
     assert receipts[-1]["receipt"] in stack.daybook("status").stdout
     assert receipts[-1]["receipt"] in (stack.settings.reports_dir / f"{day}.html").read_text(encoding="utf-8")
@@ -231,7 +231,7 @@ def test_a_rejected_record_that_was_repaired_is_replayed_once_and_restates_its_d
 
 @pytest.mark.long
 def test_past_days_are_rebuilt_without_kafka_and_a_player_is_forgotten(stack: Stack, published: dict[str, str]) -> None:
-    day, before = DAY.isoformat(), stack.page(DAY)
+    day, before = DAY.isoformat(), stack.ledger_row(DAY)
     looked = stack.daybook("rebuild", "--from", day, "--to", day, "--dry-run").stdout
     assert f"{day} r{before['revision']}: unchanged" in looked
     assert "0 of 1 days would change" in looked
@@ -240,8 +240,8 @@ def test_past_days_are_rebuilt_without_kafka_and_a_player_is_forgotten(stack: St
 
     done = stack.daybook("forget-user", "late-player", "--yes", "--note", "asked by letter").stdout
     assert "4 records removed" in done
-    page = stack.page(DAY)
-    assert (page["revision"], page["events"]) == (before["revision"] + 1, EVENTS)
+    row = stack.ledger_row(DAY)
+    assert (row["revision"], row["events"]) == (before["revision"] + 1, EVENTS)
     assert stack.answers(DAY) == stack.manifest(DAY)["expected"]
 
 
@@ -271,15 +271,15 @@ def test_a_day_of_badly_behaved_clients_balances_and_answers_as_it_should(stack:
     shares: dict[str, Any] = {"duplicates": 0.02, "late": 0.03, "invalid": 0.01}
     states = stack.trigger("mischief", day=day.isoformat(), events=EVENTS, seed=5, **shares)
     assert states == dict.fromkeys(STEPS, "success")
-    manifest, page = stack.manifest(day), stack.page(day)
+    manifest, row = stack.manifest(day), stack.ledger_row(day)
     late = sum(manifest["injected"]["late"].values())
     assert late > 0
     assert (manifest["injected"]["duplicates"], sum(manifest["injected"]["invalid"].values())) == (60, 30)
-    assert (page["sent"], page["accepted"]) == (EVENTS + 60 + 30, EVENTS + 60)
-    assert page["events"] == EVENTS - late
+    assert (row["sent"], row["accepted"]) == (EVENTS + 60 + 30, EVENTS + 60)
+    assert row["events"] == EVENTS - late
     # a duplicate of a late event is late too
-    assert 0 < page["duplicates"] <= 60
-    assert page["landed"] == page["events"] + page["duplicates"]
+    assert 0 < row["duplicates"] <= 60
+    assert row["landed"] == row["events"] + row["duplicates"]
     assert stack.answers(day) == manifest["expected"]
 
 
@@ -302,7 +302,7 @@ def test_a_day_that_does_not_balance_fails_saying_so_and_is_not_published(stack:
     assert "Readers see what they saw before" in last
     assert "`airflow dags trigger game_events_daily -c " in last
     assert last in stack.webhook.texts, "a failed task is reported to every address in DAYBOOK_NOTIFY_URLS"
-    assert day.isoformat() not in {page["day"] for page in stack.json("status")}
+    assert day.isoformat() not in {one["day"] for one in stack.json("status")}
     refused = stack.daybook("answer", "event_popularity", "--day", day.isoformat(), "--json", check=False)
     assert refused.returncode == 2
 
@@ -353,7 +353,7 @@ def test_the_lake_is_read_by_others_with_what_env_prints(stack: Stack, published
     }
     table = load_catalog("lake", **properties).load_table("game.event_popularity")
     rows = table.scan(row_filter=f"event_date = '{DAY}'").to_arrow()
-    assert sum(rows["events"].to_pylist()) == stack.page(DAY)["events"]
+    assert sum(rows["events"].to_pylist()) == stack.ledger_row(DAY)["events"]
 
 
 @pytest.mark.parametrize(

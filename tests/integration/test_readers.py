@@ -31,14 +31,14 @@ def day(stack: Stack) -> date:
     return DAY
 
 
-def test_a_second_engine_the_generator_and_kafka_agree_with_the_page(stack: Stack, day: date) -> None:
+def test_a_second_engine_the_generator_and_kafka_agree_with_the_day(stack: Stack, day: date) -> None:
     verdicts = stack.json("verify", "--day", day.isoformat())
     assert {one["verdict"] for one in verdicts} == {"equal"}
     lines = [one["line"] for one in verdicts]
     assert any(line.startswith("user_activity: ") and "recounted by DuckDB" in line for line in lines)
     assert any(line.startswith(f"generator (runs for {day}): {EVENTS:,} acknowledged ids") for line in lines)
     compared = sum(int(re.findall(r"([\d,]+) records", line)[0].replace(",", "")) for line in lines if "Kafka" in line)
-    assert compared == stack.page(day)["landed"] == EVENTS + round(EVENTS * 0.05)
+    assert compared == stack.ledger_row(day)["landed"] == EVENTS + round(EVENTS * 0.05)
 
 
 def test_a_number_is_traced_to_what_kafka_holds(stack: Stack, day: date) -> None:

@@ -63,8 +63,8 @@ def test_unpausing_builds_yesterday_of_generated_events(stack: Stack) -> None:
         return [run["state"] for run in runs_of(stack, "scheduled")] in (["success"], ["failed"])
 
     until(ended, "the scheduled run", RUN_TIMEOUT_SECONDS, 1)
-    page = stack.page(YESTERDAY)
-    assert (page["sent"], page["events"], page["balanced"]) == (DAILY_EVENTS, DAILY_EVENTS, True)
+    row = stack.ledger_row(YESTERDAY)
+    assert (row["sent"], row["events"], row["balanced"]) == (DAILY_EVENTS, DAILY_EVENTS, True)
     assert stack.answers(YESTERDAY) == stack.manifest(YESTERDAY)["expected"]
 
 
@@ -91,8 +91,8 @@ def test_a_backfill_that_is_asked_for_nothing_builds_its_days(stack: Stack) -> N
         return len(states) == 2 and set(states) <= {"success", "failed"}
 
     until(ended, "the backfill", RUN_TIMEOUT_SECONDS, 1)
-    assert [stack.page(day)["events"] for day in (FIRST, LAST)] == [DAILY_EVENTS, 300]
-    assert [stack.page(day)["revision"] for day in (FIRST, LAST)] == [1, 1]
+    assert [stack.ledger_row(day)["events"] for day in (FIRST, LAST)] == [DAILY_EVENTS, 300]
+    assert [stack.ledger_row(day)["revision"] for day in (FIRST, LAST)] == [1, 1]
     assert stack.answers(FIRST) == stack.manifest(FIRST)["expected"]
     assert stack.answers(FIRST) != stack.answers(YESTERDAY), "days differ though the seed is the same"
 

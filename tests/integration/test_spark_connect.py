@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.long]
 IS_REFUSED = """
 from daybook.lake.tables import REPLAYED_RECORDS, spark_name
 from daybook.settings import load_settings
-from daybook_spark.pages import create_tables
+from daybook_spark.building import create_tables
 from daybook_spark.session import spark_session
 from daybook_spark.staging import PublishRefused, publish, stage_append
 

@@ -167,11 +167,11 @@ class Landed:
         return [one.line for one in self.verdicts() if one.verdict == DIFFERENT]
 
     def verdicts(self) -> list[Verdict]:
-        page = a_revision(DAY, landed=20, landing=2, built_to=offsets_text({0: 10, 1: 10}))
+        revision = a_revision(DAY, landed=20, landing=2, built_to=offsets_text({0: 10, 1: 10}))
         with connect() as connection:
             raw = table_rows(self.settings, RAW_EVENTS)
             connection.register(RAW_EVENTS, raw)
-            return list(_Verifying(Ledger(self.settings, None, (page,)), page, connection).kafka(raw))
+            return list(_Verifying(Ledger(self.settings, None, (revision,)), revision, connection).kafka(raw))
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from daybook.pipeline.position import END, LANDING, START, position
 from daybook.settings import Settings
 from daybook.sql.answers import AREAS
 from daybook_spark.answering import Staged, stage_answers
-from daybook_spark.pages import Stage, stage_pages
-from daybook_spark.publishing import Published, publish_pages
+from daybook_spark.building import Stage, build_days
+from daybook_spark.publishing import Published, publish_days
 from daybook_spark.staging import publish, stage_append
 from tests.spark.topic_records import Topic
 
@@ -67,14 +67,14 @@ class Run:
         """Stage the stale dates, or the given ones."""
         if dates is None:
             dates = dates_due(self.settings, self.day, force=force)
-        self.stage = stage_pages(self.spark, self.settings, dates, self.run_id, [])
+        self.stage = build_days(self.spark, self.settings, dates, self.run_id, [])
         self.answers = {}
         for area in AREAS:
             self.answers |= stage_answers(self.spark, self.settings, area, self.stage)
         return self
 
     def publish(self, manifest_file: Path | None = None) -> Published:
-        return publish_pages(self.spark, self.settings, self.stage, self.answers, self.day, manifest_file)
+        return publish_days(self.spark, self.settings, self.stage, self.answers, self.day, manifest_file)
 
 
 MakeRun = Callable[..., Run]
@@ -97,6 +97,6 @@ def rows(spark: SparkSession, table: str) -> list[dict[str, Any]]:
     return [row.asDict() for row in spark.table(spark_name(table)).collect()]
 
 
-def page(settings: Settings, day: date = DAY) -> dict[str, Any]:
+def newest_row(settings: Settings, day: date = DAY) -> dict[str, Any]:
     """Return the newest ledger row of a day."""
     return asdict(read_ledger(settings).newest[day])

@@ -18,8 +18,8 @@ from daybook.lake.tables import EVENTS, spark_name
 from daybook.settings import Settings
 from daybook.sql.answers import AREAS, answers
 from daybook_spark.answering import stage_answers
+from daybook_spark.building import create_tables
 from daybook_spark.events import ids_also_in, same_ids_elsewhere
-from daybook_spark.pages import create_tables
 from daybook_spark.staging import at_snapshot, create_table, on_dates, stage_append
 from tests.spark.lake_run import DAY, Run, an_id
 from tests.spark.topic_records import Topic

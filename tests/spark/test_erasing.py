@@ -18,7 +18,7 @@ from daybook.pipeline.position import position
 from daybook.settings import Settings
 from daybook.sql.answers import answers
 from daybook_spark.erasing import _records, forget
-from tests.spark.lake_run import DAY, NEXT_DAY, Begin, MakeRun, Run, an_id, one_event, page, rows
+from tests.spark.lake_run import DAY, NEXT_DAY, Begin, MakeRun, Run, an_id, newest_row, one_event, rows
 from tests.spark.topic_records import Topic, manifest
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("six_answers")]
@@ -61,7 +61,7 @@ def test_a_forgotten_player_is_in_no_table_and_in_no_file_and_the_days_balance(
     ]
     assert still == []
     assert position(lake, load(lake, RAW_EVENTS)) == stood
-    assert [(int(one["revision"]), int(one["events"])) for one in (page(lake), page(lake, NEXT_DAY))] == [
+    assert [(int(one["revision"]), int(one["events"])) for one in (newest_row(lake), newest_row(lake, NEXT_DAY))] == [
         (2, 1),
         (2, 1),
     ]
@@ -161,7 +161,7 @@ def test_an_erasure_that_leaves_rows_ends_with_an_error(
         forget(spark, lake, "leaver", "forget", "")
 
 
-@pytest.mark.parametrize("step", ["_remove_raw", "keep_position", "publish_pages", "_expire_all_but_current"])
+@pytest.mark.parametrize("step", ["_remove_raw", "keep_position", "publish_days", "_expire_all_but_current"])
 def test_an_erasure_that_was_killed_is_finished_by_the_next_and_recorded_once(
     spark: SparkSession, lake: Settings, run: MakeRun, tmp_path: Path, monkeypatch: Any, step: str, begin: Begin
 ) -> None:
@@ -179,5 +179,5 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_and_recorded_once(
 
     assert sum(record["records"] for record in rows(spark, "erasures")) == 2
     assert "leaver" not in str([rows(spark, table) for table in (RAW_EVENTS, EVENTS, *answers())])
-    assert (int(page(lake)["landed"]), int(page(lake)["events"])) == (1, 1)
+    assert (int(newest_row(lake)["landed"]), int(newest_row(lake)["events"])) == (1, 1)
     assert run("run2").build(force=True).publish(generated).published

@@ -15,7 +15,15 @@ from pyspark.sql import functions as F
 from daybook.contract import EXAMPLES, event_date
 from daybook.documents import document
 from daybook_spark import events
-from daybook_spark.events import classify, events_of, first_pages, provider_map, read, rejected_of, same_ids_elsewhere
+from daybook_spark.events import (
+    classify,
+    events_of,
+    first_revisions,
+    provider_map,
+    read,
+    rejected_of,
+    same_ids_elsewhere,
+)
 from tests.odd_documents import GOOD, ODD_DOCUMENTS, TAKEN_AT, TOLERANCE_MINUTES, plainly
 from tests.spark.lake_run import an_id
 from tests.spark.topic_records import Topic
@@ -197,7 +205,7 @@ def test_values_changed_at_random_are_read_as_by_python(topic: Topic) -> None:
 
 def test_an_event_row_has_every_field_and_its_provider(spark: SparkSession, topic: Topic) -> None:
     topic.event(event_id=A, host="user53.att.com")
-    rows = events_of(classify(topic.raw(), WINDOW), provider_map(spark, ["user53.att.com"]), first_pages(spark, {}))
+    rows = events_of(classify(topic.raw(), WINDOW), provider_map(spark, ["user53.att.com"]), first_revisions(spark, {}))
     row = rows.first()
     assert row is not None
     assert row.asDict() == {
@@ -221,15 +229,15 @@ def test_an_event_row_has_every_field_and_its_provider(spark: SparkSession, topi
     }
 
 
-def test_an_event_is_late_if_it_was_landed_after_its_days_first_page_was_built(
+def test_an_event_is_late_if_it_was_landed_after_the_first_revision_of_its_day_was_built(
     spark: SparkSession, topic: Topic
 ) -> None:
     topic.event(event_id=str(uuid.uuid4()))
     topic.event(event_id=str(uuid.uuid4()))
     topic.event(event_id=str(uuid.uuid4()), occurred_at="2026-05-02T12:00:00Z")
     raw = topic.raw().where("kafka_offset = 0").unionByName(topic.raw(landing=2).where("kafka_offset > 0"))
-    pages = first_pages(spark, {date(2026, 5, 3): 1})
-    rows = events_of(classify(raw, WINDOW), provider_map(spark, ["user53.att.com"]), pages).collect()
+    revisions = first_revisions(spark, {date(2026, 5, 3): 1})
+    rows = events_of(classify(raw, WINDOW), provider_map(spark, ["user53.att.com"]), revisions).collect()
     # offset 1 came with the second landing; the other day is not published yet
     assert {row.kafka_offset: row.is_late for row in rows} == {0: False, 1: True, 2: False}
 

@@ -65,7 +65,7 @@ def play(folder: Path, *script: list[Any]) -> list[Any]:
     return found
 
 
-def page(
+def expected(
     revision: int, *, purchases: int, sales: int = 0, rejected: int = 0, levels: int | None = None
 ) -> dict[str, Any]:
     types = {"purchase_item": purchases, **({"sell_item": sales} if sales else {})}
@@ -90,16 +90,16 @@ def test_the_intake_is_raised_first_then_the_landing_and_both_are_taken_back(tmp
     )
     assert results == [
         ["union_tag_invalid", "purchase_item.level"],  # the old intake names what it does not accept
-        page(1, purchases=40),
+        expected(1, purchases=40),
         [],
-        page(2, purchases=81, rejected=1),  # the new type is rejected, the event lacks its new field
-        page(2, purchases=81, rejected=1),  # no new record: the revision stays until the day is rebuilt
-        page(3, purchases=81, sales=1, levels=7),
-        page(3, purchases=81, sales=1, levels=7),
+        expected(2, purchases=81, rejected=1),  # the new type is rejected, the event lacks its new field
+        expected(2, purchases=81, rejected=1),  # no new record: the revision stays until the day is rebuilt
+        expected(3, purchases=81, sales=1, levels=7),
+        expected(3, purchases=81, sales=1, levels=7),
         [],
-        page(1, purchases=41),  # the old landing again: as before, and the new column is null
-        page(5, purchases=81, sales=2, levels=7),
-        page(2, purchases=41, levels=7),  # a new field alone gives a new revision, although no count has changed
+        expected(1, purchases=41),  # the old landing again: as before, and the new column is null
+        expected(5, purchases=81, sales=2, levels=7),
+        expected(2, purchases=41, levels=7),  # a new field alone gives a new revision, although no count has changed
     ]
 
 
@@ -120,14 +120,14 @@ def test_the_landing_is_raised_first_then_the_intake_and_both_are_taken_back(tmp
     )
     assert results == [
         [],
-        page(1, purchases=40),
+        expected(1, purchases=40),
         [],
-        page(2, purchases=80),  # a newer landing reads older records
+        expected(2, purchases=80),  # a newer landing reads older records
         [],
-        page(3, purchases=81, sales=1, levels=7),
+        expected(3, purchases=81, sales=1, levels=7),
         [],
-        page(1, purchases=40),
+        expected(1, purchases=40),
         [],
-        page(2, purchases=80),
-        page(3, purchases=81, sales=1, levels=7),  # nothing new for the day: its revision is unchanged
+        expected(2, purchases=80),
+        expected(3, purchases=81, sales=1, levels=7),  # nothing new for the day: its revision is unchanged
     ]

@@ -54,13 +54,13 @@ def snapshots(lake: Settings, table: str) -> int:
 
 def readers_see(lake: Settings) -> dict[Any, Any]:
     """Return every answer of every published day, and the position."""
-    pages = {
+    rows = {
         (name, day): answer_rows(read_ledger(lake), name, day.isoformat())
         for day in read_ledger(lake).newest
         for name in answers()
     }
     return {
-        **pages,
+        **rows,
         "position": position(lake, load(lake, RAW_EVENTS)),
         "revisions": [one.revision for one in read_ledger(lake).revisions],
     }
@@ -166,7 +166,7 @@ def test_nothing_younger_than_the_retention_goes_and_a_staged_run_still_publishe
     assert spark.table(spark_name(EVENTS)).count() == 8
 
 
-def test_files_merged_under_a_staged_landing_and_a_staged_page_lose_and_double_nothing(
+def test_files_merged_under_a_staged_landing_and_a_staged_day_lose_and_double_nothing(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun, begin: Begin
 ) -> None:
     waiting = begin(a_run_beside_two_days)
@@ -208,7 +208,7 @@ def test_a_run_that_slept_longer_than_the_retention_publishes_nothing_twice(
     assert spark.table(spark_name(EVENTS)).count() == 1
 
 
-def test_what_a_half_published_page_stands_on_stays(
+def test_the_snapshots_of_a_half_published_day_are_not_expired(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun, begin: Begin
 ) -> None:
     begin(one_event)
@@ -224,7 +224,7 @@ def test_what_a_half_published_page_stands_on_stays(
     assert answer_rows(read_ledger(lake), "event_popularity", "2026-05-03") == before["event_popularity", DAY]
 
 
-def test_a_page_whose_pin_is_expired_is_read_whole_while_a_new_revision_is_published_by_half(
+def test_a_day_whose_pin_is_expired_is_read_whole_while_a_new_revision_is_half_published(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
     topic.event(event_id=an_id(1))
@@ -287,7 +287,7 @@ def test_a_staged_landing_that_comes_next_outlives_the_retention_and_no_other(
     assert position(lake, load(lake, RAW_EVENTS)).offsets == {0: 2}
 
 
-def test_what_a_page_of_this_week_was_built_from_stays_though_it_is_older(
+def test_the_raw_snapshot_of_a_day_published_this_week_is_not_expired(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
     topic.event(event_id=an_id(1))
@@ -320,7 +320,7 @@ def test_orphans_go_after_three_days_and_files_in_use_never(spark: SparkSession,
     assert readers_see(lake) == before
 
 
-def test_raw_records_go_after_their_retention_and_their_pages_stand(
+def test_raw_records_are_removed_after_their_retention_and_their_days_stay_published(
     spark: SparkSession, lake: Settings, begin: Begin
 ) -> None:
     begin(two_days)
@@ -365,7 +365,7 @@ NARROW = {"lateness_days": 1, "raw_retention_days": 4}
 LONG_AFTER = datetime(2026, 7, 1, tzinfo=UTC)
 
 
-def test_records_that_no_page_has_counted_stay_and_never_make_a_page_of_their_own(
+def test_records_that_no_revision_counts_stay_and_are_never_published_alone(
     spark: SparkSession, lake: Settings, topic: Topic, begin: Begin
 ) -> None:
     first = begin(one_event)
@@ -412,7 +412,7 @@ def test_a_day_whose_neighbour_is_removed_is_not_built_for_an_id_could_count_twi
     assert readers_see(lake) == before
 
 
-def test_raw_records_that_a_day_without_a_page_will_be_held_against_stay_until_it_has_one(
+def test_raw_records_that_an_unpublished_day_will_be_compared_with_stay_until_it_is_published(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
     topic.event(event_id=an_id(1))
@@ -427,7 +427,7 @@ def test_raw_records_that_a_day_without_a_page_will_be_held_against_stay_until_i
     assert apply_raw_retention(spark, narrow, LONG_AFTER) == {RAW_EVENTS: 2}
 
 
-def test_records_without_a_day_stay_until_they_are_listed_as_rejected(
+def test_records_without_a_day_stay_until_they_are_rejected(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
     topic.send(b"\xff")
@@ -442,7 +442,7 @@ def test_records_without_a_day_stay_until_they_are_listed_as_rejected(
     assert dates_due(narrow, DAY, force=False) == []
 
 
-def test_a_player_of_a_page_whose_raw_records_are_removed_is_not_forgotten_at_the_cost_of_the_others(
+def test_a_player_of_a_day_without_raw_records_is_not_forgotten_at_the_cost_of_the_others(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
     for number, user in enumerate(("keeper", "leaver")):

@@ -163,7 +163,7 @@ def test_a_number_that_was_changed_is_found(published: Settings, tampered: Any) 
     assert line.endswith(f"provider=cox: users is published as {cox['users'] + 1}, recounted as {cox['users']}")
 
 
-def test_a_page_that_was_built_by_other_sql_is_no_wrong_page(
+def test_a_revision_that_was_built_by_other_sql_is_not_wrong(
     published: Settings, tampered: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     day = str(KNOWN[ORDINARY].day)

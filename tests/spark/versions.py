@@ -107,7 +107,7 @@ class Play:
         """Run this version's steps; return what its readers then see of the day."""
         self.runs += 1
         with self.versions[version].loaded():
-            from daybook_spark.pages import create_tables
+            from daybook_spark.building import create_tables
             from tests.spark.lake_run import Run
             from tests.spark.topic_records import Topic
 
@@ -123,7 +123,7 @@ class Play:
         """Run ``daybook rebuild`` of this version."""
         self.runs += 1
         with self.versions[version].loaded():
-            from daybook_spark.pages import create_tables
+            from daybook_spark.building import create_tables
             from daybook_spark.rebuilding import rebuild
 
             create_tables(self.spark, self.settings)
@@ -138,8 +138,8 @@ class Play:
             from daybook.lake.query import open_lake
             from daybook.operations.verify import verify_day
 
-            page = read_ledger(self.settings).of(str(day))
-            counts = {name: getattr(page, name) for name in ("revision", "landed", "events", "rejected")}
+            newest = read_ledger(self.settings).of(str(day))
+            counts = {name: getattr(newest, name) for name in ("revision", "landed", "events", "rejected")}
             popular = read_answer(self.settings, "event_popularity", str(day))
             with open_lake(self.settings) as lake:
                 names = [row[0] for row in lake.sql("DESCRIBE SELECT * FROM events").fetchall()]

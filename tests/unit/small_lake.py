@@ -27,7 +27,7 @@ from daybook.lake.tables import (
     REJECTED_EVENTS,
     TABLES,
 )
-from daybook.pipeline.balance import LandedRange, PageCounts, balance, lines_json
+from daybook.pipeline.balance import DayCounts, LandedRange, balance, lines_json
 from daybook.pipeline.position import END, LANDING
 from daybook.settings import Settings
 
@@ -113,7 +113,7 @@ TAKEN_AT = datetime(2026, 5, 3, 8, tzinfo=UTC)
 
 def a_revision(day: date, **columns: Any) -> Revision:
     """Return a revision of a day; by default the first, with ten events, one duplicate, one rejected."""
-    counts = PageCounts(day=day, landed=12, events=10, duplicates=1, rejected=1, late=0)
+    counts = DayCounts(day=day, landed=12, events=10, duplicates=1, rejected=1, late=0)
     number = columns.get("revision", 1)
     default = Revision(
         event_date=day,

@@ -112,7 +112,7 @@ def test_guild_joins_are_a_category_as_items_are(lake: SmallLake) -> None:
     assert driver.usual_share == pytest.approx(1 / 3)
 
 
-def test_days_after_the_day_and_days_without_a_page_are_not_looked_at(lake: SmallLake) -> None:
+def test_later_and_unpublished_days_are_not_compared(lake: SmallLake) -> None:
     before = compare(read_ledger(lake.settings), "2026-05-09")
     publish(lake, date(2026, 5, 10), a_day(2))
     lake.put("event_popularity", date(2026, 4, 30), ("purchase_item", "spoon", 900, 9, 1.0, 1))
@@ -134,7 +134,7 @@ def test_the_first_days_cannot_be_judged_and_say_so(lake: SmallLake) -> None:
     assert {one.day_before for one in found.measures} == {None}
 
 
-def test_a_day_without_a_page_is_refused(lake: SmallLake) -> None:
+def test_an_unpublished_day_is_refused(lake: SmallLake) -> None:
     with pytest.raises(BadInput, match="2026-06-01 is not published"):
         compare(read_ledger(lake.settings), "2026-06-01")
 

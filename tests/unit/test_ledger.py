@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from daybook.pipeline.balance import AnswerSum, LandedRange, PageCounts, Play, balance, unbalanced_text
+from daybook.pipeline.balance import AnswerSum, DayCounts, LandedRange, Play, balance, unbalanced_text
 from daybook.settings import REPOSITORY
 
 DAY = date(2026, 5, 3)
 PLAY = Play(sent=12, accepted=11, refused=1, repeated=1, accepted_ids=10, accepted_ids_landed=9, erased_ids=1)
-COUNTS = PageCounts(
+COUNTS = DayCounts(
     day=DAY,
     landed=12,
     events=9,
@@ -43,16 +43,19 @@ def test_a_day_whose_counts_agree_balances() -> None:
         ({"landed": {"end": 114}}, "Kafka offsets"),
         ({"landed": {"records": 11}}, "Kafka offsets"),
         ({"landed": {"gaps": 0}}, "Kafka offsets"),
-        ({"page": {"landed": 13}}, "raw records of the day"),
-        ({"page": {"events": 8}}, "raw records of the day"),
-        ({"page": {"duplicates": 1}}, "raw records of the day"),
-        ({"page": {"rejected": 0}}, "raw records of the day"),
-        ({"page": {"answer_sums": {"popularity": AnswerSum(9, 8)}}}, "events of the day = sum over popularity"),
-        ({"page": {"answer_sums": {"purchases": AnswerSum(6, 7, "x")}}}, "events of the day where x = sum over purch"),
+        ({"counts": {"landed": 13}}, "raw records of the day"),
+        ({"counts": {"events": 8}}, "raw records of the day"),
+        ({"counts": {"duplicates": 1}}, "raw records of the day"),
+        ({"counts": {"rejected": 0}}, "raw records of the day"),
+        ({"counts": {"answer_sums": {"popularity": AnswerSum(9, 8)}}}, "events of the day = sum over popularity"),
+        (
+            {"counts": {"answer_sums": {"purchases": AnswerSum(6, 7, "x")}}},
+            "events of the day where x = sum over purch",
+        ),
     ],
 )
 def test_a_line_fails_if_one_of_its_sides_is_another(changes: dict[str, dict[str, Any]], line: str) -> None:
-    counts = replace(COUNTS, play=replace(PLAY, **changes.get("play", {})), **changes.get("page", {}))
+    counts = replace(COUNTS, play=replace(PLAY, **changes.get("play", {})), **changes.get("counts", {}))
     landed = replace(LANDED, **changes.get("landed", {}))
     assert f": {line}" in unbalanced_text(DAY, balance(counts, [landed])).replace("; ", ": ")
 

@@ -242,7 +242,7 @@ def test_raw_records_that_no_retention_removed_fail_the_runs_that_need_them(
     ],
     ids=["lateness", "tolerance, which decides a record's day when it is landed"],
 )
-def test_a_change_of_a_setting_that_decides_rows_makes_pages_stale(
+def test_a_change_of_a_setting_that_decides_rows_makes_days_stale(
     lake: SmallLake, outlook: MakeOutlook, settings: dict[str, int], state: str
 ) -> None:
     for day, rules in ((BEFORE, None), (DAY, rules_version(lake.settings))):
@@ -250,7 +250,7 @@ def test_a_change_of_a_setting_that_decides_rows_makes_pages_stale(
     lake.land({BEFORE: 12, DAY: 12})
     assert states(outlook(BEFORE, DAY, {})) == ["published", "published"]
     lake.settings = lake.settings.model_copy(update=settings)
-    assert states(outlook(BEFORE, DAY, {})) == ["published", state], "an older page does not name its rules"
+    assert states(outlook(BEFORE, DAY, {})) == ["published", state], "an older revision does not name its rules"
 
 
 def test_a_day_that_airflow_has_run_is_run_again_only_if_it_has_to_be_built(

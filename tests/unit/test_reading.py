@@ -40,13 +40,13 @@ def lake(own_settings: Settings) -> SmallLake:
     return SmallLake(own_settings)
 
 
-def test_without_a_lake_there_is_no_page_and_looking_makes_no_file(own_settings: Settings) -> None:
+def test_without_a_lake_no_day_is_published_and_reading_creates_no_file(own_settings: Settings) -> None:
     assert read_ledger(own_settings).revisions == ()
     assert ledger_rows(read_ledger(own_settings)) == []
     assert not own_settings.home.exists()
 
 
-def test_a_catalog_that_spark_has_not_filled_yet_has_no_page(own_settings: Settings) -> None:
+def test_a_catalog_that_spark_has_not_filled_yet_has_no_day(own_settings: Settings) -> None:
     file = Path(own_settings.catalog_uri.removeprefix("jdbc:sqlite:"))
     file.parent.mkdir(parents=True)
     file.touch()
@@ -54,7 +54,7 @@ def test_a_catalog_that_spark_has_not_filled_yet_has_no_page(own_settings: Setti
     assert file.stat().st_size == 0, "reading wrote into the catalog"
 
 
-def test_an_answer_is_read_at_the_snapshot_that_the_page_pins(lake: SmallLake) -> None:
+def test_an_answer_is_read_at_the_snapshot_that_the_revision_pins(lake: SmallLake) -> None:
     pinned = lake.put("event_popularity", DAY, SWORD)
     lake.publish(DAY, {"event_popularity": pinned})
     lake.put("event_popularity", DAY, KNIFE)  # published by the next revision, whose ledger row does not exist yet
@@ -124,7 +124,7 @@ def test_a_day_known_to_be_empty_has_no_rows(lake: SmallLake) -> None:
     assert read_answer(lake.settings, "event_popularity", "2026-05-03").empty
 
 
-def test_a_page_older_than_an_answer_says_so(lake: SmallLake) -> None:
+def test_a_day_older_than_an_answer_is_reported_as_such(lake: SmallLake) -> None:
     lake.publish(DAY, {})
     with pytest.raises(BadInput, match="published before the answer event_popularity was added; build it again with"):
         read_answer(lake.settings, "event_popularity", "2026-05-03")
@@ -177,7 +177,7 @@ def test_a_table_is_never_cut_off_however_narrow_the_terminal(lake: SmallLake, m
     assert shown["balanced"] == "yes"
 
 
-def test_status_prints_each_days_newest_page_by_day(lake: SmallLake) -> None:
+def test_status_prints_the_newest_revision_of_each_day(lake: SmallLake) -> None:
     lake.publish(date(2026, 5, 4), {}, sent=12, accepted=12, refused=0)
     lake.publish(DAY, {})
     printed = json.loads(_daybook("status", "--json").stdout)
@@ -262,7 +262,7 @@ def test_checks_of_a_day_that_was_never_built_are_none(lake: SmallLake, form: li
 
 
 @pytest.mark.parametrize("form", [[], ["--dry-run"]])
-def test_a_rebuild_of_days_without_a_page_starts_no_spark(
+def test_a_rebuild_of_unpublished_days_starts_no_spark(
     lake: SmallLake, form: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daybook.cli.corrections.run_job", lambda *_: pytest.fail("it has started Spark"))
@@ -354,7 +354,7 @@ def test_many_published_days_and_notices_are_cut_to_the_newest(lake: SmallLake) 
     assert _daybook("status", "--all").stdout.count(" r2: ") == 32
 
 
-def test_a_day_that_needs_no_page_is_dismissed_until_another_record_of_it_lands(lake: SmallLake) -> None:
+def test_a_dismissed_day_is_hidden_until_another_record_of_it_lands(lake: SmallLake) -> None:
     odd, other = date(2014, 1, 1), date(2015, 7, 1)
     lake.land({odd: 2, other: 3})
     shown = _daybook("dismiss", "--day", str(odd))

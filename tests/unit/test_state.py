@@ -169,7 +169,7 @@ def test_no_step_on_spark_gets_as_far_as_spark(
     has_marker: bool,
 ) -> None:
     """A step that used Spark before the check would write to the original's tables, or remove their files."""
-    from daybook_spark import erasing, landing, maintenance, pages, publishing, rebuilding
+    from daybook_spark import building, erasing, landing, maintenance, publishing, rebuilding
 
     if has_marker:
         open_state(lake.settings)
@@ -177,13 +177,13 @@ def test_no_step_on_spark_gets_as_far_as_spark(
     loaded = make(lake, monkeypatch).model_copy(update={"raw_retention_days": 90})
     before = files_of(original)
     spark: Any = None
-    stage = pages.Stage("r", "w", [DAY], {DAY: 1}, 1, 1, {0: 112}, {}, 1, 1)
+    stage = building.Stage("r", "w", [DAY], {DAY: 1}, 1, 1, {0: 112}, {}, 1, 1)
     steps: list[Callable[[], object]] = [
-        lambda: pages.create_tables(spark, loaded),
+        lambda: building.create_tables(spark, loaded),
         lambda: landing.land(spark, loaded, {0: 113}, DAY, "r"),
         lambda: landing.keep_position(loaded),
-        lambda: pages.stage_pages(spark, loaded, [DAY], "r", []),
-        lambda: publishing.publish_pages(spark, loaded, stage, {}, DAY, None),
+        lambda: building.build_days(spark, loaded, [DAY], "r", []),
+        lambda: publishing.publish_days(spark, loaded, stage, {}, DAY, None),
         lambda: rebuilding.rebuild(spark, loaded, DAY, DAY, "r", dry_run=False),
         lambda: erasing.forget(spark, loaded, "user1", "r", ""),
         *(lambda step=step: step(spark, loaded, NOW) for step in maintenance.STEPS.values()),

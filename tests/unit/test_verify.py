@@ -61,7 +61,7 @@ def duplicates(
         others: the ids of its published ``event``, of a ``raw`` record that its revision counts, of a ``later`` one.
         rules: the ``rules_version`` of the day.
     """
-    page = a_revision(DAY, landed=3, duplicates=1, rules_version=rules)
+    revision = a_revision(DAY, landed=3, duplicates=1, rules_version=rules)
     raw = [
         {"event_date": DAY, "landing": 1, "kafka_partition": 0, "kafka_offset": offset, "event_id": one}
         for offset, one in enumerate(ids)
@@ -81,7 +81,7 @@ def duplicates(
         connection.register(EVENTS, pd.DataFrame(raw[:1]))
         connection.register(REJECTED_EVENTS, pd.DataFrame(raw[1:2]))
         connection.register(RAW_EVENTS, pd.DataFrame(raw + there))
-        return list(_Verifying(Ledger(lake.settings, None, (page, *other)), page, connection).duplicates())
+        return list(_Verifying(Ledger(lake.settings, None, (revision, *other)), revision, connection).duplicates())
 
 
 LATENESS = 30
@@ -109,8 +109,8 @@ NEAR, FAR = DAY + timedelta(days=LATENESS), DAY - timedelta(days=LATENESS + 1)
         "of a rejected record",
         "of an event of a day too far",
         "of a record of a day too far",
-        "of a record that a near day's page counts and that is no event",
-        "of a record that came after a near day's page",
+        "of a record that a near day's revision counts and that is not an event",
+        "of a record that arrived after a near day's revision",
     ],
 )
 def test_each_duplicate_is_of_an_event(
@@ -134,7 +134,7 @@ def test_duplicates_that_the_ledger_does_not_count_are_found(lake: SmallLake) ->
     assert counted.verdict == DIFFERENT
 
 
-def test_a_page_that_is_as_its_ledger_says_has_no_difference(lake: SmallLake) -> None:
+def test_a_day_that_agrees_with_its_ledger_has_no_difference(lake: SmallLake) -> None:
     assert {one.verdict for one in counts(lake)} == {EQUAL}
 
 
@@ -185,7 +185,7 @@ def test_raw_records_are_removed_by_retention_only_where_there_is_one(
     assert ("removed by retention" in found[0].line) == (verdict == NOT_COMPARED)
 
 
-def test_the_claims_of_a_page_follow_each_other_to_where_it_was_built_to(lake: SmallLake) -> None:
+def test_the_claims_of_a_revision_continue_to_the_end_that_it_was_built_to(lake: SmallLake) -> None:
     """Also if a landing's snapshot was expired: the ranges from the first offset to the last have no gap."""
     for day in (DAY, DAY + timedelta(days=1), DAY + timedelta(days=2)):
         lake.land({day: 1})
@@ -202,7 +202,7 @@ def test_the_claims_of_a_page_follow_each_other_to_where_it_was_built_to(lake: S
         Claim((4, 4), 1, 3, 5),
         Claim((5, 5), 0, 9, 11),
     ]
-    assert claimed(table, 0, {}, 3, {0: 9, 1: 3})[-1] == Claim((3, 3), 0, 6, 9), "later landings are not the page's"
+    assert claimed(table, 0, {}, 3, {0: 9, 1: 3})[-1] == Claim((3, 3), 0, 6, 9), "later landings are not the revision's"
     assert claimed(table, 2, {0: 6, 1: 3}, 4, {0: 9, 1: 5})[0] == Claim((3, 3), 0, 6, 9), "behind an accepted loss"
     assert claimed(None, 0, {}, 7, {0: 2}) == [Claim((1, 7), 0, 0, 2)]
     assert claimed(table, 5, {}, 5, {0: 11}) == []

@@ -27,10 +27,10 @@ from daybook.providers import Provider, resolve
 from daybook.report.content import day_content
 from daybook.settings import Settings
 from daybook.sql.answers import AREAS, answers
-from daybook_spark.pages import Stage
+from daybook_spark.building import Stage
 from daybook_spark.rebuilding import rebuild
 from daybook_spark.staging import PublishRefused, at_snapshot, on_dates, publish, stage_append, stage_dates
-from tests.spark.lake_run import DAY, NEXT_DAY, Begin, MakeRun, Run, an_id, one_event, page, rows
+from tests.spark.lake_run import DAY, NEXT_DAY, Begin, MakeRun, Run, an_id, newest_row, one_event, rows
 from tests.spark.topic_records import Topic, manifest
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("six_answers")]
@@ -75,7 +75,7 @@ def test_a_day_is_staged_out_of_sight_then_published_and_balances(
         "att": (2, 1, 0.5),
         "comcast": (2, 1, 0.5),
     }
-    ledger_row = page(lake)
+    ledger_row = newest_row(lake)
     counts = {name: ledger_row[name] for name in ("landed", "events", "duplicates", "rejected", "late", "sent")}
     assert counts == {"landed": 6, "events": 4, "duplicates": 1, "rejected": 1, "late": 0, "sent": 4}
     assert ledger_row["balanced"]
@@ -84,7 +84,7 @@ def test_a_day_is_staged_out_of_sight_then_published_and_balances(
     assert len(lines) == 4 + sum(1 for answer in answers().values() if answer.balance)
 
 
-def test_an_answer_without_a_row_is_part_of_the_page_though_no_day_has_filled_it_yet(
+def test_an_answer_without_rows_is_published_although_no_day_has_filled_it_yet(
     lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
     """Nobody joined a guild: this is an answer too, and the day is not older than the question."""
@@ -118,14 +118,14 @@ def test_a_second_run_of_a_published_day_changes_nothing(
     assert len(read_ledger(lake).revisions) == 1
 
 
-def test_a_forced_run_builds_the_same_page_again(
+def test_a_forced_run_builds_the_same_day_again(
     spark: SparkSession, lake: Settings, run: MakeRun, begin: Begin
 ) -> None:
     begin(a_published_day)
     before = rows(spark, "event_popularity")
     run("run2").build(force=True).publish()
-    assert page(lake)["revision"] == 2
-    assert page(lake)["receipt"] == "2026-05-03 r2: the same counts"
+    assert newest_row(lake)["revision"] == 2
+    assert newest_row(lake)["receipt"] == "2026-05-03 r2: the same counts"
     assert sorted(map(str, rows(spark, "event_popularity"))) == sorted(map(str, before))
 
 
@@ -150,8 +150,8 @@ def test_a_late_event_restates_its_day_and_leaves_other_days_files_alone(
     result = third.build().publish()
 
     assert [(one["day"], one["revision"]) for one in result.published] == [("2026-05-03", 2), ("2026-05-05", 1)]
-    changes = json.loads(page(lake)["changes"])
-    assert page(lake)["receipt"] == (f"2026-05-03 r2: +1 events, +1 late; {len(changes)} answers changed")
+    changes = json.loads(newest_row(lake)["changes"])
+    assert newest_row(lake)["receipt"] == (f"2026-05-03 r2: +1 events, +1 late; {len(changes)} answers changed")
     assert not changes["user_activity"]["rows"], "players are counted and not named"
     assert changes["event_popularity"] == {
         "added": 1,
@@ -170,13 +170,13 @@ def test_a_late_event_restates_its_day_and_leaves_other_days_files_alone(
             },
         ],
     }
-    assert page(lake, NEXT_DAY)["revision"] == 1
+    assert newest_row(lake, NEXT_DAY)["revision"] == 1
     assert files(NEXT_DAY) == untouched
     popular = [row for row in rows(spark, "event_popularity") if row["event_date"] == DAY]
     assert {row["item"]: row["events"] for row in popular} == {"sword": 1, "knife": 1}
 
 
-def test_a_day_without_a_page_waits_for_its_own_run(lake: Settings, topic: Topic, run: MakeRun) -> None:
+def test_an_unpublished_day_waits_for_its_own_run(lake: Settings, topic: Topic, run: MakeRun) -> None:
     topic.event(event_id=an_id(1), occurred_at="2026-05-03T10:00:00Z")
     topic.event(event_id=an_id(2), occurred_at="2026-05-04T00:00:10Z")
     first = run("run1")
@@ -184,18 +184,16 @@ def test_a_day_without_a_page_waits_for_its_own_run(lake: Settings, topic: Topic
     assert [one["day"] for one in first.build().publish().published] == ["2026-05-03"]
 
 
-def test_an_empty_day_is_a_page_of_zeros_once_the_record_has_begun(lake: Settings, topic: Topic, run: MakeRun) -> None:
+def test_an_empty_day_after_the_first_event_is_published_with_zeros(lake: Settings, topic: Topic, run: MakeRun) -> None:
     topic.event(event_id=an_id(1), occurred_at="2026-05-03T10:00:00Z")  # Kafka's timestamp is of 2026-05-04
     empty = run("run1", NEXT_DAY)
     empty.land(topic)
     empty.build().publish()
-    ledger_row = page(lake, NEXT_DAY)
+    ledger_row = newest_row(lake, NEXT_DAY)
     assert [int(ledger_row[name]) for name in ("revision", "landed", "events", "rejected")] == [1, 0, 0, 0]
 
 
-def test_of_a_day_before_the_record_began_nothing_is_known_and_nothing_published(
-    lake: Settings, topic: Topic, run: MakeRun
-) -> None:
+def test_a_day_before_the_first_event_is_not_published(lake: Settings, topic: Topic, run: MakeRun) -> None:
     before_any_record = run("run1")
     assert before_any_record.build().stage.dates == []
     topic.event(event_id=an_id(1), occurred_at="2026-05-04T00:00:00Z")  # Kafka's timestamp is of 2026-05-04
@@ -244,7 +242,7 @@ def test_an_acknowledged_event_that_did_not_land_stops_the_day(
     assert rows(spark, EVENTS) == []
 
 
-def test_a_staged_page_that_lost_an_event_is_not_published(spark: SparkSession, lake: Settings, begin: Begin) -> None:
+def test_a_staged_day_that_lost_an_event_is_not_published(spark: SparkSession, lake: Settings, begin: Begin) -> None:
     first = begin(a_staged_day)
     short = (
         spark.read.option("versionAsOf", first.stage.events_snapshot_id).table(spark_name(EVENTS)).where("item <> ''")
@@ -274,7 +272,7 @@ def test_an_answer_that_lost_an_event_is_not_published(spark: SparkSession, lake
     assert rows(spark, EVENTS) == []
 
 
-def test_a_record_that_is_counted_nowhere_or_never_came_stops_the_day(
+def test_a_record_that_is_not_counted_or_never_arrived_stops_the_day(
     spark: SparkSession, lake: Settings, begin: Begin
 ) -> None:
     """The two sides of a line are counted in different places: a change to one is enough."""
@@ -299,7 +297,7 @@ def test_a_record_that_is_counted_nowhere_or_never_came_stops_the_day(
     assert rows(spark, EVENTS) == []
     first.stage = replace(good, landed=[landed])
     assert [one["revision"] for one in first.publish().published] == [1]
-    assert page(lake)["rules_version"] == rules_version(lake)
+    assert newest_row(lake)["rules_version"] == rules_version(lake)
 
 
 def test_a_change_of_the_lateness_makes_a_day_due(lake: Settings, run: MakeRun, begin: Begin) -> None:
@@ -309,7 +307,7 @@ def test_a_change_of_the_lateness_makes_a_day_due(lake: Settings, run: MakeRun, 
     assert dates_due(other, DAY, force=False) == [DAY]
 
 
-def test_of_two_runs_of_one_day_the_second_stands_back(
+def test_the_second_of_two_runs_of_a_day_publishes_nothing(
     spark: SparkSession, lake: Settings, run: MakeRun, begin: Begin
 ) -> None:
     first, second = begin(a_staged_day), run("run2")
@@ -416,12 +414,12 @@ def test_a_run_that_another_overtakes_while_it_publishes_writes_no_revision(
 
 def pinned_rows(spark: SparkSession, lake: Settings, table: str) -> list[dict[str, Any]]:
     """Return the day's rows in the snapshot that its newest ledger row pins."""
-    found = at_snapshot(spark, table, page(lake)["snapshots"][table]).where(on_dates([DAY]))
+    found = at_snapshot(spark, table, newest_row(lake)["snapshots"][table]).where(on_dates([DAY]))
     return [row.asDict() for row in found.collect()]
 
 
 @pytest.mark.parametrize("table", [EVENTS, "guild_joins"])
-def test_rows_that_nobody_proved_are_never_pinned(
+def test_rows_that_were_not_validated_are_never_pinned(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun, monkeypatch: pytest.MonkeyPatch, table: str
 ) -> None:
     """Another writer adds rows of the day while it is published. The day itself has no guild joins."""
@@ -487,9 +485,7 @@ def test_a_range_of_offsets_is_published_once(spark: SparkSession, lake: Setting
     assert position(lake, load(lake, RAW_EVENTS)).offsets == {0: 1}
 
 
-def test_a_date_whose_rows_are_all_gone_is_emptied(
-    spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
-) -> None:
+def test_a_date_without_rows_left_is_emptied(spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun) -> None:
     topic.event(event_id=an_id(1), occurred_at="2026-05-03T10:00:00Z")
     topic.event(event_id=an_id(2), occurred_at="2026-05-04T10:00:00Z")
     for run_id, day in (("run1", DAY), ("run2", NEXT_DAY)):
@@ -515,14 +511,14 @@ def test_a_receipt_names_the_row_that_rose(lake: Settings, topic: Topic, run: Ma
     second = run("run2")
     second.land(topic)
     second.build().publish()
-    changed = len(json.loads(page(lake)["changes"]))
-    assert page(lake)["receipt"] == (
+    changed = len(json.loads(newest_row(lake)["changes"]))
+    assert newest_row(lake)["receipt"] == (
         f"2026-05-03 r2: +2 events, +2 late; {changed} answers changed; "
         "purchase_item knife now rank 1 (was 2) in event_popularity"
     )
 
 
-def test_a_page_that_fails_a_check_is_not_published_and_the_rows_are_kept(
+def test_a_day_that_fails_a_check_is_not_published_and_the_rows_are_stored(
     spark: SparkSession, lake: Settings, begin: Begin
 ) -> None:
     first = begin(a_staged_day)
@@ -539,7 +535,7 @@ def test_a_page_that_fails_a_check_is_not_published_and_the_rows_are_kept(
     assert json.loads(kept["failing_row"]) == {"event_date": "2026-05-03", "event_id": an_id(1), "events": 2}
 
 
-def test_a_page_that_a_check_warns_of_is_published_with_the_warning(
+def test_a_day_with_a_warning_is_published_with_it(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
     topic.event(event_id=an_id(1))
@@ -549,7 +545,7 @@ def test_a_page_that_a_check_warns_of_is_published_with_the_warning(
     first = run("run1")
     first.land(topic)
     first.build().publish()
-    assert {(one["check"], one["rows"]) for one in json.loads(page(lake)["checks"])} == {
+    assert {(one["check"], one["rows"]) for one in json.loads(newest_row(lake)["checks"])} == {
         ("provider_coverage", 1),
         ("rejected_share", 1),
     }
@@ -579,8 +575,8 @@ def test_a_rebuild_says_what_would_change_then_changes_that_and_nothing_else(
     assert [one.revision for one in read_ledger(lake).revisions] == [1, 1]
 
     assert rebuild(spark, lake, DAY, NEXT_DAY, "do", dry_run=False)[0]["revision"] == 2
-    assert (page(lake)["revision"], page(lake, NEXT_DAY)["revision"]) == (2, 1)
-    changes = json.loads(page(lake)["changes"])
+    assert (newest_row(lake)["revision"], newest_row(lake, NEXT_DAY)["revision"]) == (2, 1)
+    changes = json.loads(newest_row(lake)["changes"])
     assert {name: (one["added"], one["removed"]) for name, one in changes.items()} == {
         "provider_event_popularity": (1, 1),
         "provider_usage": (1, 1),

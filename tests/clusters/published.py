@@ -12,7 +12,7 @@ from daybook.sql.answers import answers
 _COUNTS = ("landed", "events", "duplicates", "rejected", "late", "balanced")
 
 
-def pages(settings: Settings) -> dict[str, Any]:
+def days(settings: Settings) -> dict[str, Any]:
     """Return every published day as readers see it: its counts and its answers."""
     return {
         row["day"]: {
@@ -23,9 +23,9 @@ def pages(settings: Settings) -> dict[str, Any]:
     }
 
 
-def same_pages(one: Settings, other: Settings) -> int:
+def compare_days(one: Settings, other: Settings) -> int:
     """Return the number of published days of two lakes, which must be equal, row by row, and balance."""
-    found = pages(one)
-    assert pages(other) == found
-    assert all(page["balanced"] for page in found.values())
+    found = days(one)
+    assert days(other) == found
+    assert all(day["balanced"] for day in found.values())
     return len(found)

@@ -24,7 +24,7 @@ from daybook.pipeline.balance import LandedRange
 from daybook.pipeline.due import LakeDays, lake_days, why_refused
 from daybook.pipeline.position import position
 from daybook.settings import Settings
-from daybook_spark.events import classify, events_of, first_pages, provider_map, rejected_of, same_ids_elsewhere
+from daybook_spark.events import classify, events_of, first_revisions, provider_map, rejected_of, same_ids_elsewhere
 from daybook_spark.staging import (
     add_columns,
     at_snapshot,
@@ -104,12 +104,14 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
 
 def _refuse_removed(known: LakeDays, raw: DataFrame, dates: list[date | None]) -> None:
     """Refuse to build days that depend on missing raw records, for their rows or for their ids."""
-    pages = {day: page for day, page in known.pages.items() if day in dates}
+    published = {day: newest for day, newest in known.published.items() if day in dates}
     # as many records may have arrived since as were removed: the landing distinguishes them
-    landings = raw.where(on_dates(list(pages))).groupBy("event_date", "landing").count().collect() if pages else []
+    landings = (
+        raw.where(on_dates(list(published))).groupBy("event_date", "landing").count().collect() if published else []
+    )
     left = {
-        day: sum(row["count"] for row in landings if row["event_date"] == day and row["landing"] <= page.landing)
-        for day, page in pages.items()
+        day: sum(row["count"] for row in landings if row["event_date"] == day and row["landing"] <= newest.landing)
+        for day, newest in published.items()
     }
     if refusal := why_refused(known, left, dates):
         raise NonRetryableError(refusal)
@@ -119,7 +121,7 @@ def _first_landings(settings: Settings) -> dict[date, int]:
     return {one.event_date: one.landing for one in read_ledger(settings).revisions if one.revision == 1}
 
 
-def stage_pages(
+def build_days(
     spark: SparkSession, settings: Settings, dates: list[date | None], run_id: str, landed: list[LandedRange]
 ) -> Stage:
     """Build ``events`` and ``rejected_events`` of some dates from ``raw_events`` and stage them.
@@ -153,7 +155,7 @@ def stage_pages(
         ).persist()  # read three times below, parsed once
         hosts = records.select(F.coalesce("host", F.lit("")).alias("host")).distinct().toArrow()["host"].to_pylist()
         landings = {day: landing for day, landing in _first_landings(settings).items() if day in dates}
-        events = events_of(records, provider_map(spark, hosts), first_pages(spark, landings))
+        events = events_of(records, provider_map(spark, hosts), first_revisions(spark, landings))
         counted = records.where(F.col("verdict") == "duplicate").groupBy("event_date").count().collect()
         duplicates = {row["event_date"]: row["count"] for row in counted}
         events_snapshot_id = stage_dates(spark, settings, events, EVENTS, wap_id, dates)
