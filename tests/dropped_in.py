@@ -1,4 +1,4 @@
-"""A user-defined answer: a test adds its file to those of the project."""
+"""Answers of a test's own: the project's files and a user-defined one, or only some of them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,28 @@ GROUP BY event_date, MINUTE(occurred_at)
 """
 
 
-def own_answers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make the project read its ``.sql`` files from a copy that a test may change; return its folder."""
+SLOWEST = (
+    "host_providers/provider_switchers",
+    "user_behaviour/daily_activity",
+    "user_behaviour/hourly_activity",
+    "user_behaviour/item_affinity",
+    "user_behaviour/purchase_funnel",
+)
+"""The answers that take longest; no check reads them."""
+
+
+def copy_of_answers(folder: Path, *without: str) -> Path:
+    """Copy the project's ``.sql`` files, without some answers; return the copy's folder."""
     copy = folder / "sql"
     shutil.copytree(SQL_DIR, copy)
+    for name in without:
+        (copy / f"{name}.sql").unlink()
+    return copy
+
+
+def own_answers(folder: Path, monkeypatch: pytest.MonkeyPatch, *without: str) -> Path:
+    """Make the project read its ``.sql`` files from a copy that a test may change; return its folder."""
+    copy = copy_of_answers(folder, *without)
     monkeypatch.setattr("daybook.sql.answers.SQL_DIR", copy)
     return copy
 

@@ -11,19 +11,10 @@ from pyspark.sql import SparkSession
 
 from daybook.settings import Settings
 from daybook.sql.answers import answers_version
-from tests.dropped_in import own_answers
+from tests.dropped_in import SLOWEST, own_answers
 from tests.lake_copy import LakeCopy
 from tests.spark.lake_run import DAY, Begin, MakeRun, Run, Steps
 from tests.spark.topic_records import Topic
-
-# the slowest answers that no check reads
-LEFT_OUT = (
-    "host_providers/provider_switchers",
-    "user_behaviour/daily_activity",
-    "user_behaviour/hourly_activity",
-    "user_behaviour/item_affinity",
-    "user_behaviour/purchase_funnel",
-)
 
 
 @pytest.fixture
@@ -34,9 +25,7 @@ def topic(spark: SparkSession) -> Topic:
 @pytest.fixture
 def six_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute six of the eleven answers, for tests of publishing, not of the answers' rows."""
-    sql = own_answers(tmp_path, monkeypatch)
-    for name in LEFT_OUT:
-        (sql / f"{name}.sql").unlink()
+    own_answers(tmp_path, monkeypatch, *SLOWEST)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from typing import Any
 
 from daybook.jobs.java import java_home
 from daybook.settings import REPOSITORY, Settings
+from tests.dropped_in import SLOWEST, copy_of_answers
 
 GROWN = {
     "    schema_version: Annotated[Literal[1]": "    level: int | None = Field(default=None)\n"
@@ -39,8 +40,8 @@ OURS = ("daybook", "daybook_spark", "tests", "game_api", "event_generator")
 class Version:
     """The modules of one version; imports within its block are its own."""
 
-    def __init__(self, *, grown: bool) -> None:
-        self._grown = grown
+    def __init__(self, sql: Path, *, grown: bool) -> None:
+        self._sql, self._grown = sql, grown
         self._modules: dict[str, ModuleType] = {}
 
     @contextmanager
@@ -50,6 +51,7 @@ class Version:
         try:
             if self._grown and "daybook.contract" not in sys.modules:
                 self._load_grown_contract()
+            importlib.import_module("daybook.sql.answers").SQL_DIR = self._sql  # type: ignore[attr-defined]
             yield
         finally:
             mine = [name for name in sys.modules if name.split(".")[0] in OURS]
@@ -73,8 +75,9 @@ class Play:
     """One lake, and the two versions of each part."""
 
     def __init__(self, home: Path) -> None:
-        self.versions = {"old": Version(grown=False), "new": Version(grown=True)}
         (home / "lake").mkdir(parents=True)
+        sql = copy_of_answers(home, *SLOWEST)
+        self.versions = {"old": Version(sql, grown=False), "new": Version(sql, grown=True)}
         self.settings = Settings(home=home)
         os.environ["JAVA_HOME"] = str(java_home())
         from daybook_spark.session import spark_session
