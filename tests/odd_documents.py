@@ -47,7 +47,7 @@ def text(**changes: Any) -> str:
     return json.dumps({name: value for name, value in {**FIELDS, **changes}.items() if value is not ...})
 
 
-def said(name: str, **changes: Any) -> bytes:
+def message(name: str, **changes: Any) -> bytes:
     """The event with ``"X"`` in a field replaced by this text, which may be invalid JSON."""
     return text(**{name: "X"}).replace('"X"', changes["by"]).encode()
 
@@ -90,11 +90,11 @@ def _documents() -> list[Odd]:
         "unknown name twice": (GOOD[:-1] + ', "x": 1, "x": 1}').encode(),
         "name twice further in": (GOOD[:-1] + ', "x": [{"y": 1, "y": 2}]}').encode(),
         "time twice": (GOOD[:-1] + ', "occurred_at": "2026-05-02T12:00:00Z"}').encode(),
-        "NaN": said("schema_version", by="NaN"),
+        "NaN": message("schema_version", by="NaN"),
         "infinity": (GOOD[:-1] + ', "x": -Infinity}').encode(),
-        "leading zero": said("schema_version", by="01"),
-        "plus": said("schema_version", by="+1"),
-        "point without digits": said("schema_version", by="1."),
+        "leading zero": message("schema_version", by="01"),
+        "plus": message("schema_version", by="+1"),
+        "point without digits": message("schema_version", by="1."),
         "number of 1,001 digits": (GOOD[:-1] + f', "x": {"9" * 1001}}}').encode(),
         "number of 5,000 digits": (GOOD[:-1] + f', "x": {"9" * 5000}}}').encode(),
         "too deep": (GOOD[:-1] + ', "x": ' + "[" * (NESTED + 2) + "]" * (NESTED + 2) + "}").encode(),
@@ -164,10 +164,10 @@ def _fields() -> list[Odd]:
         Odd("item null", text(item=None).encode(), "no_item"),
         Odd("guild of a purchase", text(guild="wolves").encode(), "no_item"),
         *(
-            Odd(f"schema_version {by}", said("schema_version", by=by), "other_schema")
+            Odd(f"schema_version {by}", message("schema_version", by=by), "other_schema")
             for by in ('"9"', '"1"', "2.5", "1.0", "1e0", str(2**40), str(2**70), "2", "0", "-1", "true", "null", "[1]")
         ),
-        Odd("schema_version 1", said("schema_version", by="1"), None, is_taken=True),
+        Odd("schema_version 1", message("schema_version", by="1"), None, is_taken=True),
         Odd("host empty, user given", text(host="").encode(), None, is_taken=True),
     ]
     return odd

@@ -69,7 +69,7 @@ def test_a_day_of_a_rest_catalog(catalogued: Settings) -> None:
     assert not os.path.exists(catalogued.home / "lake"), "nothing of the lake is on this machine's disk"
 
 
-def test_a_rest_catalog_that_is_away_is_one_line(tmp_path: Path) -> None:
+def test_an_unavailable_rest_catalog_is_reported_in_one_line(tmp_path: Path) -> None:
     [port] = free_ports(1)
     away = Settings(home=tmp_path, lake_catalog_uri=f"http://127.0.0.1:{port}/iceberg", lake_warehouse="lake")
     with pytest.raises(BadInput, match=r"catalog does not answer \(.*DAYBOOK_LAKE_CATALOG_URI is correct") as refused:

@@ -77,8 +77,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory, broker: SecuredBroker) ->
         kafka_sasl_password=SecretStr(PASSWORDS["daybook-topic"]),
         kafka_ssl_ca_file=str(broker.authority.file),
     )
-    said = daybook(chosen, "create-topic")
-    assert said.startswith("created topic events: 3 partitions, 1 replicas, cleanup.policy=delete"), said
+    message = daybook(chosen, "create-topic")
+    assert message.startswith("created topic events: 3 partitions, 1 replicas, cleanup.policy=delete"), message
     return chosen
 
 
@@ -108,7 +108,7 @@ def test_the_intake_may_look_at_the_topics_configuration(intake: OwnIntake) -> N
     assert "configuration cannot be read" not in intake.log.read_text(encoding="utf-8")
 
 
-def test_what_the_intake_accepts_is_in_the_topic(settings: Settings, intake: OwnIntake, figures: Figures) -> None:
+def test_accepted_events_are_in_the_topic(settings: Settings, intake: OwnIntake, figures: Figures) -> None:
     landing = by(settings, "daybook-landing")
     before = records(landing).keys()
     with Players(settings, seed=6) as players:
@@ -167,7 +167,7 @@ def wrong_ones(settings: Settings) -> dict[str, tuple[Settings, str]]:
 
 
 @pytest.mark.parametrize("what", ["password", "user", "mechanism", "authority", "rights"])
-def test_what_is_wrong_is_said_within_seconds_by_the_name_of_its_setting(settings: Settings, what: str) -> None:
+def test_a_wrong_setting_is_named_within_seconds(settings: Settings, what: str) -> None:
     wrong, look_at = wrong_ones(settings)[what]
     began = time.monotonic()
     with pytest.raises(DaybookError) as caught:
@@ -184,21 +184,21 @@ def test_the_sensor_fails_at_once_with_a_wrong_password(settings: Settings, monk
     assert time.monotonic() - began < SECONDS_TO_REPORT
 
 
-def test_create_topic_says_what_is_wrong_and_makes_nothing(settings: Settings) -> None:
+def test_create_topic_reports_the_problem_and_creates_nothing(settings: Settings) -> None:
     elsewhere = {"kafka_topic": "elsewhere"}
     for user, password, look_at in (
         ("daybook-topic", "wrong", "DAYBOOK_KAFKA_SASL_PASSWORD"),
         ("daybook-intake", None, "docs/kafka.md"),
     ):
         began = time.monotonic()
-        said = daybook(by(settings, user, password).model_copy(update=elsewhere), "create-topic")
+        message = daybook(by(settings, user, password).model_copy(update=elsewhere), "create-topic")
         assert time.monotonic() - began < 2 * SECONDS_TO_REPORT  # includes the start of Python
-        assert said.startswith("daybook: Kafka at"), said
-        assert look_at in said
-        assert "nothing was changed" in said
+        assert message.startswith("daybook: Kafka at"), message
+        assert look_at in message
+        assert "nothing was changed" in message
 
 
-def test_an_intake_with_a_wrong_password_takes_nothing_and_says_why(settings: Settings) -> None:
+def test_an_intake_with_a_wrong_password_accepts_nothing_and_reports_the_reason(settings: Settings) -> None:
     own = {"home": settings.home / "wrong", "api_port": free_ports(1, above=settings.api_port)[0]}
     wrong = by(settings, "daybook-intake", f"wrong-{uuid4().hex}").model_copy(update=own)
     with OwnIntake(wrong) as intake:
@@ -256,7 +256,7 @@ class CommandLines:
 
 
 @in_full
-def test_spark_lands_and_the_password_stands_nowhere(
+def test_spark_lands_and_the_password_is_nowhere(
     settings: Settings, broker: SecuredBroker, intake: OwnIntake, figures: Figures
 ) -> None:
     landing = by(settings, "daybook-landing")

@@ -75,7 +75,7 @@ def test_more_replicas_than_brokers_are_refused_and_nothing_is_made(settings: Se
 
 
 @pytest.mark.usefixtures("cluster")
-def test_of_a_topic_that_others_made_it_is_said_what_differs(settings: Settings) -> None:
+def test_the_differences_of_a_topic_made_by_others_are_reported(settings: Settings) -> None:
     admin = kafka_admin(settings)
     config = {"retention.ms": "3600000", "min.insync.replicas": "1"}
     for done in admin.create_topics([NewTopic("theirs", 4, 1, config=config)]).values():

@@ -114,7 +114,7 @@ def test_the_intake_reaches_kafkas_broker_and_neither_its_controller_nor_another
 
 
 @pytest.mark.parametrize("service", LONG_RUNNING)
-def test_a_part_runs_as_nobody_special_and_cannot_write_where_it_need_not(composed: ComposeStack, service: str) -> None:
+def test_a_part_runs_unprivileged_and_writes_only_where_it_has_to(composed: ComposeStack, service: str) -> None:
     assert composed.inside(service, "id", "-u").stdout.strip() != "0"
     if service != "kafka":  # the image writes its configuration below /opt at each start
         assert composed.inside(service, "touch", "/opt/x", "/usr/x", check=False).returncode != 0

@@ -70,7 +70,7 @@ def test_the_report_is_read_on_a_phone_and_in_the_dark(stack: Stack, ui: Airflow
     phone.close()
 
 
-def test_the_file_stands_alone_and_owes_nothing_to_any_reader(stack: Stack, ui: AirflowPage) -> None:
+def test_the_file_is_self_contained_and_accessible(stack: Stack, ui: AirflowPage) -> None:
     """From the disk: without Airflow, without a network, on a desktop and on a phone."""
     assert ui.page.context.browser is not None
     for name, pictures in ((f"{DAY}.html", 4), ("index.html", 1)):

@@ -78,8 +78,8 @@ def test_a_destroyed_state_folder_comes_back(lab: DayLab, tmp_path: Path) -> Non
     with OwnBroker(new_kafka) as broker, OwnIntake(new_kafka) as intake:
         until(lambda: intake.status("/health/ready") == 200, "intake ready")
         other = DayLab(elsewhere, broker, intake, accepted=until_backup)
-        said = other.daybook("restore", "--from", str(folder))
-        assert f"daybook restore --from {folder} --send-records   (20 not landed yet)" in said
+        message = other.daybook("restore", "--from", str(folder))
+        assert f"daybook restore --from {folder} --send-records   (20 not landed yet)" in message
         assert read_ledger(elsewhere).revisions == revisions
         assert verified(other) == [str(DAY), str(NEXT)]
         assert "deleted and created again" in other.refused(THIRD)

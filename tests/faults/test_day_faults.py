@@ -226,7 +226,7 @@ def kill_or_wait(process: subprocess.Popen[bytes]) -> None:
         kill(process)
 
 
-def lost_by_the_broker(lose: Callable[[DayLab], None], said: str, lab: DayLab, times: int) -> None:
+def lost_by_the_broker(lose: Callable[[DayLab], None], message: str, lab: DayLab, times: int) -> None:
     """Acknowledged events are lost before they are landed: no run continues until an operator accepts it."""
     for _ in range(times):
         before = set(lab.accepted)
@@ -234,7 +234,7 @@ def lost_by_the_broker(lose: Callable[[DayLab], None], said: str, lab: DayLab, t
         lose(lab)
         lab.injected += 1
         error = lab.refused(DAY)
-        assert re.search(said, error), error
+        assert re.search(message, error), error
         lab.give_up(set(lab.accepted) - before)
         play(lab, DAY)
 
@@ -301,8 +301,8 @@ def server_killed_before_each_commit(lab: DayLab, times: int) -> None:
             lab.injected += 1
             server.start()
             assert process.wait(120) != 0, "a step whose server has ended must fail"
-            said = lab.log.read_text(encoding="utf-8").splitlines()[-1]
-            assert "the Spark server ended while this step ran" in said, said
+            message = lab.log.read_text(encoding="utf-8").splitlines()[-1]
+            assert "the Spark server ended while this step ran" in message, message
 
     play(lab, DAY)
     numbers = range(1, times + 1)
@@ -360,8 +360,8 @@ def server_out_of_memory_while_it_lands(lab: DayLab, times: int) -> None:
         if lands:
             lab.injected += 1
             assert process.wait(120) != 0, "a step whose server has ended must fail"
-            said = lab.log.read_text(encoding="utf-8").splitlines()[-1]
-            assert "its memory was too small for the step" in said, said
+            message = lab.log.read_text(encoding="utf-8").splitlines()[-1]
+            assert "its memory was too small for the step" in message, message
 
     aim, tries = lab.injected + times, 0
     while lab.injected < aim:

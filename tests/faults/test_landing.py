@@ -158,7 +158,7 @@ def accept_loss(log: Log, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]
     return run
 
 
-def test_every_landing_goes_on_where_the_last_one_ended(log: Log) -> None:
+def test_every_landing_continues_where_the_last_one_ended(log: Log) -> None:
     first = log.send(3) + log.send(2, partition=1)
     assert log.land() == [LandedRange(0, 0, 3, 3, landing=1), LandedRange(1, 0, 2, 2, landing=1)]
     second = log.send(4)
@@ -246,7 +246,9 @@ def test_an_accepted_loss_holds_for_that_loss_alone(log: Log, accept_loss: Calla
         log.land()
 
 
-def test_a_topic_made_anew_is_refused_though_its_offsets_look_right(log: Log, accept_loss: Callable[..., str]) -> None:
+def test_a_recreated_topic_is_refused_although_its_offsets_look_right(
+    log: Log, accept_loss: Callable[..., str]
+) -> None:
     before = log.send(3)
     log.land()
     log.delete()
@@ -346,7 +348,7 @@ def test_a_range_that_was_truncated_after_it_was_frozen_is_refused(log: Log) -> 
     assert log.landed() == []
 
 
-def test_a_broker_that_is_away_is_said_so_and_nothing_moves(log: Log) -> None:
+def test_an_unavailable_broker_is_reported_and_nothing_moves(log: Log) -> None:
     away = log.settings.model_copy(update={"kafka_port": own_settings(log.settings.home).kafka_port})
     with pytest.raises(DaybookError, match=r"does not answer.*nothing was changed"):
         land(log.spark, away, {0: 1}, DAY, "away")
@@ -355,7 +357,7 @@ def test_a_broker_that_is_away_is_said_so_and_nothing_moves(log: Log) -> None:
     assert table.current_snapshot() is None
 
 
-def test_what_a_killed_run_staged_is_published_by_the_next_one_even_if_kafka_lost_it_since(
+def test_a_landing_staged_by_a_killed_run_is_published_by_the_next_even_if_kafka_lost_it(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = log.send(4)
@@ -421,14 +423,14 @@ def test_it_warns_when_the_oldest_record_has_used_half_of_the_retention(
     assert "message.timestamp.type is CreateTime, the settings specify LogAppendTime" in printed
 
 
-def test_a_sender_does_not_say_when_a_record_was_taken(log: Log) -> None:
+def test_a_sender_cannot_set_the_time_of_receipt(log: Log) -> None:
     log.send(1, taken_at=datetime.now(UTC) - timedelta(days=20))
     log.land()
     [row] = log.spark.table(spark_name(RAW_EVENTS)).collect()
     assert abs(datetime.now(UTC) - row.kafka_timestamp.astimezone(UTC)) < timedelta(minutes=5)
 
 
-def test_what_compaction_took_stops_the_day_until_the_loss_is_accepted(
+def test_records_lost_by_compaction_stop_the_day_until_the_loss_is_accepted(
     log: Log, accept_loss: Callable[..., str]
 ) -> None:
     """All records have one key: Kafka's cleaner leaves only the newest of those that it may delete."""

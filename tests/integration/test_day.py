@@ -77,8 +77,8 @@ def test_its_run_is_named_by_the_day_and_its_log_lines_by_day_run_and_offsets(
     logged = next(line for line in lines if line["event"].startswith(f"published: {DAY} r1"))
     assert (logged["day"], logged["run_id"]) == (DAY.isoformat(), "first")
     assert sum(json.loads(logged["offsets"]).values()) >= EVENTS
-    said = [line["event"] for line in lines if line["event"].startswith(("WARN", "ERROR"))]
-    assert said == [], "a quiet day has a quiet log"
+    message = [line["event"] for line in lines if line["event"].startswith(("WARN", "ERROR"))]
+    assert message == [], "a quiet day has a quiet log"
 
 
 def test_every_spark_step_of_a_day_is_a_client_of_the_warm_server(stack: Stack, published: dict[str, str]) -> None:
@@ -167,9 +167,7 @@ def test_a_second_trigger_of_the_day_changes_nothing(stack: Stack, published: di
 
 
 @pytest.mark.long
-def test_late_and_repeated_events_and_records_that_are_none_restate_the_day(
-    stack: Stack, published: dict[str, str]
-) -> None:
+def test_late_repeated_and_invalid_records_restate_the_day(stack: Stack, published: dict[str, str]) -> None:
     """The run is for another day: it lands everything, and restates the published days."""
     late = an_event(DAY)
     send(stack, late, late)
@@ -357,7 +355,7 @@ def test_the_lake_is_read_by_others_with_what_env_prints(stack: Stack, published
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("answer", "no_such_answer", "--day", "2026-05-03"), "no_such_answer"),
         (("answer", "event_popularity", "--day", "yesterday"), "'yesterday' is not a day"),
@@ -366,9 +364,9 @@ def test_the_lake_is_read_by_others_with_what_env_prints(stack: Stack, published
         (("generate", "--day", "2999-01-01", "--events", "5"), "2999-01-01"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_status_2(stack: Stack, arguments: tuple[str, ...], said: str) -> None:
+def test_bad_input_is_one_line_and_exit_status_2(stack: Stack, arguments: tuple[str, ...], message: str) -> None:
     done = stack.daybook(*arguments, check=False)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr

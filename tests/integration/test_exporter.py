@@ -202,7 +202,7 @@ def samples(url: str) -> Samples:
     }
 
 
-def test_what_alerts_dashboard_and_docs_name_is_exported(watched: Settings, topic: Topic) -> None:
+def test_metrics_named_by_alerts_dashboard_and_docs_are_exported(watched: Settings, topic: Topic) -> None:
     lake = SmallLake(watched)
     topic.produce(0, 1)
     lake.land({}, end={0: 0, 1: 0})

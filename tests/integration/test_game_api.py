@@ -82,7 +82,9 @@ def added(settings: Settings, intake: OwnIntake) -> Callable[[], list[dict[str, 
 
 
 class TestPostEvents:
-    def test_an_accepted_event_stands_where_the_answer_says(self, settings: Settings, intake: OwnIntake) -> None:
+    def test_an_accepted_event_is_at_the_offset_that_the_response_names(
+        self, settings: Settings, intake: OwnIntake
+    ) -> None:
         sent = {**SWORD, "event_id": str(uuid4()), "occurred_at": "2026-05-03T23:59:59.5+02:00"}
         answer = post(settings, sent, **{"User-Agent": "game/1.0"})
         assert answer.status == 201
@@ -205,7 +207,7 @@ class TestPostEvents:
         ],
         ids=str,
     )
-    def test_what_is_not_json_is_refused_unread(
+    def test_a_body_that_is_not_json_is_refused_unread(
         self, settings: Settings, intake: OwnIntake, headers: dict[str, str]
     ) -> None:
         answer = post(settings, gzip.compress(json.dumps(SWORD).encode()), **headers)
@@ -228,7 +230,7 @@ class TestPostEvents:
         ],
         ids=["415", "413", "chunks"],
     )
-    def test_an_answer_to_a_body_that_is_not_read_says_that_the_connection_ends(
+    def test_a_response_to_an_unread_body_closes_the_connection(
         self, settings: Settings, intake: OwnIntake, head: bytes, body: bytes, status: int
     ) -> None:
         length = b"" if b"chunked" in head else b"Content-Length: %d\r\n" % len(body)
@@ -277,9 +279,7 @@ class TestPostEvents:
         assert added() == []
 
     @pytest.mark.parametrize("host", ["<script>", "a..b", "x y", "\xff", "\xc3\xbc.example"])
-    def test_a_host_header_that_is_none_refuses_the_request(
-        self, settings: Settings, intake: OwnIntake, host: str
-    ) -> None:
+    def test_an_invalid_host_header_refuses_the_request(self, settings: Settings, intake: OwnIntake, host: str) -> None:
         def status(event: dict[str, Any]) -> tuple[int, str]:
             body = json.dumps(event).encode()
             head = f"POST /events HTTP/1.0\r\nHost: {host}\r\nContent-Type: application/json\r\n"
@@ -298,7 +298,7 @@ class TestPostEvents:
             answer = urllib3.request(method, settings.intake_url + path, retries=False)
             assert (answer.status, answer.json()["status"]) == (status, status)
 
-    def test_a_player_agent_of_any_bytes_is_no_reason_to_refuse(
+    def test_a_user_agent_of_any_bytes_is_accepted(
         self, settings: Settings, added: Callable[[], list[dict[str, Any]]]
     ) -> None:
         body = json.dumps(SWORD).encode()
@@ -318,7 +318,7 @@ class TestRoutesOf2019:
         ("path", "event_type", "item"),
         [("/purchase/sword", "purchase_item", "sword"), ("/join_a_guild", "join_guild", None)],
     )
-    def test_the_host_header_says_who_and_from_where(
+    def test_the_host_header_names_player_and_provider(
         self,
         settings: Settings,
         added: Callable[[], list[dict[str, Any]]],
@@ -375,7 +375,7 @@ class TestRoutesOf2019:
         ],
         ids=range(10),
     )
-    def test_what_is_wrong_is_refused_and_produces_nothing(
+    def test_an_invalid_event_is_refused_and_produces_nothing(
         self, settings: Settings, added: Callable[[], list[dict[str, Any]]], request_text: str
     ) -> None:
         status, _ = raw_request(settings, request_text.encode("latin-1"))
@@ -437,7 +437,7 @@ class TestBrokerAway:
         until(lambda: intake.status("/health/ready") == 200, "ready again", 20)
         until(lambda: post(settings, SWORD).status == 201, "taking events again", 10)
 
-    def test_what_was_acknowledged_survives_the_loss_and_retries_are_distinguished_by_id(
+    def test_acknowledged_events_survive_the_loss_and_retries_are_distinguished_by_id(
         self, settings: Settings, broker: OwnBroker, intake: OwnIntake
     ) -> None:
         acknowledged: list[str] = []
@@ -537,7 +537,7 @@ class TestBrokerAway:
         assert second is not None
         assert second.offset == first.offset + 1
 
-    def test_what_no_queue_holds_is_reported_as_unavailable(
+    def test_events_that_no_queue_can_hold_are_reported_as_unavailable(
         self, settings: Settings, broker: OwnBroker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A frozen broker empties no queue; the small limit replaces a flood that fills the real queue."""

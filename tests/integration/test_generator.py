@@ -131,7 +131,7 @@ def test_a_day_that_was_played_is_not_played_again(mine: Settings) -> None:
 
 class TestResume:
     @pytest.mark.parametrize("after", [1, 3, 9])
-    def test_a_run_that_was_killed_goes_on_where_it_was(self, mine: Settings, after: int) -> None:
+    def test_a_killed_run_continues_where_it_stopped(self, mine: Settings, after: int) -> None:
         class Killed(BaseException):
             pass
 
@@ -253,7 +253,7 @@ class TestLoad:
             assert play(3000, 1, knows, load=Load(batch=500))["accepted"] == 3000
 
 
-def test_what_the_intake_refuses_is_counted_and_expected_nowhere(mine: Settings) -> None:
+def test_refused_events_are_counted_and_expected_nowhere(mine: Settings) -> None:
     asked_for_more = mine.model_copy(update={"items": (*mine.items, "spoon")})
     result = play(400, 3, asked_for_more)
     assert result["refused"] > 0

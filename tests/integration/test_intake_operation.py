@@ -117,7 +117,7 @@ class TestKeys:
         assert ask(own, "/events", SWORD, Authorization=f"Bearer {key}").status == 201
         assert ask(own, "/events", SWORD, Authorization=f"bearer  {key}").status == 201
 
-    def test_what_is_open_and_what_is_not(self, guarded: Guarded) -> None:
+    def test_which_paths_need_no_login(self, guarded: Guarded) -> None:
         own, _, _, key = guarded
         found = {path: ask(own, path).status for path in ("/health/live", "/openapi.json", "/docs/", "/metrics", "/no")}
         assert found == {"/health/live": 200, "/openapi.json": 200, "/docs/": 200, "/metrics": 401, "/no": 404}
@@ -200,7 +200,7 @@ def test_with_keys_it_listens_on_the_configured_address(
         assert "loopback only" not in intake.log.read_text()
 
 
-def test_without_a_key_it_listens_on_loopback_alone_and_says_so(settings: Settings, broker: OwnBroker) -> None:
+def test_without_keys_it_listens_only_on_loopback_and_reports_it(settings: Settings, broker: OwnBroker) -> None:
     own = beside(settings, "open")
     with OwnIntake(own, DAYBOOK_API_HOST="0.0.0.0") as intake:
         assert intake.process is not None
@@ -255,7 +255,7 @@ class TestMetrics:
             until(lambda: kept("histogram") == {"histogram_1.db", "histogram_2.db"}, "a file for each place", 20)
             assert kept("counter") <= {"counter_1.db", "counter_2.db"}
 
-    def test_a_broker_that_is_away_shows(self, settings: Settings, broker: OwnBroker) -> None:
+    def test_an_unavailable_broker_is_shown(self, settings: Settings, broker: OwnBroker) -> None:
         own = beside(settings, "topicless")
         with OwnIntake(own, DAYBOOK_KAFKA_TOPIC="missing"):
             assert ask(own, "/events", SWORD).status == 503
@@ -322,7 +322,9 @@ class TestRequestIds:
         assert (line["status"], line["route"], line["refused"]) == (400, "/events", 1)
 
     @pytest.mark.parametrize("given", ["", "a b", "<script>", "a" * 65, '"', "\xff"])
-    def test_one_that_cannot_stand_in_a_log_is_replaced(self, named: tuple[Settings, OwnIntake], given: str) -> None:
+    def test_a_request_id_that_cannot_be_logged_is_replaced(
+        self, named: tuple[Settings, OwnIntake], given: str
+    ) -> None:
         own, _ = named
         answer = ask(own, "/events", {}, **{"X-Request-Id": given})
         assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["X-Request-Id"])

@@ -52,7 +52,7 @@ async def payload(trigger: KafkaOffsetsTrigger) -> dict[str, Any]:
     return result
 
 
-def test_what_is_there_already_is_frozen_at_once(topic: Topic) -> None:
+def test_existing_offsets_are_frozen_at_once(topic: Topic) -> None:
     topic.produce(0, 3)
     # three records: the highest acknowledged offset is 2. Partition 1 has no records, but is frozen too
     assert wait_on(topic, targets='{"0": 2}').execute({}) == {"0": 3, "1": 0}
@@ -63,7 +63,7 @@ def test_live_traffic_of_a_closed_day_is_frozen_at_once(topic: Topic) -> None:
     assert wait_on(topic, targets="null", not_before="2026-05-04T00:15:00Z").execute({}) == {"0": 0, "1": 1}
 
 
-def test_what_is_missing_is_waited_for_in_every_partition(topic: Topic) -> None:
+def test_missing_offsets_of_every_partition_are_waited_for(topic: Topic) -> None:
     topic.produce(0, 3)
     trigger = deferred(wait_on(topic, targets={"0": 2, "1": 1}))
 
@@ -93,7 +93,7 @@ def test_an_open_day_is_frozen_with_what_came_until_it_closed(topic: Topic) -> N
     assert datetime.now(UTC) >= closes_at
 
 
-def test_a_wait_that_takes_too_long_says_what_is_missing(topic: Topic) -> None:
+def test_a_wait_that_times_out_names_what_is_missing(topic: Topic) -> None:
     event = asyncio.run(payload(deferred(wait_on(topic, targets={"1": 7}, timeout=0.5))))
     assert event == {
         "timeout": f"{DAY}: waited too long for topic '{topic.name}': partition 1 ends at 0, offset 7 was acknowledged"
@@ -136,7 +136,7 @@ def test_a_missing_topic_fails_at_once_and_is_not_made_by_looking(topic: Topic) 
     assert missing not in topic.admin.list_topics(timeout=30).topics
 
 
-def test_a_topic_made_anew_with_fewer_partitions_fails_at_once(topic: Topic) -> None:
+def test_a_recreated_topic_with_fewer_partitions_fails_at_once(topic: Topic) -> None:
     with pytest.raises(
         AirflowFailException, match=r"acknowledged in partition 2 .* has 2 partitions now: it was recreated"
     ):

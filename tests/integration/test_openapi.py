@@ -78,7 +78,7 @@ def _is_future(value: Any) -> bool:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_it_answers_as_it_says(settings: Settings, intake: OwnIntake, case: Any) -> None:
+def test_it_answers_as_documented(settings: Settings, intake: OwnIntake, case: Any) -> None:
     _without_contradiction(case)
     case.call_and_validate(base_url=settings.intake_url, timeout=20)
 

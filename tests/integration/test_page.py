@@ -129,24 +129,24 @@ def test_the_tab_of_a_run_shows_its_day(browser: Browser, report: str, run_id: s
     assert (answer.status, answer.text) == (200, f"<h1>report of {DAY}</h1>")
 
 
-def test_the_tab_of_a_run_whose_day_has_no_page_says_so(browser: Browser, run_id: str) -> None:
+def test_the_tab_of_a_run_without_a_page_explains_it(browser: Browser, run_id: str) -> None:
     answer = browser.get(run_path(run_id))
     assert answer.status == 404
     assert f"{DAY} has no page" in answer.text
 
 
 @pytest.mark.parametrize(
-    ("dag_id", "run", "says"),
+    ("dag_id", "run", "excerpt"),
     [
         ("lake_maintenance", "any", "lake_maintenance does not build days"),
         (DAG_ID, "gone", f"{DAG_ID} has no run"),
         (DAG_ID, "\0", f"{DAG_ID} has no run"),
     ],
 )
-def test_other_tabs_say_why_there_is_nothing(browser: Browser, dag_id: str, run: str, says: str) -> None:
+def test_other_tabs_explain_why_there_is_no_page(browser: Browser, dag_id: str, run: str, excerpt: str) -> None:
     answer = browser.get(run_path(run, dag_id))
     assert answer.status == 404
-    assert says in answer.text
+    assert excerpt in answer.text
 
 
 def test_the_disk_cannot_be_read_through_it(stack: Stack, browser: Browser) -> None:

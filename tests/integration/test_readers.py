@@ -70,7 +70,7 @@ def test_an_export_is_plain_partitions(stack: Stack, day: date, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("reader", ["pandas", "PyIceberg", "DuckDB", "Polars", "Spark"])
-def test_the_readmes_example_runs_as_it_stands(stack: Stack, day: date, reader: str, tmp_path: Path) -> None:
+def test_the_readmes_example_runs_unchanged(stack: Stack, day: date, reader: str, tmp_path: Path) -> None:
     text = EXAMPLES[reader].replace("2026-05-03", day.isoformat())
     if "daybook export" in text:
         stack.daybook("export", "--day", day.isoformat(), "--to", str(tmp_path / "exported"))

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.long]
 UNREADABLE = Rejected(1, 0, 7, datetime(2026, 5, 4, tzinfo=UTC), "not_json", "what is wrong", b"{")
 
 
-def test_what_was_accepted_and_not_written_down_is_sent_again_under_the_same_id(
+def test_accepted_events_that_were_not_recorded_are_sent_again_with_the_same_id(
     settings: Settings, broker: OwnBroker, intake: OwnIntake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     SmallLake(settings).table(REPLAYED_RECORDS)

@@ -99,21 +99,21 @@ def test_a_backfill_that_is_asked_for_nothing_builds_its_days(stack: Stack) -> N
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("run_id", "conf", "says"),
+    ("run_id", "conf", "message"),
     [
         ("typo", {"date": "2026-05-03", "events": 300}, "'date' (did you mean 'day'?), which is not a parameter;"),
         ("to-come", {"day": "2999-01-01"}, "2999-01-01 has not begun (UTC)"),
     ],
 )
-def test_a_run_that_cannot_be_fails_at_once_and_its_tab_says_why(
-    stack: Stack, run_id: str, conf: dict[str, Any], says: str
+def test_an_impossible_run_fails_at_once_and_its_tab_gives_the_reason(
+    stack: Stack, run_id: str, conf: dict[str, Any], message: str
 ) -> None:
     waiting = stack.json("status")
     states = stack.trigger(run_id, **conf)
     assert (states["generate_events"], states["land_events"]) == ("failed", "upstream_failed")
     assert stack.tries(run_id, "generate_events") == 1
     text = tab(stack, run_id)
-    assert says in text
+    assert message in text
     assert f'href="../dags/{DAG_ID}/runs/{run_id}/tasks/generate_events"' in text
     assert "airflow dags trigger" not in text
     assert stack.json("status") == waiting
@@ -131,7 +131,7 @@ def frozen_broker(stack: Stack) -> Iterator[None]:
 
 
 @pytest.mark.long
-def test_while_kafka_is_away_the_tab_of_a_run_says_so(stack: Stack, frozen_broker: None) -> None:
+def test_the_tab_of_a_run_reports_that_kafka_is_unavailable(stack: Stack, frozen_broker: None) -> None:
     stack.airflow("dags", "unpause", DAG_ID, "-y")
     body = {"dag_run_id": "away", "logical_date": None, "conf": {"day": str(FIRST), "events": 0}}
     stack.api().call("POST", f"/dags/{DAG_ID}/dagRuns", body)
@@ -162,7 +162,7 @@ def test_airflows_command_line_prints_json(stack: Stack) -> None:
 
 
 @pytest.mark.long
-def test_a_generator_that_waits_says_so(stack: Stack, frozen_broker: None) -> None:
+def test_a_waiting_generator_reports_that_it_waits(stack: Stack, frozen_broker: None) -> None:
     """Its output is a pipe here, and nothing is acknowledged."""
     command = [
         str(Path(sys.executable).with_name("daybook")),

@@ -189,7 +189,7 @@ def run_files(stack: Stack) -> str:
     return "".join(path.read_text(encoding="utf-8") for path in files)
 
 
-def test_hostile_players_stand_in_no_log(stack: Stack, seen: Seen) -> None:
+def test_hostile_player_names_are_in_no_log(stack: Stack, seen: Seen) -> None:
     for path in stack.settings.logs_dir.rglob("*"):
         if path.is_file():
             text = path.read_text(encoding="utf-8", errors="replace")

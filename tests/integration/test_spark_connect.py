@@ -111,7 +111,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnSpark]:
 
 
 @pytest.mark.parametrize("token", ["", "another"])
-def test_nobody_comes_in_without_its_token(server: OwnSpark, token: str) -> None:
+def test_no_client_connects_without_the_token(server: OwnSpark, token: str) -> None:
     code = "from pyspark.sql import SparkSession; print(SparkSession.builder.getOrCreate().sql('SELECT 42').collect())"
     assert "42" in client(server, sys.executable, "-c", code).stdout
     refused = client(server, sys.executable, "-c", code, SPARK_CONNECT_AUTHENTICATE_TOKEN=token)
@@ -132,7 +132,7 @@ def test_its_secret_is_the_users_alone(server: OwnSpark) -> None:
     assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
 
 
-def test_what_was_published_is_refused_on_it_too(server: OwnSpark) -> None:
+def test_a_refused_publication_is_recognized_on_it_too(server: OwnSpark) -> None:
     done = client(server, sys.executable, "-c", IS_REFUSED)
     assert "refused: replayed_records" in done.stdout, done.stderr[-3000:]
 
@@ -145,7 +145,7 @@ def test_code_generated_for_one_client_serves_the_next(server: OwnSpark) -> None
     assert 0 < generated[0] == generated[1]
 
 
-def test_what_a_killed_client_asked_for_is_given_up(server: OwnSpark) -> None:
+def test_the_work_of_a_killed_client_is_given_up(server: OwnSpark) -> None:
     command = [sys.executable, "-c", ENDLESS]
     with subprocess.Popen(command, env=server.environment(), cwd=server.settings.home) as asking:
         until(lambda: is_at_work(server), "the statement at work", 60)
@@ -153,7 +153,7 @@ def test_what_a_killed_client_asked_for_is_given_up(server: OwnSpark) -> None:
     until(lambda: not is_at_work(server), "the end of its statement", 60)
 
 
-def test_what_a_killed_client_has_cached_is_dropped(server: OwnSpark) -> None:
+def test_the_cached_data_of_a_killed_client_is_dropped(server: OwnSpark) -> None:
     command = [sys.executable, "-c", CACHES]
     with subprocess.Popen(
         command,
@@ -170,7 +170,7 @@ def test_what_a_killed_client_has_cached_is_dropped(server: OwnSpark) -> None:
     until(lambda: "dropped the cached data" in server.log.read_text(encoding="utf-8"), "its data is dropped", 120)
 
 
-def test_nothing_of_it_is_left_when_its_jvm_is_killed_and_its_step_says_so(tmp_path: Path) -> None:
+def test_a_killed_jvm_leaves_no_process_and_its_step_reports_it(tmp_path: Path) -> None:
     settings, summary = own_settings(tmp_path), tmp_path / "summary.json"
     step = [sys.executable, "-c", STEP, "--day", "2026-05-03", "--run-id", "lost", "--summary", str(summary)]
     with (

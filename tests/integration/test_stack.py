@@ -79,7 +79,7 @@ def test_up_twice_changes_nothing(stack: Stack) -> None:
     assert pids(stack.settings) == before
 
 
-def test_up_with_other_settings_says_to_go_down_first(stack: Stack) -> None:
+def test_up_with_other_settings_asks_for_down_first(stack: Stack) -> None:
     other = Stack(stack.settings, {**stack.env, "DAYBOOK_SPARK_MASTER": "local[1]"}, stack.webhook)
     done = other.daybook("up", check=False)
     assert done.returncode == 2
@@ -164,7 +164,7 @@ def test_one_port_for_two_parts_is_refused(tmp_path: Path) -> None:
     assert f"DAYBOOK_KAFKA_PORT and DAYBOOK_API_PORT are both {port}" in done.stderr
 
 
-def test_what_is_late_is_named_with_its_log(tmp_path: Path) -> None:
+def test_a_part_that_is_late_is_named_with_its_log(tmp_path: Path) -> None:
     api_port, airflow_port, kafka_port = free_ports(3)
     home = tmp_path / "home"
     environment = plain_environment(

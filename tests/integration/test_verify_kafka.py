@@ -88,7 +88,7 @@ def test_a_record_that_kafka_does_not_have_is_found(settings: Settings) -> None:
     assert found == Verdict(DIFFERENT, "Kafka: offset 4 is in raw_events but not in Kafka")
 
 
-def test_a_record_that_was_erased_is_no_difference(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_erased_record_is_not_a_difference(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daybook.operations.verify.erasures", lambda _settings: [{"event_ids": ["1"]}])
     found = held(settings, {0: SENT[0], 3: SENT[3]})
     assert found == Verdict(EQUAL, "Kafka: 2 records of the day, byte by byte, 1 erased")
@@ -102,19 +102,19 @@ def test_a_record_that_was_landed_as_another_days_is_found(settings: Settings) -
 
 
 @pytest.mark.parametrize(("ahead_minutes", "verdict"), [(59, EQUAL), (-1, DIFFERENT)])
-def test_a_record_that_a_smaller_tolerance_left_without_a_day_is_no_difference(
+def test_a_record_left_without_a_day_by_a_smaller_tolerance_is_not_a_difference(
     broker: Settings, ahead_minutes: int, verdict: str
 ) -> None:
     """It has no day because its time is after its receipt; a record of the past has one with every tolerance."""
-    said = datetime.now(UTC) + timedelta(minutes=ahead_minutes)
+    message = datetime.now(UTC) + timedelta(minutes=ahead_minutes)
     topic = Topic(broker)
     try:
-        value = json.dumps({"event_id": "1", "occurred_at": f"{said:%Y-%m-%dT%H:%M:%SZ}"}).encode()
+        value = json.dumps({"event_id": "1", "occurred_at": f"{message:%Y-%m-%dT%H:%M:%SZ}"}).encode()
         topic.send(0, value)
         rows = [{"event_date": None, "landing": 1, "kafka_partition": 0, "kafka_offset": 0, "value": value}]
         raw = pads.dataset(pa.Table.from_pylist(rows, schema=RAW))
         settings = broker.model_copy(update={"kafka_topic": topic.name, "future_tolerance_minutes": 60})
-        assert as_in_kafka(settings, raw, said.date(), ((1, 1), 0, 0, 0), "Kafka").verdict == verdict
+        assert as_in_kafka(settings, raw, message.date(), ((1, 1), 0, 0, 0), "Kafka").verdict == verdict
     finally:
         topic.delete()
 
@@ -230,7 +230,7 @@ def test_offsets_whose_landings_are_forgotten_are_compared_too(landed: Landed) -
     assert lines[0].endswith("offset 0 belongs to the day but is not in raw_events")
 
 
-def test_what_kafka_has_deleted_is_not_compared_and_the_rest_is(landed: Landed) -> None:
+def test_records_that_kafka_deleted_are_not_compared_and_the_others_are(landed: Landed) -> None:
     landed.without(lambda partition, offset: offset == 8)
     for done in landed.topic.admin.delete_records([TopicPartition(landed.topic.name, 0, 5)]).values():
         done.result(30)

@@ -114,7 +114,7 @@ def _not_naming(player: str) -> list[str]:
     ]
 
 
-def test_who_is_forgotten_goes_from_what_is_no_document_too_and_nobody_else_does(
+def test_an_erasure_covers_invalid_json_and_no_other_player(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun
 ) -> None:
     for player in ODD_NAMES:
@@ -138,9 +138,7 @@ def _units(text: str) -> list[int]:
     return [int.from_bytes(coded[at : at + 2]) for at in range(0, len(coded), 2)]
 
 
-def test_who_has_no_row_is_not_looked_for_twice_and_nothing_is_written(
-    spark: SparkSession, lake: Settings, begin: Begin
-) -> None:
+def test_an_erasure_without_rows_writes_nothing(spark: SparkSession, lake: Settings, begin: Begin) -> None:
     begin(one_event)
     before = {table: snapshots(lake, table) for table in (*TABLES, *answers())}
     assert forget(spark, lake, "nobody", "forget", "") == {"records": 0, "days": []}

@@ -82,7 +82,7 @@ BUY = b'{"event_id": "a", "event_type": "purchase_item"'
     ],
     ids=range(29),
 )
-def test_a_record_that_is_no_event_is_rejected_with_its_reason_and_its_bytes(
+def test_an_invalid_record_is_rejected_with_its_reason_and_its_bytes(
     topic: Topic, value: bytes | None, reason: str
 ) -> None:
     topic.send(value)
@@ -92,7 +92,7 @@ def test_a_record_that_is_no_event_is_rejected_with_its_reason_and_its_bytes(
     assert row.detail
 
 
-def test_of_equal_events_the_first_counts_and_the_others_are_duplicates(topic: Topic) -> None:
+def test_the_first_of_equal_events_counts_and_the_others_are_duplicates(topic: Topic) -> None:
     topic.event(event_id=A, partition=1)
     topic.event(event_id=A, partition=0)
     topic.event(event_id=A, partition=0)
@@ -117,7 +117,7 @@ def test_a_retry_from_another_network_is_a_duplicate(topic: Topic, named: dict[s
     assert verdicts(topic) == [("event", None), ("duplicate", None)]
 
 
-def test_what_one_of_two_clients_did_not_say_is_not_compared(topic: Topic) -> None:
+def test_fields_that_one_of_two_clients_did_not_send_are_not_compared(topic: Topic) -> None:
     """A retry of a record that was landed before the intake recorded which fields it fills in."""
     topic.client_event({**ON_THE_WAY, "user_id": "user53", "host": "user53.att.com"})
     topic.client_event(ON_THE_WAY, request_host="mover.t-mobile.com")
@@ -125,21 +125,21 @@ def test_what_one_of_two_clients_did_not_say_is_not_compared(topic: Topic) -> No
 
 
 @pytest.mark.parametrize("other", [{"user_id": "user54"}, {"host": "user53.cox.com"}, {"item": "knife"}], ids=str)
-def test_what_both_clients_said_is_compared(topic: Topic, other: dict[str, str]) -> None:
-    said = {**ON_THE_WAY, "user_id": "user53", "host": "user53.att.com"}
-    topic.client_event(said)
-    topic.client_event({**said, **other})
+def test_fields_that_both_clients_sent_are_compared(topic: Topic, other: dict[str, str]) -> None:
+    message = {**ON_THE_WAY, "user_id": "user53", "host": "user53.att.com"}
+    topic.client_event(message)
+    topic.client_event({**message, **other})
     assert verdicts(topic) == [("event", None), ("rejected", "conflict")]
 
 
-def test_an_event_of_another_type_is_a_conflict_though_the_intake_filled_in_the_rest(topic: Topic) -> None:
+def test_an_event_of_another_type_is_a_conflict_even_if_the_intake_filled_in_the_rest(topic: Topic) -> None:
     topic.client_event(ON_THE_WAY, request_host="mover.att.com")
     topic.client_event({"event_type": "join_guild", "event_id": A}, request_host="mover.att.com")
     assert verdicts(topic) == [("event", None), ("rejected", "conflict")]
 
 
 @pytest.mark.parametrize("filled", [None, "", [], ["guild"], "host", 5, {"host": 1}], ids=str)
-def test_a_record_that_does_not_say_what_was_filled_in_counts_as_sent_in_full(topic: Topic, filled: Any) -> None:
+def test_a_record_without_a_list_of_filled_fields_counts_as_complete(topic: Topic, filled: Any) -> None:
     sent = {**EXAMPLES["purchase_item"], "event_id": A, **({} if filled is None else {"filled": filled})}
     topic.send(json.dumps({**sent, "host": "user53.att.com"}).encode())
     topic.send(json.dumps({**sent, "host": "user53.cox.com"}).encode())
@@ -242,7 +242,7 @@ def test_an_event_is_late_if_it_was_landed_after_the_first_revision_of_its_day_w
     assert {row.kafka_offset: row.is_late for row in rows} == {0: False, 1: True, 2: False}
 
 
-def test_of_one_id_on_two_days_the_record_that_was_landed_first_counts(topic: Topic) -> None:
+def test_the_first_landed_record_of_an_id_on_two_days_counts(topic: Topic) -> None:
     """A client without a clock retries after midnight; a later landing never takes an event from a published day."""
     topic.event(event_id=A, occurred_at="2026-05-03T23:59:59.999Z")
     topic.event(event_id=A, occurred_at="2026-05-04T00:00:01Z")

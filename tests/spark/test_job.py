@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 from daybook_spark.job import root_cause
 
 
-def test_of_an_error_in_the_jvm_the_innermost_cause_is_reported(spark: SparkSession) -> None:
+def test_the_innermost_cause_of_a_jvm_error_is_reported(spark: SparkSession) -> None:
     jvm = spark.sparkContext._jvm
     assert jvm is not None
     full = jvm.java.io.IOException("No space left on device")
@@ -21,19 +21,19 @@ def test_of_an_error_in_the_jvm_the_innermost_cause_is_reported(spark: SparkSess
     assert root_cause(caught.value) == "java.io.IOException: No space left on device"
 
 
-def test_of_an_error_in_python_its_first_line_is_reported() -> None:
+def test_the_first_line_of_a_python_error_is_reported() -> None:
     assert root_cause(ValueError("not this\nand more")) == "ValueError: not this"
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "[BUG] Expected sorted snapshot log entries.",
         "[BUG] Expected sorted previous metadata log entries.",
         "Invalid update timestamp 5: before last snapshot log entry at 60006",
     ],
 )
-def test_a_clock_that_was_set_back_is_reported_as_such(said: str) -> None:
-    cause = root_cause(ValueError(f"java.lang.IllegalArgumentException: {said}\nand more"))
+def test_a_clock_that_was_set_back_is_reported_as_such(message: str) -> None:
+    cause = root_cause(ValueError(f"java.lang.IllegalArgumentException: {message}\nand more"))
     assert cause.startswith("this machine's clock is more than a minute behind the lake's newest commit")
     assert "Nothing was committed. Correct the clock" in cause

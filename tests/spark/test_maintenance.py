@@ -155,7 +155,7 @@ def test_a_day_merges_the_ledgers_files_when_there_are_many(
     assert "were not merged" in capsys.readouterr().out
 
 
-def test_nothing_younger_than_the_retention_goes_and_a_staged_run_still_publishes(
+def test_nothing_younger_than_the_retention_is_removed_and_a_staged_run_still_publishes(
     spark: SparkSession, lake: Settings, begin: Begin
 ) -> None:
     waiting = begin(a_run_beside_two_days)
@@ -460,7 +460,7 @@ def test_a_player_of_a_day_without_raw_records_is_not_forgotten_at_the_cost_of_t
     assert erasures(lake) == []
 
 
-def test_what_is_landed_while_the_position_is_kept_is_not_set_back(
+def test_a_landing_made_while_the_position_is_written_is_not_set_back(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):  # enough files to merge; the merged snapshot does not record the position

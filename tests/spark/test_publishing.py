@@ -216,19 +216,19 @@ def test_records_that_name_no_day_are_rejected_and_kept(
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"sent": 5}, "sent by the generator = accepted + refused: 5 against 4 (+1)"),
         ({"accepted": 3, "sent": 3}, "acknowledged ids of the generator + repeated = accepted: 4 against 3 (+1)"),
     ],
 )
 def test_a_manifest_that_does_not_add_up_is_not_published(
-    spark: SparkSession, lake: Settings, tmp_path: Path, changes: dict[str, int], said: str, begin: Begin
+    spark: SparkSession, lake: Settings, tmp_path: Path, changes: dict[str, int], message: str, begin: Begin
 ) -> None:
     first = begin(a_staged_day)
     with pytest.raises(DaybookError) as error:
         first.publish(manifest(tmp_path, [an_id(n) for n in range(1, 5)], **changes))
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert rows(spark, EVENTS) == []
     assert read_ledger(lake).revisions == ()
 
@@ -552,7 +552,7 @@ def test_a_day_with_a_warning_is_published_with_it(
     assert {row["check"] for row in rows(spark, CHECK_FAILURES)} == {"provider_coverage", "rejected_share"}
 
 
-def test_a_rebuild_says_what_would_change_then_changes_that_and_nothing_else(
+def test_a_rebuild_lists_the_changes_then_makes_only_those(
     spark: SparkSession, lake: Settings, topic: Topic, run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topic.event(event_id=an_id(1), occurred_at="2026-05-03T10:00:00Z", host="a.cox.net")

@@ -86,7 +86,7 @@ def test_an_event_behind_several_rows_is_listed_once(published: Settings) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "where", "says"),
+    ("name", "where", "message"),
     [
         ("weekly_retention", None, "has no traceable rows"),
         ("nothing", None, "has no traceable rows"),
@@ -96,10 +96,12 @@ def test_an_event_behind_several_rows_is_listed_once(published: Settings) -> Non
         ("purchases", "item = 'x') OR (1 = 1", "is not a valid condition"),
     ],
 )
-def test_what_cannot_be_traced_says_why(published: Settings, name: str, where: str | None, says: str) -> None:
+def test_an_answer_that_cannot_be_traced_gives_the_reason(
+    published: Settings, name: str, where: str | None, message: str
+) -> None:
     with pytest.raises(BadInput) as refused:
         trace_rows(published, name, str(KNOWN[ORDINARY].day), where)
-    assert says in str(refused.value)
+    assert message in str(refused.value)
 
 
 @each_known_day
@@ -181,7 +183,7 @@ def test_a_row_that_is_gone_is_found(published: Settings, tampered: Any) -> None
     assert line.endswith("is not published")
 
 
-def test_a_row_that_stands_twice_is_found(published: Settings, tampered: Any) -> None:
+def test_a_duplicated_row_is_found(published: Settings, tampered: Any) -> None:
     day = str(KNOWN[ORDINARY].day)
     tampered("guild_joins", day, lambda rows: [*rows, rows[0]])
     [line] = different(published, day)
@@ -202,7 +204,7 @@ def test_a_raw_record_that_is_gone_is_found(published: Settings, tampered: Any) 
     )
 
 
-def test_across_days_both_engines_say_the_same(published: Settings, spark: SparkSession) -> None:
+def test_both_engines_agree_on_answers_across_days(published: Settings, spark: SparkSession) -> None:
     """Their statements are Spark's SQL: Spark runs them unchanged."""
     from datetime import timedelta
 

@@ -97,7 +97,7 @@ def test_a_moved_folder_and_one_without_a_marker(lake: SmallLake, monkeypatch: p
         assert_is_whole(loaded)
 
 
-def test_a_lake_beside_the_folder_is_brought_into_it(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lake_next_to_the_folder_is_moved_into_it(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     home = own_settings.home.with_name("my home")
     fill(SmallLake(at(home, monkeypatch, lake_warehouse=(home / "lake" / "warehouse").as_uri())))
     loaded = at(home, monkeypatch, lake_warehouse="")

@@ -50,13 +50,13 @@ def test_no_two_answers_have_one_name() -> None:
 
 
 @pytest.mark.parametrize("name", answers())
-def test_what_stands_behind_a_row_is_said_in_columns_that_there_are(name: str) -> None:
+def test_the_condition_of_an_answers_events_uses_existing_columns(name: str) -> None:
     """Without such a line, the key is used: then the key's columns are columns of events."""
     from daybook.lake.tables import EVENTS, TABLES
 
     answer = answers()[name]
-    said = answer.events or " AND ".join(f"events.{column} = answer.{column}" for column in answer.key)
-    for column in sqlglot.parse_one(f"SELECT 1 WHERE {said or 'TRUE'}", dialect="spark").find_all(exp.Column):
+    message = answer.events or " AND ".join(f"events.{column} = answer.{column}" for column in answer.key)
+    for column in sqlglot.parse_one(f"SELECT 1 WHERE {message or 'TRUE'}", dialect="spark").find_all(exp.Column):
         assert column.name in (
             answer.columns if column.table == "answer" else TABLES[EVENTS].columns.replace(",", " ").split()
         )
@@ -82,7 +82,7 @@ def test_a_file_that_is_dropped_in_is_an_answer_with_an_entry_in_the_page(own_sq
 
 
 @pytest.mark.parametrize(
-    ("was", "becomes", "says"),
+    ("was", "becomes", "message"),
     [
         ("-- Grain: one row per minute of a day that has an event\n", "", "lacks the header line -- Grain:"),
         ("-- Balance: events WHERE item IS NOT NULL\n", "", "lacks the header line -- Balance:"),
@@ -91,17 +91,17 @@ def test_a_file_that_is_dropped_in_is_an_answer_with_an_entry_in_the_page(own_sq
         ("-- Balance: events", "-- Balance: plays", "name plays"),
     ],
 )
-def test_a_header_that_says_what_cannot_be_is_refused(tmp_path: Path, was: str, becomes: str, says: str) -> None:
+def test_a_header_with_an_impossible_value_is_refused(tmp_path: Path, was: str, becomes: str, message: str) -> None:
     assert was in TEXT
     file = tmp_path / "user_behaviour" / "busy_minutes.sql"
     file.parent.mkdir()
     file.write_text(TEXT.replace(was, becomes), encoding="utf-8")
     with pytest.raises(DaybookError, match=r"busy_minutes\.sql") as refused:
         read_answer(file)
-    assert says in str(refused.value)
+    assert message in str(refused.value)
 
 
-def test_an_answer_across_days_says_how_many_it_looks_at(tmp_path: Path) -> None:
+def test_an_answer_across_days_states_how_many_days_it_covers(tmp_path: Path) -> None:
     file = tmp_path / ACROSS_DAYS / "busy_minutes.sql"
     file.parent.mkdir()
     file.write_text(TEXT.replace("-- Balance: events WHERE item IS NOT NULL", "-- Days: some"), encoding="utf-8")
@@ -109,7 +109,7 @@ def test_an_answer_across_days_says_how_many_it_looks_at(tmp_path: Path) -> None
         read_answer(file)
 
 
-def test_sparks_sql_is_said_in_duckdbs_words() -> None:
+def test_sparks_sql_is_translated_to_duckdbs() -> None:
     assert in_duckdb("SELECT ARRAY_JOIN(ARRAY_SORT(COLLECT_SET(a)), '+') AS a -- why\nFROM events") == (
         "SELECT ARRAY_TO_STRING(LIST_SORT(LIST(DISTINCT a) FILTER(WHERE NOT a IS NULL)), '+') AS a FROM events"
     )

@@ -177,7 +177,7 @@ def test_a_damaged_backup_is_refused_before_anything_is_written(lake: SmallLake,
     assert not lake.settings.home.exists()
 
 
-def test_a_backup_that_was_killed_is_none(lake: SmallLake, folder: Path) -> None:
+def test_a_killed_backup_does_not_count_as_a_backup(lake: SmallLake, folder: Path) -> None:
     """A real kill, between two files; the previous backup is unaffected."""
     code = (
         "import sys, time, daybook.operations.backup as b\n"
@@ -271,7 +271,7 @@ def test_a_restore_that_was_killed_is_begun_again(lake: SmallLake, folder: Path,
 @pytest.mark.parametrize(
     "made", ["kafka/events-0/0.log", "lake/warehouse/game/raw_events/data/live.parquet", "postgres/PG_VERSION"]
 )
-def test_what_came_after_a_killed_restore_is_not_removed(lake: SmallLake, folder: Path, made: str) -> None:
+def test_files_written_after_a_killed_restore_are_not_removed(lake: SmallLake, folder: Path, made: str) -> None:
     back_up(folder)
     shutil.rmtree(lake.settings.home)
     killed_restore(folder, "_put", 8)
@@ -423,15 +423,15 @@ def test_only_backups_of_the_same_state_folder_are_counted(
     other = SmallLake(at(tmp_path / "other", monkeypatch))
     publish(other, NEXT)
     back_up(folder)
-    said = back_up(folder, "--keep", "1")
-    assert "1 older or incomplete backups" in said
-    assert f"This folder also has backups of {lake.settings.home}; they remain" in said
+    message = back_up(folder, "--keep", "1")
+    assert "1 older or incomplete backups" in message
+    assert f"This folder also has backups of {lake.settings.home}; they remain" in message
     ours, theirs = (name for name, _ in indexes(folder)[0])
     for name in (ours, theirs):
         assert "is complete" in bring_back(folder, "--at", name, "--check").output
 
 
-def test_what_no_backup_wrote_is_not_removed(lake: SmallLake, folder: Path, tmp_path: Path) -> None:
+def test_files_that_no_backup_wrote_are_not_removed(lake: SmallLake, folder: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     (disk / "lake").mkdir(parents=True)
     (disk / "lake" / "photo.jpg").touch()
@@ -696,17 +696,17 @@ def test_a_file_that_is_deleted_meanwhile_is_reported(
     assert indexes(folder)[0] == []
 
 
-def test_what_is_elsewhere_is_reported_and_the_rest_is_taken(
+def test_state_kept_elsewhere_is_reported_and_the_rest_is_backed_up(
     lake: SmallLake, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAYBOOK_LAKE_CATALOG_URI", "jdbc:postgresql://db/lake")
     monkeypatch.setenv("DAYBOOK_LAKE_WAREHOUSE", "s3a://bucket/lake")
     monkeypatch.setenv("DAYBOOK_KAFKA_BOOTSTRAP_SERVERS", "kafka:9092")
     load_settings.cache_clear()
-    said = back_up(folder)
-    assert "Not in the backup: the lake: its catalog is in PostgreSQL. Dump that database first (pg_dump)" in said
-    assert "s3a://bucket/lake" in said
-    assert "Not in the backup: records that are not landed yet: they are in Kafka at kafka:9092" in said
+    message = back_up(folder)
+    assert "Not in the backup: the lake: its catalog is in PostgreSQL. Dump that database first (pg_dump)" in message
+    assert "s3a://bucket/lake" in message
+    assert "Not in the backup: records that are not landed yet: they are in Kafka at kafka:9092" in message
     [(_, index)] = indexes(folder)[0]
     assert {one.path for one in index.files} == {
         "airflow/passwords.json",

@@ -59,7 +59,7 @@ def _with(rows: list[Row], **changes: Any) -> list[Row]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda rows: [*rows, rows[0]], "301 rows of 300"),
         (lambda rows: rows[1:], "299 rows of 300"),
@@ -70,17 +70,17 @@ def _with(rows: list[Row], **changes: Any) -> list[Row]:
     ],
     ids=["one twice", "one lost", "one lost, one twice", "provider", "item", "an hour late"],
 )
-def test_other_rows_are_said(
-    rows: list[Row], truth: Truth, tmp_path: Path, spoil: Callable[[list[Row]], list[Row]], said: str
+def test_other_rows_are_reported(
+    rows: list[Row], truth: Truth, tmp_path: Path, spoil: Callable[[list[Row]], list[Row]], message: str
 ) -> None:
-    assert said in wrong(spoil(rows), truth, tmp_path)
+    assert message in wrong(spoil(rows), truth, tmp_path)
 
 
 def test_nothing_is_wrong_too(truth: Truth) -> None:
     assert wrong_events([], truth) == "nothing was written"
 
 
-def test_answers_are_held_against_the_generators(truth: Truth) -> None:
+def test_answers_are_compared_with_the_generators(truth: Truth) -> None:
     found = {**truth.answers, "user_activity": []}
     assert Rows(truth.answers).wrong(found) == ""
     usage = found["provider_usage"]

@@ -41,7 +41,7 @@ def texts(chart: str) -> list[str]:
     return [one.text for one in root.iter() if one.tag in ("text", "tspan") and one.text]
 
 
-def says(chart: str) -> str:
+def description(chart: str) -> str:
     return ElementTree.fromstring(chart).attrib["aria-label"]
 
 
@@ -71,7 +71,7 @@ def test_a_chart_is_shapes_and_text_and_nothing_else(name: str) -> None:
         assert not re.search(r"https?:|url\(|<script|<image|@import", chart), kind
 
 
-def test_what_the_library_might_draw_one_day_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_elements_that_the_library_may_add_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """An image URL, a link, a style, a script: the allow-list contains neither these elements nor their content."""
     foreign = (
         '<image href="https://evil.example/a.png"/><a href="https://evil.example/"><text>x</text></a>'
@@ -84,10 +84,10 @@ def test_what_the_library_might_draw_one_day_is_left_out(monkeypatch: pytest.Mon
     assert chart.partition(">")[2] == '<text fill="var(--ink)">1</text></svg>'
 
 
-def test_what_players_send_is_text() -> None:
+def test_values_from_players_are_shown_as_text() -> None:
     chart = ranked_bars("events", [Bar("<b>&'\"", 1)])
     assert texts(chart)[0] == "<b>&'\""
-    assert "<b>&'\" leads" in says(chart)
+    assert "<b>&'\" leads" in description(chart)
     assert "·" in texts(ranked_bars("events", [Bar("a\u202eb\0", 1)]))[0]
 
 
@@ -132,7 +132,7 @@ def test_nothing_may_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda: distances("premise", [Range("event mix", None)]),
     ],
 )
-def test_no_rows_are_no_chart(empty: Callable[[], Markup]) -> None:
+def test_no_rows_give_no_chart(empty: Callable[[], Markup]) -> None:
     assert empty() == ""
 
 
@@ -141,10 +141,10 @@ def test_a_chart_is_as_wide_as_a_phones_column() -> None:
         assert ElementTree.fromstring(chart).attrib["viewBox"].split()[:3] == ["0", "0", str(WIDTH)], kind
 
 
-def test_bars_stand_by_count_with_their_share() -> None:
+def test_bars_are_sorted_by_count_and_show_their_share() -> None:
     chart = ranked_bars("events by kind", [Bar("knife", 20), Bar("join guild", 50), Bar("(bare)", 30, is_named=False)])
     assert texts(chart) == ["join guild", "(bare)", "knife", "50", "30", "20", "50.0%", "30.0%", "20.0%"]
-    assert says(chart) == (
+    assert description(chart) == (
         "Bar chart, events by kind: join guild leads with 50.0% (50 of 100), then (bare) 30.0%, knife 20.0%."
     )
     assert chart.count("var(--rest)") == 1, "a bucket of unknown ones"
@@ -155,7 +155,7 @@ def test_a_hundred_bars_are_ten_and_a_line_that_sums_up_the_others() -> None:
     assert "90 others" in texts(chart)
     rest = sum(one.count for one in bars(100)[10:])
     assert f"{rest:,}" in texts(chart)
-    assert f"the 90 others together {rest / sum(one.count for one in bars(100)):.1%}" in says(chart)
+    assert f"the 90 others together {rest / sum(one.count for one in bars(100)):.1%}" in description(chart)
     assert "item 10" not in texts(chart)
 
 
@@ -173,16 +173,16 @@ def test_a_field_of_the_heat_map_is_a_share_of_its_row() -> None:
     chart = heat_map("shares of each provider", counts, rows_are="providers")
     assert texts(chart)[:4] == ["70%", "30%", "0%", "100%"]
     assert {"100", "5"} <= set(texts(chart)), "how much each row stands on"
-    assert says(chart) == (
+    assert description(chart) == (
         "Heat map, shares of each provider: knife leads on 1 of 2 providers; exceptions: sword on att."
     )
 
 
-def test_what_did_not_happen_is_a_dash_in_the_heat_map() -> None:
+def test_a_combination_without_events_is_a_dash_in_the_heat_map() -> None:
     assert texts(heat_map("shares", {("comcast", "sword"): 3, ("att", "knife"): 2}))[:4] == ["100%", "–", "–", "100%"]
 
 
-def test_the_heat_map_keeps_the_rows_of_the_chart_beside() -> None:
+def test_the_heat_map_has_the_rows_of_the_neighbouring_chart() -> None:
     counts = {("att", "sword"): 9, ("comcast", "sword"): 3, ("cox", "sword"): 1}
     shown = texts(heat_map("shares", counts, row_order=["comcast", "att", "gone"]))
     assert [one for one in shown if one in ("att", "comcast", "cox")] == ["comcast", "att", "cox"]
@@ -196,19 +196,19 @@ def test_many_rows_and_columns_are_folded_and_lose_no_event() -> None:
     assert sum(rows) == sum(counts.values())
 
 
-def test_an_hour_without_events_is_drawn_as_none() -> None:
+def test_an_hour_without_events_is_drawn_as_zero() -> None:
     chart = hour_curve("events by hour, UTC", {20: 9, 7: 4})
     assert "9 at 20:00" in texts(chart)
-    assert says(chart) == "Bar chart, events by hour, UTC: busiest at 20:00 with 9, quietest at 00:00 with 0."
+    assert description(chart) == "Bar chart, events by hour, UTC: busiest at 20:00 with 9, quietest at 00:00 with 0."
     assert chart.count("var(--accent)") == 1
 
 
-def test_a_missing_day_is_a_gap_and_is_said() -> None:
+def test_a_missing_day_is_a_gap_and_is_reported() -> None:
     counts = {f"2026-05-{day:02d}": 100 for day in range(1, 29) if day != 10}
     chart = trend("events per day", {**counts, "2026-05-28": 130}, "2026-05-28")
     [line] = [one for one in re.findall(r'd="([^"]*)"', chart) if one.count("L") > 5]
     assert line.count("M") == 2, "two pieces"
-    assert says(chart) == (
+    assert description(chart) == (
         "Line chart, events per day, 2026-05-01 to 2026-05-28: 2026-05-28 has 130, the mean of the 26 days before is "
         "100 (+30.0%); 1 day between is not published."
     )
@@ -223,7 +223,7 @@ def test_a_day_between_two_gaps_is_a_point() -> None:
 def test_the_first_day_of_all_is_a_trend_of_one() -> None:
     chart = trend("events", {"2026-05-03": 9}, "2026-05-03")
     assert "9" in texts(chart)
-    assert says(chart).endswith("2026-05-03 has 9.")
+    assert description(chart).endswith("2026-05-03 has 9.")
 
 
 def note_above_its_point(before: int, day: int) -> bool:
@@ -239,14 +239,16 @@ def note_above_its_point(before: int, day: int) -> bool:
 @pytest.mark.parametrize(
     ("before", "day", "above"), [(900, 20_000, True), (900, 960, True), (900, 700, False), (900, 60, True)]
 )
-def test_the_days_figure_does_not_stand_on_the_line(before: int, day: int, above: bool) -> None:
+def test_the_days_figure_does_not_overlap_the_line(before: int, day: int, above: bool) -> None:
     """A rising line comes from below, so the figure goes above it. A falling line leaves room below."""
     assert note_above_its_point(before, day) is above
 
 
-def test_a_range_says_where_the_day_stands() -> None:
+def test_a_range_plot_shows_the_distance_and_its_threshold() -> None:
     chart = distances("premise", [Range("event mix", 0.021, 0.015, 0.03, 0.012, 0.05, "holds")])
-    assert says(chart) == "Range plot, premise: event mix holds, distance 0.021 (0.015 to 0.030), threshold 0.050."
+    assert (
+        description(chart) == "Range plot, premise: event mix holds, distance 0.021 (0.015 to 0.030), threshold 0.050."
+    )
     assert {"event mix", "chance", "threshold"} <= set(texts(chart))
 
 

@@ -20,16 +20,16 @@ def test_every_check_is_read_and_every_threshold_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("-- Check: a\n-- Run: b\nSELECT 1", "one.sql lacks the header line -- Severity:"),
         ("-- Check: a\n-- Severity: stop\n-- Run: b\nSELECT 1", "'stop'; write fail or warn"),
         ("-- Check: a\n-- Severity: fail\n-- Run: b\nSELECT :unheard_of", "binds :unheard_of"),
     ],
 )
-def test_a_file_that_is_not_whole_is_named(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_is_not_whole_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "thresholds.toml").write_bytes((CHECKS_DIR / "thresholds.toml").read_bytes())
     (tmp_path / "one.sql").write_text(text, encoding="utf-8")
     with pytest.raises(DaybookError) as error:
         checks(tmp_path)
-    assert said in str(error.value)
+    assert message in str(error.value)

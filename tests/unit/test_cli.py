@@ -38,7 +38,7 @@ def test_a_misspelt_verb_gets_a_suggestion(typed: str, meant: str) -> None:
     assert f"No such command '{typed}'. Did you mean {meant}" in refused.stderr
 
 
-def test_a_name_like_no_verb_gets_none() -> None:
+def test_a_name_unlike_every_verb_gets_no_suggestion() -> None:
     assert "Did you mean" not in CliRunner().invoke(cli, ["zzzz"]).stderr
 
 

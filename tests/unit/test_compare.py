@@ -84,7 +84,7 @@ def test_a_day_like_the_others_deviates_in_nothing(lake: SmallLake) -> None:
     }
 
 
-def test_what_fell_and_what_drove_it_are_named(lake: SmallLake) -> None:
+def test_a_drop_and_its_cause_are_named(lake: SmallLake) -> None:
     """Comcast delivers only one event in ten."""
     kept = [one for number, one in enumerate(a_day()) if one[1] != "comcast" or number % 10 == 0]
     publish(lake, date(2026, 5, 10), kept)
@@ -119,7 +119,7 @@ def test_later_and_unpublished_days_are_not_compared(lake: SmallLake) -> None:
     assert compare(read_ledger(lake.settings), "2026-05-09") == before
 
 
-def test_an_empty_day_is_no_day_that_is_missing(lake: SmallLake) -> None:
+def test_an_empty_day_is_not_a_missing_day(lake: SmallLake) -> None:
     publish(lake, date(2026, 5, 10), [])
     found = compare(read_ledger(lake.settings), "2026-05-10")
     assert {one.value for one in found.measures} == {0}
@@ -127,7 +127,7 @@ def test_an_empty_day_is_no_day_that_is_missing(lake: SmallLake) -> None:
     assert "2026-05-10" in found.drifts[0].sentence
 
 
-def test_the_first_days_cannot_be_judged_and_say_so(lake: SmallLake) -> None:
+def test_the_first_days_are_reported_as_not_judged(lake: SmallLake) -> None:
     found = compare(read_ledger(lake.settings), "2026-05-01")
     assert [premise.verdict for premise in found.drifts] == ["too few days", "too few days"]
     assert not found.drops.judged
@@ -139,7 +139,7 @@ def test_an_unpublished_day_is_refused(lake: SmallLake) -> None:
         compare(read_ledger(lake.settings), "2026-06-01")
 
 
-def test_the_verb_says_it_in_sentences_and_in_json(lake: SmallLake) -> None:
+def test_the_verb_reports_it_in_sentences_and_in_json(lake: SmallLake) -> None:
     shown = CliRunner().invoke(cli, ["compare", "--day", "2026-05-09"]).output
     assert shown.startswith("Events: 1,800, as usual (about 1,800 expected; ")
     assert "\nThe event mix of 2026-05-09 is in line with the 7 days before" in shown
@@ -151,7 +151,7 @@ def test_the_verb_says_it_in_sentences_and_in_json(lake: SmallLake) -> None:
     assert [one["measure"] for one in payload["comparisons"]] == ["events", "users", "purchases", "guild_joins"]
 
 
-def test_a_rise_is_the_first_thing_that_is_said(lake: SmallLake) -> None:
+def test_a_rise_is_reported_first(lake: SmallLake) -> None:
     publish(lake, date(2026, 5, 10), a_day(22))
     shown = CliRunner().invoke(cli, ["compare", "--day", "2026-05-10"]).output
     assert shown.startswith("Events: 22 times the usual 1,800 (39,600), more than chance explains.\n")

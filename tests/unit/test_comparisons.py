@@ -31,7 +31,7 @@ def test_each_figure_is_that_of_its_own_day() -> None:
     assert found[0].since_same_weekday == pytest.approx(1000 / 1700 - 1)
 
 
-def test_a_missing_day_is_none_and_no_zero_in_the_mean() -> None:
+def test_a_missing_day_is_left_out_of_the_mean_and_not_counted_as_zero() -> None:
     events = compare_day(days_back((0, 900), (2, 100), (4, 200)), DAY)[0]
     assert events == Comparison("events", 900, None, 150.0, None)
     assert events.since_day_before is None
@@ -67,7 +67,7 @@ def test_two_rows_of_a_day_are_refused() -> None:
         compare_day(days_back((0, 1), (1, 2), (1, 3)), DAY)
 
 
-def test_relative_change_from_nothing_is_none() -> None:
+def test_the_relative_change_from_zero_is_undefined() -> None:
     assert relative_change(5, 0) is None
     assert relative_change(None, 5) is None
     assert relative_change(0, 5) == -1.0

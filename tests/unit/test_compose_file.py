@@ -63,9 +63,9 @@ def test_all_that_stays_up_fits_a_laptop_of_8_gb() -> None:
         if name not in ON_DEMAND and not service.get("profiles")
     }
     assert sum(limits.values()) <= LAPTOP_MEGABYTES, limits
-    said = re.search(r"Memory limits sum up to ([\d.]+) GB", FILE.read_text(encoding="utf-8"))
-    assert said is not None
-    assert float(said[1]) == round(sum(limits.values()) / 1024, 1)
+    message = re.search(r"Memory limits sum up to ([\d.]+) GB", FILE.read_text(encoding="utf-8"))
+    assert message is not None
+    assert float(message[1]) == round(sum(limits.values()) / 1024, 1)
 
 
 def test_runs_build_live_traffic_unless_a_number_is_set(
@@ -109,7 +109,7 @@ def test_no_secret_is_in_the_file(tmp_path: Path) -> None:
     assert ignored.returncode == 0
 
 
-def test_secrets_are_made_once_and_nobody_else_may_enter_their_folder(tmp_path: Path) -> None:
+def test_secrets_are_made_once_and_only_their_user_may_enter_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "made"
     make = [sys.executable, str(REPOSITORY / "docker" / "make_secrets.py"), str(folder)]
 
@@ -212,15 +212,15 @@ def test_each_image_takes_its_packages_from_the_lock_and_no_more_than_its_extras
     assert re.findall(r"--extra (\w+)", api[1]) == ["api"]
 
 
-def test_what_is_taken_by_its_tag_is_said_to_be() -> None:
+def test_images_used_by_tag_are_listed_as_such() -> None:
     """The docs claim hashes for jars and Python packages; a pinned image must leave the page's list."""
     dockerfile = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
     images = {one["image"] for one in SERVICES.values() if not one["image"].startswith("daybook-")}
     images |= {name for name in re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE) if ":" in name}
     by_tag = {image.partition(":")[0].rpartition("/")[2] for image in images if "@sha256:" not in image}
     page = (REPOSITORY / "docs" / "compose.md").read_text(encoding="utf-8")
-    [said] = re.findall(r"Images of others \(([^)]+)\) are taken by their tag", page)
-    assert {name.strip().lower().replace("postgresql", "postgres") for name in said.split(",")} == by_tag
+    [message] = re.findall(r"Images of others \(([^)]+)\) are taken by their tag", page)
+    assert {name.strip().lower().replace("postgresql", "postgres") for name in message.split(",")} == by_tag
     assert ("openjdk" in dockerfile) == ("Debian's Java by its name" in page)
     assert "everything fetched, by hash" not in (REPOSITORY / "README.md").read_text(encoding="utf-8")
 

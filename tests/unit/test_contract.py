@@ -56,7 +56,7 @@ def test_every_type_has_an_example_that_is_an_event(event_type: str) -> None:
     assert [*record] == [name for name, _ in RECORD_FIELDS]
 
 
-def test_a_record_keeps_what_the_client_said() -> None:
+def test_a_record_retains_what_the_client_sent() -> None:
     assert completed(EXAMPLES["purchase_item"], user_agent="ab/2.3") == {
         "event_id": "0b9f1d0e-6d53-4b53-9d0f-3f1f6d1c2a01",
         "event_type": "purchase_item",
@@ -75,14 +75,14 @@ def test_a_record_keeps_what_the_client_said() -> None:
     ("request_host", "player"),
     [("user53.att.com", "user53"), ("localhost", "localhost"), ("203.0.113.9", "203.0.113.9"), ("", "unknown")],
 )
-def test_what_the_client_leaves_out_comes_from_the_request(request_host: str, player: str) -> None:
+def test_fields_that_the_client_omits_come_from_the_request(request_host: str, player: str) -> None:
     record = completed(SWORD, request_host=request_host)
     assert (record["user_id"], record["host"]) == (player, request_host)
     assert record["occurred_at"] == record["received_at"] == "2026-05-03T18:21:08.000000Z"
     assert UUID(record["event_id"]).version == 4
 
 
-def test_an_empty_host_says_that_there_is_none_and_is_not_filled_in() -> None:
+def test_an_empty_host_means_no_host_and_is_not_filled_in() -> None:
     assert completed({**SWORD, "host": "", "user_id": "user1"})["host"] == ""
 
 
@@ -146,7 +146,7 @@ def test_a_wrong_type_is_refused(event_type: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [None, [], "x", 5, {}, True])
-def test_what_is_no_event_at_all_is_refused(value: Any) -> None:
+def test_a_body_that_is_not_an_event_is_refused(value: Any) -> None:
     assert wrong_fields(value) == {""}
 
 
@@ -207,7 +207,7 @@ def test_a_host_that_is_too_long_is_refused_before_it_is_encoded(raw: str, monke
     assert sum(map(len, mapped)) <= 253
 
 
-def test_what_is_encoded_is_bounded_for_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cost_of_encoding_a_name_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[str] = []
     monkeypatch.setattr(idna, "alabel", _noting(idna.alabel, encoded))
     idn.ascii_name.cache_clear()

@@ -187,15 +187,15 @@ def test_parameters_that_cannot_be_are_refused_at_the_trigger(dag: DAG, params: 
         ({"DAYBOOK_GENERATED_EVENTS": "500", "DAYBOOK_API_KEYS_FILE": "/run/secrets/api_keys"}, 500),
     ],
 )
-def test_the_form_shows_what_a_run_generates_where_nobody_asks_for_a_number(
+def test_the_form_shows_how_many_events_a_run_generates_by_default(
     monkeypatch: pytest.MonkeyPatch, own_settings: Settings, environment: dict[str, str], events: int
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     load_settings.cache_clear()
     dag = load().dags["game_events_daily"]
-    said = dag.params.get_param("events").description or ""
-    assert (f"generate {events}," in said, "build live traffic" in said) == (events > 0, events == 0)
+    message = dag.params.get_param("events").description or ""
+    assert (f"generate {events}," in message, "build live traffic" in message) == (events > 0, events == 0)
     assert _validated(dag, {}) == {
         "day": None,
         "events": events,
@@ -229,7 +229,7 @@ def test_loading_a_dag_loads_no_heavy_library(dag_id: str) -> None:
 
 
 @pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
-def test_parsing_a_dag_loads_few_modules_beside_airflows_own(dag_id: str) -> None:
+def test_parsing_a_dag_loads_few_modules_besides_airflows_own(dag_id: str) -> None:
     """A count of modules instead of a time: the DAG processor parses each file every 30 seconds."""
     before = "import airflow.sdk, airflow.providers.apache.spark.operators.spark_submit; before = set(sys.modules)"
     # 142 on 2026-11-25: 24 of confluent_kafka and 22 of pydantic_settings
@@ -251,7 +251,7 @@ def test_the_form_has_no_bound_to_change_a_number_to(bag: DagBag) -> None:
         assert not {"minimum", "maximum"} & params.get_param(name).schema.keys(), f"{name}: put the bound into allOf"
 
 
-def test_what_is_published_are_assets_with_days_revisions_and_rows(
+def test_published_tables_are_assets_with_days_revisions_and_rows(
     dag: DAG, submitted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tables = table_assets()
@@ -266,19 +266,19 @@ def test_what_is_published_are_assets_with_days_revisions_and_rows(
 
 
 @pytest.mark.parametrize(
-    ("conf", "says"),
+    ("conf", "message"),
     [
         ({"date": "2026-05-01", "events": 300}, "names 'date' (did you mean 'day'?), which is not a parameter;"),
         ({"evnts": 500}, "'evnts' (did you mean 'events'?)"),
         ({"x": 1, "Seed": 2}, "'Seed' (did you mean 'seed'?), 'x',"),
     ],
 )
-def test_a_name_that_is_no_parameter_fails_the_run_before_anything_is_sent(
-    dag: DAG, played: list[Request], conf: dict[str, Any], says: str
+def test_an_unknown_parameter_fails_the_run_before_anything_is_sent(
+    dag: DAG, played: list[Request], conf: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(RefusedRun) as refused:
         Run(dag, {}, **conf).generate()
-    assert says in str(refused.value)
+    assert message in str(refused.value)
     assert "the DAG's parameters are: day, events, seed, force, duplicates, late, invalid." in str(refused.value)
     assert played == []
 
@@ -339,7 +339,7 @@ def test_a_run_that_asks_for_no_number_generates_its_day(
 
 
 @pytest.mark.parametrize("conf", [{}, FORM])
-def test_a_day_that_was_generated_or_begun_goes_on_with_the_same_events(
+def test_a_generated_or_begun_day_continues_with_the_same_events(
     dag: DAG, played: list[Request], own_settings: Settings, conf: dict[str, Any]
 ) -> None:
     first = Request(DAY, 300, 7, FaultProfile(late=0.5))
@@ -386,7 +386,7 @@ def test_late_events_of_a_generated_day_do_not_keep_the_day_they_are_of_from_bei
     assert played == [BY_DEFAULT]
 
 
-def test_of_a_day_that_is_not_over_nothing_is_generated_unless_it_is_asked_for(dag: DAG, played: list[Request]) -> None:
+def test_a_day_that_is_not_over_is_generated_only_on_request(dag: DAG, played: list[Request]) -> None:
     today = datetime.now(UTC)
     run = Run(dag, {}, day=f"{today:%Y-%m-%d}")
     run.context["dag_run"].run_after = today
@@ -578,7 +578,7 @@ def _without_places(argument: str, own: Settings) -> str:
     return re.sub(r"^.*/daybook-[^/]+/summary\.json$", "<summary>", argument)
 
 
-def test_what_a_step_hands_on_arrives_unchanged(dag: DAG, submitted: Path) -> None:
+def test_the_output_of_a_step_arrives_unchanged(dag: DAG, submitted: Path) -> None:
     run = Run(dag, XCOMS, force=True)
     run.task("land_events").execute(run.context)
     land = json.loads(submitted.read_text())
@@ -593,7 +593,7 @@ def test_what_a_step_hands_on_arrives_unchanged(dag: DAG, submitted: Path) -> No
 
 
 @pytest.mark.parametrize("try_again", [True, False])
-def test_a_job_that_says_why_it_failed_is_quoted_and_nothing_else(
+def test_only_the_reason_that_a_failed_job_gives_is_quoted(
     dag: DAG, submitted: Path, monkeypatch: pytest.MonkeyPatch, try_again: bool
 ) -> None:
     summary = {"error": "2026-05-03 does not balance: events 12 against 10 (+2)", "try_again": try_again}
@@ -634,7 +634,7 @@ def test_a_job_that_finds_nothing_to_do_skips_its_step(
         run.task("land_events").execute(run.context)
 
 
-def test_of_a_generated_day_its_acknowledged_offsets_are_waited_for(dag: DAG) -> None:
+def test_a_generated_day_waits_for_its_acknowledged_offsets(dag: DAG) -> None:
     goal = (
         Run(dag, {"generate_events": {"accepted": 12, "offsets": {"0": 11}}}, events=12).task("wait_for_offsets").goal()
     )
@@ -658,9 +658,7 @@ def test_live_traffic_is_not_generated(dag: DAG) -> None:
         run.generate()
 
 
-def test_of_a_manifest_goes_on_what_is_waited_for_and_what_a_reader_wants_to_see(
-    dag: DAG, own_settings: Settings
-) -> None:
+def test_the_task_passes_on_the_manifests_offsets_and_counts(dag: DAG, own_settings: Settings) -> None:
     injected = {"duplicates": 1, "late": {"2026-05-01": 3}, "invalid": {"no item": 2}}
     kept = {"sent": 14, "accepted": 12, "refused": 2, "injected": injected, "offsets": {"0": 11}}
     expected = {"event_popularity": [{"rank": 1}]}
@@ -672,7 +670,7 @@ def test_of_a_manifest_goes_on_what_is_waited_for_and_what_a_reader_wants_to_see
     assert run.generate() == kept
 
 
-def test_an_intake_that_is_away_is_tried_again(
+def test_an_unavailable_intake_is_tried_again(
     dag: DAG, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (port,) = free_ports(1)

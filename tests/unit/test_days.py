@@ -66,7 +66,7 @@ def test_every_run_type_of_airflow_has_a_day() -> None:
 @pytest.mark.parametrize(
     "text", ["2026-5-3", "2026-02-29", "yesterday", "20260503", "2026-05-03T00:00:00Z", "２026-05-03"]
 )
-def test_what_is_no_day_is_refused(text: str) -> None:
+def test_an_invalid_day_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match=f"'{text}' is not a day; write it as YYYY-MM-DD"):
         daybook_day(dag_run("manual", None, "2026-05-04T09:30:00Z"), {"day": text})
 

@@ -57,7 +57,7 @@ def test_the_first_demo_is_yesterdays_run_as_a_backfill_of_one_day() -> None:
     assert asked.reprocess_behavior == "completed", "the day may have a run from an earlier time"
 
 
-def test_after_the_first_demo_the_schedule_goes_on_with_the_day_after(own_settings: Settings) -> None:
+def test_after_the_first_demo_the_schedule_continues_with_the_next_day(own_settings: Settings) -> None:
     """Uses Airflow's own code: the runs that its scheduler continues from, and the run after the last of them."""
     counted = str(_get_latest_runs_stmt("game_events_daily").compile(compile_kwargs={"literal_binds": True}))
     assert "'backfill'" in counted
@@ -111,12 +111,12 @@ class BusyAirflow:
         return {"task_instances": [step]} if path.endswith("/taskInstances") else {"state": "success"}
 
 
-def test_a_run_is_followed_to_its_end_though_airflow_does_not_answer_every_call() -> None:
+def test_a_run_is_followed_to_its_end_although_airflow_misses_some_calls() -> None:
     steps = follow(cast(AirflowApi, BusyAirflow(1, 3)), "run", Console(quiet=True))
     assert [step["state"] for step in steps] == ["success"]
 
 
-def test_an_airflow_that_stays_away_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_airflow_that_stays_unavailable_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "_LONGEST_SILENCE_SECONDS", 0)
     with pytest.raises(NoAnswer, match="does not answer"):
         follow(cast(AirflowApi, BusyAirflow(1)), "run", Console(quiet=True))

@@ -24,7 +24,7 @@ def test_readers_without_spark_name_the_day_that_a_landing_names(odd: Odd) -> No
 
 
 @pytest.mark.parametrize("odd", ODD_DOCUMENTS, ids=named)
-def test_a_value_is_one_document_for_all_readers_or_for_none(odd: Odd) -> None:
+def test_all_readers_agree_whether_a_value_is_one_document(odd: Odd) -> None:
     assert (document(odd.value) is None) == (odd.reason in NO_DOCUMENT)
 
 

@@ -87,7 +87,7 @@ def test_a_usual_day_holds_in_a_plain_sentence() -> None:
     assert found.days == tuple(DAY - timedelta(days=back) for back in range(7, 0, -1))
 
 
-def test_a_shifted_day_deviates_and_says_what_drove_it() -> None:
+def test_a_shifted_day_deviates_and_names_what_caused_it() -> None:
     found = check(today(250, 550, 200))
     assert found.verdict == "deviates"
     low, _, _, chance = bounds(found)
@@ -121,7 +121,7 @@ def test_fewer_than_three_days_before_are_too_few(days: int) -> None:
     assert f"needs 3 earlier days with events and has {days}." in found.sentence
 
 
-def test_days_without_events_are_no_days_to_compare_with() -> None:
+def test_days_without_events_are_not_compared_with() -> None:
     usual = before(*[{"sword": 5 * on, "knife": 3 * on} for on in (100, 0, 110, 0, 0, 0, 120)])
     found = check(today(500, 300, 0), usual)
     assert found.days == tuple(DAY - timedelta(days=back) for back in (7, 5, 1))
@@ -172,7 +172,7 @@ def test_disjoint_mixes_are_one_apart() -> None:
     assert (found.distance, found.low, found.high) == (1.0, 1.0, 1.0)
 
 
-def test_one_category_for_ever_is_no_distance() -> None:
+def test_a_single_category_has_no_distance() -> None:
     found = check(today(1000, 0, 0), before(*[{"sword": 500}] * 4))
     assert (found.distance, found.high, found.chance, found.drivers) == (0.0, 0.0, 0.0, ())
     assert found.verdict == "holds"

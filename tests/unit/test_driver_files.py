@@ -19,7 +19,7 @@ def test_a_drivers_temporary_files_lie_in_the_state_folder_whatever_its_name(tmp
     assert (own.home / "drivers").is_dir(), "Java does not make it"
 
 
-def test_what_killed_drivers_left_goes_after_a_week_and_nothing_else(own_settings: Settings) -> None:
+def test_only_leftovers_of_killed_drivers_older_than_a_week_are_removed(own_settings: Settings) -> None:
     folder = driver_dir(own_settings)
     for name, age in {"old": LEFT_AFTER + timedelta(hours=1), "young": LEFT_AFTER - timedelta(hours=1)}.items():
         (folder / f"spark-{name}").mkdir()

@@ -137,7 +137,7 @@ def test_a_provider_that_fell_by_one_event_alone_is_not_to_blame() -> None:
     assert named(check(put(COMCAST, SWORD, 0.05))) == [("comcast", "purchase_item", "sword")]
 
 
-def test_a_cell_that_fell_further_than_its_provider_is_named_beside_it() -> None:
+def test_a_cell_that_fell_further_than_its_provider_is_named_with_it() -> None:
     def change(table: NDArray[np.float64]) -> None:
         table[COMCAST] *= 0.5
         table[COMCAST, SWORD] = 0
@@ -170,12 +170,12 @@ def test_a_day_without_events_is_a_drop_of_everything() -> None:
     [put(ALL, SWORD, 3.0), put(COX, ALL, 4.0), put(COX, SWORD, 8.0), put(ALL, ALL, 3.0)],
     ids=["an event", "a provider", "a cell", "everything"],
 )
-def test_what_rose_is_no_drop_of_the_others(change: Change) -> None:
+def test_a_rise_is_not_a_drop_of_the_others(change: Change) -> None:
     """With three times the swords, all other shares fall by almost half, but nobody bought less."""
     assert check(change).drops == ()
 
 
-def test_a_drop_beside_a_rise_is_still_seen() -> None:
+def test_a_drop_is_found_despite_a_rise_elsewhere() -> None:
     def change(table: NDArray[np.float64]) -> None:
         table[:, SWORD] *= 3
         table[COMCAST, KNIFE] = 4
@@ -193,13 +193,13 @@ def test_a_drop_on_a_busy_day_is_seen() -> None:
     assert named(check(change)) == [("comcast", "purchase_item", "knife")]
 
 
-def test_a_new_provider_is_no_drop_of_the_others() -> None:
+def test_a_new_provider_is_not_reported_as_a_drop_of_the_others() -> None:
     counts = frame(month())
     new = counts[(counts["event_date"] == DAY) & (counts["provider"] == "comcast")].assign(provider="verizon")
     assert find_drops(pd.concat([counts, new]), DAY).drops == ()
 
 
-def test_weekends_are_no_drop_once_the_weekday_was_seen() -> None:
+def test_weekends_are_not_drops_once_the_weekday_was_seen() -> None:
     """Sundays have half of the events; the day is a Sunday. A Saturday with half of the events is a drop."""
     tables = {day: table * (0.5 if day.weekday() == 6 else 1.0) for day, table in month().items()}
     assert DAY.weekday() == 6
@@ -213,7 +213,7 @@ def test_weekends_are_no_drop_once_the_weekday_was_seen() -> None:
 
 
 @pytest.mark.parametrize("weekend", [{6}, {5, 6}], ids=["Sunday", "weekend"])
-def test_what_happens_every_weekend_is_no_drop(weekend: set[int]) -> None:
+def test_a_weekly_pattern_is_not_a_drop(weekend: set[int]) -> None:
     """These days have half of the guild joins, including the tested day."""
     tables = month()
     for day, table in tables.items():
@@ -223,7 +223,7 @@ def test_what_happens_every_weekend_is_no_drop(weekend: set[int]) -> None:
 
 
 @pytest.mark.parametrize("place", [(COMCAST, ALL), (COMCAST, SWORD), (ALL, ALL)], ids=["provider", "cell", "total"])
-def test_a_drop_that_lasts_goes_on_alarming(place: tuple[int | slice, int | slice]) -> None:
+def test_a_lasting_drop_continues_to_raise_alarms(place: tuple[int | slice, int | slice]) -> None:
     """The events are a fifth of the usual ones, on the fifth day in a row."""
     tables = month()
     for back in range(5):
@@ -241,7 +241,7 @@ def test_a_drop_of_weeks_is_the_new_usual() -> None:
     assert find_drops(frame(tables), DAY).drops == ()
 
 
-def test_growth_is_no_drop_and_decline_neither() -> None:
+def test_steady_growth_and_decline_are_not_drops() -> None:
     for per_day in (1.02, 0.98):
         tables = {day: np.floor(table * per_day ** (day - DAY).days) for day, table in month().items()}
         assert find_drops(frame(tables), DAY).drops == ()
@@ -269,7 +269,7 @@ def test_seven_days_see_a_provider_vanish() -> None:
     assert named(check(put(COMCAST, ALL, 0.02), days=FEWEST_DAYS)) == [("comcast", None, None)]
 
 
-def test_what_is_expected_too_rarely_is_not_tested() -> None:
+def test_cells_with_few_expected_events_are_not_tested() -> None:
     rare = USUAL.copy()
     rare[GOOGLE] = [6, 0, 0, 30]  # by chance alone, even zero of six can happen
     tables = {day: rare.copy() for day in month()}
@@ -294,7 +294,7 @@ def constant_days(events: int, today: int, days: int) -> DropCheck:
 
 
 @pytest.mark.parametrize("days", [8, 14, 28])
-def test_a_rise_of_all_events_is_said(days: int) -> None:
+def test_a_rise_of_all_events_is_reported(days: int) -> None:
     found = constant_days(900, 20_000, days)
     assert found.total is not None
     assert (found.total.verdict, found.total.events) == ("rose", 20_000)
@@ -311,13 +311,13 @@ def test_a_rise_of_all_events_is_said(days: int) -> None:
         (0, "100 % fewer than the usual 900 (0)"),
     ],
 )
-def test_how_far_all_events_rose_or_fell_is_said(today: int, words: str) -> None:
+def test_the_change_of_all_events_is_reported(today: int, words: str) -> None:
     total = constant_days(900, today, 28).total
     assert total is not None
     assert total.sentence == f"Events: {words}, more than chance explains."
 
 
-def test_a_usual_total_is_said_with_its_range() -> None:
+def test_a_usual_total_is_reported_with_its_range() -> None:
     total = constant_days(900, 905, 28).total
     assert total is not None
     assert total.verdict == "as usual"
@@ -347,7 +347,7 @@ def test_one_busy_day_among_the_days_before_does_not_hide_a_rise() -> None:
     assert total.verdict == "rose"
 
 
-def test_a_weekend_is_no_rise_once_the_weekday_was_seen() -> None:
+def test_a_weekend_is_not_a_rise_once_the_weekday_was_seen() -> None:
     shares = USUAL / USUAL.sum()
     tables = {
         day: np.rint(shares * (3_000 if day.weekday() >= 5 else 1_000))
@@ -390,7 +390,7 @@ def dirichlet_days(days: int, seed: int, day_taste: float) -> NDArray[np.float64
 
 @pytest.mark.parametrize("days", [7, 28])
 @pytest.mark.parametrize("day_taste", [1e6, 500.0], ids=["players alone", "mixes of their own"])
-def test_normal_days_alarm_no_more_often_than_is_said(day_taste: float, days: int) -> None:
+def test_normal_days_raise_no_more_alarms_than_documented(day_taste: float, days: int) -> None:
     """The rate is 20 %, so that 600 days are enough for a test. The rate is a bound, and not ten times too high."""
     judged = [
         counts._replace(trailing=counts.trailing[-days:], trailing_ordinals=counts.trailing_ordinals[-days:])

@@ -71,7 +71,7 @@ def test_settings_that_differ_are_named(own_settings: Settings, monkeypatch: pyt
     assert _differing(now, before) == ["DAYBOOK_LATENESS_DAYS", "DAYBOOK_SPARK_MASTER"]
 
 
-def test_airflows_command_line_logs_nothing_beside_its_json(own_settings: Settings) -> None:
+def test_airflows_command_line_prints_only_its_json(own_settings: Settings) -> None:
     """This needs no database: importing the command is enough to trigger its warning about graphviz."""
     write_config(own_settings)
     code = "import airflow; import airflow.cli.commands.dag_command"

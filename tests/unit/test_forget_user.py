@@ -60,12 +60,12 @@ def test_a_player_and_the_note_are_on_no_command_line(forget: Forget, player: st
     assert not Path(seen["file"]).exists()
 
 
-def test_a_player_who_is_not_there_is_said_to_be_none(forget: Forget) -> None:
+def test_an_unknown_player_is_reported_as_unknown(forget: Forget) -> None:
     done, _ = forget("nobody")
     assert done.exit_code == 0
     assert "No table has a row of this user. Nothing was changed" in done.output
 
 
-def test_a_name_that_is_no_text_is_refused(forget: Forget) -> None:
+def test_a_name_that_is_not_text_is_refused(forget: Forget) -> None:
     done, seen = forget("J\udcfcrgen")
     assert (type(done.exception).__name__, seen) == ("BadInput", {})

@@ -98,7 +98,7 @@ def most_used_providers(plan: Day) -> dict[int, int]:
     return {user: labels.most_common(1)[0][0] for user, labels in counts.items() if labels.total() > 20}
 
 
-def test_hosts_belong_where_the_generator_says_by_the_lakes_own_rule_too() -> None:
+def test_the_lakes_rule_resolves_hosts_to_the_generators_providers() -> None:
     plan = build()
     usage = expected_answers(plan, everything(plan))["provider_usage"]
     recount = Counter(resolve(value["host"]).provider for value in plan.at(range(len(plan))))
@@ -251,7 +251,7 @@ def test_guilds_are_ranked_by_their_joins_alone() -> None:
     ]
 
 
-def test_of_the_buyers_each_counts_once_for_an_item_and_guild_joins_count_nothing() -> None:
+def test_each_buyer_counts_once_for_an_item_and_guild_joins_do_not_count() -> None:
     plan = hand_made((0, 1, 0, 1), (0, 1, 0, 1), (1, 1, 0, 1), (2, 2, 0, 1), (2, 3, 0, 1), (-1, 4, 0, 1), (-1, 4, 0, 1))
     rows = expected_answers(plan, everything(plan))["purchases"]
     assert [tuple(row.values()) for row in rows] == [  # item, events, users, share, buyers' share, each, rank
@@ -304,13 +304,13 @@ def test_bought_after_joining_is_after_the_first_joining_and_not_in_the_same_mic
     ]
 
 
-def test_where_nobody_joined_there_is_no_share_of_those_who_did() -> None:
+def test_without_guild_joins_there_is_no_share_of_them() -> None:
     plan = hand_made((0, 1, 0, 1))
     rows = expected_answers(plan, everything(plan))["purchase_funnel"]
     assert [(row["users"], row["step_share"]) for row in rows] == [(1, 1.0), (0, 0.0), (0, None)]
 
 
-def test_a_switcher_stands_in_one_row_with_all_known_providers_and_only_their_events() -> None:
+def test_a_switcher_has_one_row_with_all_known_providers_and_only_their_events() -> None:
     plan = hand_made(
         (0, 1, 0, 1),  # user 1: comcast, att, and an address without a provider
         (0, 1, 1, 1),
@@ -344,7 +344,7 @@ def test_a_day_of_which_nothing_was_accepted_has_empty_answers() -> None:
     assert set(map(len, expected_answers(build(events=9), np.zeros(9, dtype=np.bool_)).values())) == {0}
 
 
-def test_a_manifest_that_cannot_be_read_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+def test_an_unreadable_manifest_gives_one_line_with_the_next_step(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     write_manifest(settings, a_manifest(Request(DAY, 1, 1)), [])
     manifest_path(settings, DAY).write_text("{")

@@ -131,7 +131,7 @@ class TestWorkBeforeTheBound:
         assert post(client, SWORD).status_code == 401
         assert unread == []
 
-    def test_of_a_game_that_has_used_up_its_share_the_body_is_not_read(
+    def test_the_body_is_not_read_if_the_game_has_used_up_its_share(
         self, own_settings: Settings, taken: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         client = app_of(own_settings, api_events_per_second=1).test_client()
@@ -163,11 +163,11 @@ class TestContentEncoding:
     """See RFC 9110, 8.4 and RFC 1952."""
 
     @pytest.mark.parametrize("coding", ["", " ", "identity", "Identity, identity"])
-    def test_what_is_not_packed_is_read_as_it_is(self, client: FlaskClient, coding: str) -> None:
+    def test_an_uncompressed_body_is_read_unchanged(self, client: FlaskClient, coding: str) -> None:
         assert post(client, SWORD, Content_Encoding=coding).status_code == 201
 
     @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "X-GZIP", "identity, gzip", "gzip, identity", ",gzip,"])
-    def test_gzip_has_two_names_and_may_stand_beside_identity(self, client: FlaskClient, coding: str) -> None:
+    def test_gzip_has_two_names_and_may_be_combined_with_identity(self, client: FlaskClient, coding: str) -> None:
         assert post(client, gzip.compress(json.dumps(SWORD).encode()), Content_Encoding=coding).status_code == 201
 
     @pytest.mark.parametrize("coding", ["br", "gzip, gzip", "x-identity", "deflate", "gzip;q=1", "x-x-gzip"])
@@ -237,7 +237,7 @@ class TestPages:
         assert len(taken) == 1
 
     @pytest.mark.parametrize("path", ["/", "/docs/", "/openapi.json", "/health/live", "/health/ready", "/nowhere"])
-    def test_what_takes_no_event_may_be_linked_to(self, client: FlaskClient, path: str) -> None:
+    def test_paths_that_accept_no_event_may_be_linked_to(self, client: FlaskClient, path: str) -> None:
         answer = client.get(path, headers={"Sec-Fetch-Site": "cross-site", "Referer": "https://grafana.example/"})
         assert answer.status_code in {200, 302, 404}
 
@@ -263,7 +263,7 @@ class TestPages:
     def test_names_that_others_can_have(self, host: str) -> None:
         assert not is_loopback(host)
 
-    def test_a_request_of_no_browser_is_nobodys_page(self) -> None:
+    def test_a_request_without_browser_headers_is_not_from_a_web_page(self) -> None:
         assert not is_foreign({}, "user1.att.com")
 
 
@@ -288,7 +288,7 @@ class TestTarget:
         )
         assert [record["host"] for record in taken] == [host]
 
-    def test_a_target_whose_host_is_none_is_refused(self, client: FlaskClient, taken: list[dict[str, Any]]) -> None:
+    def test_a_target_with_an_invalid_host_is_refused(self, client: FlaskClient, taken: list[dict[str, Any]]) -> None:
         environ = {"RAW_URI": "http://a..b/purchase/sword"}
         assert client.get("/purchase/sword", environ_overrides=environ).status_code == 400
         assert taken == []
@@ -331,12 +331,12 @@ class TestKeys:
         assert keys.game_of("leaked") is None
         assert keys.game_of("other") == ("chess" if "\n" in content and line_of("chess", "other") in content else None)
 
-    def test_good_lines_count_beside_wrong_ones(self, file: Path) -> None:
+    def test_valid_lines_count_although_others_are_wrong(self, file: Path) -> None:
         keys = KeyRing(file)
         file.write_text("chess oops\n" + line_of("go", "good") + "\N{ZERO WIDTH SPACE} x y\n")
         assert (keys.game_of("good"), keys.game_of("leaked")) == ("go", None)
 
-    def test_without_a_file_nobody_may_send_until_it_is_back(self, file: Path) -> None:
+    def test_without_a_key_file_all_events_are_refused_until_it_is_back(self, file: Path) -> None:
         keys = KeyRing(file)
         assert keys.game_of("good") == "go"
         file.rename(file.with_suffix(".old"))
@@ -355,7 +355,7 @@ class TestKeys:
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert keys.game_of("leaked") is None
 
-    def test_what_is_wrong_is_logged_by_line_and_not_by_content(
+    def test_wrong_lines_are_logged_by_number_without_their_content(
         self, own_settings: Settings, taken: list[dict[str, Any]], file: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         app_of(own_settings)  # sets up the log
@@ -365,7 +365,7 @@ class TestKeys:
         assert "s3cret" not in caplog.text
         assert hashlib.sha256(b"good").hexdigest() not in caplog.text
 
-    def test_an_editors_mark_at_the_beginning_is_no_part_of_the_name(self) -> None:
+    def test_a_byte_order_mark_is_not_part_of_the_name(self) -> None:
         assert list(read_keys(b"\xef\xbb\xbf" + line_of("chess", "x").encode())[0].values()) == ["chess"]
 
     @pytest.mark.parametrize("content", [None, b"", b"# nothing\n", b"chess\n", b"chess abc\n", b"\xff"], ids=range(6))
@@ -379,7 +379,7 @@ class TestKeys:
             check_at_start(own_settings.model_copy(update={"api_keys_file": str(file)}))
 
 
-def test_metrics_that_no_worker_could_keep_are_not_shown_as_none(
+def test_metrics_that_no_worker_could_store_are_not_shown_as_zero(
     client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
@@ -585,13 +585,13 @@ class TestClientOfTheContractPage:
         assert self.waits == [7, 2, 7, 8]
 
     @pytest.mark.parametrize("send", [[400], [401], [413], [403]], indirect=True, ids=str)
-    def test_it_does_not_repeat_what_is_refused(self, send: Callable[..., Any], asked: list[dict[str, Any]]) -> None:
+    def test_it_does_not_retry_what_is_refused(self, send: Callable[..., Any], asked: list[dict[str, Any]]) -> None:
         with pytest.raises(urllib.error.HTTPError):
             send(SWORD)
         assert (len(asked), self.waits) == (1, [])
 
     @pytest.mark.parametrize("send", [[503] * 8], indirect=True, ids=["503"])
-    def test_it_gives_up_and_says_so(self, send: Callable[..., Any], asked: list[dict[str, Any]]) -> None:
+    def test_it_gives_up_and_reports_it(self, send: Callable[..., Any], asked: list[dict[str, Any]]) -> None:
         with pytest.raises(TimeoutError, match="keep it"):
             send(SWORD)
         assert len(asked) == 8

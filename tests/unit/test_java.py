@@ -65,7 +65,7 @@ def test_the_wheels_java_starts_with_the_options_that_spark_gives() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "-Duser.language=ar -Duser.country=EG",
         "-Duser.language.format=fa -Duser.country.format=IR",
@@ -73,8 +73,8 @@ def test_the_wheels_java_starts_with_the_options_that_spark_gives() -> None:
         "-Duser.extensions.format=u-nu-arab",
     ],
 )
-def test_the_fixed_options_win_over_a_shells_locale(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
-    monkeypatch.setenv("JAVA_TOOL_OPTIONS", said)
+def test_the_fixed_options_win_over_a_shells_locale(monkeypatch: pytest.MonkeyPatch, message: str) -> None:
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", message)
     line = [str(java.java()), *java.FIXED_OPTIONS, "-XshowSettings:locale", "-version"]
     output = subprocess.run(line, capture_output=True, text=True, check=True).stderr
     assert output.count("locale = English (United States)\n") == 3, output  # default, display and format

@@ -41,7 +41,7 @@ def secured(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings
     return loaded(monkeypatch, SECURED)
 
 
-def test_no_other_place_says_where_the_brokers_are() -> None:
+def test_the_brokers_are_configured_in_one_place() -> None:
     """All clients of the project, including those of tests, get their configuration from ``daybook.kafka.config``."""
     apart = {
         "daybook/kafka/config.py",
@@ -79,7 +79,7 @@ def test_every_client_that_is_made_is_given_that_configuration() -> None:
         assert "librdkafka_conf" in (REPOSITORY / path).read_text(encoding="utf-8"), path
 
 
-def test_without_a_setting_nothing_but_the_address_is_said(own_settings: Settings) -> None:
+def test_without_a_setting_only_the_address_is_configured(own_settings: Settings) -> None:
     assert librdkafka_conf(own_settings) == {"bootstrap.servers": own_settings.bootstrap_servers}
     assert java_conf(own_settings) == {"bootstrap.servers": own_settings.bootstrap_servers}
 
@@ -142,7 +142,7 @@ def test_the_connection_leaves_the_password_to_the_one_who_uses_it(secured: Sett
     assert with_password(plain, secured) == plain
 
 
-def test_what_is_printed_and_what_is_submitted_hold_no_password(secured: Settings) -> None:
+def test_printed_and_submitted_settings_hold_no_password(secured: Settings) -> None:
     environment = stack_environment(secured)
     assert json.loads(environment["AIRFLOW_CONN_KAFKA_DEFAULT"])["extra"]["sasl.username"] == "daybook"
     for text in (*environment.values(), *submit_command(secured, "land_events", []), repr(secured), str(secured)):
@@ -150,7 +150,7 @@ def test_what_is_printed_and_what_is_submitted_hold_no_password(secured: Setting
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"SASL_PASSWORD": ""}, "SASL_SSL needs DAYBOOK_KAFKA_SASL_USERNAME and DAYBOOK_KAFKA_SASL_PASSWORD"),
         ({"SECURITY_PROTOCOL": "SSL"}, r"DAYBOOK_KAFKA_SASL_\* is set, but SSL uses no password"),
@@ -165,9 +165,9 @@ def test_what_is_printed_and_what_is_submitted_hold_no_password(secured: Setting
     ],
 )
 def test_settings_that_do_not_agree_are_refused(
-    own_settings: Settings, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], said: str
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(BadInput, match=said) as refused:
+    with pytest.raises(BadInput, match=message) as refused:
         loaded(monkeypatch, SECURED | {f"DAYBOOK_KAFKA_{name}": value for name, value in changes.items()})
     assert "battery" not in str(refused.value)
 

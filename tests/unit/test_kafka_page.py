@@ -17,7 +17,7 @@ def test_each_setting_of_kafkas_is_explained() -> None:
     assert {name for name in known if name.startswith("DAYBOOK_KAFKA_")} - embedded <= named
 
 
-def test_the_topic_is_made_as_the_page_says() -> None:
+def test_the_topic_is_created_as_documented() -> None:
     made = topic_config(Settings(kafka_bootstrap_servers="kafka-1:9092", kafka_replication=3))
     assert "| `min.insync.replicas` | 2 |" in PAGE
     assert made["min.insync.replicas"] == "2"

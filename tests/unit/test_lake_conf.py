@@ -68,7 +68,7 @@ def test_a_rest_catalog_gets_its_secrets_from_the_environment_alone(
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"lake_catalog_uri": "jdbc:postgresql://db/lake?user=u&password=hush"}, "PGPASSFILE"),
         ({"lake_catalog_uri": "jdbc:postgresql://u:hush@db/lake"}, "PGPASSFILE"),
@@ -80,15 +80,15 @@ def test_a_rest_catalog_gets_its_secrets_from_the_environment_alone(
         ({"spark_conf": '{"spark.authenticate.secret": "hush"}'}, "spark.authenticate.secret is a secret"),
     ],
 )
-def test_what_would_show_a_secret_or_mean_nothing_is_refused(
-    own_settings: Settings, monkeypatch: pytest.MonkeyPatch, values: dict[str, str], said: str
+def test_settings_that_show_a_secret_or_have_no_effect_are_refused(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch, values: dict[str, str], message: str
 ) -> None:
     with pytest.raises(BadInput) as refused:
         chosen(monkeypatch, **values)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "hush" not in str(refused.value)
 
 
-def test_the_name_of_a_secret_is_none(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_name_of_a_secret_is_not_a_secret(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     named = '{"spark.kubernetes.executor.secretKeyRef.DB_PASSWORD": "lake:password"}'
     assert chosen(monkeypatch, spark_conf=named).spark_conf

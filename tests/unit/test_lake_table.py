@@ -80,12 +80,12 @@ def broken(lake: SmallLake, table: str, kind: str, damage: Callable[[Path], None
 
 def assert_one_line(error: BaseException | None, lake: SmallLake, table: str, kind: str) -> None:
     assert isinstance(error, DaybookError), repr(error)
-    said = str(error)
+    message = str(error)
     folder = f"{lake.settings.warehouse}/{NAMESPACE}/{table}/".removeprefix("file://")
-    assert said.startswith(folder), said
-    assert f", a {kind} of the lake's table {table}, is " in said
-    assert "daybook restore" in said
-    assert "\n" not in said
+    assert message.startswith(folder), message
+    assert f", a {kind} of the lake's table {table}, is " in message
+    assert "daybook restore" in message
+    assert "\n" not in message
 
 
 READS: dict[str, Callable[[Settings], object]] = {
@@ -107,7 +107,7 @@ def test_readers_name_the_file(lake: SmallLake, table: str, kind: str, damage: C
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_verb_and_task_says_it_in_one_line(lake: SmallLake, kind: str) -> None:
+def test_every_verb_and_task_reports_it_in_one_line(lake: SmallLake, kind: str) -> None:
     broken(lake, DAY_LEDGER, kind, cut)
     day = ["--day", str(DAY)]
     for line in (
@@ -194,7 +194,7 @@ def test_a_broken_catalog_is_one_line(lake: SmallLake, damage: Callable[[Path], 
     assert "\n" not in str(raised.value)
 
 
-def test_a_catalog_that_another_program_holds_is_said_to_be(lake: SmallLake) -> None:
+def test_a_catalog_locked_by_another_program_is_reported_as_locked(lake: SmallLake) -> None:
     file = Path(lake.settings.catalog_uri.removeprefix("jdbc:sqlite:"))
     with sqlite3.connect(file, isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")

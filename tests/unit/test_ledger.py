@@ -60,7 +60,7 @@ def test_a_line_fails_if_one_of_its_sides_is_another(changes: dict[str, dict[str
     assert f": {line}" in unbalanced_text(DAY, balance(counts, [landed])).replace("; ", ": ")
 
 
-def test_the_docs_say_what_each_line_compares() -> None:
+def test_the_docs_describe_what_each_line_compares() -> None:
     text = (REPOSITORY / "docs" / "ledger.md").read_text(encoding="utf-8")
     rows = [row.split(" | ")[0].removeprefix("| ") for row in text.splitlines() if row.startswith("| ")]
     lines = {

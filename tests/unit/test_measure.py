@@ -42,12 +42,14 @@ def test_a_child_that_still_has_its_parents_pages_is_not_counted(tmp_path: Path)
     assert 200 < cost.rss_mb < 300
 
 
-def test_a_program_that_fails_has_no_cost_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_program_has_no_cost_and_reports_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(Failed, match="status 3"):
         cost_of([sys.executable, "-c", "print('no heap left'); raise SystemExit(3)"], os.environ, tmp_path / "log")
-    said = capsys.readouterr().err
-    assert "no heap left" in said
-    assert f"the last lines of {tmp_path / 'log'} are above" in said
+    message = capsys.readouterr().err
+    assert "no heap left" in message
+    assert f"the last lines of {tmp_path / 'log'} are above" in message
 
 
 def test_contestants_take_turns_and_wrong_rows_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +126,7 @@ def test_a_stopped_race_keeps_its_rounds_and_more_are_added(tmp_path: Path, monk
     assert kept() == [[9.0], [10.0]]
 
 
-def test_whose_rows_are_wrong_meets_no_goal() -> None:
+def test_a_contestant_with_wrong_rows_meets_no_goal() -> None:
     right, wrong = Contestant("right", dict), Contestant("wrong", dict, problems=["1 row of 2"])
     assert at_most("time", 1, 2, right).met
     assert at_least("rate", 3, 2, right).met

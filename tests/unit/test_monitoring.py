@@ -42,7 +42,7 @@ def test_each_expression_can_be_read(expression: str) -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: str(alert["alert"]))
-def test_each_alert_says_what_is_safe_and_what_to_do(alert: dict[str, Any]) -> None:
+def test_each_alert_states_what_is_safe_and_what_to_do(alert: dict[str, Any]) -> None:
     assert set(alert["annotations"]) == {"summary", "safe", "next"}
     assert alert["labels"]["severity"] in {"page", "ticket"}
     page = (REPOSITORY / "docs" / "observability.md").read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ def test_no_panel_covers_another() -> None:
         taken |= cells
 
 
-def test_what_compose_mounts_is_there() -> None:
+def test_the_files_that_compose_mounts_exist() -> None:
     services = yaml.safe_load((REPOSITORY / "docker-compose.yaml").read_text(encoding="utf-8"))["services"]
     mounts = [str(one) for name in ("prometheus", "grafana") for one in services[name]["volumes"]]
     files = [one.split(":")[0] for one in mounts if one.startswith("./")]

@@ -52,7 +52,7 @@ def a_failure(exception: BaseException | str | None, **run: Any) -> dict[str, An
     }
 
 
-def test_a_failure_says_what_happened_what_is_safe_and_the_next_command() -> None:
+def test_a_failure_names_what_happened_what_is_safe_and_the_next_command() -> None:
     text = failure_text(a_failure(ValueError("2026-05-03: Kafka is\naway")), SAFE, tries_again=False)
     assert text == (
         "2026-05-03: land_events failed at try 2: Kafka is away. Readers see what they saw before. After fixing "
@@ -81,13 +81,13 @@ def test_a_try_that_is_repeated_asks_nothing_of_anybody() -> None:
 
 
 @pytest.mark.parametrize("error", [RefusedRun("no; ask for x"), BadInput("no; ask for x")])
-def test_what_would_fail_again_is_not_advised(error: Exception) -> None:
+def test_a_command_that_would_fail_again_is_not_advised(error: Exception) -> None:
     text = failure_text(a_failure(error, conf={"evnts": 5}), SAFE, tries_again=False)
     assert text == f"2026-05-03: land_events failed at try 2: no; ask for x. {SAFE}"
 
 
 @pytest.mark.parametrize("error", [NonRetryableError("no"), NotNow("no"), DaybookError("no"), KeyError("no")])
-def test_what_can_succeed_later_is_advised_with_its_command(error: Exception) -> None:
+def test_advice_for_a_temporary_failure_names_the_command(error: Exception) -> None:
     assert "`airflow dags trigger" in failure_text(a_failure(error), SAFE, tries_again=False)
 
 
@@ -109,7 +109,7 @@ def test_a_failed_task_is_reported_to_the_webhook_and_a_repeated_try_is_not(webh
     assert (message["title"], message["type"]) == ("Daybook", "failure")
 
 
-def test_by_default_nobody_is_notified_and_no_error_is_logged(own_settings: Settings) -> None:
+def test_by_default_no_notification_is_sent_and_no_error_is_logged(own_settings: Settings) -> None:
     assert load_settings().notify_urls.get_secret_value() == ""
     with capture_logs() as logged:
         send("a failure")
@@ -151,13 +151,13 @@ def test_a_late_day_is_reported_with_its_run(webhook: Webhook) -> None:
     assert (line["day"], line["log_level"]) == ("2026-05-03", "error")
 
 
-def test_a_late_run_whose_day_another_has_published_notifies_nobody(webhook: Webhook, own_settings: Settings) -> None:
+def test_a_late_run_of_a_published_day_sends_no_notification(webhook: Webhook, own_settings: Settings) -> None:
     SmallLake(own_settings).publish(date(2026, 5, 3), {})
     asyncio.run(notify_late(LATE))
     assert webhook.received == []
 
 
-def test_a_day_is_reported_as_late_though_the_lake_cannot_be_read(
+def test_a_late_day_is_reported_even_if_the_lake_cannot_be_read(
     webhook: Webhook, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAYBOOK_LAKE_CATALOG_URI", "jdbc:postgresql://127.0.0.1:1/lake?user=lake")

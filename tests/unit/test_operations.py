@@ -65,7 +65,7 @@ def test_each_setting_target_and_file_is_there(text: str) -> None:
         assert name.startswith("DAYBOOK_") or hasattr(contract, name) or name in NETWORK, name
 
 
-def test_what_may_be_said_by_a_failing_run_is_said_by_the_code() -> None:
+def test_the_advice_of_a_failing_run_is_in_the_code() -> None:
     code = "".join(
         (REPOSITORY / name).read_text(encoding="utf-8")
         for name in ("daybook/pipeline/losses.py", "spark/daybook_spark/landing.py")

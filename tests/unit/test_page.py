@@ -199,7 +199,7 @@ def test_the_overview_and_the_days_are_the_files(browser: TestClient, reports: P
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
 
 
-def test_the_rows_of_a_day_are_files_beside_its_page(browser: TestClient, reports: Path) -> None:
+def test_the_rows_of_a_day_are_files_next_to_its_page(browser: TestClient, reports: Path) -> None:
     answer = browser.get("2026-05-03.json")
     assert (answer.status_code, answer.json(), answer.headers["Content-Type"]) == (
         200,
@@ -212,7 +212,7 @@ def test_the_rows_of_a_day_are_files_beside_its_page(browser: TestClient, report
     assert rows.headers["Content-Disposition"] == 'attachment; filename="2026-05-03-event_popularity.csv"'
 
 
-def test_the_rows_across_days_are_files_beside_the_overview(browser: TestClient, reports: Path) -> None:
+def test_the_rows_across_days_are_files_next_to_the_overview(browser: TestClient, reports: Path) -> None:
     for path in ("index.json", "across_days/new_users.csv"):
         answer = browser.get(path)
         assert answer.status_code == 404
@@ -282,7 +282,7 @@ def test_nothing_else_is_served(browser: TestClient, reports: Path, path: str) -
     assert "secret</h1>" not in answer.text
 
 
-def test_what_is_asked_for_is_shown_as_text(browser: TestClient, reports: Path) -> None:
+def test_the_requested_values_are_shown_as_text(browser: TestClient, reports: Path) -> None:
     for path in ("%3Cscript%3E.html", "run?run_id=%3Cscript%3E", "run?dag_id=%3Cscript%3E"):
         answer = browser.get(path)
         assert answer.status_code == 404
@@ -319,7 +319,7 @@ def test_the_page_of_an_earlier_run_is_not_passed_off_as_this_ones(
         ("done", "has no page", '{"day": "2026-05-03", "force": true}'),
     ],
 )
-def test_a_run_whose_day_has_no_page_says_how_to_go_on(
+def test_the_tab_of_a_run_without_a_page_names_the_next_step(
     browser: TestClient, reports: Path, run_id: str, title: str, command: str | None
 ) -> None:
     (reports / "2026-05-03.html").unlink()
@@ -404,7 +404,7 @@ def test_a_run_that_waits_shows_for_what(
 
 
 @pytest.mark.parametrize(
-    ("query", "says"),
+    ("query", "message"),
     [
         ("run_id=gone", "game_events_daily has no run"),
         ("", "game_events_daily has no run"),
@@ -413,10 +413,10 @@ def test_a_run_that_waits_shows_for_what(
         ("run_id=nonsense", "is not a day"),
     ],
 )
-def test_a_run_without_a_day_says_so(browser: TestClient, reports: Path, query: str, says: str) -> None:
+def test_a_run_without_a_day_is_reported_as_such(browser: TestClient, reports: Path, query: str, message: str) -> None:
     answer = browser.get(f"run?{query}")
     assert answer.status_code == 404
-    assert says in answer.text
+    assert message in answer.text
     assert 'href="index.html"' in answer.text
 
 

@@ -96,7 +96,7 @@ def test_each_day_is_in_the_state_that_its_records_are_in(lake: SmallLake, outlo
     assert (len(plan.runs), plan.builds) == (8, 6)
 
 
-def test_what_was_taken_first_decides_what_is_known_to_be_empty(lake: SmallLake, outlook: MakeOutlook) -> None:
+def test_the_first_record_decides_which_days_are_known_to_be_empty(lake: SmallLake, outlook: MakeOutlook) -> None:
     assert states(outlook(BEFORE, DAY, {})) == ["nothing known", "nothing known"]
     # nothing is landed yet, and Kafka received its first record after these days had ended
     assert states(outlook(BEFORE, DAY, {NEXT: 1})) == ["nothing known", "nothing known"]
@@ -151,7 +151,7 @@ def test_records_that_name_no_day_make_the_first_run_build(lake: SmallLake, outl
     assert outlook(DAY, DAY, {None: 1}).builds == 1
 
 
-def test_a_generated_day_is_held_against_what_there_is_of_it(lake: SmallLake, outlook: MakeOutlook) -> None:
+def test_a_generated_day_is_compared_with_what_exists_of_it(lake: SmallLake, outlook: MakeOutlook) -> None:
     lake.land({BEFORE: 1}, taken_at=TAKEN_AT)
     plan = outlook(DAY, NEXT, {NEXT: 20}, generated={DAY: 20, NEXT: 20})
     assert states(plan) == ["generated", "only in Kafka"]
@@ -321,14 +321,14 @@ def _step(name: str, hour: int, seconds: int, state: str) -> dict[str, Any]:
     return {"task_id": name, "state": state, "start_date": start.isoformat(), "end_date": end.isoformat()}
 
 
-def test_airflow_says_which_days_it_has_run_and_how_long_runs_take() -> None:
+def test_airflow_lists_the_days_it_has_run_and_how_long_runs_take() -> None:
     so_far = ask_airflow(Airflow(), DAY, NEXT)  # type: ignore[arg-type]  # only the part that is called
     assert so_far.ran == {DAY: "success", NEXT: "running"}
     assert so_far.pace == Pace(builds=[22.0], landings=[8.0, 8.0])
     assert so_far.paused is True
 
 
-def test_the_backfill_of_a_paused_dag_is_said_to_wait(
+def test_the_backfill_of_a_paused_dag_is_reported_as_waiting(
     lake: SmallLake, kafka_away: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake.land({DAY: 3})
@@ -341,7 +341,7 @@ def test_the_backfill_of_a_paused_dag_is_said_to_wait(
     assert json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)["paused"] is True
 
 
-def test_what_is_not_landed_is_counted_by_the_day_on_which_it_happened(
+def test_unlanded_records_are_counted_by_the_day_on_which_they_happened(
     lake: SmallLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Message:
@@ -374,20 +374,20 @@ def test_what_is_not_landed_is_counted_by_the_day_on_which_it_happened(
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "said"),
+    ("first", "last", "message"),
     [
         ("2026-13-01", "2026-05-03", "'2026-13-01' is not a day"),
         ("2026-05-04", "2026-05-03", "2026-05-04 is after 2026-05-03"),
         ("2000-01-01", "2026-05-03", f"a plan covers at most {MAX_DAYS} days"),
     ],
 )
-def test_bad_input_is_said(own_settings: Settings, first: str, last: str, said: str) -> None:
+def test_bad_input_is_reported(own_settings: Settings, first: str, last: str, message: str) -> None:
     error = CliRunner().invoke(cli, ["plan", "--from", first, "--to", last]).exception
     assert isinstance(error, BadInput)
-    assert said in str(error)
+    assert message in str(error)
 
 
-def test_the_command_says_what_did_not_answer_and_what_comes_next(lake: SmallLake, kafka_away: None) -> None:
+def test_the_command_names_what_did_not_answer_and_the_next_step(lake: SmallLake, kafka_away: None) -> None:
     lake.publish(DAY, {}, **AS_NOW)
     lake.land({DAY: 12, NEXT: 2})
     write_manifest(lake.settings, a_manifest(Request(NEXT, 2, 1)), [])
@@ -409,7 +409,7 @@ def test_the_command_says_what_did_not_answer_and_what_comes_next(lake: SmallLak
     assert payload["kafka"] in printed
 
 
-def test_what_an_open_transaction_hides_is_not_said_to_be_landed(
+def test_records_hidden_by_an_open_transaction_are_not_reported_as_landed(
     lake: SmallLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake.land({DAY: 3}, end={0: 3})

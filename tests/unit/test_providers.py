@@ -91,7 +91,7 @@ def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_every_alias_can_match_and_none_is_there_twice() -> None:
+def test_every_alias_can_match_and_is_unique() -> None:
     suffixes = PublicSuffixList(only_icann=True, accept_unknown=False)
     domains = [row["domain"] for row in rows()]
     assert domains == sorted(set(domains))
@@ -125,7 +125,7 @@ def test_it_is_explained() -> None:
         explain("<script>")
 
 
-def test_the_command_answers_for_each_host_or_for_none() -> None:
+def test_the_command_answers_for_all_hosts_or_fails() -> None:
     done = CliRunner().invoke(provider, ["user1.cox.com", "203.0.113.9", "", "--json"])
     assert [row["provider"] for row in json.loads(done.output)] == ["cox", "(ip address)", "(missing)"]
     table = CliRunner().invoke(provider, ["user1.cox.com", "nas.local"]).output

@@ -70,7 +70,7 @@ def test_a_table_that_a_page_does_not_know_has_no_rows_of_it(lake: SmallLake) ->
 
 
 @pytest.mark.parametrize(
-    ("sql", "says"),
+    ("sql", "message"),
     [
         ("COPY event_popularity TO '/tmp/stolen.csv'", "read-only, COPY is not allowed"),
         ("DROP TABLE event_popularity", "read-only, DROP is not allowed"),
@@ -85,10 +85,10 @@ def test_a_table_that_a_page_does_not_know_has_no_rows_of_it(lake: SmallLake) ->
         ("SELECT nothing FROM event_popularity", '"nothing" not found'),
     ],
 )
-def test_nothing_can_be_written_and_nothing_else_be_read(lake: SmallLake, sql: str, says: str) -> None:
+def test_nothing_can_be_written_and_nothing_else_be_read(lake: SmallLake, sql: str, message: str) -> None:
     with pytest.raises(BadInput) as refused:
         query_rows(lake.settings, sql)
-    assert says in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_an_error_points_at_its_place(lake: SmallLake) -> None:
@@ -132,7 +132,7 @@ def test_rows_that_memory_cannot_hold_are_written_nowhere(
     assert set(tmp_path.rglob("*")) == before
 
 
-def test_without_a_published_day_it_says_so(own_settings: Settings) -> None:
+def test_without_a_published_day_it_reports_that(own_settings: Settings) -> None:
     with pytest.raises(BadInput, match="no day is published yet"):
         query_rows(own_settings, "SELECT 1")
 
@@ -213,14 +213,14 @@ def test_a_restated_day_is_in_the_answers_across_days_at_once(a_fortnight: Small
     assert [(row["new_users"], row["returning_users"]) for row in rows] == [(1, 0), (2, 0)]
 
 
-def test_a_lake_that_is_older_than_the_answer_says_how_to_go_on(lake: SmallLake) -> None:
+def test_a_lake_older_than_the_answer_names_the_next_command(lake: SmallLake) -> None:
     with pytest.raises(
         BadInput, match=r"needs the table user_activity.*daybook rebuild --from 2026-05-03 --to 2026-05-04"
     ):
         answer_rows(read_ledger(lake.settings), "new_users", "2026-05-04")
 
 
-def test_an_export_says_which_day_is_not_published(lake: SmallLake, tmp_path: Path) -> None:
+def test_an_export_names_the_unpublished_day(lake: SmallLake, tmp_path: Path) -> None:
     from daybook.operations.export import export_day
 
     with pytest.raises(BadInput, match="2026-05-09 is not published"):

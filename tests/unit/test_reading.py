@@ -63,7 +63,7 @@ def test_an_answer_is_read_at_the_snapshot_that_the_revision_pins(lake: SmallLak
     ]
 
 
-def test_of_an_expired_snapshot_the_current_state_is_read(lake: SmallLake) -> None:
+def test_the_current_state_is_read_instead_of_an_expired_snapshot(lake: SmallLake) -> None:
     pinned = lake.put("event_popularity", DAY, SWORD)
     lake.publish(DAY, {"event_popularity": pinned})
     lake.put("event_popularity", date(2026, 5, 4), KNIFE)
@@ -83,7 +83,7 @@ def test_the_newest_revision_counts(lake: SmallLake) -> None:
     assert len(answer_rows(read_ledger(lake.settings), "event_popularity", "2026-05-03")) == 2
 
 
-def test_rows_of_other_days_are_left_out_and_the_date_is_no_column(lake: SmallLake) -> None:
+def test_rows_of_other_days_and_the_date_column_are_left_out(lake: SmallLake) -> None:
     lake.put("event_popularity", date(2026, 5, 2), KNIFE)
     lake.publish(DAY, {"event_popularity": lake.put("event_popularity", DAY, SWORD)})
     assert answer_rows(read_ledger(lake.settings), "event_popularity", "2026-05-03") == [
@@ -91,7 +91,7 @@ def test_rows_of_other_days_are_left_out_and_the_date_is_no_column(lake: SmallLa
     ]
 
 
-def test_rows_stand_in_the_order_of_the_answers_file_nulls_first(lake: SmallLake) -> None:
+def test_rows_are_in_the_order_of_the_answers_file_nulls_first(lake: SmallLake) -> None:
     guild = ("purchase_item", None, 2, 2, 0.2, 2)
     lake.publish(DAY, {"event_popularity": lake.put("event_popularity", DAY, KNIFE, GUILD, guild, SWORD)})
     rows = answer_rows(read_ledger(lake.settings), "event_popularity", "2026-05-03")
@@ -110,7 +110,7 @@ def test_an_order_may_descend(lake: SmallLake) -> None:
     assert [row["provider"] for row in found] == ["att", "aol", "comcast"]
 
 
-def test_integers_stay_integers_beside_nulls(lake: SmallLake) -> None:
+def test_integers_stay_integers_in_columns_with_nulls(lake: SmallLake) -> None:
     lake.publish(DAY, {})
     lake.publish(date(2026, 5, 4), {}, sent=2**53 + 1, accepted=12, refused=0)
     rows = ledger_rows(read_ledger(lake.settings))
@@ -131,14 +131,14 @@ def test_a_day_older_than_an_answer_is_reported_as_such(lake: SmallLake) -> None
 
 
 @pytest.mark.parametrize(
-    ("uri", "said"),
+    ("uri", "message"),
     [
         ("jdbc:mysql://db/lake", "write jdbc:sqlite:FILE, jdbc:postgresql://HOST/DATABASE or https://HOST/PATH"),
         ("jdbc:postgresql://127.0.0.1:1/lake", "the lake's catalog does not answer"),
     ],
 )
-def test_a_catalog_that_is_not_there_is_one_line(own_settings: Settings, uri: str, said: str) -> None:
-    with pytest.raises(BadInput, match=said) as caught:
+def test_a_catalog_that_is_not_there_is_one_line(own_settings: Settings, uri: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message) as caught:
         read_ledger(own_settings.model_copy(update={"lake_catalog_uri": uri}))
     assert "\n" not in str(caught.value)
 
@@ -207,7 +207,7 @@ NOTICES = (
 )
 
 
-def test_status_shows_what_the_reader_of_the_ledger_has_to_know_besides(lake: SmallLake) -> None:
+def test_status_shows_what_a_reader_of_the_ledger_also_needs(lake: SmallLake) -> None:
     lake.publish(DAY, {})
     lake.land({DAY: 12})
     quiet = _daybook("status").stdout
@@ -230,7 +230,7 @@ def test_status_shows_what_the_reader_of_the_ledger_has_to_know_besides(lake: Sm
 
 
 @pytest.mark.parametrize(
-    ("day", "environment", "says"),
+    ("day", "environment", "message"),
     [
         ("2026-05-04", {}, """Build it with `airflow dags trigger game_events_daily -c '{"day": "2026-05-04"}'`"""),
         ("2999-01-01", {}, "It is not over (UTC): a run can build it on 2999-01-02 or later"),
@@ -241,19 +241,19 @@ def test_status_shows_what_the_reader_of_the_ledger_has_to_know_besides(lake: Sm
     ],
 )
 def test_a_command_is_advised_only_for_a_day_that_it_can_build(
-    lake: SmallLake, monkeypatch: pytest.MonkeyPatch, day: str, environment: dict[str, str], says: str
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch, day: str, environment: dict[str, str], message: str
 ) -> None:
     lake.land({DAY: 1})
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     load_settings.cache_clear()
     text = str(_daybook("answer", "event_popularity", "--day", day).exception)
-    assert says in text
-    assert ("airflow dags trigger" in text) is ("Build it with" in says)
+    assert message in text
+    assert ("airflow dags trigger" in text) is ("Build it with" in message)
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
-def test_checks_of_a_day_that_was_never_built_are_none(lake: SmallLake, form: list[str]) -> None:
+def test_a_day_that_was_never_built_has_no_failed_checks(lake: SmallLake, form: list[str]) -> None:
     done = CliRunner().invoke(cli, ["checks", "--day", "2031-01-01", *form])
     assert isinstance(done.exception, BadInput)
     assert str(done.exception).startswith("2031-01-01 is not published; published days: none yet")
@@ -271,7 +271,7 @@ def test_a_rebuild_of_unpublished_days_starts_no_spark(
     assert "no day from 2031-01-01 to 2031-01-02 is published" in str(done.exception)
 
 
-def test_of_two_rows_of_one_revision_the_first_that_was_written_counts(lake: SmallLake) -> None:
+def test_the_first_written_of_two_rows_of_a_revision_counts(lake: SmallLake) -> None:
     """Older versions could write two rows; readers see the same one, in whatever order the table returns them."""
     written = datetime(2026, 5, 4, 0, 16, tzinfo=UTC)
     for day, delays in ((date(2026, 5, 5), (0, 9)), (date(2026, 5, 6), (9, 0))):
@@ -296,7 +296,7 @@ def test_a_catalog_that_does_not_answer_now_may_do_so_at_the_next_try(
         load(away, "day_ledger")
 
 
-def test_status_says_what_is_not_there_and_how_to_get_it(own_settings: Settings) -> None:
+def test_status_names_what_is_missing_and_how_to_get_it(own_settings: Settings) -> None:
     printed = _daybook("status")
     assert printed.exit_code == 1, "the stack is not up"
     assert _daybook("status", "--json").exit_code == 0, "the stack is not looked at"
@@ -308,7 +308,7 @@ def test_status_says_what_is_not_there_and_how_to_get_it(own_settings: Settings)
 
 
 @pytest.mark.parametrize(
-    ("name", "day", "said"),
+    ("name", "day", "message"),
     [
         ("event_popularity", "2026-05-04", "2026-05-04 is not published; published days: 2026-05-03. Build it with"),
         ("event_popularity", "2026-13-01", "'2026-13-01' is not a day"),
@@ -319,11 +319,11 @@ def test_status_says_what_is_not_there_and_how_to_get_it(own_settings: Settings)
         ),
     ],
 )
-def test_bad_input_names_what_there_is(lake: SmallLake, name: str, day: str, said: str) -> None:
+def test_bad_input_names_what_there_is(lake: SmallLake, name: str, day: str, message: str) -> None:
     lake.publish(DAY, {"event_popularity": lake.put("event_popularity", DAY, SWORD)})
     error = _daybook("answer", name, "--day", day).exception
     assert isinstance(error, BadInput)
-    assert str(error).startswith(said)
+    assert str(error).startswith(message)
     assert error.exit_status == 2
 
 
@@ -387,7 +387,7 @@ def test_days_are_dismissed_by_a_range_and_listed_again_by_undo(lake: SmallLake)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ((), "name a day with --day, or a range with --from and --to"),
         (("--day", "2014-01-01", "--to", "2014-01-02"), "name a day with --day, or a range"),
@@ -398,11 +398,11 @@ def test_days_are_dismissed_by_a_range_and_listed_again_by_undo(lake: SmallLake)
         (("--day", "2014-01-01", "--undo"), "no day from 2014-01-01 to 2014-01-01 is dismissed"),
     ],
 )
-def test_what_cannot_be_dismissed_is_refused(lake: SmallLake, arguments: tuple[str, ...], said: str) -> None:
+def test_days_that_cannot_be_dismissed_are_refused(lake: SmallLake, arguments: tuple[str, ...], message: str) -> None:
     lake.land({DAY: 1})
     refused = _daybook("dismiss", *arguments)
     assert isinstance(refused.exception, BadInput)
-    assert said in str(refused.exception)
+    assert message in str(refused.exception)
     assert not dismissals_file(lake.settings).exists()
 
 

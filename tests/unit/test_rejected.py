@@ -50,11 +50,11 @@ def test_a_time_that_cannot_be_is_the_one_at_which_kafka_took_the_record(reason:
 
 
 @pytest.mark.parametrize("wrong", [None, "a", 17])
-def test_an_id_that_is_none_is_made_from_the_coordinates(wrong: Any) -> None:
+def test_a_missing_id_is_made_from_the_coordinates(wrong: Any) -> None:
     assert repaired("no_event_id", event_id=wrong)["event_id"] != ID
 
 
-def test_what_the_contract_does_not_know_is_left_out_and_the_rest_stays() -> None:
+def test_unknown_fields_are_left_out_and_the_others_are_stored() -> None:
     assert repaired("unknown_type", received_at="2026-05-03T18:21:08Z", colour="red") == EVENT
 
 
@@ -63,7 +63,7 @@ def test_a_missing_host_stays_missing() -> None:
 
 
 @pytest.mark.parametrize("value", [None, b"", b"\xff", b"[1]", b"17", b"{"])
-def test_what_cannot_be_read_is_for_somebody_to_look_at_with_its_bytes(value: bytes | None) -> None:
+def test_an_unreadable_record_is_exported_with_its_bytes(value: bytes | None) -> None:
     record = a_record(value)
     assert record.repaired() is None
     payload = json.loads(json.dumps(record.as_json()))

@@ -148,7 +148,7 @@ def test_a_replay_does_not_wait_for_ever(
 
 
 @pytest.mark.parametrize("status", [401, 404, 500])
-def test_what_no_record_is_the_reason_of_stops_it(own_settings: Settings, intake: Intake, status: int) -> None:
+def test_an_error_not_caused_by_a_record_stops_the_replay(own_settings: Settings, intake: Intake, status: int) -> None:
     intake.respond = lambda sent: (status, {}, {})
     with pytest.raises(
         DaybookError, match=f"responded with status {status}; events that it accepted before are recorded"

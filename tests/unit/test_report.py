@@ -83,7 +83,7 @@ def lake(built_once: BuiltOnce) -> SmallLake:
     return built_once(a_small_day)
 
 
-def test_what_players_send_is_text_and_nothing_else(lake: SmallLake) -> None:
+def test_values_from_players_are_shown_only_as_text(lake: SmallLake) -> None:
     page = Page(write_report(lake.settings, "2026-05-03")[0])
     assert page.open == []
     assert {tag for tag, _ in page.tags} & FORBIDDEN == set()
@@ -127,7 +127,7 @@ def test_the_two_questions_come_first_with_their_numbers(lake: SmallLake) -> Non
     assert "scheduled__2026-05-03" in page.texts["code"]
 
 
-def test_a_restated_page_says_which_rows_of_which_answers_changed(lake: SmallLake) -> None:
+def test_the_page_of_a_restated_day_lists_the_changed_rows_of_each_answer(lake: SmallLake) -> None:
     first = write_report(lake.settings, str(DAY))[0].read_text(encoding="utf-8")
     assert "differ from revision" not in first
     risen = RowChange({"provider": "comcast", "item": HOSTILE}, {"events": 7}, {"events": 48})
@@ -160,7 +160,7 @@ def test_a_day_without_events_answers_every_question_with_nothing(lake: SmallLak
     assert page.texts["p"].count("No rows: no such events happened on this day.") == len(answers())
 
 
-def test_a_day_that_does_not_balance_says_so(lake: SmallLake) -> None:
+def test_the_page_of_an_unbalanced_day_shows_the_difference(lake: SmallLake) -> None:
     lines = '[{"line": "sent = accepted", "left": 12, "right": 10, "ok": false}]'
     lake.publish(DAY, {}, revision=2, balanced=False, lines=lines)
     page = Page(write_report(lake.settings, "2026-05-03")[0])
@@ -182,7 +182,7 @@ def test_the_index_lists_every_day_and_links_those_with_a_page(lake: SmallLake) 
     assert there == sorted([*beside, *(file.name for file in files)]), "no half of a file is left"
 
 
-def test_the_index_says_how_much_of_each_day_has_a_known_provider(lake: SmallLake) -> None:
+def test_the_index_shows_the_coverage_of_each_day(lake: SmallLake) -> None:
     two = lake.put("provider_usage", date(2026, 5, 4), ("comcast", 6, 3, 0.6, 0.875), ("(bare)", 4, 1, 0.4, 0.875))
     lake.publish(date(2026, 5, 4), {"provider_usage": two})
     lake.publish(date(2026, 5, 5), {}, landed=0, events=0, duplicates=0, rejected=0)
@@ -357,7 +357,7 @@ def test_every_picture_has_its_finding_in_words(whole: SmallLake, tmp_path: Path
     assert jumps <= set(ids)
 
 
-def test_the_answers_are_said_in_plain_sentences(whole: SmallLake) -> None:
+def test_the_answers_are_summarized_in_plain_sentences(whole: SmallLake) -> None:
     page = Page(write_report(whole.settings, "2026-05-03")[0])
     leads = [text for text in page.texts["p"] if "Most popular" in text or "Most events come" in text]
     assert leads[0] == (
@@ -413,7 +413,7 @@ def test_players_are_never_shown(whole: SmallLake) -> None:
     assert "daybook answer user_activity --day 2026-05-03" in page.texts["code"]
 
 
-def test_files_and_table_say_the_same(whole: SmallLake) -> None:
+def test_files_and_table_agree(whole: SmallLake) -> None:
     [file, _] = write_report(whole.settings, "2026-05-03")
     payload = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
     content = day_content(read_ledger(whole.settings), "2026-05-03")
@@ -430,11 +430,11 @@ def test_files_and_table_say_the_same(whole: SmallLake) -> None:
         text = beside.read_bytes().decode("utf-8-sig")
         assert text.count("\r\n") == text.count("\n") == len(table["rows"]) + 1, "RFC 4180"
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        said = [
+        message = [
             {"day": "2026-05-03", **{name: "" if cell is None else str(cell) for name, cell in row.items()}}
             for row in table["rows"]
         ]
-        assert rows == said
+        assert rows == message
         shown = {pages._cell(cell, name) for row in table["rows"] for name, cell in row.items()}
         assert shown <= {*page.texts["td"], *page.texts["th"]}, table["name"]
 
@@ -461,7 +461,7 @@ def test_a_spreadsheet_takes_no_text_for_a_formula(text: str) -> None:
     assert row == {"item": f"'{text}", "events": "-3"}
 
 
-def test_where_a_semicolon_parts_cells_a_spreadsheet_takes_none_either() -> None:
+def test_a_spreadsheet_with_semicolons_runs_no_formula_either() -> None:
     """If the comma is the decimal separator, a spreadsheet reads ``sword;=1+1`` as two cells."""
     text = csv_text(["item"], [{"item": "sword;=1+1;;@A1; -2"}], for_spreadsheets=True)
     assert text.splitlines()[1] == "sword;'=1+1;;'@A1; -2"
@@ -493,7 +493,7 @@ def test_a_page_is_written_after_what_it_links_to(whole: SmallLake, monkeypatch:
     assert len([name for name in order if name.endswith(".csv")]) == 5 + len(answers(ACROSS_DAYS))
 
 
-def test_many_rows_are_folded_and_none_is_lost(whole: SmallLake) -> None:
+def test_many_rows_are_collapsed_and_all_are_present(whole: SmallLake) -> None:
     page = Page(write_report(whole.settings, "2026-05-03")[0])
     assert f"Rows {SHOWN_ROWS + 1} to 28 of 28" in page.texts["summary"]
     assert f"provider_usage, rows {SHOWN_ROWS + 1} to 28" in page.texts["caption"]
@@ -512,7 +512,7 @@ def test_each_answer_shows_how_it_was_found(whole: SmallLake) -> None:
     assert "distinct players" in titles
 
 
-def test_how_sure_we_are_is_said_in_numbers(whole: SmallLake) -> None:
+def test_the_uncertainty_is_reported_in_numbers(whole: SmallLake) -> None:
     page = Page(write_report(whole.settings, "2026-05-03")[0])
     assert {"(bare)", "no_time", "conflict"} <= set(page.texts["th"])
     assert any("87.5%" in text for text in page.texts["p"])
@@ -521,7 +521,7 @@ def test_how_sure_we_are_is_said_in_numbers(whole: SmallLake) -> None:
     assert any(HOSTILE in text for text in page.texts["li"]), "the first revision's receipt too"
 
 
-def test_what_cannot_be_judged_yet_is_said_to_be_so(whole: SmallLake) -> None:
+def test_a_day_that_cannot_be_judged_yet_is_reported_as_such(whole: SmallLake) -> None:
     page = Page(write_report(whole.settings, "2026-05-03")[0])
     assert {"Event mix: too early to say.", "Provider mix: too early to say."} <= set(page.texts["span"])
     assert any("cannot be compared yet" in text for text in page.texts["p"])
@@ -569,7 +569,7 @@ def test_a_share_is_known_by_the_end_of_its_name() -> None:
     ]
 
 
-def test_the_overview_says_what_the_days_own_files_say(whole: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_overview_agrees_with_the_days_own_files(whole: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     as_it_is = day_content
     monkeypatch.setattr(write, "day_content", lambda settings, day: judged(as_it_is(settings, day)))
     index = Page(write_report(whole.settings, "2026-05-03")[-1])
@@ -598,7 +598,7 @@ def test_the_overview_shows_the_answers_across_days(tmp_path: Path) -> None:
     assert "25.0%" in index.texts["td"]
 
 
-def test_the_answers_across_days_stand_beside_the_overview(whole: SmallLake) -> None:
+def test_the_answers_across_days_are_written_with_the_overview(whole: SmallLake) -> None:
     write_report(whole.settings, "2026-05-03")
     folder = whole.settings.reports_dir
     payload = json.loads((folder / "index.json").read_text(encoding="utf-8"))
@@ -644,7 +644,7 @@ def test_a_day_without_a_page_leaves_the_reports_as_they_were(lake: SmallLake) -
     assert not lake.settings.reports_dir.exists()
 
 
-def test_an_unusual_number_of_events_is_the_first_thing_said(whole: SmallLake, tmp_path: Path) -> None:
+def test_an_unusual_number_of_events_is_reported_first(whole: SmallLake, tmp_path: Path) -> None:
     content = {**day_content(read_ledger(whole.settings), "2026-05-03"), "total": TOTAL}
     html = day_page(content)
     assert 0 < html.index(TOTAL.sentence) < html.index("<main>"), "above everything else"
@@ -664,8 +664,8 @@ def test_the_counts_of_a_day_add_up_on_sight(lake: SmallLake) -> None:
         **{"Sent": "600", "Refused": "50", "Accepted": "550", "Other days": "20", "Landed": "530"},
         **{"Duplicates": "50", "Rejected": "0", "Events": "480", "Late": "0"},
     }
-    [said] = [text for text in page.texts["p"] if text.startswith("Sent 600")]
-    assert said == (
+    [message] = [text for text in page.texts["p"] if text.startswith("Sent 600")]
+    assert message == (
         "Sent 600 = refused 50 + accepted 550. Accepted 550 = on other days 20 + landed 530. "
         "Landed 530 = duplicates 50 + rejected 0 + events 480."
     )
@@ -679,22 +679,22 @@ def test_live_traffic_and_others_records_are_counted_as_far_as_is_known(lake: Sm
     assert "Landed 12 = duplicates 1 + rejected 1 + events 10." in page.texts["p"]
     lake.publish(DAY, {}, revision=3, sent=9, refused=1, accepted=8)
     page = Page(write_report(lake.settings, "2026-05-03")[0])
-    [said] = [text for text in page.texts["p"] if text.startswith("Sent 9")]
-    assert "Accepted 8 + 4 from other senders or runs = landed 12." in said
+    [message] = [text for text in page.texts["p"] if text.startswith("Sent 9")]
+    assert "Accepted 8 + 4 from other senders or runs = landed 12." in message
 
 
-def test_buckets_without_a_provider_stand_behind_the_providers(whole: SmallLake) -> None:
+def test_buckets_without_a_provider_follow_the_providers(whole: SmallLake) -> None:
     table = next(one for one in day_content(read_ledger(whole.settings), "2026-05-03")["answers"] if one["name"] == MIX)
     names = list(dict.fromkeys(row["provider"] for row in table["rows"]))
     assert names[-1] == "(bare)"
     assert names[:-1] == sorted(names[:-1])
 
 
-def test_an_answer_across_days_without_rows_says_that_it_is_too_early(whole: SmallLake) -> None:
+def test_an_answer_across_days_without_rows_reports_that_it_is_too_early(whole: SmallLake) -> None:
     index = Page(write_report(whole.settings, "2026-05-03")[-1])
-    said = [text for text in index.texts["p"] if text.startswith("No rows")]
-    assert said
-    assert all("do not reach back far enough" in text for text in said)
+    message = [text for text in index.texts["p"] if text.startswith("No rows")]
+    assert message
+    assert all("do not reach back far enough" in text for text in message)
 
 
 def test_days_that_wait_are_shown_on_the_overview(lake: SmallLake) -> None:

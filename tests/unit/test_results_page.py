@@ -48,5 +48,5 @@ def test_the_page_has_medians_wrong_rows_and_missed_goals(results: Path) -> None
     assert "fast (wrong)" in (results / "growth.svg").read_text(encoding="utf-8")
 
 
-def test_stages_stand_in_the_order_of_a_day_and_sizes_from_small_to_large(results: Path) -> None:
+def test_stages_are_in_the_order_of_a_day_and_sizes_ascend(results: Path) -> None:
     assert list(results_page.kept(results)) == ["intake_single", "landing_20000", "landing_5000000", "growth"]

@@ -36,7 +36,7 @@ def client(own_settings: Settings) -> FlaskClient:
 
 
 @pytest.mark.parametrize("media_type", ["application/json", "application/x-ndjson"])
-def test_events_of_one_request_that_say_no_time_happened_in_its_order(
+def test_events_of_a_request_without_times_happened_in_its_order(
     client: FlaskClient, sent: list[dict[str, Any]], media_type: str
 ) -> None:
     events = [JOIN, BUY] * 500
@@ -49,7 +49,7 @@ def test_events_of_one_request_that_say_no_time_happened_in_its_order(
     assert [record["event_type"] for record in sent[:2]] == ["join_guild", "purchase_item"]
 
 
-def test_a_record_says_what_the_intake_filled_in(client: FlaskClient, sent: list[dict[str, Any]]) -> None:
+def test_a_record_lists_the_fields_that_the_intake_filled_in(client: FlaskClient, sent: list[dict[str, Any]]) -> None:
     full = {**JOIN, "host": "a.att.com", "occurred_at": "2026-05-03T12:00:00Z"}
     for event in (full, JOIN, {"event_type": "join_guild"}):
         assert client.post("/events", json=event, headers={"Host": "user9.att.com"}).status_code == 201
@@ -64,7 +64,7 @@ def test_a_record_says_what_the_intake_filled_in(client: FlaskClient, sent: list
 
 @pytest.mark.parametrize("empty", [UUID(int=0), UUID(int=2**128 - 1)], ids=str)
 @pytest.mark.parametrize("form", [str, lambda one: one.hex, lambda one: str(one).upper()])
-def test_an_id_that_stands_for_nothing_is_refused(
+def test_the_nil_and_max_ids_are_refused(
     client: FlaskClient, sent: list[dict[str, Any]], empty: UUID, form: Any
 ) -> None:
     answer = client.post("/events", json=[{**JOIN, "event_id": form(empty)}, JOIN], headers={"Host": "a.att.com"})

@@ -102,7 +102,7 @@ def test_raw_records_are_kept_longer_than_any_restated_day_looks_back(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{", "is not a JSON object"),
         ("[]", "is not a JSON object"),
@@ -116,12 +116,12 @@ def test_raw_records_are_kept_longer_than_any_restated_day_looks_back(
         ('{"spark.master": "yarn"}', "spark.master is set by Daybook itself"),
     ],
 )
-def test_what_spark_must_not_get_is_refused(
-    own_settings: Settings, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+def test_spark_settings_that_are_not_allowed_are_refused(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch, text: str, message: str
 ) -> None:
     monkeypatch.setenv("DAYBOOK_SPARK_CONF", text)
     load_settings.cache_clear()
-    with pytest.raises(BadInput, match=rf"DAYBOOK_SPARK_CONF: .*{re.escape(said)}"):
+    with pytest.raises(BadInput, match=rf"DAYBOOK_SPARK_CONF: .*{re.escape(message)}"):
         load_settings()
 
 

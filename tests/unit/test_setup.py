@@ -155,8 +155,8 @@ def test_uv_fetches_a_python_that_fits(unsupported: Path, monkeypatch: pytest.Mo
     [[program, *arguments]] = started
     assert Path(program).is_relative_to(bootstrap.OWN_PYTHON_DIR)
     assert arguments == sys.argv
-    said = subprocess.run([program, "-c", "print(42)"], capture_output=True, text=True, check=True)
-    assert said.stdout == "42\n"
+    message = subprocess.run([program, "-c", "print(42)"], capture_output=True, text=True, check=True)
+    assert message.stdout == "42\n"
     assert bootstrap.fetch_python() == program, "it is fetched once"
 
 
@@ -225,9 +225,9 @@ def test_an_unknown_issuer_is_looked_for_among_the_systems(
         capsys.readouterr()
         bootstrap.fetch_step("packages", command)
         assert (tmp_path / "site" / "tiny.py").exists()
-        said = [line for line in capsys.readouterr().out.splitlines() if "..." not in line]
-        assert len(said) == 2
-        assert said[0].endswith(f"the issuer of the server's certificate is unknown; trying {authority.file}")
+        message = [line for line in capsys.readouterr().out.splitlines() if "..." not in line]
+        assert len(message) == 2
+        assert message[0].endswith(f"the issuer of the server's certificate is unknown; trying {authority.file}")
 
         other = Authority(tmp_path / "other")
         monkeypatch.setenv("SSL_CERT_FILE", str(other.file))

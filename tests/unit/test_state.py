@@ -60,7 +60,7 @@ def at(home: Path, monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
 def refusals(loaded: Settings, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The messages of a reader, a writer and ``up``; none of them may change a file."""
     before = files_of(loaded.home)
-    said = set()
+    message = set()
 
     def started(_: Settings) -> None:
         raise AssertionError("the stack was started")
@@ -73,7 +73,7 @@ def refusals(loaded: Settings, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     ):
         with pytest.raises(NonRetryableError) as refused:
             ask()
-        said.add(str(refused.value))
+        message.add(str(refused.value))
     # verbs that write: they must check the state first
     generating = ["generate", "--day", "2026-05-03", "--events", "1", "--seed", "1"]
     for line in (
@@ -83,15 +83,15 @@ def refusals(loaded: Settings, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     ):
         result = CliRunner().invoke(cli, line)
         assert isinstance(result.exception, NonRetryableError), line
-        said.add(str(result.exception))
+        message.add(str(result.exception))
     if marker_file(loaded.home).exists() or unfinished_file(loaded.home).exists():  # verbs that use no table
         for line in (["env"], generating):
             result = CliRunner().invoke(cli, line)
             assert isinstance(result.exception, NonRetryableError), line
-            said.add(str(result.exception))
+            message.add(str(result.exception))
     assert files_of(loaded.home) == before
-    assert all("\n" not in one for one in said)
-    return said
+    assert all("\n" not in one for one in message)
+    return message
 
 
 def test_a_new_folder_gets_a_marker_of_its_own_and_no_word(own_settings: Settings) -> None:
@@ -120,16 +120,16 @@ def test_a_copy_is_refused_and_names_the_original(lake: SmallLake, monkeypatch: 
     open_state(lake.settings)
     copy = lake.settings.home.with_name("copy")
     shutil.copytree(lake.settings.home, copy)
-    (said,) = refusals(at(copy, monkeypatch), monkeypatch)
-    assert said.startswith(f"{copy} is a copy of the state in {lake.settings.home}")
-    assert "`daybook adopt`" in said
+    (message,) = refusals(at(copy, monkeypatch), monkeypatch)
+    assert message.startswith(f"{copy} is a copy of the state in {lake.settings.home}")
+    assert "`daybook adopt`" in message
 
 
 def test_a_moved_folder_is_refused_and_names_the_old_place(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     open_state(lake.settings)
     moved = lake.settings.home.rename(lake.settings.home.with_name("moved"))
-    (said,) = refusals(at(moved, monkeypatch), monkeypatch)
-    assert said.startswith(f"the state in {moved} was moved or copied from {lake.settings.home}")
+    (message,) = refusals(at(moved, monkeypatch), monkeypatch)
+    assert message.startswith(f"the state in {moved} was moved or copied from {lake.settings.home}")
 
 
 def test_a_folder_that_holds_neither_lake_nor_broker_may_have_several_paths(
@@ -207,33 +207,33 @@ def test_a_prompt_gets_no_session_of_a_copy(lake: SmallLake, monkeypatch: pytest
 def test_a_copy_without_a_marker_is_known_by_its_tables(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = lake.settings.home.with_name("copy")
     shutil.copytree(lake.settings.home, copy)
-    for said in refusals(at(copy, monkeypatch), monkeypatch):
-        assert f"is in file://{lake.settings.home}/lake/warehouse/game/" in said
-        assert f"({lake.settings.warehouse})" in said, "what to set"
+    for message in refusals(at(copy, monkeypatch), monkeypatch):
+        assert f"is in file://{lake.settings.home}/lake/warehouse/game/" in message
+        assert f"({lake.settings.warehouse})" in message, "what to set"
 
 
 def test_an_unfinished_restore_is_refused(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     unfinished_file(lake.settings.home).write_text("/mnt/backup\n", encoding="utf-8")
-    (said,) = refusals(lake.settings, monkeypatch)
-    assert said.endswith("daybook restore --from /mnt/backup")
+    (message,) = refusals(lake.settings, monkeypatch)
+    assert message.endswith("daybook restore --from /mnt/backup")
 
 
 def test_a_state_of_a_newer_version_is_refused(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     open_state(lake.settings)
     file = marker_file(lake.settings.home)
     file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99, "made_with": "9.9"}), encoding="utf-8")
-    (said,) = refusals(lake.settings, monkeypatch)
-    assert "has format 99 and belongs to a newer Daybook (9.9)" in said
+    (message,) = refusals(lake.settings, monkeypatch)
+    assert "has format 99 and belongs to a newer Daybook (9.9)" in message
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"id": 1}', "\x00" * 40, '{"format": "1"}'])
 def test_a_broken_marker_is_one_line(lake: SmallLake, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     marker_file(lake.settings.home).write_text(text, encoding="utf-8")
-    (said,) = refusals(lake.settings, monkeypatch)
-    assert said.startswith(f"{marker_file(lake.settings.home)} cannot be read")
+    (message,) = refusals(lake.settings, monkeypatch)
+    assert message.startswith(f"{marker_file(lake.settings.home)} cannot be read")
 
 
-def test_a_folder_of_another_user_is_said_to_be(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_another_user_is_reported_as_such(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(path: Path, *_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
@@ -271,11 +271,11 @@ def _new(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lose", "said"), [(_emptied, "is empty (0 bytes)"), (Path.unlink, "is missing"), (_new, "has no table")]
+    ("lose", "message"), [(_emptied, "is empty (0 bytes)"), (Path.unlink, "is missing"), (_new, "has no table")]
 )
 @pytest.mark.parametrize("has_marker", [True, False])
-def test_an_empty_catalog_over_tables_is_no_new_lake(
-    lake: SmallLake, lose: Callable[[Path], None], said: str, has_marker: bool
+def test_an_empty_catalog_with_existing_tables_is_not_a_new_lake(
+    lake: SmallLake, lose: Callable[[Path], None], message: str, has_marker: bool
 ) -> None:
     if has_marker:
         open_state(lake.settings)
@@ -285,14 +285,14 @@ def test_an_empty_catalog_over_tables_is_no_new_lake(
     for ask in (lambda: read_ledger(lake.settings), lambda: load(lake.settings, RAW_EVENTS)):
         with pytest.raises(NonRetryableError, match="restore a backup") as refused:
             ask()
-        assert f"the catalog {file} {said}" in str(refused.value)
+        assert f"the catalog {file} {message}" in str(refused.value)
     for start in (lambda: open_state(lake.settings), lambda: bring_up(lake.settings, lambda _line: None)):
         with pytest.raises(NonRetryableError, match="restore a backup"):
             start()
     assert files_of(lake.settings.home) == before
 
 
-def test_another_catalog_over_the_same_warehouse_is_no_new_lake(
+def test_another_catalog_for_the_same_warehouse_is_not_a_new_lake(
     lake: SmallLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_state(lake.settings)
@@ -318,7 +318,7 @@ def test_a_catalog_that_was_put_back_alone_is_refused(lake: SmallLake, tmp_path:
     assert files_of(lake.settings.home) == before
 
 
-def test_what_a_writer_left_that_was_killed_before_its_first_commit_is_no_table(lake: SmallLake) -> None:
+def test_files_of_a_writer_killed_before_its_first_commit_are_not_a_table(lake: SmallLake) -> None:
     """Iceberg writes a table's first metadata file before its catalog knows the table."""
     raw = Path(f"{lake.settings.warehouse}/{NAMESPACE}/{RAW_EVENTS}".removeprefix("file://"))
     for file in (raw / "metadata").iterdir():
@@ -329,7 +329,7 @@ def test_what_a_writer_left_that_was_killed_before_its_first_commit_is_no_table(
     assert load(lake.settings, RAW_EVENTS) is None
 
 
-def test_a_lake_beside_the_folder_under_its_quoted_name_is_found(
+def test_a_lake_next_to_the_folder_under_its_quoted_name_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_settings: Settings
 ) -> None:
     home = tmp_path / "my home"
@@ -338,9 +338,9 @@ def test_a_lake_beside_the_folder_under_its_quoted_name_is_found(
     lake.land({DAY: 12}, end={0: 112})
     lake.publish(DAY, {})
     now = at(home, monkeypatch, lake_warehouse="")
-    for said in refusals(now, monkeypatch):
-        assert f"is next to it, in {tmp_path}/my%20home/lake/warehouse" in said
-        setting = said.partition("DAYBOOK_LAKE_WAREHOUSE=")[2].strip('"')
+    for message in refusals(now, monkeypatch):
+        assert f"is next to it, in {tmp_path}/my%20home/lake/warehouse" in message
+        setting = message.partition("DAYBOOK_LAKE_WAREHOUSE=")[2].strip('"')
     again = at(home, monkeypatch, lake_warehouse=setting)
     assert list(read_ledger(again).newest) == [DAY], "the advice works"
     assert open_state(again)[0].startswith("adopted")
@@ -436,7 +436,7 @@ def test_sqlite_and_its_readers_open_the_same_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("a#b", "a #"),
         ("a?b", "a ?"),
@@ -449,13 +449,13 @@ def test_sqlite_and_its_readers_open_the_same_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_path_that_some_part_cannot_take_is_refused_by_name(
-    tmp_path: Path, own_settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+    tmp_path: Path, own_settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str, message: str
 ) -> None:
     loaded = at(tmp_path / name, monkeypatch)
     for start in (lambda: open_state(loaded), lambda: bring_up(loaded, lambda _line: None)):
         with pytest.raises(BadInput) as refused:
             start()
-        assert f"the path of DAYBOOK_HOME contains {said}: {str(loaded.home)!r}" in str(refused.value)
+        assert f"the path of DAYBOOK_HOME contains {message}: {str(loaded.home)!r}" in str(refused.value)
         assert "\n" not in str(refused.value)
     assert not loaded.home.exists()
 

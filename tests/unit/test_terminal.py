@@ -85,7 +85,7 @@ def test_nothing_that_is_printed_commands_a_terminal(lake: SmallLake, command: t
     assert commands_a_terminal(text) == set()
 
 
-def test_json_says_the_same_as_before(lake: SmallLake) -> None:
+def test_json_output_is_unchanged(lake: SmallLake) -> None:
     rows = json.loads(printed(*FIRST, "--json"))
     assert [row["item"] for row in rows] == list(ITEMS)
 
@@ -126,7 +126,7 @@ def test_a_name_draws_no_row_and_no_colour_of_a_table(capsys: pytest.CaptureFixt
     assert lines == ["t", "[red]item[/red]", "row\\u000aforged row\\u0009x"]
 
 
-def test_every_console_goes_through_the_one_place() -> None:
+def test_every_console_is_made_in_one_place() -> None:
     for folder in ("daybook", "services"):
         for file in (REPOSITORY / folder).rglob("*.py"):
             if file.name != "terminal.py":

@@ -60,7 +60,7 @@ def test_a_topic_as_it_is_made_is_fit_and_beyond_doubt() -> None:
         ("min.insync.replicas", "3", False),
     ],
 )
-def test_what_is_weaker_than_the_settings_say_is_doubted(name: str, value: str, is_weaker: bool) -> None:
+def test_a_topic_weaker_than_the_settings_is_reported(name: str, value: str, is_weaker: bool) -> None:
     config = topic_config(CLUSTER) | {name: value}
     assert [
         str(one).startswith(f"{name} is {value}, the settings specify ") for one in differences(CLUSTER, config)
@@ -84,7 +84,7 @@ def test_a_state_folder_remembers_the_topic_of_each_cluster(own_settings: Settin
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
-def test_a_broken_note_is_said_and_not_taken_for_none(own_settings: Settings, text: str) -> None:
+def test_an_unreadable_note_is_reported_and_not_treated_as_missing(own_settings: Settings, text: str) -> None:
     note_topic(own_settings, "first")
     (own_settings.home / "topics.json").write_text(text, encoding="utf-8")
     with pytest.raises(DaybookError, match=r"topics\.json.* cannot be read .*Nothing was changed"):

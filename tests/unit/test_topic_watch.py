@@ -53,7 +53,7 @@ def test_the_broker_is_asked_once_in_a_while(own_settings: Settings, broker_stat
     assert watch.is_fit()
 
 
-def test_without_the_right_to_look_it_is_ready_and_says_so_once(
+def test_without_the_right_to_describe_it_is_ready_and_warns_once(
     own_settings: Settings, broker_state: dict[str, Any]
 ) -> None:
     broker_state["config"] = KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
@@ -79,7 +79,7 @@ def test_a_broker_that_does_not_answer_leaves_it_as_it_was(
     assert not watch.is_fit()
 
 
-def test_what_is_weaker_than_the_settings_say_is_warned_of_once(
+def test_a_topic_weaker_than_the_settings_causes_one_warning(
     own_settings: Settings, broker_state: dict[str, Any]
 ) -> None:
     broker_state["config"] = {"message.timestamp.type": "CreateTime"}

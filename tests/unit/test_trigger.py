@@ -62,7 +62,7 @@ def test_rendered_arguments_are_read(
     assert (goal.targets, goal.not_before) == (goal_targets, goal_not_before)
 
 
-def test_an_event_ends_the_wait_as_it_says() -> None:
+def test_a_trigger_event_ends_the_wait_with_its_result() -> None:
     sensor = KafkaOffsetsSensor(task_id="wait", topic="events", day="2026-05-03")
     assert sensor.resume({}, {"offsets": {"0": 13}}) == {"0": 13}
     with pytest.raises(AirflowFailException, match=r"^no topic$"):
@@ -71,7 +71,7 @@ def test_an_event_ends_the_wait_as_it_says() -> None:
         sensor.resume({}, {"timeout": "too long"})
 
 
-def test_a_broker_that_is_away_is_waited_for_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_broker_is_waited_for_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", _connection("127.0.0.1:1"))
     monkeypatch.setattr(offsets, "REQUEST_TIMEOUT_SECONDS", 0.3)
     began = datetime.now(UTC)
@@ -107,7 +107,7 @@ class FakeHook:
 GOAL = OffsetsGoal(topic="events", day="2026-05-03", targets=None, not_before=None, kafka_config_id="kafka_default")
 
 
-def test_what_an_open_transaction_hides_is_waited_for() -> None:
+def test_records_hidden_by_an_open_transaction_are_waited_for() -> None:
     hook = FakeHook(({0: 3, 1: 7}, {0: 33, 1: 7}), ({0: 3, 1: 9}, {0: 40, 1: 9}), ({0: 34, 1: 9}, {0: 41, 1: 9}))
     first = GOAL.look(hook)  # type: ignore[arg-type]  # a hook's one method
     assert first.lacks == "an open transaction hides 30 offsets from 3 of partition 0"
@@ -122,6 +122,6 @@ def test_two_equal_ends_are_frozen_at_once() -> None:
     assert GOAL.look(FakeHook(({0: 3}, {0: 3}))).offsets == {"0": 3}  # type: ignore[arg-type]  # as above
 
 
-def test_an_end_that_grew_between_the_two_questions_is_no_transaction() -> None:
+def test_an_end_offset_that_grew_between_two_requests_is_not_a_transaction() -> None:
     """The log's end is read first."""
     assert GOAL.look(FakeHook(({0: 5}, {0: 3}))).offsets == {"0": 5}  # type: ignore[arg-type]  # as above

@@ -53,7 +53,7 @@ def test_nothing_of_a_new_topic_is_landed(scrape: Callable[..., Any]) -> None:
     assert shown[("daybook_retention_left_seconds", "0")] == pytest.approx(WEEK_MS / 1000 - 3600, abs=60)
 
 
-def test_of_a_log_that_was_truncated_everything_may_be_new(scrape: Callable[..., Any]) -> None:
+def test_after_a_truncation_every_record_may_be_new(scrape: Callable[..., Any]) -> None:
     landed = Position({0: 50}, 3, "same")
     shown = scrape(TopicState("same", first={0: 10}, end={0: 40}, retention_ms=WEEK_MS), landed)
     assert shown[("daybook_lag_records", "0")] == 30
@@ -120,7 +120,7 @@ def test_hidden_is_what_lies_between_the_two_ends() -> None:
     assert offsets.hidden({0: 3, 1: 7, 2: 9}, {0: 5, 1: 7, 2: 8}) == {0: 2}
 
 
-def test_a_backup_says_what_a_transaction_hides_from_it(
+def test_a_backup_reports_records_hidden_by_a_transaction(
     own_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     topic = TopicState("one", first={0: 0}, end={0: 3}, retention_ms=-1, hidden={0: 30})

@@ -89,14 +89,14 @@ def test_a_refusal_names_each_wrong_field(value: Any, fields: list[str]) -> None
     assert sorted(error["field"] for error in refusal(value).errors) == fields
 
 
-def test_a_field_that_is_none_is_reported_with_the_list_of_fields() -> None:
+def test_an_unknown_field_is_reported_with_the_list_of_fields() -> None:
     first, second = refusal({"event_type": "join_guild", "price": 3, "size": 4}).errors
     assert first == {"field": "price", "message": f"is not a field of an event; the fields are {', '.join(FIELDS)}"}
     assert second == {"field": "size", "message": "is not a field of an event"}
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         ("item", None, "is required"),
         ("guild", "wolves", "is not a field of this event type; leave it out or send null"),
@@ -131,14 +131,14 @@ def test_a_field_that_is_none_is_reported_with_the_list_of_fields() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_reported_in_our_own_words(field: str, value: Any, said: str) -> None:
+def test_an_error_is_reported_in_our_own_words(field: str, value: Any, message: str) -> None:
     sent = {"event_type": "purchase_item", "item": "sword", field: value}
     if value is None:
         del sent[field]
-    assert refusal(sent).errors == [{"field": field, "message": said}]
+    assert refusal(sent).errors == [{"field": field, "message": message}]
 
 
-def test_fields_that_are_none_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_fields_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body can contain 100,000 of them."""
     handed: list[dict[str, Any]] = []
 
@@ -168,7 +168,7 @@ def test_a_refusal_carries_the_event_id_if_there_is_one() -> None:
 
 
 @pytest.mark.parametrize("host", ["<x>", "a b", "a..b", "a,b", "-a", "a" * 2000, "\x00", "user1.att.com, b"])
-def test_a_request_whose_host_is_none_is_refused_as_a_whole(host: str) -> None:
+def test_a_request_with_an_invalid_host_is_refused_as_a_whole(host: str) -> None:
     with pytest.raises(BadBody) as refused:
         check_host(host)
     assert (refused.value.field, refused.value.status) == ("Host", 400)
@@ -180,7 +180,7 @@ def test_names_addresses_and_no_host_at_all_are_taken(host: str) -> None:
 
 
 class TestLines:
-    def test_a_line_is_an_event_and_blank_lines_are_none(self) -> None:
+    def test_each_line_is_an_event_and_blank_lines_are_skipped(self) -> None:
         assert parse_lines(b'{"a": 1}\r\n\n  \n{"b": 2}') == [{"a": 1}, {"b": 2}]
 
     @pytest.mark.parametrize("broken", [b"{", b"\xff", b"NaN", b"[" * 100_000, b'{"a": 1, "a": 2}'], ids=range(5))
@@ -191,7 +191,7 @@ class TestLines:
         assert second == {"b": 2}
 
     @pytest.mark.parametrize(("raw", "status"), [(b"", 400), (b"\n \n", 400), (b"{}\n" * 1001, 413)], ids=range(3))
-    def test_none_and_too_many_are_refused_as_a_whole(self, raw: bytes, status: int) -> None:
+    def test_empty_and_too_large_batches_are_refused_as_a_whole(self, raw: bytes, status: int) -> None:
         with pytest.raises(BadBody) as refused:
             parse_lines(raw)
         assert refused.value.status == status
@@ -199,7 +199,7 @@ class TestLines:
 
 class TestUnpack:
     @pytest.mark.parametrize("size", [0, 1, MAX_BODY_BYTES])
-    def test_what_was_packed_comes_out(self, size: int) -> None:
+    def test_a_compressed_body_is_decompressed(self, size: int) -> None:
         assert unpack(gzip.compress(b"x" * size)) == b"x" * size
 
     @pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 200 * MAX_BODY_BYTES])
@@ -216,7 +216,7 @@ class TestUnpack:
         ],
         ids=range(6),
     )
-    def test_what_is_not_whole_members_is_refused(self, raw: bytes) -> None:
+    def test_an_incomplete_gzip_body_is_refused(self, raw: bytes) -> None:
         with pytest.raises(BadBody) as refused:
             unpack(raw)
         assert (refused.value.field, refused.value.status) == ("Content-Encoding", 400)
@@ -275,8 +275,8 @@ def test_any_json_value_is_an_event_or_a_refusal_that_names_fields(value: dict[s
 @pytest.mark.parametrize("moment", ["2026-05-04T01:00:00.000001Z", "9999-12-31T23:59:59Z"])
 def test_an_event_that_has_not_happened_yet_is_refused_by_its_time(moment: str) -> None:
     refused = refusal({"event_type": "join_guild", "user_id": "u", "occurred_at": moment})
-    said = "is in the future: after 2026-05-04T01:00:00.000000Z"
-    assert refused.errors == [{"field": "occurred_at", "message": said}]
+    message = "is in the future: after 2026-05-04T01:00:00.000000Z"
+    assert refused.errors == [{"field": "occurred_at", "message": message}]
 
 
 def test_a_clock_may_be_ahead_by_the_tolerance() -> None:
