@@ -533,7 +533,7 @@ AIRFLOW_ROWS: tuple[Row[AirflowLab], ...] = (
 
 def of_this_run(rows: Sequence[Row[L]]) -> list[Any]:
     """Return a test for each row; those of the other run are skipped before their lab is built."""
-    elsewhere = "in `make test`" if IS_FULL else "in `make test-faults`"
+    elsewhere = "in `make test-all`" if IS_FULL else "in `make test-faults`"
     return [
         pytest.param(row, id=row.name, marks=() if times(row) else pytest.mark.skip(reason=elsewhere)) for row in rows
     ]
@@ -556,8 +556,9 @@ class TestDrivers:
         hold(row, lab, lab.settings, fault_table)
 
 
+@pytest.mark.long
 class TestServer:
-    """The steps on a Spark server."""
+    """The steps on a Spark server; `make test` kills it in the whole stack."""
 
     @pytest.mark.parametrize("row", of_this_run(SERVER_ROWS))
     def test_a_server_in_trouble_loses_nothing(

@@ -91,6 +91,7 @@ def test_the_jobs_of_a_day(spark: SparkSession, lake: Settings, a_small_day: Top
     assert jobs.counted.keys() == MOST_JOBS.keys()
 
 
+@pytest.mark.long
 def test_all_answers_of_a_restated_day_are_compared_in_one_statement(
     spark: SparkSession, lake: Settings, topic: Topic
 ) -> None:
@@ -167,6 +168,7 @@ def test_players_are_not_looked_up_in_a_dictionary_and_types_are(spark: SparkSes
     assert has_dictionary == {"user_id": False, "event_type": True, "event_date": True}
 
 
+@pytest.mark.long
 def test_a_day_reads_its_own_files_alone(spark: SparkSession, lake: Settings, topic: Topic) -> None:
     """An answer that read all days would be correct, but slower with each day of the lake."""
     for number in range(3):
