@@ -99,6 +99,7 @@ class AirflowPage:
         self._date(dialog, 0, first)
         self._date(dialog, 1, last)
         dialog.locator("input[name=max_active_runs]").fill(str(max_active_runs))
+        expect(dialog.get_by_text("will be triggered")).to_be_visible()
         self.picture("backfill-form")
         dialog.get_by_role("button", name="Run Backfill").click()
         expect(dialog).to_be_hidden()

@@ -69,7 +69,6 @@ def test_ten_days_by_the_backfill_form_then_a_published_one_is_cleared(
     shown = ui.overview()
     for day in wanted:
         expect(shown.get_by_role("link", name=day.isoformat())).to_be_visible()
-    ui.picture("overview")
 
     before = stack.json("status")
     ui.clear_run(runs[LAST]["dag_run_id"])

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.e2e.airflow_page import AirflowPage
 from tests.e2e.backfills import Backfills, days, print_figure
@@ -76,7 +77,8 @@ def test_the_last_day_is_read_on_a_desk_on_a_phone_and_in_the_dark(
                 page.check(pictures=6)
             with opened(browser, file.with_name("index.html"), size, scheme) as overview:
                 overview.check(pictures=1)
-    ui.pictures.mkdir(parents=True, exist_ok=True)
+    expect(ui.overview().get_by_role("link", name=str(published[-1]))).to_be_visible()
+    ui.picture("overview")
     pictures: dict[str, tuple[int, Scheme]] = {
         "report-desktop": (DESKTOP[0], "light"),
         "report-phone": (PHONE[0], "light"),
