@@ -1,6 +1,6 @@
-"""A copy of a lake in a folder, and its return to that state: a test begins where a lake is, not with how it became so.
+"""Copies a lake and restores it from the copy, so that a test need not repeat the steps that filled it.
 
-Iceberg's metadata holds absolute paths, so the lake goes back to its own place.
+Iceberg's metadata holds absolute paths, so the lake is restored to its own place.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class LakeCopy:
         _copy_database(self._catalog, self._saved_catalog)
 
     def restore(self) -> None:
-        """Make the lake what it was. Spark and PyIceberg keep their connections to the catalog."""
+        """Replace the lake by the copy. Spark and PyIceberg keep their connections to the catalog."""
         shutil.rmtree(self._warehouse, ignore_errors=True)
         shutil.copytree(self._files, self._warehouse)
         _copy_database(self._saved_catalog, self._catalog)

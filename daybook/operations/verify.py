@@ -74,7 +74,7 @@ def verify_day(settings: Settings, day: str) -> Iterator[Verdict]:
         yield from verifying.kafka(raw)
 
 
-_RAW_OF_PAGE = f"{RAW_EVENTS} WHERE event_date = $day AND landing <= $landing"
+_RAW_OF_DAY = f"{RAW_EVENTS} WHERE event_date = $day AND landing <= $landing"
 """The raw records that the published revision was built from; later ones belong to the next revision."""
 
 
@@ -102,7 +102,7 @@ class _Verifying:
     @cached_property
     def raw_records(self) -> int:
         """The number of existing raw records that the published revision was built from."""
-        return self.count(f"SELECT COUNT(*) FROM {_RAW_OF_PAGE}", self.day_values)
+        return self.count(f"SELECT COUNT(*) FROM {_RAW_OF_DAY}", self.day_values)
 
     @property
     def raw_was_removed(self) -> bool:
@@ -152,7 +152,7 @@ class _Verifying:
         parts = events + revision.duplicates + rejected
         yield _same_count("raw records of the day", self.raw_records, "events + duplicates + rejected", parts)
         found = self.count(
-            f"SELECT COUNT(*) FROM {EVENTS} SEMI JOIN (SELECT * FROM {_RAW_OF_PAGE}) AS raw "
+            f"SELECT COUNT(*) FROM {EVENTS} SEMI JOIN (SELECT * FROM {_RAW_OF_DAY}) AS raw "
             "USING (landing, kafka_partition, kafka_offset, event_id)",
             self.day_values,
         )
@@ -168,7 +168,7 @@ class _Verifying:
             return
         coordinates = "USING (landing, kafka_partition, kafka_offset)"
         self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE duplicates AS SELECT event_id FROM (SELECT * FROM {_RAW_OF_PAGE}) AS raw "
+            f"CREATE OR REPLACE TEMP TABLE duplicates AS SELECT event_id FROM (SELECT * FROM {_RAW_OF_DAY}) AS raw "
             f"ANTI JOIN {EVENTS} {coordinates} ANTI JOIN {REJECTED_EVENTS} {coordinates}",
             self.day_values,
         )
@@ -266,7 +266,7 @@ class _Verifying:
         if landed_topic not in (None, topic.topic_id):
             last_loss = self.revision.landing
         found = self.connection.execute(
-            f"SELECT landing, kafka_partition, MIN(kafka_offset), MAX(kafka_offset) FROM {_RAW_OF_PAGE} "
+            f"SELECT landing, kafka_partition, MIN(kafka_offset), MAX(kafka_offset) FROM {_RAW_OF_DAY} "
             "GROUP BY ALL ORDER BY ALL",
             self.day_values,
         ).fetchall()

@@ -532,7 +532,10 @@ AIRFLOW_ROWS: tuple[Row[AirflowLab], ...] = (
 
 
 def of_this_run(rows: Sequence[Row[L]]) -> list[Any]:
-    """Return a test for each row; those of the other run are skipped before their lab is built."""
+    """Return a test for each row.
+
+    A row that this run repeats 0 times is one of the other run; it is skipped before its lab is built.
+    """
     elsewhere = "in `make test-all`" if IS_FULL else "in `make test-faults`"
     return [
         pytest.param(row, id=row.name, marks=() if times(row) else pytest.mark.skip(reason=elsewhere)) for row in rows

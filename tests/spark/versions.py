@@ -51,7 +51,9 @@ class Version:
         try:
             if self._grown and "daybook.contract" not in sys.modules:
                 self._load_grown_contract()
-            importlib.import_module("daybook.sql.answers").SQL_DIR = self._sql  # type: ignore[attr-defined]
+            vars(importlib.import_module("daybook.sql.answers"))["SQL_DIR"] = (
+                self._sql
+            )  # each version has its own module
             yield
         finally:
             mine = [name for name in sys.modules if name.split(".")[0] in OURS]
